@@ -1,0 +1,48 @@
+"""What a method will do to a model, told in numbers before any model exists.
+
+A `Stage` says how many visual tokens remain from a boundary on; a `Reading` says what the method reads to decide it.
+The runtime and the cost model both work from these, so a published FLOPs figure and a real run come from one source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on."""
+
+    boundary: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a method reads at one boundary to choose tokens.
+
+    Attributes:
+        boundary: 0-based decoder layer in front of which the choice is made.
+        rows: whose attention rows are read, `"instruction"` (every token after the image), `"last"`, or None.
+        source: `"next"` projects the keys of `layers[boundary]` ahead of time (the survivors' keys are then reused by
+            that layer); `"previous"` reads what `layers[boundary - 1]` projected anyway.
+        observed: 1-based layers whose attention and MLP transitions (input, output) are measured before this boundary.
+        similarity: every visual token is compared with every other, by `"features"` (width of the language model) or
+            by `"keys"` (head width of the vision tower).
+    """
+
+    boundary: int
+    rows: Literal["instruction", "last"] | None = None
+    source: Literal["next", "previous"] = "next"
+    observed: tuple[int, ...] = ()
+    similarity: Literal["features", "keys"] | None = None
+
+
+def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:
+    """Visual tokens that enter each of `num_layers` decoder layers."""
+    counts, current, upcoming = [], visual_tokens, {stage.boundary: stage.count for stage in stages}
+    for layer in range(num_layers):
+        current = min(current, upcoming.get(layer, current))
+        counts.append(current)
+    return tuple(counts)
