@@ -6,16 +6,21 @@ The runtime and the cost model both work from these, so a published FLOPs figure
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on."""
+    """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on.
+
+    `rounded_up` says that the share came to less than one token and one was kept all the same.
+    """
 
     boundary: int
     count: int
+    rounded_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,3 +51,8 @@ def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) ->
         current = min(current, upcoming.get(layer, current))
         counts.append(current)
     return tuple(counts)
+
+
+def per_layer_widths(num_layers: int, rows: int, widths: Mapping[int, int]) -> tuple[int, ...]:
+    """Rows that enter each layer when `rows` come in and `widths[boundary]` remain from a boundary on."""
+    return per_layer(num_layers, rows, tuple(Stage(boundary, width) for boundary, width in widths.items()))

@@ -1,0 +1,140 @@
+"""What a family is: where things are in one Hugging Face model class, and nothing about pruning.
+
+Families are stateless. They name modules and read ids; the runtime registers the hooks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from transprune.errors import UnknownFamily
+from transprune.registry import Registry
+
+
+@dataclass(frozen=True)
+class VisionTap:
+    """Modules of the vision tower a projector-side method may want to hear.
+
+    Attributes:
+        attention: the self-attention module that is read; its keyword arguments are kept.
+        outputs: modules whose outputs are kept, by the name the family's `vision_rows` knows them by.
+        projector: the module whose output rows become the visual tokens, in whatever order the family packs them.
+    """
+
+    attention: nn.Module
+    outputs: Mapping[str, nn.Module]
+    projector: nn.Module
+
+
+@dataclass
+class VisionCapture:
+    """What the taps heard in one call of the vision tower.
+
+    Attributes:
+        inputs: keyword arguments of the attention module.
+        outputs: outputs of the tapped modules.
+        rows: output of the projector, flattened to [R, D].
+    """
+
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    rows: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class VisionRows:
+    """Signals per projector row: saliency float32 [R], keys float32 [R, d], crop long [R], cls [crops, D] or None."""
+
+    saliency: Tensor
+    keys: Tensor
+    crop: Tensor
+    cls: Tensor | None = None
+
+
+class Family(ABC):
+    """Where things are in one family of models."""
+
+    name: ClassVar[str]
+    title: ClassVar[str] = ""
+    mrope: ClassVar[bool] = False
+
+    def base(self, model: nn.Module) -> nn.Module:
+        """The module that merges image features and calls the language model, inside any PEFT or head wrapper."""
+        inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+        inner = inner if hasattr(inner, "language_model") else inner.model
+        assert isinstance(inner, nn.Module)
+        return inner
+
+    def decoder(self, base: nn.Module) -> nn.Module:
+        """The language model's stack of decoder layers."""
+        decoder = base.language_model
+        assert isinstance(decoder, nn.Module)
+        return decoder
+
+    def layers(self, base: nn.Module) -> list[nn.Module]:
+        """The decoder layers that run, in order."""
+        decoder: Any = self.decoder(base)
+        return list(decoder.layers)[: decoder.config.num_hidden_layers]
+
+    def visual(self, base: nn.Module, input_ids: Tensor) -> Tensor:
+        """Slots that hold image or video features. long [B, L] -> bool [B, L]."""
+        config: Any = base.config
+        ids = [getattr(config, name, None) for name in ("image_token_id", "video_token_id")]
+        wanted = torch.tensor([i for i in ids if i is not None], device=input_ids.device)
+        return torch.isin(input_ids, wanted)
+
+    def feeds_features(self, kwargs: Mapping[str, Any]) -> bool:
+        """Does this call merge features? (A model may also *sample* the image id; that is no image.)"""
+        encoded = kwargs.get("mm_encoder_outputs") or {}
+        pixels = any(key.startswith("pixel_values") and value is not None for key, value in kwargs.items())
+        return pixels or any(value is not None for value in encoded.values())
+
+    def image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """Visual tokens of each image of the batch, in prompt order; `total` is what the prompt holds."""
+        encoded = [o for o in (kwargs.get("mm_encoder_outputs") or {}).values() if o is not None]
+        if len(encoded) > 1:  # images and videos in one prompt: their order is not told, so they form one pool
+            return [total]
+        if encoded:
+            return [len(rows) for rows in encoded[0].pooler_output]
+        return self.raw_image_lengths(base, kwargs, total)
+
+    @abstractmethod
+    def raw_image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """The same from raw pixels."""
+
+    @abstractmethod
+    def vision_tap(self, base: nn.Module) -> VisionTap:
+        """What to listen to in the vision tower."""
+
+    @abstractmethod
+    def vision_rows(self, base: nn.Module, capture: VisionCapture) -> VisionRows:
+        """Signals per projector row, from what the taps heard."""
+
+
+FAMILIES: Registry[Family] = Registry(
+    "family",
+    "transprune.families",
+    UnknownFamily,
+    cure=" To add one, write a Family for it (CONTRIBUTING, 'Add a family') and register it.",
+)
+register_family = FAMILIES.register
+
+
+def find_family(model: nn.Module) -> Family:
+    """The family of a model, by its configuration's `model_type`.
+
+    Raises:
+        UnknownFamily: the model has no such configuration, or no family knows its type.
+    """
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    model_type = getattr(getattr(inner, "config", None), "model_type", None)
+    if model_type is None:
+        known = ", ".join(FAMILIES)
+        raise UnknownFamily(f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}")
+    return FAMILIES.get(model_type)()

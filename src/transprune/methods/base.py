@@ -1,0 +1,197 @@
+"""What every method is: a frozen dataclass that says what to keep, and knows no model.
+
+Two bases carry the shared work, once. A `ProjectorPruner` chooses among the projected features before the language
+model; a `LayerPruner` gives a schedule and a score between decoder layers. A subclass writes only its maths.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeVar
+
+from torch import Tensor
+
+from transprune import recipe
+from transprune.errors import MethodError, ScheduleError
+from transprune.plan import Reading, Stage
+from transprune.schedule import Schedule, count_kept
+from transprune.select import select_top
+from transprune.views import LayerTransitions, LayerView, ProjectorView, Scores, Selection
+
+Positions = Literal["keep", "renumber"]
+POSITIONS = ("keep", "renumber")
+
+M = TypeVar("M", bound="Method")
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Base of all methods.
+
+    Args:
+        positions: position ids of the survivors, `"keep"` (their original ones) or `"renumber"` (contiguous); None
+            takes the policy of the method's own code (`default_positions`).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    kind: ClassVar[str] = ""
+    deviates: ClassVar[str] = ""
+    presets: ClassVar[tuple[str, ...]] = ()
+    default_positions: ClassVar[Positions] = "keep"
+    reads_vision: ClassVar[bool] = False
+
+    positions: Positions | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.positions is not None and self.positions not in POSITIONS:
+            raise MethodError(f"positions is 'keep', 'renumber' or None; got {self.positions!r}")
+
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """The methods this one runs, in order: itself, or those of a composition."""
+        return (self,)
+
+    @property
+    def policy(self) -> Positions:
+        """The position policy in force."""
+        return self.positions or self.default_positions
+
+    @abstractmethod
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """The stages for a pool of `visual_tokens` on `num_layers` decoder layers.
+
+        Raises:
+            ScheduleError: the boundaries do not fit the depth.
+        """
+
+    @abstractmethod
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """What is read at each boundary, for the runtime's taps and the cost model."""
+
+    @abstractmethod
+    def select(self, view: Any, carry: Tensor | None) -> Selection:
+        """Choose `view.count` of the candidates of one pool; `carry` is what `observe` gathered, per visual token."""
+
+    def observe(self, layer: int, step: LayerTransitions, carry: Tensor) -> Tensor:
+        """Evidence after 1-based decoder layer `layer`: what was carried so far [L] in, the new carry [L] out."""
+        return carry
+
+    def variations(self, step: LayerTransitions) -> dict[str, Tensor]:
+        """What this method makes of one layer's transitions, by module (`"attention"`, `"mlp"`), float32 [L] each."""
+        return {}
+
+    def notes(self, num_layers: int) -> tuple[str, ...]:
+        """Sentences for the trace: what was adapted to this model."""
+        return ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe of this method as JSON-ready data."""
+        return recipe.to_dict(self)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the recipe into `folder` as `pruning_config.json`."""
+        recipe.write_recipe(self, folder)
+
+    @classmethod
+    def from_pretrained(cls: type[M], source: str | os.PathLike[str]) -> M:
+        """Read a recipe from a folder, a file or a hub repository.
+
+        Raises:
+            RecipeError: no recipe there, or one of another method than the class this is called on.
+        """
+        method = recipe.read_recipe(source)
+        if not isinstance(method, cls):
+            raise recipe.RecipeError(f"{os.fspath(source)!r} is a recipe of {method.name}, not of {cls.__name__}")
+        return method
+
+
+@dataclass(frozen=True)
+class ProjectorPruner(Method):
+    """A method that acts once, before the language model (boundary 0)."""
+
+    kind: ClassVar[str] = "projector-side"
+
+    @abstractmethod
+    def count(self, visual_tokens: int) -> int:
+        """How many of `visual_tokens` stay, 1..visual_tokens."""
+
+    @abstractmethod
+    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+        """Choose `view.count` of the projected features of one pool."""
+
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """One stage at boundary 0."""
+        count = self.count(visual_tokens)
+        return (Stage(0, min(visual_tokens, max(1, count)), rounded_up=count < 1),)
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """Nothing of the language model."""
+        return (Reading(0),)
+
+
+@dataclass(frozen=True)
+class LayerPruner(Method):
+    """A method that ranks the visual tokens at boundaries inside the language model."""
+
+    kind: ClassVar[str] = "within-LLM"
+    first_boundary: ClassVar[int] = 1
+    rows: ClassVar[Literal["instruction", "last"] | None] = None
+    source: ClassVar[Literal["next", "previous"]] = "next"
+
+    @abstractmethod
+    def schedule(self, num_layers: int) -> Schedule:
+        """Boundaries and keep ratios for a model of `num_layers`, not yet checked against it."""
+
+    @abstractmethod
+    def score(self, view: LayerView, carry: Tensor | None) -> Scores:
+        """Scores of the candidates, float [N]; the one called `"score"` ranks, larger means keep."""
+
+    def observed(self, num_layers: int) -> tuple[int, ...]:
+        """1-based layers whose transitions `observe` wants."""
+        return ()
+
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """One stage per boundary: `int(N * ratio)` of the tokens there were before this method, at least one."""
+        schedule = self.schedule(num_layers).check(num_layers, self.first_boundary)
+        counts = [(boundary, count_kept(visual_tokens, ratio)) for boundary, ratio in schedule]
+        return tuple(Stage(boundary, max(1, count), rounded_up=count < 1) for boundary, count in counts)
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """The same rows at every boundary, and the layers observed since the one before."""
+        readings, previous = [], 0
+        for boundary in self.schedule(num_layers).boundaries:
+            seen = tuple(layer for layer in self.observed(num_layers) if previous < layer <= boundary)
+            readings.append(Reading(boundary, rows=self.rows, source=self.source, observed=seen))
+            previous = boundary
+        return tuple(readings)
+
+    def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
+        """The `view.count` best-scored candidates; ties to the lower index."""
+        scores = self.score(view, carry)
+        return Selection(select_top(scores["score"], view.count), scores=scores)
+
+
+def resolve_count(keep: int | float, total: int) -> int:
+    """An absolute count (int) or a share of `total` (float in (0, 1]) as a count, at most `total`."""
+    return min(total, count_kept(total, keep) if isinstance(keep, float) else keep)
+
+
+def check_ratio(name: str, value: float) -> None:
+    """Raise ScheduleError unless `value` is a number in (0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise ScheduleError(f"{name} is the share of visual tokens that stays and must lie in (0, 1]; got {value!r}")
+
+
+def check_keep(name: str, value: int | float) -> None:
+    """Raise ScheduleError unless `value` is a positive count (int) or a share in (0, 1] (float)."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ScheduleError(f"{name} as a count must be at least 1; got {value}")
+    else:
+        check_ratio(name, value)
+
+

@@ -1,0 +1,77 @@
+"""Compose: one method after another, ratios of the second referring to what the first left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from transprune.errors import MethodError, ScheduleError
+from transprune.methods.base import Method, ProjectorPruner
+from transprune.plan import Reading, Stage
+from transprune.recipe import register
+from transprune.views import Selection
+
+
+@register("compose")
+@dataclass(frozen=True)
+class Compose(Method):
+    """Run several methods in one pass: projector side first, then within the language model.
+
+    The combinations of TransPrune's Tables 4 and 5 are `Compose([VisionZip(288), TransPrune(...)])` and the like.
+
+    Args:
+        parts: methods in the order they act. The second counts its tokens from what the first left.
+
+    Raises:
+        MethodError: fewer than one part, something that is no method, or a composition inside a composition.
+        ScheduleError: (when planned) a part that starts before the one in front of it has ended.
+    """
+
+    parts: Sequence[Method] = ()  # type: ignore[assignment]
+
+    title: ClassVar[str] = "Compose: one method after another"
+    paper: ClassVar[str] = "TransPrune, Tables 4 and 5"
+    kind: ClassVar[str] = "composition"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parts = tuple(self.parts)
+        if not parts:
+            raise MethodError("a composition needs at least one method, as Compose([VisionZip(192), TransPrune.low()])")
+        for part in parts:
+            if not isinstance(part, Method) or isinstance(part, Compose):
+                raise MethodError(f"a composition is a flat list of methods; got {part!r}")
+        if any(isinstance(part, ProjectorPruner) for part in parts[1:]):
+            raise MethodError("projector-side methods act before the language model, so one may only come first")
+        if self.positions is not None:
+            raise MethodError("a composition has no positions of its own: set them on its parts, or in prune(...)")
+        object.__setattr__(self, "parts", parts)
+
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """The stages of all parts, in order."""
+        stages: list[Stage] = []
+        for part in self.parts:
+            remaining = stages[-1].count if stages else visual_tokens
+            for stage in part.plan(num_layers, remaining):
+                if stages and stage.boundary <= stages[-1].boundary:
+                    raise ScheduleError(
+                        f"{part.name} starts at boundary {stage.boundary}, but the method before it still acts at "
+                        f"{stages[-1].boundary}: the parts of a composition follow each other"
+                    )
+                stages.append(stage)
+        return tuple(stages)
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """The readings of all parts, in order."""
+        return tuple(reading for part in self.parts for reading in part.readings(num_layers))
+
+    def notes(self, num_layers: int) -> tuple[str, ...]:
+        """The notes of all parts."""
+        return tuple(note for part in self.parts for note in part.notes(num_layers))
+
+    def select(self, view: Any, carry: Tensor | None) -> Selection:
+        """Never called: the session runs the parts."""
+        raise MethodError("a composition does not choose tokens itself; its parts do")

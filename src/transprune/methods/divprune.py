@@ -1,0 +1,55 @@
+"""DivPrune: the subset of visual tokens that are farthest from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from transprune.methods.base import ProjectorPruner, check_ratio
+from transprune.plan import Reading
+from transprune.recipe import register
+from transprune.select import cosine_matrix, select_diverse
+from transprune.views import ProjectorView, Selection
+
+
+@register("divprune")
+@dataclass(frozen=True)
+class DivPrune(ProjectorPruner):
+    """Keep the visual tokens that are farthest from each other (max-min diversity of cosine distance).
+
+    Alvar et al., CVPR 2025. https://arxiv.org/abs/2503.02175
+
+    Reads the projected features only: no attention, no text. Of LLaVA-NeXT all crops and newline tokens form one pool,
+    as in the paper's setting.
+
+    Args:
+        keep_ratio: share of the visual tokens that stays; the count is rounded to the nearest. Default 0.098, the
+            paper's 56 of 576.
+
+    Raises:
+        ScheduleError: a ratio outside (0, 1].
+    """
+
+    keep_ratio: float = 0.098
+
+    title: ClassVar[str] = "DivPrune: max-min diversity of the projected features"
+    paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ratio("keep_ratio", self.keep_ratio)
+
+    def count(self, visual_tokens: int) -> int:
+        """`round(N * ratio)`."""
+        return round(visual_tokens * self.keep_ratio)
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """Every feature is compared with every other."""
+        return tuple(replace(reading, similarity="features") for reading in super().readings(num_layers))
+
+    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+        """Greedy max-min selection; the score is the distance to the set when a token was (or was not) picked."""
+        picks, distance = select_diverse(1 - cosine_matrix(view.features), view.count)
+        return Selection(picks.sort().values, scores={"score": distance})

@@ -1,0 +1,50 @@
+"""PyramidDrop: drop a fixed share at the end of each stage of the language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from transprune.methods.base import LayerPruner, Positions
+from transprune.recipe import register
+from transprune.schedule import Schedule, ScheduleLike
+from transprune.views import LayerView, Scores
+
+
+@register("pdrop")
+@dataclass(frozen=True)
+class PDrop(LayerPruner):
+    """Halve the visual tokens after each quarter of the layers, by what the last prompt token looks at next.
+
+    Xing et al., PyramidDrop, CVPR 2025. https://arxiv.org/abs/2410.17247
+
+    The attention row is that of the layer behind the boundary, recomputed from its own projections, as in the code.
+
+    Args:
+        keep: boundary -> share of the original tokens. Default 8, 16, 24 of 32 layers with 1/2, 1/4, 1/8; scales with
+            depth. A mapping of your own is used as it stands.
+
+    Raises:
+        ScheduleError: ratios or boundaries that make no schedule.
+    """
+
+    keep: ScheduleLike = Schedule({8: 0.5, 16: 0.25, 24: 0.125}, depth=32)
+
+    title: ClassVar[str] = "PyramidDrop: halving in stages by the last token's attention"
+    paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
+    default_positions: ClassVar[Positions] = "renumber"
+    rows: ClassVar[Literal["instruction", "last"] | None] = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "keep", Schedule.of(self.keep))
+
+    def schedule(self, num_layers: int) -> Schedule:
+        """The boundaries for this depth."""
+        return Schedule.of(self.keep).scaled(num_layers)
+
+    def score(self, view: LayerView, carry: Tensor | None) -> Scores:
+        """Mean over heads of the last token's attention."""
+        return {"score": view.attention("last").mean(dim=(0, 1))}  # [H, 1, N] -> [N]

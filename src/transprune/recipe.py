@@ -1,0 +1,202 @@
+"""Recipes: a method as text or JSON, and back. Nothing is ever evaluated.
+
+A recipe file is JSON with a schema version:
+
+    {"schema": 1, "method": "fastv", "layer": 2, "keep_ratio": 0.25}
+    {"schema": 1, "method": "compose", "parts": [{"method": "visionzip", "keep": 192}, {"method": "transprune"}]}
+
+Text on a command line is a preset, a name, or a name with values; `+` composes:
+
+    transprune-high      fastv:layer=3,keep_ratio=0.25      visionzip:keep=192+transprune-low
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transprune.errors import MethodError, RecipeError, UnknownMethod
+from transprune.registry import Registry, did_you_mean
+
+if TYPE_CHECKING:
+    from transprune.methods.base import Method
+
+SCHEMA = 1
+FILE_NAME = "pruning_config.json"
+
+METHODS: Registry[Method] = Registry("method", "transprune.methods", UnknownMethod)
+register = METHODS.register
+
+
+def to_dict(method: Method) -> dict[str, Any]:
+    """The method as JSON-ready data, schema version first."""
+    return {"schema": SCHEMA, **_encode(method)}
+
+
+def from_dict(data: Mapping[str, Any]) -> Method:
+    """The method that a recipe describes.
+
+    Raises:
+        RecipeError: not a mapping, a newer schema, unknown keys, or values a method refuses.
+        UnknownMethod: no method of that name.
+    """
+    if not isinstance(data, Mapping) or "method" not in data:
+        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {data!r}")
+    data = dict(data)
+    schema = data.pop("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA or schema < 1:
+        raise RecipeError(
+            f"this recipe has schema {schema!r}; this release reads up to {SCHEMA}. Upgrade transprune to use it."
+        )
+    return _build(data.pop("method"), data)
+
+
+def resolve(method: Method | str | os.PathLike[str]) -> Method:
+    """A Method from itself, a preset or recipe text, or a recipe file or folder."""
+    from transprune.methods.base import Method
+
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, type) and issubclass(method, Method):
+        raise MethodError(f"give an instance: {method.__name__}(), not the class {method.__name__}")
+    if not isinstance(method, (str, os.PathLike)):
+        raise MethodError(f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}")
+    text = os.fspath(method)
+    if text.endswith(".json") or os.path.isdir(text):
+        return read_recipe(text)
+    return parse(text)
+
+
+def parse(text: str) -> Method:
+    """The method a recipe text names; see the module docstring for the grammar."""
+    parts = [_parse_one(part.strip()) for part in text.split("+")]
+    if len(parts) == 1:
+        return parts[0]
+    return METHODS.get("compose")(parts)  # type: ignore[call-arg]
+
+
+def write_recipe(method: Method, folder: str | os.PathLike[str]) -> Path:
+    """Write the recipe into `folder` (made if missing) as `pruning_config.json`; returns the file."""
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / FILE_NAME
+    file.write_text(json.dumps(to_dict(method), indent=2) + "\n", encoding="utf-8")
+    return file
+
+
+def read_recipe(source: str | os.PathLike[str]) -> Method:
+    """Read a recipe from a file, a folder, or a repository on the Hugging Face hub.
+
+    Raises:
+        RecipeError: nothing there, not JSON, or not a recipe.
+    """
+    path = Path(source)
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        file = _fetch(os.fspath(source))
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} is not JSON: {error}") from error
+    return from_dict(data)
+
+
+def _fetch(repository: str) -> Path:
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(repository, FILE_NAME)
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"no recipe at {repository!r}: neither a file, nor a folder with {FILE_NAME}, nor a hub repository that "
+            f"can be reached ({error})"
+        ) from error
+    assert found is not None
+    return Path(found)
+
+
+def _encode(method: Method) -> dict[str, Any]:
+    values = {field.name: _encode_value(getattr(method, field.name)) for field in fields(method) if field.init}
+    return {"method": method.name, **values}
+
+
+def _encode_value(value: Any) -> Any:
+    from transprune.methods.base import Method
+
+    if isinstance(value, Method):
+        return _encode(value)
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, (tuple, list, range)):
+        return [_encode_value(item) for item in value]
+    return value
+
+
+def _build(name: Any, values: dict[str, Any]) -> Method:
+    cls = METHODS.get(str(name))
+    known = [field.name for field in fields(cls) if field.init]
+    for key in values:
+        if key not in known:
+            raise RecipeError(
+                f"{name} has no setting {key!r}.{did_you_mean(key, known)} It has: {', '.join(known) or 'none'}."
+            )
+    if "parts" in values:
+        values = {**values, "parts": [from_dict(part) for part in values["parts"]]}
+    try:
+        return cls(**values)
+    except MethodError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
+
+
+def _parse_one(text: str) -> Method:
+    name, _, settings = text.partition(":")
+    if not settings:
+        return _named(name)
+    # a comma separates settings only where a new `name=` follows, so a schedule may contain commas itself
+    pairs = re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", settings)
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise RecipeError(f"settings read name=value, as 'fastv:layer=3,keep_ratio=0.25'; got {pair!r} in {text!r}")
+        values[key.strip()] = _literal(value.strip())
+    return _build(name.strip(), values)
+
+
+def _named(name: str) -> Method:
+    """A method with its defaults, or a preset: `transprune-high` is `TransPrune.high()`."""
+    if name not in METHODS and "-" in name:
+        base, _, preset = name.rpartition("-")
+        if base in METHODS:
+            cls = METHODS.get(base)
+            if preset in cls.presets:
+                return getattr(cls, preset.replace("-", "_"))()  # type: ignore[no-any-return]
+    if name in METHODS:
+        return _build(name, {})
+    known = [*METHODS, *preset_names()]
+    raise UnknownMethod(f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+
+
+def preset_names() -> list[str]:
+    """Every preset text, as `transprune-high`."""
+    return [f"{name}-{preset}" for name in METHODS for preset in METHODS.get(name).presets]
+
+
+def _literal(text: str) -> Any:
+    """`3` -> int, `0.25` -> float, `true`/`false`/`none` -> those; everything else stays text."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,72 @@
+"""One kind of registry for methods and families: classes by name, friendly to typos, open to other packages.
+
+A third party adds to it without touching this repository, through an entry point in its own package:
+
+    [project.entry-points."transprune.methods"]
+    mymethod = "mypackage.mymethod"          # importing the module registers the class
+
+Registries hold classes, never live objects, so one run cannot influence another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from transprune.errors import PruneError
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean 'x'?"` for the closest known name, or an empty string."""
+    close = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class Registry(Generic[T]):
+    """Classes of one kind (`"method"`, `"family"`) by name."""
+
+    def __init__(self, kind: str, group: str, error: type[PruneError], cure: str = "") -> None:
+        self.kind, self.group, self.error, self.cure = kind, group, error, cure
+        self._classes: dict[str, type[T]] = {}
+        self._plugins_loaded = False
+
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Class decorator: enter the class under `name` and write that name on it."""
+
+        def enter(cls: type[T]) -> type[T]:
+            known = self._classes.get(name)
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise self.error(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")
+            cls.name = name  # type: ignore[attr-defined]
+            self._classes[name] = cls
+            return cls
+
+        return enter
+
+    def get(self, name: str) -> type[T]:
+        """The class called `name`; raises this registry's error, with the closest name, when there is none."""
+        self._load_plugins()
+        if name not in self._classes:
+            known = ", ".join(sorted(self._classes))
+            raise self.error(
+                f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}"
+            )
+        return self._classes[name]
+
+    def __contains__(self, name: object) -> bool:
+        self._load_plugins()
+        return name in self._classes
+
+    def __iter__(self) -> Iterator[str]:
+        self._load_plugins()
+        return iter(sorted(self._classes))
+
+    def _load_plugins(self) -> None:
+        if not self._plugins_loaded:
+            self._plugins_loaded = True
+            for point in entry_points(group=self.group):
+                point.load()

@@ -1,0 +1,108 @@
+"""Attention masks of pruned layers: the mask the model made, with the rows and columns that are still there.
+
+A mask is never rebuilt where one was given, so padding, sliding windows, bidirectional image blocks and masks of the
+user's own survive. Shapes: B samples, P query rows, K keys, S rows of the unpruned forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
+
+from transprune.errors import LayoutError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Which rows and columns of the given mask to take.
+
+    Attributes:
+        rows: long [B, P], query rows of this forward, 0..S-1.
+        rows_real: bool [B, P], False on fillers.
+        columns: long [B, K], logical slot of every key, -1 on fillers.
+        past: logical slots before this forward.
+        length: S.
+        dense: no filler among rows or columns.
+    """
+
+    rows: Tensor
+    rows_real: Tensor
+    columns: Tensor
+    past: int
+    length: int
+    dense: bool
+
+    def apply(self, mask: Tensor | None, implementation: str, dtype: torch.dtype) -> Tensor | None:
+        """The mask for these rows and columns, of the same kind as the one given.
+
+        Raises:
+            LayoutError: a kind of mask that cannot be projected (flex attention's block masks).
+        """
+        flash = is_flash(implementation)
+        if mask is None:
+            if self.dense:
+                return None
+            return self._real() if flash else self._causal(implementation, dtype)
+        if not isinstance(mask, Tensor):
+            raise LayoutError(
+                f"pruning projects tensor masks; the layer was given a {type(mask).__name__}. Load the model with "
+                "attn_implementation='sdpa', 'eager' or 'flash_attention_2'."
+            )
+        columns, inside = self._into(mask.shape[-1])
+        if mask.ndim == 2:
+            return (mask.expand(len(columns), -1).gather(1, columns).bool() & inside).to(mask.dtype)
+        return self._open_fillers(self._gather(mask, columns, inside))
+
+    def allowed(self, mask: Tensor | None) -> Tensor:
+        """Which keys each row may see, whatever the kind of mask. -> bool [B, 1, P, K]."""
+        causal = self._real()[:, None] & (self.columns[:, None] <= (self.rows + self.past)[..., None])
+        if mask is None:
+            return causal[:, None]
+        columns, inside = self._into(mask.shape[-1])
+        if mask.ndim == 2:
+            padding = mask.expand(len(columns), -1).gather(1, columns).bool() & inside
+            return (causal & padding[:, None])[:, None]
+        rows = self._gather(mask, columns, inside)
+        return rows if rows.dtype == torch.bool else rows == 0
+
+    def _into(self, width: int) -> tuple[Tensor, Tensor]:
+        """Columns as indices of a mask `width` wide (it may start late: sliding windows), and which lie inside."""
+        columns = self.columns - (self.past + self.length - width)
+        inside = self._real() & (columns >= 0) & (columns < width)
+        return columns.clamp(0, width - 1), inside
+
+    def _real(self) -> Tensor:
+        return self.columns >= 0
+
+    def _gather(self, mask: Tensor, columns: Tensor, inside: Tensor) -> Tensor:
+        batch, queries = self.rows.shape
+        mask = mask.expand(batch, -1, -1, -1)
+        heads = mask.shape[1]
+        mask = mask.gather(2, self.rows[:, None, :, None].expand(-1, heads, -1, mask.shape[3]))
+        mask = mask.gather(3, columns[:, None, None].expand(-1, heads, queries, -1))
+        closed = ~inside[:, None, None]
+        return mask & ~closed if mask.dtype == torch.bool else mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+
+    def _causal(self, implementation: str, dtype: torch.dtype) -> Tensor:
+        allowed = self._open_fillers(self.allowed(None))
+        if implementation != "eager":
+            return allowed
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+
+    def _open_fillers(self, mask: Tensor) -> Tensor:
+        """Let each filler row see itself: a softmax over nothing is NaN on some kernels."""
+        if self.dense:
+            return mask
+        queries, keys = mask.shape[-2:]
+        own = torch.eye(queries, dtype=torch.bool, device=mask.device)
+        own = nn.functional.pad(own, (keys - queries, 0))  # the rows of this forward are the last keys
+        own = own & ~self.rows_real[:, None, :, None]
+        return mask | own if mask.dtype == torch.bool else mask.masked_fill(own, 0.0)
+
+
+def is_flash(implementation: str) -> bool:
+    """Does this attention take a 2-D padding mask? Ask the registry: a name that contains "flash" proves nothing."""
+    return ALL_MASK_ATTENTION_FUNCTIONS.get(implementation) is flash_attention_mask

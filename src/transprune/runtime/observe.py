@@ -1,0 +1,102 @@
+"""Measuring how each token changes in a layer, for the methods that gather evidence between boundaries.
+
+The evidence (`carry`) belongs to the pass: one vector per sample over its real rows, handed to the method after each
+observed layer and re-indexed at every stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transprune.layout import Layout
+from transprune.methods.base import LayerPruner, Method
+from transprune.runtime.state import Pass
+from transprune.views import LayerTransitions, Transition, transition_of
+
+
+class Observer:
+    """Taps on `self_attn` and `mlp` of the layers that some part of the method observes."""
+
+    def __init__(self, method: Method, num_layers: int, record: bool) -> None:
+        self._record = record
+        self._observers: dict[int, list[tuple[int, Method]]] = {}  # 1-based layer -> (part number, part)
+        for number, part in enumerate(method.parts):
+            for layer in part.observed(num_layers) if isinstance(part, LayerPruner) else ():
+                self._observers.setdefault(layer, []).append((number, part))
+
+    def attach(
+        self, layers: Sequence[nn.Module], state: Callable[[], Pass | None], after: Callable[..., None]
+    ) -> None:
+        """Register the taps; `state` gives the running pass of the calling thread."""
+        for number in self._observers:
+            layer = layers[number - 1]
+            after(layer.self_attn, partial(self._see_attention, number, state), with_kwargs=True)
+            after(layer.mlp, partial(self._see_mlp, number, state), with_kwargs=True)
+
+    def begin(self, state: Pass) -> None:
+        """Empty evidence for every part that observes."""
+        layout = state.layout
+        assert layout is not None
+        numbers = {number for observers in self._observers.values() for number, _ in observers}
+        state.carries = {n: [torch.zeros(k, device=layout.valid.device) for k in layout.lengths] for n in numbers}
+
+    def prune(self, state: Pass, before: Layout, index: Tensor) -> None:
+        """Keep the evidence of the rows `index` [B, P] only."""
+        for carries in state.carries.values():
+            for sample, carry in enumerate(carries):
+                assert state.layout is not None
+                rows = index[sample, index.shape[1] - state.layout.lengths[sample] :]
+                carries[sample] = carry[torch.searchsorted(before.rows(sample), rows)]
+
+    def _see_attention(
+        self, layer: int, state: Callable[[], Pass | None], module: nn.Module, args: Any, kwargs: Any, output: Any
+    ) -> None:
+        running = state()
+        if running is not None and running.layout is not None:
+            running.taps["attention", layer] = _measure(args, kwargs, output)
+
+    def _see_mlp(
+        self, layer: int, state: Callable[[], Pass | None], module: nn.Module, args: Any, kwargs: Any, output: Any
+    ) -> None:
+        running = state()
+        if running is None or running.layout is None:
+            return
+        attention = running.taps.pop(("attention", layer))
+        mlp = _measure(args, kwargs, output)
+        layout = running.layout
+        for sample in range(layout.batch):
+            rows = layout.rows(sample)
+            step = LayerTransitions(*(_of_sample(change, sample, rows, layout) for change in (attention, mlp)))
+            for number, part in self._observers[layer]:
+                carries = running.carries[number]
+                carries[sample] = part.observe(layer, step, carries[sample])
+                if self._record:
+                    _record(running, layer, sample, rows, part.variations(step))
+
+
+def _measure(args: Any, kwargs: Any, output: Any) -> tuple[Tensor, Tensor]:
+    """Magnitude and cosine [B, L] of a module whose input is normalised and whose output is not yet added back."""
+    before = args[0] if args else kwargs["hidden_states"]
+    after = output[0] if isinstance(output, tuple) else output
+    return transition_of(before, after.view_as(before))
+
+
+def _of_sample(change: tuple[Tensor, Tensor], sample: int, rows: Tensor, layout: Layout) -> Transition:
+    magnitude, cosine = (values[sample, rows] for values in change)
+    return Transition(magnitude, cosine, layout.visual[sample, rows])
+
+
+def _record(state: Pass, layer: int, sample: int, rows: Tensor, variations: dict[str, Tensor]) -> None:
+    """Write a module's variation at the prompt slots of the rows that still run."""
+    layout = state.layout
+    assert layout is not None
+    for module, values in variations.items():
+        samples = state.transitions.setdefault((layer, module), [])
+        if len(samples) <= sample:
+            samples.append(torch.full((state.length,), float("nan")))
+        samples[sample][layout.origin[sample, rows].cpu()] = values.detach().cpu()

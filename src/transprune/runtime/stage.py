@@ -1,0 +1,211 @@
+"""One stage: show the method its views, gather what it decides, and say what remains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from transprune.errors import MethodError, PruneWarning
+from transprune.layout import Layout
+from transprune.methods.base import LayerPruner, Method, ProjectorPruner
+from transprune.runtime.attention import AttentionRows
+from transprune.runtime.state import Pass
+from transprune.trace import TraceStage
+from transprune.views import LayerView, ProjectorView, Queries, Selection, View, VisionSignals
+
+Pool = Literal["sample", "image"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One method of the session, with what it needs at its boundaries."""
+
+    number: int
+    method: Method
+    num_layers: int
+    pool: Pool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a stage decided about the batch.
+
+    Attributes:
+        dropped: per sample, the rows that go. long [n].
+        kept: per sample, the visual rows that stay, ascending. long [k].
+        features: per sample, [k, D] to put in their place, or None.
+        trace: the record of it.
+    """
+
+    dropped: list[Tensor]
+    kept: list[Tensor]
+    features: list[Tensor | None]
+    trace: TraceStage
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Every token of every sample stays, untouched."""
+        return not any(len(rows) for rows in self.dropped) and all(f is None for f in self.features)
+
+
+def decide(
+    part: Part,
+    boundary: int,
+    state: Pass,
+    hidden: Tensor,
+    attention: AttentionRows | None,
+    vision: Callable[[Tensor], VisionSignals] | None,
+    record_scores: bool,
+) -> Decision:
+    """Run the method at one boundary on every pool of every sample; `hidden` [B, L, D] enters the layer."""
+    layout = state.layout
+    assert layout is not None
+    dropped, kept, features, candidates, keep, scores = [], [], [], [], [], []
+    for sample in range(layout.batch):
+        visual = layout.visual_rows(sample)
+        chosen: list[tuple[Tensor, Selection]] = []
+        for image, rows in _pools(layout, sample, visual, part.pool):
+            count = _count(part, boundary, state, (part.number, sample, image), len(rows))
+            view = _view(part.method, boundary, count, layout, sample, rows, hidden, attention, vision)
+            carry = _visual_carry(state, part.number, layout, sample, rows)
+            selection = part.method.select(view, carry)
+            _check(part.method, selection, count, len(rows))
+            _warn_not_finite(part.method, boundary, selection, state)
+            chosen.append((rows, selection))
+        go = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
+        for rows, selection in chosen:
+            go[rows[selection.keep]] = False
+        go[layout.rows(sample)[-1:]] = False  # its logits are the answer: the last token stays, even a visual one
+        stay = visual[~go[visual]]
+        dropped.append(visual[go[visual]])
+        kept.append(stay)
+        features.append(_merged_features(chosen, stay, hidden[sample]))
+        candidates.append(layout.token[sample, visual].cpu())
+        keep.append(layout.token[sample, stay].cpu())
+        scores.append(_scores(chosen, visual) if record_scores else {})
+    return Decision(dropped, kept, features, _trace(boundary, part.method, candidates, keep, scores))
+
+
+def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[tuple[int, Tensor]]:
+    """(image number, visual rows) of each pool of a sample; nothing for a sample without visual tokens."""
+    if len(visual) == 0:
+        return
+    if pool == "sample":
+        yield -1, visual
+        return
+    image = layout.image[sample, visual]
+    for number in image.unique().tolist():
+        yield number, visual[image == number]
+
+
+def _count(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], here: int) -> int:
+    """Tokens to keep in a pool: planned from the number there was when this method first met it."""
+    total = state.totals.setdefault(pool, here)
+    stage = next(s for s in part.method.plan(part.num_layers, total) if s.boundary == boundary)
+    if stage.rounded_up:
+        state.note(f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1")
+    return min(stage.count, here)
+
+
+def _view(
+    method: Method,
+    boundary: int,
+    count: int,
+    layout: Layout,
+    sample: int,
+    rows: Tensor,
+    hidden: Tensor,
+    attention: AttentionRows | None,
+    vision: Callable[[Tensor], VisionSignals] | None,
+) -> View:
+    tokens, states = layout.token[sample, rows], hidden[sample, rows]
+    if isinstance(method, ProjectorPruner):
+        return ProjectorView(boundary, count, tokens, states, None if vision is None else lambda: vision(states))
+    assert isinstance(method, LayerPruner)
+    if attention is None:
+        return LayerView(boundary, count, tokens, states)
+    history = attention.past
+
+    def read(queries: Queries | Tensor) -> Tensor:
+        return attention.probabilities(sample, _query_rows(layout, sample, queries))[..., history + rows]
+
+    return LayerView(boundary, count, tokens, states, read)
+
+
+def _query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
+    if isinstance(queries, Tensor):
+        return layout.rows(sample)[queries]
+    if queries == "instruction":
+        return layout.instruction[sample].nonzero().flatten()
+    if queries == "last":
+        return layout.rows(sample)[-1:]
+    raise MethodError(f"queries are 'instruction', 'last' or row numbers; got {queries!r}")
+
+
+def _visual_carry(state: Pass, number: int, layout: Layout, sample: int, rows: Tensor) -> Tensor | None:
+    """The carried evidence of the pool's tokens; carries hold real rows only, so fillers are skipped."""
+    if number not in state.carries:
+        return None
+    carry = state.carries[number][sample]
+    return carry[torch.searchsorted(layout.rows(sample), rows)]
+
+
+def _check(method: Method, selection: Selection, count: int, total: int) -> None:
+    """Our own methods keep this contract by test; a third party's bug must not become a silent wrong answer."""
+    keep = selection.keep
+    ordered = len(keep) < 2 or bool((keep[1:] > keep[:-1]).all())
+    if len(keep) == 0 or not ordered or int(keep[-1]) >= total or int(keep[0]) < 0 or len(keep) > count:
+        raise MethodError(
+            f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; it returned "
+            f"{keep.tolist()[:10]}"
+        )
+
+
+def _warn_not_finite(method: Method, boundary: int, selection: Selection, state: Pass) -> None:
+    # a NaN saliency is how newline tokens say "no patch"; only scores of the language model must be numbers
+    score = selection.scores.get("score")
+    if score is None or isinstance(method, ProjectorPruner) or bool(score.isfinite().all()):
+        return
+    message = f"{method.name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden states)"
+    state.note(message + "; those tokens rank last")
+    warnings.warn(f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2)
+
+
+def _merged_features(chosen: list[tuple[Tensor, Selection]], stay: Tensor, hidden: Tensor) -> Tensor | None:
+    if all(selection.features is None for _, selection in chosen):
+        return None
+    features = hidden[stay].clone()
+    for rows, selection in chosen:
+        if selection.features is not None:
+            features[torch.searchsorted(stay, rows[selection.keep])] = selection.features.to(features.dtype)
+    return features
+
+
+def _scores(chosen: list[tuple[Tensor, Selection]], visual: Tensor) -> dict[str, Tensor]:
+    """Scores of all pools of a sample in the order of its candidates."""
+    names = {name for _, selection in chosen for name in selection.scores}
+    merged = {name: torch.full((len(visual),), float("nan")) for name in sorted(names)}
+    for rows, selection in chosen:
+        places = torch.searchsorted(visual, rows).cpu()
+        for name, score in selection.scores.items():
+            merged[name][places] = score.detach().float().cpu()
+    return merged
+
+
+def _trace(
+    boundary: int, method: Method, candidates: list[Tensor], keep: list[Tensor], scores: list[dict[str, Tensor]]
+) -> TraceStage:
+    names = {name for per_sample in scores for name in per_sample}
+    empty = torch.empty(0)
+    return TraceStage(
+        boundary=boundary,
+        method=method.name,
+        candidates=tuple(candidates),
+        keep=tuple(keep),
+        scores={name: tuple(s.get(name, empty) for s in scores) for name in sorted(names)} or None,
+    )

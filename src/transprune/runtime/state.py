@@ -1,0 +1,66 @@
+"""What one forward through the language model knows; gone when the forward is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from transprune.layout import Layout
+from transprune.trace import TraceStage
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the outer model was called with: a visual prefill, seen before its embeddings are made."""
+
+    layout: Layout
+
+
+@dataclass
+class Pass:
+    """One forward.
+
+    Attributes:
+        length: rows per sample that came in.
+        batch: samples.
+        prompt: the layout before anything was pruned.
+        layout: what is still running; None where this forward prunes nothing (decode, text).
+        pruned: some rows have gone, so the keywords of every further layer must be projected.
+        depth: how many stages changed the rows; names the row set in memo keys.
+        positions: position ids the model made, [1 or B, L].
+        removed_before: long [B, length], positions that renumbering closes in front of each slot.
+        removed_total: long [B], all of them.
+        totals: (part, sample, image) -> visual tokens when that part first saw the pool.
+        carries: part -> evidence per sample, over its real rows.
+        taps: what hooks overheard for a later one.
+        ready_keys: layer -> its key projection, computed ahead by a stage.
+        memo: projections shared by the layers of a stage.
+        stages, transitions, notes: the trace in the making.
+        widths: boundary -> rows per sample from there on.
+    """
+
+    length: int
+    batch: int
+    layout: Layout | None
+    prompt: Layout | None
+    pruned: bool = False
+    depth: int = 0
+    positions: Tensor | None = None
+    removed_before: Tensor | None = None
+    removed_total: Tensor | None = None
+    totals: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    carries: dict[int, list[Tensor]] = field(default_factory=dict)
+    taps: dict[Any, Any] = field(default_factory=dict)
+    ready_keys: dict[int, Tensor] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict)
+    stages: list[TraceStage] = field(default_factory=list)
+    transitions: dict[tuple[int, str], list[Tensor]] = field(default_factory=dict)
+    widths: dict[int, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Say something in the trace, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)

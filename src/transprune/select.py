@@ -1,0 +1,102 @@
+"""Index algebra: choosing tokens from scores and distances. Plain tensors in, sorted indices out, no model anywhere.
+
+Every function is deterministic: ties go to the lower index, and values that are not numbers rank last.
+Shapes: N candidates, k chosen, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def select_top(score: Tensor, k: int) -> Tensor:
+    """Indices of the `k` largest scores, ascending. [N] -> [k] long."""
+    ranked = torch.argsort(rankable(score), descending=True, stable=True)
+    return ranked[:k].sort().values
+
+
+def rankable(score: Tensor) -> Tensor:
+    """fp32 scores that sort the same way every time: anything that is not finite counts as the lowest. [N] -> [N]."""
+    score = score.float()
+    return torch.where(score.isfinite(), score, torch.full_like(score, float("-inf")))
+
+
+def select_even(n: int, k: int, device: torch.device | str = "cpu") -> Tensor:
+    """`k` indices spread evenly over `range(n)`, each in the middle of its share. -> [k] long."""
+    return ((torch.arange(k, device=device, dtype=torch.double) + 0.5) * n / k).long().clamp_(max=n - 1)
+
+
+def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Greedy max-min diversity: start with the most isolated token, then always add the one farthest from the set.
+
+    Args:
+        distance: [N, N], symmetric, larger means farther apart.
+        k: how many to take, at most N.
+
+    Returns:
+        Indices in the order of picking [k] long (never one twice, also among exact duplicates), and for every token
+        its distance to the set at the time it was picked, or to the final set if it was not. [N] float32.
+
+    Source: the max-min formulation of Alvar et al., DivPrune, CVPR 2025, section 3.
+    """
+    n = distance.shape[0]
+    distance = distance.float()
+    others = distance + torch.diag(distance.new_full((n,), float("inf")))
+    nearest = others.min(dim=1).values if n > 1 else distance.new_zeros(1)
+    value = torch.empty_like(nearest)
+    to_set = torch.full_like(nearest, float("inf"))
+    taken = torch.zeros(n, dtype=torch.bool, device=distance.device)
+    picks = torch.empty(k, dtype=torch.long, device=distance.device)
+    for step in range(k):
+        gap = nearest if step == 0 else to_set
+        pick = rankable(gap).masked_fill(taken, -torch.inf).argmax()
+        picks[step], taken[pick], value[pick] = pick, True, gap[pick]
+        to_set = torch.minimum(to_set, distance[pick])
+    return picks, torch.where(taken, value, to_set)
+
+
+def cosine_matrix(features: Tensor) -> Tensor:
+    """Cosine of every pair of rows, fp32. [N, D] -> [N, N]."""
+    unit = torch.nn.functional.normalize(features.float(), dim=-1)
+    return unit @ unit.T
+
+
+def assign_nearest(metric: Tensor, targets: Tensor) -> Tensor:
+    """For each row of `metric` [M, d] the index of the most similar row of `targets` [T, d] by cosine. -> [M] long."""
+    unit = torch.nn.functional.normalize
+    return (unit(metric.float(), dim=-1) @ unit(targets.float(), dim=-1).T).argmax(dim=-1)
+
+
+def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Mean of the rows of `values` [M, D] in each of `groups` groups; zeros for an empty group. -> [groups, D]."""
+    total = values.new_zeros(groups, values.shape[-1]).index_add_(0, group, values)
+    size = torch.bincount(group, minlength=groups).clamp(min=1)
+    return total / size[:, None].to(total.dtype)
+
+
+def normalise_sum(score: Tensor) -> Tensor:
+    """Scores divided by their sum, so that two kinds of evidence can be added (TransPrune, section 3.3). [N] -> [N]."""
+    score = score.float()
+    return score / (score.sum() + 1e-8)
+
+
+def match_rows(rows: Tensor, source: Tensor) -> Tensor:
+    """For each row the first identical row of `source`, -1 where there is none. [N, D], [R, D] -> [N] long.
+
+    Bit-exact: rows are compared by an integer hash of their bits. This tells which patch a visual token came from,
+    however a family crops, reorders, repeats or interleaves them on the way into the prompt.
+    """
+    if len(source) == 0:
+        return torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
+    source_hash, order = _hash_rows(source.to(rows.dtype)).sort(stable=True)
+    row_hash = _hash_rows(rows)
+    place = torch.searchsorted(source_hash, row_hash).clamp(max=len(source) - 1)
+    return torch.where(source_hash[place] == row_hash, order[place], -1)
+
+
+def _hash_rows(rows: Tensor) -> Tensor:
+    bits = rows.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[rows.element_size()]).long()
+    generator = torch.Generator().manual_seed(rows.shape[-1])
+    weights = torch.randint(1, 2**62, (rows.shape[-1],), generator=generator) | 1
+    return (bits * weights.to(rows.device)).sum(dim=-1)  # wraps around, on purpose

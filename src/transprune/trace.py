@@ -1,0 +1,163 @@
+"""What was kept, where and why. The only thing cost, report, benchmark and server read.
+
+A trace is frozen: it describes the last prefill of a session, on the CPU, and holds no model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from transprune.cost import Convention, Cost, count_cost, sum_costs
+from transprune.geometry import Geometry
+from transprune.plan import Reading, Stage, per_layer
+
+
+@dataclass(frozen=True)
+class TraceStage:
+    """One boundary.
+
+    Attributes:
+        boundary: 0-based decoder layer in front of which tokens were dropped.
+        method: name of the method that chose.
+        candidates: per sample, the original numbers (0..N-1) of the visual tokens that arrived. long [n].
+        keep: per sample, those that stayed, ascending. long [k].
+        scores: with `record=("scores",)`: name -> per sample, float32 [n], in the order of `candidates`.
+    """
+
+    boundary: int
+    method: str
+    candidates: tuple[Tensor, ...]
+    keep: tuple[Tensor, ...]
+    scores: Mapping[str, tuple[Tensor, ...]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping."""
+        scores = self.scores and {name: [s.tolist() for s in values] for name, values in self.scores.items()}
+        return {
+            "boundary": self.boundary,
+            "method": self.method,
+            "candidates": [tokens.tolist() for tokens in self.candidates],
+            "keep": [tokens.tolist() for tokens in self.keep],
+            **({"scores": scores} if scores else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The last prefill of a session.
+
+    Attributes:
+        method: the method as its `repr`.
+        family: name of the model family.
+        positions: what happened to position ids, `"keep"` or `"renumber"`, per part joined by `+`.
+        visual_tokens: visual tokens of each sample before pruning.
+        text_tokens: other prompt tokens of each sample, padding excluded.
+        instruction_tokens: those of them after the last visual token.
+        stages: what happened at each boundary; empty where nothing was pruned.
+        kv_lengths: entries of each decoder layer's K/V after the prefill (fillers and earlier turns included).
+        kv_bytes: bytes of all of them, keys and values, whole batch.
+        notes: sentences a reader should know: schedules scaled, prompts without image, counts rounded up.
+        geometry: sizes of the language model.
+        readings: what the method read to choose, for the cost.
+        transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) -> per sample, float32
+            [L], the token transition variation of that module for every prompt token; NaN where a token was gone.
+        dtype, attention: of the language model, as text.
+    """
+
+    method: str
+    family: str
+    positions: str
+    visual_tokens: tuple[int, ...]
+    text_tokens: tuple[int, ...]
+    instruction_tokens: tuple[int, ...]
+    stages: tuple[TraceStage, ...]
+    kv_lengths: tuple[int, ...]
+    kv_bytes: int
+    notes: tuple[str, ...]
+    geometry: Geometry
+    readings: tuple[Reading, ...] = ()
+    transitions: Mapping[tuple[int, str], tuple[Tensor, ...]] = field(default_factory=dict)
+    dtype: str = "float32"
+    dtype_bytes: int = 4
+    attention: str = "sdpa"
+
+    def tokens_per_layer(self, sample: int = 0) -> tuple[int, ...]:
+        """Visual tokens of one sample that entered each decoder layer."""
+        stages = tuple(Stage(stage.boundary, len(stage.keep[sample])) for stage in self.stages)
+        return per_layer(self.geometry.layers, self.visual_tokens[sample], stages)
+
+    def cost(self, convention: Convention = "exact") -> Cost:
+        """FLOPs and K/V bytes of the batch as it was really pruned, beside the unpruned run.
+
+        Args:
+            convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring included).
+        """
+        return sum_costs(
+            [
+                count_cost(
+                    self.geometry,
+                    self.tokens_per_layer(sample),
+                    self.text_tokens[sample],
+                    unpruned=visual,
+                    convention=convention,
+                    readings=self.readings if visual else (),
+                    instruction=self.instruction_tokens[sample],
+                    dtype_bytes=self.dtype_bytes,
+                )
+                for sample, visual in enumerate(self.visual_tokens)
+            ]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping; transitions as lists with None for dropped tokens."""
+        return {
+            "schema": 1,
+            "method": self.method,
+            "family": self.family,
+            "positions": self.positions,
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "visual_tokens": list(self.visual_tokens),
+            "text_tokens": list(self.text_tokens),
+            "instruction_tokens": list(self.instruction_tokens),
+            "stages": [stage.to_dict() for stage in self.stages],
+            "kv_lengths": list(self.kv_lengths),
+            "kv_bytes": self.kv_bytes,
+            "cost": {name: self.cost(name).to_dict() for name in ("paper", "exact")},
+            "notes": list(self.notes),
+            **({"transitions": _transitions(self.transitions)} if self.transitions else {}),
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The trace as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        lines = [self.method, f"{self.family}, {self.dtype}, {self.attention}, positions: {self.positions}"]
+        rows = [("boundary", "method", "arrived", "kept")]
+        rows += [(str(s.boundary), s.method, _counts(s.candidates), _counts(s.keep)) for s in self.stages]
+        rows = rows if self.stages else []
+        widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
+        lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        paper, exact = self.cost("paper"), self.cost("exact")
+        lines.append(
+            f"prefill {paper.prefill_share:.1%} of the visual MACs (paper), {exact.prefill_share:.1%} of all FLOPs "
+            f"(exact); K/V {self.kv_bytes / 2**20:.2f} MiB, {exact.kv_share:.1%}"
+        )
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _counts(tokens: Sequence[Tensor]) -> str:
+    return ", ".join(str(len(t)) for t in tokens)
+
+
+def _transitions(transitions: Mapping[tuple[int, str], tuple[Tensor, ...]]) -> dict[str, list[list[float | None]]]:
+    return {
+        f"{layer}.{module}": [[None if x != x else x for x in values.tolist()] for values in samples]
+        for (layer, module), samples in transitions.items()
+    }
