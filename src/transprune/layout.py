@@ -93,7 +93,7 @@ class Layout:
         return self.visual[sample].nonzero().flatten()
 
     def take(self, index: Tensor, kept: tuple[int, ...], kept_visual: tuple[int, ...]) -> Layout:
-        """The layout of the rows `index` [B, P]; of each sample the last `kept[b]` are real, those before are fillers."""
+        """The layout of the rows `index` [B, P]; the last `kept[b]` of a sample are real, the rest fillers."""
         width = index.shape[1]
         real = torch.arange(width, device=index.device) >= width - torch.tensor(kept, device=index.device)[:, None]
 

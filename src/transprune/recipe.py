@@ -77,7 +77,8 @@ def parse(text: str) -> Method:
     parts = [_parse_one(part.strip()) for part in text.split("+")]
     if len(parts) == 1:
         return parts[0]
-    return METHODS.get("compose")(parts)  # type: ignore[call-arg]
+    compose: Any = METHODS.get("compose")
+    return compose(parts)
 
 
 def write_recipe(method: Method, folder: str | os.PathLike[str]) -> Path:
@@ -177,7 +178,7 @@ def _named(name: str) -> Method:
         if base in METHODS:
             cls = METHODS.get(base)
             if preset in cls.presets:
-                return getattr(cls, preset.replace("-", "_"))()  # type: ignore[no-any-return]
+                return getattr(cls, preset.replace("-", "_"))()
     if name in METHODS:
         return _build(name, {})
     known = [*METHODS, *preset_names()]

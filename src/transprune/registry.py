@@ -41,7 +41,7 @@ class Registry(Generic[T]):
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise self.error(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")
-            cls.name = name  # type: ignore[attr-defined]
+            setattr(cls, "name", name)  # noqa: B010
             self._classes[name] = cls
             return cls
 
@@ -52,9 +52,7 @@ class Registry(Generic[T]):
         self._load_plugins()
         if name not in self._classes:
             known = ", ".join(sorted(self._classes))
-            raise self.error(
-                f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}"
-            )
+            raise self.error(f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}")
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:

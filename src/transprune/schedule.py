@@ -16,7 +16,7 @@ from typing import Any, Union
 
 from transprune.errors import ScheduleError
 
-ScheduleLike = Union["Schedule", Mapping[Any, float], str]
+ScheduleLike = Union["Schedule", Mapping[Any, Any], str]
 
 
 @dataclass(frozen=True, init=False)
@@ -24,7 +24,7 @@ class Schedule:
     """Boundary -> share of the original visual tokens kept from there on.
 
     Args:
-        keep: mapping of boundary to keep ratio; boundaries in any order, ratios in (0, 1] and not increasing with depth.
+        keep: mapping of boundary to keep ratio; boundaries in any order, ratios in (0, 1], not increasing.
         depth: the number of decoder layers the boundaries were chosen for; None means "use exactly these".
 
     Raises:
@@ -52,7 +52,7 @@ class Schedule:
         if isinstance(value, str):
             return cls.parse(value)
         if isinstance(value, Mapping) and set(value) <= {"keep", "depth"} and "keep" in value:
-            return cls(value["keep"], depth=value.get("depth"))  # type: ignore[arg-type]
+            return cls(value["keep"], depth=value.get("depth"))
         return cls(value)
 
     @classmethod

@@ -173,7 +173,7 @@ class Session:
             transitions={key: tuple(samples) for key, samples in state.transitions.items()},
             dtype=str(dtype).removeprefix("torch."),
             dtype_bytes=dtype.itemsize,
-            attention=str(self.family.decoder(self._base).config._attn_implementation),  # type: ignore[union-attr]
+            attention=str(self.family.decoder(self._base).config._attn_implementation),
         )
 
 
@@ -181,20 +181,21 @@ def _policies(method: Method, family: Family, positions: Positions | None) -> tu
     """The position policy of each part: what the caller says, else what the part says, else its own code's."""
     if positions is not None and positions not in POSITIONS:
         raise MethodError(f"positions is 'keep', 'renumber' or None; got {positions!r}")
-    asked = [positions or part.positions for part in method.parts]
+    asked = [positions or part.positions for part in method.steps]
     if family.mrope and "renumber" in asked:
         raise PositionsError(
             f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by count has no "
             "definition; use positions='keep', which is also the default there"
         )
+    keep: Positions = "keep"
     if family.mrope:
-        return ("keep",) * len(asked)
-    return tuple(wish or part.policy for wish, part in zip(asked, method.parts, strict=True))
+        return (keep,) * len(asked)
+    return tuple(wish or part.policy for wish, part in zip(asked, method.steps, strict=True))
 
 
 def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str]:
     return [
         f"{part.name}: positions '{policy}', where its own code would '{part.default_positions}'"
-        for part, policy in zip(method.parts, policies, strict=True)
+        for part, policy in zip(method.steps, policies, strict=True)
         if policy != part.default_positions
     ]

@@ -37,7 +37,7 @@ class TraceStage:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
-        scores = self.scores and {name: [s.tolist() for s in values] for name, values in self.scores.items()}
+        scores = {name: [s.tolist() for s in values] for name, values in (self.scores or {}).items()}
         return {
             "boundary": self.boundary,
             "method": self.method,

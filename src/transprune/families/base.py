@@ -64,28 +64,24 @@ class Family(ABC):
     title: ClassVar[str] = ""
     mrope: ClassVar[bool] = False
 
-    def base(self, model: nn.Module) -> nn.Module:
+    def base(self, model: nn.Module) -> Any:
         """The module that merges image features and calls the language model, inside any PEFT or head wrapper."""
-        inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+        inner = unwrap(model)
         inner = inner if hasattr(inner, "language_model") else inner.model
-        assert isinstance(inner, nn.Module)
         return inner
 
-    def decoder(self, base: nn.Module) -> nn.Module:
+    def decoder(self, base: Any) -> Any:
         """The language model's stack of decoder layers."""
-        decoder = base.language_model
-        assert isinstance(decoder, nn.Module)
-        return decoder
+        return base.language_model
 
-    def layers(self, base: nn.Module) -> list[nn.Module]:
+    def layers(self, base: Any) -> list[nn.Module]:
         """The decoder layers that run, in order."""
-        decoder: Any = self.decoder(base)
+        decoder = self.decoder(base)
         return list(decoder.layers)[: decoder.config.num_hidden_layers]
 
-    def visual(self, base: nn.Module, input_ids: Tensor) -> Tensor:
+    def visual(self, base: Any, input_ids: Tensor) -> Tensor:
         """Slots that hold image or video features. long [B, L] -> bool [B, L]."""
-        config: Any = base.config
-        ids = [getattr(config, name, None) for name in ("image_token_id", "video_token_id")]
+        ids = [getattr(base.config, name, None) for name in ("image_token_id", "video_token_id")]
         wanted = torch.tensor([i for i in ids if i is not None], device=input_ids.device)
         return torch.isin(input_ids, wanted)
 
@@ -95,7 +91,7 @@ class Family(ABC):
         pixels = any(key.startswith("pixel_values") and value is not None for key, value in kwargs.items())
         return pixels or any(value is not None for value in encoded.values())
 
-    def image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Visual tokens of each image of the batch, in prompt order; `total` is what the prompt holds."""
         encoded = [o for o in (kwargs.get("mm_encoder_outputs") or {}).values() if o is not None]
         if len(encoded) > 1:  # images and videos in one prompt: their order is not told, so they form one pool
@@ -105,16 +101,21 @@ class Family(ABC):
         return self.raw_image_lengths(base, kwargs, total)
 
     @abstractmethod
-    def raw_image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """The same from raw pixels."""
 
     @abstractmethod
-    def vision_tap(self, base: nn.Module) -> VisionTap:
+    def vision_tap(self, base: Any) -> VisionTap:
         """What to listen to in the vision tower."""
 
     @abstractmethod
-    def vision_rows(self, base: nn.Module, capture: VisionCapture) -> VisionRows:
+    def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Signals per projector row, from what the taps heard."""
+
+
+def unwrap(model: Any) -> Any:
+    """The transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 FAMILIES: Registry[Family] = Registry(
@@ -132,7 +133,7 @@ def find_family(model: nn.Module) -> Family:
     Raises:
         UnknownFamily: the model has no such configuration, or no family knows its type.
     """
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    inner = unwrap(model)
     model_type = getattr(getattr(inner, "config", None), "model_type", None)
     if model_type is None:
         known = ", ".join(FAMILIES)

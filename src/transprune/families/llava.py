@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transprune.errors import MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows, VisionTap, register_family
@@ -19,30 +19,30 @@ class Llava(Family):
 
     title: ClassVar[str] = "LLaVA-1.5"
 
-    def raw_image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Every image has the same number of patches."""
         images = len(kwargs["pixel_values"])
         return [total // images] * images
 
-    def vision_tap(self, base: nn.Module) -> VisionTap:
+    def vision_tap(self, base: Any) -> VisionTap:
         """The attention inside the layer whose output becomes the features (`vision_feature_layer`)."""
-        tower: Any = base.vision_tower
+        tower = base.vision_tower
         encoder = getattr(tower, "encoder", None)
         layers = getattr(encoder, "layers", None)
         if layers is None or not hasattr(layers[0], "self_attn"):
             raise MissingSignal(
-                f"reading the vision tower needs a CLIP-like encoder; {type(tower).__name__} is none. Use a method that "
-                "reads the projected features only, such as DivPrune, or one within the language model."
+                f"reading the vision tower needs a CLIP-like encoder; {type(tower).__name__} is none. Use a method "
+                "that reads the projected features only, such as DivPrune, or one within the language model."
             )
         # hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1
         layer = layers[_hidden_index(base) - 1]
         attention = layer.self_attn
         outputs = {"query": attention.q_proj, "key": attention.k_proj, "state": layer}
-        return VisionTap(attention, outputs, base.multi_modal_projector)  # type: ignore[arg-type]
+        return VisionTap(attention, outputs, base.multi_modal_projector)
 
-    def vision_rows(self, base: nn.Module, capture: VisionCapture) -> VisionRows:
+    def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """CLS attention and keys per patch; without a CLS token, the mean attention a patch receives."""
-        tower: Any = base.vision_tower
+        tower = base.vision_tower
         attention: Any = self.vision_tap(base).attention
         heads, scale = attention.num_heads, attention.scale
         query, key = (_heads(capture.outputs[name], heads) for name in ("query", "key"))  # [C, H, n, d]
@@ -63,19 +63,19 @@ class Llava(Family):
         return VisionRows(saliency.flatten(), keys.flatten(0, 1), crop, cls)
 
     @staticmethod
-    def _project_cls(base: nn.Module, capture: VisionCapture) -> Tensor | None:
+    def _project_cls(base: Any, capture: VisionCapture) -> Tensor | None:
         """The CLS state of each tower input, through the projector; None where several layers are concatenated."""
-        if not isinstance(base.config.vision_feature_layer, int):  # type: ignore[union-attr]
+        if not isinstance(base.config.vision_feature_layer, int):
             return None
-        projected = base.multi_modal_projector(capture.outputs["state"][:, :1])  # type: ignore[operator]
-        return projected[:, 0]  # type: ignore[no-any-return]
+        projected = base.multi_modal_projector(capture.outputs["state"][:, :1])
+        return projected[:, 0]
 
 
-def _hidden_index(base: nn.Module) -> int:
+def _hidden_index(base: Any) -> int:
     """`vision_feature_layer` as an index into `hidden_states` counted from the front; the last one of a list."""
-    chosen: Any = base.config.vision_feature_layer  # type: ignore[union-attr]
+    chosen = base.config.vision_feature_layer
     last = chosen if isinstance(chosen, int) else chosen[-1]
-    total = base.config.vision_config.num_hidden_layers + 1  # type: ignore[union-attr]
+    total = base.config.vision_config.num_hidden_layers + 1
     return int(last) % total
 
 

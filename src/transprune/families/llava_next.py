@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from transprune.families.base import register_family
 from transprune.families.llava import Llava
@@ -18,16 +17,16 @@ class LlavaNext(Llava):
 
     title: ClassVar[str] = "LLaVA-NeXT (1.6)"
 
-    def raw_image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """What the model's own packing makes of each image, tried on one channel."""
         from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-        config: Any = base.config
+        config = base.config
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2
         tiles = [image_size_to_num_patches(s, config.image_grid_pinpoints, side) for s in kwargs["image_sizes"]]
         blank = [torch.zeros(n, patches, 1) for n in tiles]
-        _, lengths = base.pack_image_features(  # type: ignore[operator]
+        _, lengths = base.pack_image_features(
             blank, kwargs["image_sizes"], config.vision_feature_select_strategy, image_newline=torch.zeros(1)
         )
-        return lengths.tolist()  # type: ignore[no-any-return]
+        return lengths.tolist()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
 from transprune.families.base import Family, VisionCapture, VisionRows, VisionTap, register_family
@@ -20,26 +19,26 @@ class Qwen2_5_VL(Family):
     title: ClassVar[str] = "Qwen2.5-VL"
     mrope: ClassVar[bool] = True
 
-    def raw_image_lengths(self, base: nn.Module, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Patches of each image or video over the merge unit; images before videos only if the prompt has them so."""
         grids = [kwargs.get(name) for name in ("image_grid_thw", "video_grid_thw")]
         if sum(grid is not None for grid in grids) != 1:
             return [total]
-        unit = base.config.vision_config.spatial_merge_size ** 2  # type: ignore[union-attr]
+        unit = base.config.vision_config.spatial_merge_size**2
         return [int(t * h * w) // unit for grid in grids if grid is not None for t, h, w in grid.tolist()]
 
-    def vision_tap(self, base: nn.Module) -> VisionTap:
+    def vision_tap(self, base: Any) -> VisionTap:
         """The last block that sees whole images (the others see windows)."""
-        tower: Any = base.visual
+        tower = base.visual
         attention = tower.blocks[max(tower.fullatt_block_indexes)].attn
         return VisionTap(attention, {"qkv": attention.qkv}, tower.merger)
 
-    def vision_rows(self, base: nn.Module, capture: VisionCapture) -> VisionRows:
+    def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Attention received and keys, image by image, averaged over each merged group of patches.
 
         The four patches of a group are adjacent in the tower's window order, and so are the merger's rows.
         """
-        tower: Any = base.visual
+        tower = base.visual
         attention: Any = self.vision_tap(base).attention
         unit = tower.spatial_merge_unit
         query, key, _ = capture.outputs["qkv"].unflatten(-1, (3, attention.num_heads, -1)).unbind(1)  # [n, H, d]

@@ -1,4 +1,7 @@
-"""Attention inside a vision tower, from projected queries and keys. Shapes: C inputs, H heads, n patches, d head width."""
+"""Attention inside a vision tower, from projected queries and keys.
+
+Shapes: C inputs, H heads, n patches, d head width.
+"""
 
 from __future__ import annotations
 

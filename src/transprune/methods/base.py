@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from torch import Tensor
 
 from transprune import recipe
-from transprune.errors import MethodError, ScheduleError
+from transprune.errors import MethodError, RecipeError, ScheduleError
 from transprune.plan import Reading, Stage
 from transprune.schedule import Schedule, count_kept
 from transprune.select import select_top
@@ -51,8 +51,8 @@ class Method(ABC):
             raise MethodError(f"positions is 'keep', 'renumber' or None; got {self.positions!r}")
 
     @property
-    def parts(self) -> tuple[Method, ...]:
-        """The methods this one runs, in order: itself, or those of a composition."""
+    def steps(self) -> tuple[Method, ...]:
+        """The methods this one runs, in order: itself, or the parts of a composition."""
         return (self,)
 
     @property
@@ -105,7 +105,7 @@ class Method(ABC):
         """
         method = recipe.read_recipe(source)
         if not isinstance(method, cls):
-            raise recipe.RecipeError(f"{os.fspath(source)!r} is a recipe of {method.name}, not of {cls.__name__}")
+            raise RecipeError(f"{os.fspath(source)!r} is a recipe of {method.name}, not of {cls.__name__}")
         return method
 
 
@@ -193,5 +193,3 @@ def check_keep(name: str, value: int | float) -> None:
             raise ScheduleError(f"{name} as a count must be at least 1; got {value}")
     else:
         check_ratio(name, value)
-
-

@@ -30,7 +30,7 @@ class Compose(Method):
         ScheduleError: (when planned) a part that starts before the one in front of it has ended.
     """
 
-    parts: Sequence[Method] = ()  # type: ignore[assignment]
+    parts: Sequence[Method] = ()
 
     title: ClassVar[str] = "Compose: one method after another"
     paper: ClassVar[str] = "TransPrune, Tables 4 and 5"
@@ -49,6 +49,11 @@ class Compose(Method):
         if self.positions is not None:
             raise MethodError("a composition has no positions of its own: set them on its parts, or in prune(...)")
         object.__setattr__(self, "parts", parts)
+
+    @property
+    def steps(self) -> tuple[Method, ...]:
+        """The parts."""
+        return tuple(self.parts)
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """The stages of all parts, in order."""

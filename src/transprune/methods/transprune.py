@@ -182,7 +182,9 @@ def _layers(accumulate: Iterable[int] | str | None, schedule: Schedule) -> range
             accumulate = range(int(first), int(last or first) + 1)
         layers = sorted({as_boundary(layer) for layer in accumulate})
     except (TypeError, ValueError) as error:
-        raise ScheduleError(f"accumulate takes 1-based layers, as range(7, 13) or '7-12'; got {accumulate!r}") from error
+        raise ScheduleError(
+            f"accumulate takes 1-based layers, as range(7, 13) or '7-12'; got {accumulate!r}"
+        ) from error
     if not layers or layers[0] < 1:
         raise ScheduleError(f"accumulate takes 1-based layers, so 1 is the first; got {layers}")
     contiguous = range(layers[0], layers[-1] + 1)

@@ -64,7 +64,7 @@ class VisionZip(ProjectorPruner):
         return tuple(replace(reading, similarity="keys") for reading in super().readings(num_layers))
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
-        """Dominant patches, contextual patches with what they absorb, and one slot for the CLS state if there is one."""
+        """Dominant patches, contextual patches with what they absorb, and a slot for the CLS state if there is one."""
         vision, total = view.vision, len(view.candidates)
         scores = {"score": vision.saliency}
         if view.count >= total:

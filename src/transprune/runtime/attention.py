@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transprune.errors import MissingSignal
 from transprune.runtime.masks import Projection
@@ -35,18 +35,18 @@ class Projector(Protocol):
 class NextLayer:
     """Projects on demand, from the hidden states [B, L, D] about to enter `layer`."""
 
-    def __init__(self, layer: nn.Module, hidden: Tensor) -> None:
+    def __init__(self, layer: Any, hidden: Tensor) -> None:
         self._attention, self._input = layer.self_attn, layer.input_layernorm(hidden)
         self._keys: Tensor | None = None
 
     def queries(self, sample: int, rows: Tensor) -> Tensor:
         """Queries of the asked rows only."""
-        return self._attention.q_proj(self._input[sample, rows][None])  # type: ignore[no-any-return, operator, union-attr]
+        return self._attention.q_proj(self._input[sample, rows][None])
 
     def keys(self) -> Tensor:
         """Keys of every row, projected once."""
         if self._keys is None:
-            self._keys = self._attention.k_proj(self._input)  # type: ignore[operator, union-attr]
+            self._keys = self._attention.k_proj(self._input)
         assert self._keys is not None
         return self._keys
 
@@ -81,7 +81,7 @@ class AttentionRows:
 
     def __init__(
         self,
-        attention: nn.Module,
+        attention: Any,
         projector: Projector,
         embeddings: tuple[Tensor, Tensor],
         projection: Projection,
@@ -110,7 +110,7 @@ class AttentionRows:
         key = self._keys()[sample][None]  # [1, Hkv, K, d]
         groups = query.shape[1] // key.shape[1]
         grouped = query.unflatten(1, (key.shape[1], groups))  # heads that share a key sit together, no key is copied
-        logits = torch.einsum("bkgtd,bksd->bkgts", grouped, key).flatten(1, 2).float() * self._module.scaling  # type: ignore[operator]
+        logits = torch.einsum("bkgtd,bksd->bkgts", grouped, key).flatten(1, 2).float() * self._module.scaling
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
@@ -120,7 +120,7 @@ class AttentionRows:
     def _query(self, sample: int, rows: Tensor) -> Tensor:
         query = self._heads(self._projector.queries(sample, rows), "q_norm")
         cos, sin = (self._of_sample(table, sample)[:, rows] for table in (self._cos, self._sin))
-        return self._rotate(query, query[:, :1], cos, sin)[0]  # type: ignore[no-any-return]
+        return self._rotate(query, query[:, :1], cos, sin)[0]
 
     def _keys(self) -> Tensor:
         if self._rotated is None:
@@ -132,7 +132,7 @@ class AttentionRows:
 
     def _heads(self, projected: Tensor, norm: str) -> Tensor:
         """[B, L, H * d] -> [B, H, L, d], with the family's per-head norm if it has one."""
-        heads = projected.unflatten(-1, (-1, self._module.head_dim))  # type: ignore[arg-type]
+        heads = projected.unflatten(-1, (-1, self._module.head_dim))
         normalise = getattr(self._module, norm, None)
         return (heads if normalise is None else normalise(heads)).transpose(1, 2)
 

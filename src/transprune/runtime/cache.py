@@ -43,7 +43,7 @@ class Slots:
         return Slots(self.slots[:, : self.slots.shape[1] - n], self.shift, self.dense)
 
 
-class KeptLayer(DynamicLayer):  # type: ignore[misc]
+class KeptLayer(DynamicLayer):
     """Entries = a pruned prefix (`prefix`) and a contiguous tail of `tail` entries that ends at `logical - 1`."""
 
     def __init__(self, old: DynamicLayer) -> None:
@@ -74,7 +74,7 @@ class KeptLayer(DynamicLayer):  # type: ignore[misc]
         else:
             self.logical += key_states.shape[-2]
             self.tail += key_states.shape[-2]
-        return super().update(key_states, value_states)  # type: ignore[no-any-return]
+        return super().update(key_states, value_states)
 
     def get_seq_length(self) -> int:
         """Length in unpruned coordinates."""
@@ -152,7 +152,7 @@ def install(cache: Cache, index: int) -> KeptLayer:
         return old
     check_cache(cache)
     cache.layers[index] = KeptLayer(old)
-    return cache.layers[index]  # type: ignore[no-any-return]
+    return cache.layers[index]
 
 
 def check_cache(cache: Cache | None) -> None:

@@ -23,7 +23,7 @@ class LayerCall:
     """One call of a decoder layer, as the hook received it."""
 
     index: int
-    layer: nn.Module
+    layer: Any
     hidden: Tensor
     kwargs: dict[str, Any]
 
@@ -40,7 +40,7 @@ class LayerCall:
     @property
     def implementation(self) -> str:
         """Attention implementation of the layer."""
-        return str(self.layer.self_attn.config._attn_implementation)  # type: ignore[union-attr]
+        return str(self.layer.self_attn.config._attn_implementation)
 
 
 def nothing_to_do(state: Pass, call: LayerCall) -> bool:
@@ -149,7 +149,7 @@ def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, projected: _Proje
             positions = positions.gather(1, state.layout.origin)
         # the module's forward, not the module: our own hook on it listens for the model's positions only
         state.memo[memo] = rotary.forward(call.hidden, positions - projected.shift)
-    return state.memo[memo]  # type: ignore[no-any-return]
+    return state.memo[memo]
 
 
 def _gather_embeddings(state: Pass, call: LayerCall, key: Any) -> tuple[Tensor, ...]:
@@ -158,7 +158,7 @@ def _gather_embeddings(state: Pass, call: LayerCall, key: Any) -> tuple[Tensor, 
     if memo not in state.memo:
         assert state.layout is not None
         state.memo[memo] = (tuple(gather_rows(table, state.layout.origin) for table in given), given)
-    return state.memo[memo][0]  # type: ignore[no-any-return]
+    return state.memo[memo][0]
 
 
 def _position_ids(state: Pass, call: LayerCall) -> Tensor | None:

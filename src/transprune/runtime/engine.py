@@ -35,7 +35,6 @@ from transprune.runtime.stage import Decision, Part, Pool, decide
 from transprune.runtime.state import Pass, Prompt
 from transprune.runtime.vision import VisionListener
 
-
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
 
 
@@ -68,12 +67,12 @@ class Engine:
         self._reads_instruction = False
         depth = len(self._layers)
         self._parts: dict[int, tuple[Part, Any, Positions]] = {}
-        for number, (one, policy) in enumerate(zip(method.parts, policies, strict=True)):
+        for number, (one, policy) in enumerate(zip(method.steps, policies, strict=True)):
             for reading in one.readings(depth):
                 self._parts[reading.boundary] = (Part(number, one, depth, pool), reading, policy)
                 self._reads_instruction |= reading.rows == "instruction"
         self._observer = Observer(method, depth, "transitions" in record)
-        self._vision = VisionListener(family, base) if any(m.reads_vision for m in method.parts) else None
+        self._vision = VisionListener(family, base) if any(m.reads_vision for m in method.steps) else None
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -123,7 +122,7 @@ class Engine:
     # ------------------------------------------------------------------------------------------------ the pass
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Which slots of this call are visual. A model may sample the image id: only a call that merges features counts."""
+        """Which slots are visual. A model may sample the image id: only a call that merges features counts."""
         self._local.prompt = None
         ids = kwargs.get("input_ids", args[0] if args else None)
         if not self._family.feeds_features(kwargs):
@@ -142,7 +141,9 @@ class Engine:
             )
         lengths = self._family.image_lengths(self._base, kwargs, total)
         if sum(lengths) != total:
-            raise LayoutError(f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} features")
+            raise LayoutError(
+                f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} features"
+            )
         self._local.prompt = Prompt(_layout(visual, kwargs.get("attention_mask"), lengths))
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -247,7 +248,7 @@ class Engine:
         return rows, source
 
     def _restore_length(self, layer: nn.Module, args: Any, output: Any) -> Any:
-        """Back to the prompt's length: logits, labels and indices by position keep their meaning; dropped rows are 0."""
+        """Back to the prompt's length: logits, labels and positions keep their meaning; dropped rows are 0."""
         state = self._state
         if state is None or not state.pruned or state.layout is None:
             return None

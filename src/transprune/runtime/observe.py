@@ -25,13 +25,11 @@ class Observer:
     def __init__(self, method: Method, num_layers: int, record: bool) -> None:
         self._record = record
         self._observers: dict[int, list[tuple[int, Method]]] = {}  # 1-based layer -> (part number, part)
-        for number, part in enumerate(method.parts):
+        for number, part in enumerate(method.steps):
             for layer in part.observed(num_layers) if isinstance(part, LayerPruner) else ():
                 self._observers.setdefault(layer, []).append((number, part))
 
-    def attach(
-        self, layers: Sequence[nn.Module], state: Callable[[], Pass | None], after: Callable[..., None]
-    ) -> None:
+    def attach(self, layers: Sequence[nn.Module], state: Callable[[], Pass | None], after: Callable[..., None]) -> None:
         """Register the taps; `state` gives the running pass of the calling thread."""
         for number in self._observers:
             layer = layers[number - 1]

@@ -59,7 +59,7 @@ class VisionListener:
     def _waiting(self) -> list[VisionCapture]:
         if not hasattr(self._local, "waiting"):
             self._local.waiting, self._local.current, self._local.deaf = [], VisionCapture(), False
-        return self._local.waiting  # type: ignore[no-any-return]
+        return self._local.waiting
 
     def _silently(self, call: Callable[..., Any], *args: Any) -> Any:
         """Run something that calls tapped modules itself (the projector on the CLS state) without hearing it."""
