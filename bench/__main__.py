@@ -1,0 +1,154 @@
+"""`python -m bench`: what pruning costs on top of the work it leaves, and what it saves."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import transformers
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import transprune
+from transprune import DivPrune, FastV, Method, PDrop, Random, TransPrune, Uniform, VisionZip, prune
+
+from .memory import peak_bytes
+from .model import build_inputs, build_model
+from .oracle import oracle
+from .timing import Times, paired, ratio
+
+METHODS: dict[str, Method] = {
+    "transprune-high": TransPrune.high(),
+    "transprune-low": TransPrune.low(),
+    "fastv": FastV(),
+    "pdrop": PDrop(),
+    "visionzip": VisionZip(192),
+    "divprune": DivPrune(),
+    "random-high": Random.high(),
+    "uniform-high": Uniform.high(),
+}
+LIMITS = {"transprune-high": 1.02}
+DEFAULT_LIMIT = 1.03
+DECODE_STEPS = 4
+Row = dict[str, Any]
+
+
+def main(
+    methods: Annotated[str, typer.Option(help="comma-separated names")] = ",".join(METHODS),
+    dtypes: Annotated[str, typer.Option(help="comma-separated torch dtypes")] = "float32,bfloat16",
+    rounds: Annotated[int, typer.Option(help="paired rounds, at least 7 for figures that are reported")] = 7,
+    out: Annotated[Path, typer.Option(help="JSON lines file, appended to")] = Path("out/bench.jsonl"),
+) -> None:
+    """Time the prefill of each method against its oracle, the decode step and the peak memory against no pruning."""
+    torch.set_num_threads(1)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with out.open("a") as file:
+        for name in dtypes.split(","):
+            dtype = getattr(torch, name)
+            model, inputs = build_model(dtype), build_inputs(dtype)
+            rows = list(measure(model, inputs, methods.split(","), rounds))
+            for row in rows:
+                file.write(json.dumps({**birth_certificate(name, rounds), **row}) + "\n")
+            console.print(table(name, rounds, rows))
+            del model
+    console.print(f"one JSON line per row in {out}")
+
+
+def measure(model: Any, inputs: dict[str, Tensor], names: list[str], rounds: int) -> Iterator[Row]:
+    """All rows for one model."""
+    for name in names:
+        method = METHODS[name]
+        times = paired(
+            {
+                "unpruned": lambda: prefill(model, inputs),
+                "pruned": lambda method=method: pruned_prefill(model, inputs, method),
+                "oracle": oracle(model, inputs, method),
+            },
+            rounds,
+        )
+        limit = LIMITS.get(name, DEFAULT_LIMIT)
+        yield row(f"{name}: prefill / oracle", times, "pruned", "oracle", limit)
+        yield row(f"{name}: prefill / unpruned", times, "pruned", "unpruned", None)
+    method = METHODS[names[0]]
+    times = paired(decoders(model, inputs, method), rounds)
+    yield row(f"{names[0]}: decode step / unpruned", times, "pruned", "unpruned", 1.0)
+    yield row("hooks on an unpruned cache: decode step / unpruned", times, "attached", "unpruned", None)
+    plain = peak_bytes(lambda: prefill(model, inputs))
+    for name in names:
+        peak = peak_bytes(lambda name=name: pruned_prefill(model, inputs, METHODS[name]))
+        yield {"what": f"{name}: peak memory / unpruned", "median": peak / plain, "limit": 1.0, "bytes": peak}
+
+
+@torch.no_grad()
+def prefill(model: Any, inputs: dict[str, Tensor]) -> Any:
+    """One prefill, logits of the last position only, as generate asks for them."""
+    return model(**inputs, use_cache=True, logits_to_keep=1)
+
+
+def pruned_prefill(model: Any, inputs: dict[str, Tensor], method: Method) -> Any:
+    """The same inside a session, attaching included."""
+    with prune(model, method):
+        return prefill(model, inputs)
+
+
+def decoders(model: Any, inputs: dict[str, Tensor], method: Method) -> dict[str, Callable[[], None]]:
+    """Decode steps on an unpruned cache, on a pruned one, and with hooks attached to an unpruned one."""
+    plain = prefill(model, inputs).past_key_values
+    short = pruned_prefill(model, inputs, method).past_key_values
+    token, session = torch.tensor([[5]]), prune(model, method)
+
+    @torch.no_grad()
+    def steps(cache: Any) -> None:
+        for _ in range(DECODE_STEPS):
+            model(input_ids=token, past_key_values=cache, use_cache=True)
+        cache.crop(-DECODE_STEPS)
+
+    def attached(cache: Any) -> None:
+        with session:
+            steps(cache)
+
+    return {"unpruned": lambda: steps(plain), "pruned": lambda: attached(short), "attached": lambda: attached(plain)}
+
+
+def row(what: str, times: Times, name: str, base: str, limit: float | None) -> Row:
+    """A ratio with its spread and the median seconds behind it."""
+    seconds = {key: sorted(values)[len(values) // 2] for key, values in times.items()}
+    return {"what": what, **ratio(times, name, base), "limit": limit, "seconds": seconds[name], "base": seconds[base]}
+
+
+def birth_certificate(dtype: str, rounds: int) -> Row:
+    """What a figure needs to be believed."""
+    return {
+        "transprune": transprune.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "threads": 1,
+        "dtype": dtype,
+        "rounds": rounds,
+        "seed": 0,
+    }
+
+
+def table(dtype: str, rounds: int, rows: list[Row]) -> Table:
+    """The rows for people."""
+    result = Table(title=f"{dtype}, one thread, median of {rounds} paired rounds")
+    for column in ("ratio of CPU time", "median", "min", "max", "aim", ""):
+        result.add_column(column, justify="left" if column == "ratio of CPU time" else "right")
+    for one in rows:
+        limit = one.get("limit")
+        verdict = "" if limit is None else "ok" if one["median"] <= limit else "above"
+        cells = [f"{one[key]:.3f}" if key in one else "" for key in ("median", "min", "max")]
+        result.add_row(one["what"], *cells, "" if limit is None else f"<= {limit:.2f}", verdict)
+    return result
+
+
+if __name__ == "__main__":
+    typer.run(main)

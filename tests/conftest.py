@@ -1,0 +1,31 @@
+"""Shared by all tests: one CPU thread, and tiny models that are built, saved and loaded back once per session."""
+
+import pytest
+import torch
+from families.cases import FAMILIES, Zoo
+
+torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """The tiny models: `zoo(name, attn)` is shared and must stay untouched, `zoo.fresh(name, attn)` is the caller's."""
+    return Zoo(tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    """Name of each family in the table."""
+    return request.param
+
+
+@pytest.fixture(params=["eager", "sdpa"])
+def attn(request):
+    """Attention implementations that run on a CPU."""
+    return request.param
+
+
+@pytest.fixture
+def model(zoo, family, attn):
+    """The shared model of a family; whatever a test does to it must be gone afterwards."""
+    return zoo(family, attn)

@@ -1,0 +1,133 @@
+"""What a pruned model must compute, written as slowly and plainly as possible.
+
+One sample at a time: no padding, no cache, no hook while it runs. Before each layer the dropped rows are taken out by
+`index_select` and the causal mask is written down anew. It shares no code with the library's runtime.
+
+`Forced` is the method under which the library runs beside it: it keeps exactly the tokens it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from families.cases import Sample
+from torch import Tensor
+
+from transprune.methods import LayerPruner
+from transprune.schedule import Schedule
+from transprune.views import LayerView, Scores, Selection
+
+Keeps = Mapping[int, Sequence[int]]  # boundary -> numbers of the visual tokens that stay
+Places = Mapping[int, float]  # boundary -> share of the visual tokens to draw
+
+TOLERANCE = 2e-5  # between the library and the reference, float32 logits of size 1 to 10
+PLACES: tuple[Places, ...] = ({2: 0.8, 4: 0.5, 6: 0.2}, {0: 0.6, 3: 0.3}, {1: 0.9, 7: 0.05})
+
+
+@torch.no_grad()
+def reference(
+    model: Any, inputs: Mapping[str, Tensor], keeps: Keeps, extra: Tensor | None = None, positions: str = "keep"
+) -> Tensor:
+    """Logits [L + n, V] of one unpadded prompt of L tokens and `extra` [n] tokens behind it; NaN for dropped tokens."""
+    decoder = model.get_decoder()
+    ids = inputs["input_ids"][0]
+    hidden, positions_given = _decoder_inputs(model, inputs)
+    if extra is not None:
+        hidden = torch.cat([hidden, model.get_input_embeddings()(extra)[None]], dim=1)
+    total = hidden.shape[1]
+    position_ids = _continued(positions_given, total)
+    visual_slots = (ids == model.config.image_token_id).nonzero().flatten()
+
+    running = torch.arange(total, device=ids.device)
+    for index, layer in enumerate(decoder.layers):
+        if index in keeps:
+            wanted = torch.ones(total, dtype=torch.bool, device=ids.device)
+            wanted[visual_slots] = False
+            wanted[visual_slots[list(keeps[index])]] = True
+            stay = wanted[running].nonzero().flatten()
+            hidden, running = hidden.index_select(1, stay), running[stay]
+        here = position_ids[..., running]
+        if positions == "renumber":
+            here = torch.arange(len(running), device=ids.device)[None]
+        mask = torch.zeros(len(running), len(running), dtype=hidden.dtype, device=ids.device)
+        mask[running[None, :] > running[:, None]] = torch.finfo(hidden.dtype).min
+        output = layer(
+            hidden,
+            attention_mask=mask[None, None],
+            position_embeddings=decoder.rotary_emb(hidden, here),
+            position_ids=None,
+            past_key_values=None,
+        )
+        hidden = output[0] if isinstance(output, tuple) else output
+    survivors = model.get_output_embeddings()(decoder.norm(hidden))[0]
+    logits = survivors.new_full((total, survivors.shape[-1]), float("nan"))
+    logits[running] = survivors
+    return logits
+
+
+def _decoder_inputs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Embeddings [1, L, D] with the image features in them, and position ids [1, L] or [3, 1, L], of the plain model."""
+    seen: dict[str, Any] = {}
+    hook = model.get_decoder().register_forward_pre_hook(lambda m, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    model(**inputs, use_cache=False)
+    hook.remove()
+    embeds, positions = seen["inputs_embeds"], seen.get("position_ids")
+    if positions is None:
+        positions = torch.arange(embeds.shape[1], device=embeds.device)[None]
+    return embeds, positions[-3:] if positions.ndim == 3 else positions
+
+
+def _continued(positions: Tensor, total: int) -> Tensor:
+    """Position ids for further text tokens: they count on from the largest so far."""
+    more = positions.max() + 1 + torch.arange(total - positions.shape[-1], device=positions.device)
+    return torch.cat([positions, more.expand(*positions.shape[:-1], -1)], dim=-1)
+
+
+def draw_keeps(sample: Sample, places: Places) -> dict[int, tuple[int, ...]]:
+    """Nested random keep sets; samples with the same number of visual tokens get the same ones."""
+    order = torch.randperm(sample.visual_tokens, generator=torch.Generator().manual_seed(sample.visual_tokens)).tolist()
+    counts = {boundary: max(1, int(sample.visual_tokens * ratio)) for boundary, ratio in places.items()}
+    return {boundary: tuple(sorted(order[:count])) for boundary, count in counts.items()}
+
+
+@dataclass(frozen=True)
+class Forced(LayerPruner):
+    """Keeps what a table says: (boundary, tokens that arrive) -> tokens that stay. Not registered.
+
+    A sample is recognised by the tokens that arrive, so a runtime that shows a method the wrong ones fails here.
+    """
+
+    table: Mapping[tuple[int, tuple[int, ...]], tuple[int, ...]]
+
+    name: ClassVar[str] = "forced"
+    first_boundary: ClassVar[int] = 0
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], keeps: Sequence[Keeps]) -> Forced:
+        """The keep sets of each sample of a batch."""
+        table = {}
+        for sample, keep in zip(samples, keeps, strict=True):
+            arrived = tuple(range(sample.visual_tokens))
+            for boundary in sorted(keep):
+                table[boundary, arrived] = tuple(keep[boundary])
+                arrived = tuple(keep[boundary])
+        return cls(table)
+
+    @classmethod
+    def everything(cls, samples: Sequence[Sample], boundaries: Iterable[int]) -> Forced:
+        """Keeps every token at every boundary."""
+        return cls.of(samples, [{boundary: range(s.visual_tokens) for boundary in boundaries} for s in samples])
+
+    def schedule(self, num_layers: int) -> Schedule:
+        return Schedule({boundary: 1.0 for boundary, _ in self.table})
+
+    def score(self, view: LayerView, carry: Tensor | None) -> Scores:
+        raise NotImplementedError("forced choices have no score")
+
+    def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
+        arrived = tuple(view.candidates.tolist())
+        stay = self.table[view.boundary, arrived]
+        return Selection(torch.tensor([arrived.index(token) for token in stay], device=view.candidates.device))
