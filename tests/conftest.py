@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from families.cases import FAMILIES, Zoo
 
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other

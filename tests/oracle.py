@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from families.cases import Sample
 from torch import Tensor
 
+from families.cases import Sample
 from transprune.methods import LayerPruner
 from transprune.schedule import Schedule
 from transprune.views import LayerView, Scores, Selection
@@ -23,7 +23,7 @@ from transprune.views import LayerView, Scores, Selection
 Keeps = Mapping[int, Sequence[int]]  # boundary -> numbers of the visual tokens that stay
 Places = Mapping[int, float]  # boundary -> share of the visual tokens to draw
 
-TOLERANCE = 2e-5  # between the library and the reference, float32 logits of size 1 to 10
+TOLERANCE = 2e-5  # between the library and the reference, float32 logits of size 5
 PLACES: tuple[Places, ...] = ({2: 0.8, 4: 0.5, 6: 0.2}, {0: 0.6, 3: 0.3}, {1: 0.9, 7: 0.05})
 
 
@@ -69,7 +69,7 @@ def reference(
 
 
 def _decoder_inputs(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Embeddings [1, L, D] with the image features in them, and position ids [1, L] or [3, 1, L], of the plain model."""
+    """Embeddings [1, L, D] with the image features in them, and position ids [1, L] or [3, 1, L]."""
     seen: dict[str, Any] = {}
     hook = model.get_decoder().register_forward_pre_hook(lambda m, args, kwargs: seen.update(kwargs), with_kwargs=True)
     model(**inputs, use_cache=False)

@@ -5,7 +5,7 @@ A recipe file is JSON with a schema version:
     {"schema": 1, "method": "fastv", "layer": 2, "keep_ratio": 0.25}
     {"schema": 1, "method": "compose", "parts": [{"method": "visionzip", "keep": 192}, {"method": "transprune"}]}
 
-Text on a command line is a preset, a name, or a name with values; `+` composes:
+Text on a command line is a preset or a name, alone or with values; `+` composes:
 
     transprune-high      fastv:layer=3,keep_ratio=0.25      visionzip:keep=192+transprune-low
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 FILE_NAME = "pruning_config.json"
 
-METHODS: Registry[Method] = Registry("method", "transprune.methods", UnknownMethod)
+METHODS: Registry[Method] = Registry("method", "transprune.methods", UnknownMethod, home="transprune.methods")
 register = METHODS.register
 
 
@@ -67,7 +67,10 @@ def resolve(method: Method | str | os.PathLike[str]) -> Method:
     if not isinstance(method, (str, os.PathLike)):
         raise MethodError(f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}")
     text = os.fspath(method)
-    if text.endswith(".json") or os.path.isdir(text):
+    if isinstance(method, os.PathLike) or text.endswith(".json"):
+        return read_recipe(text)
+    # the name of a method wins over a folder of that name, as a clone of this repository is one
+    if os.path.isdir(text) and text not in (*METHODS, *preset_names()):
         return read_recipe(text)
     return parse(text)
 
@@ -99,6 +102,8 @@ def read_recipe(source: str | os.PathLike[str]) -> Method:
     path = Path(source)
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
+        if path.is_absolute() or path.exists() or path.suffix == ".json":  # no repository is called like that
+            raise RecipeError(f"no recipe at {os.fspath(source)!r}: {file} is not a file")
         file = _fetch(os.fspath(source))
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -138,18 +143,20 @@ def _encode_value(value: Any) -> Any:
     return value
 
 
-def _build(name: Any, values: dict[str, Any]) -> Method:
+def _build(name: Any, values: dict[str, Any], preset: str = "") -> Method:
     cls = METHODS.get(str(name))
     known = [field.name for field in fields(cls) if field.init]
     for key in values:
         if key not in known:
             raise RecipeError(
-                f"{name} has no setting {key!r}.{did_you_mean(key, known)} It has: {', '.join(known) or 'none'}."
+                f"{name} has no setting {key!r}.{did_you_mean(str(key), known)} It has: {', '.join(known) or 'none'}."
             )
     if "parts" in values:
+        if not isinstance(values["parts"], (list, tuple)):
+            raise RecipeError(f"the parts of a composition are a list of recipes; got {values['parts']!r}")
         values = {**values, "parts": [from_dict(part) for part in values["parts"]]}
     try:
-        return cls(**values)
+        return getattr(cls, preset)(**values) if preset else cls(**values)
     except MethodError:
         raise
     except (TypeError, ValueError) as error:
@@ -159,7 +166,7 @@ def _build(name: Any, values: dict[str, Any]) -> Method:
 def _parse_one(text: str) -> Method:
     name, _, settings = text.partition(":")
     if not settings:
-        return _named(name)
+        return _named(name.strip(), {})
     # a comma separates settings only where a new `name=` follows, so a schedule may contain commas itself
     pairs = re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", settings)
     values: dict[str, Any] = {}
@@ -168,19 +175,16 @@ def _parse_one(text: str) -> Method:
         if not equals:
             raise RecipeError(f"settings read name=value, as 'fastv:layer=3,keep_ratio=0.25'; got {pair!r} in {text!r}")
         values[key.strip()] = _literal(value.strip())
-    return _build(name.strip(), values)
+    return _named(name.strip(), values)
 
 
-def _named(name: str) -> Method:
-    """A method with its defaults, or a preset: `transprune-high` is `TransPrune.high()`."""
-    if name not in METHODS and "-" in name:
-        base, _, preset = name.rpartition("-")
-        if base in METHODS:
-            cls = METHODS.get(base)
-            if preset in cls.presets:
-                return getattr(cls, preset.replace("-", "_"))()
+def _named(name: str, values: dict[str, Any]) -> Method:
+    """A method, or a preset: `transprune-high` is `TransPrune.high()`; settings change what either starts from."""
     if name in METHODS:
-        return _build(name, {})
+        return _build(name, values)
+    base, _, preset = name.rpartition("-")
+    if base in METHODS and preset in METHODS.get(base).presets:
+        return _build(base, values, preset)
     known = [*METHODS, *preset_names()]
     raise UnknownMethod(f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -27,10 +28,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """Classes of one kind (`"method"`, `"family"`) by name."""
+    """Classes of one kind (`"method"`, `"family"`) by name; `home` is the package that registers the built-in ones."""
 
-    def __init__(self, kind: str, group: str, error: type[PruneError], cure: str = "") -> None:
-        self.kind, self.group, self.error, self.cure = kind, group, error, cure
+    def __init__(self, kind: str, group: str, error: type[PruneError], cure: str = "", home: str = "") -> None:
+        self.kind, self.group, self.error, self.cure, self.home = kind, group, error, cure, home
         self._classes: dict[str, type[T]] = {}
         self._plugins_loaded = False
 
@@ -66,5 +67,7 @@ class Registry(Generic[T]):
     def _load_plugins(self) -> None:
         if not self._plugins_loaded:
             self._plugins_loaded = True
+            if self.home:
+                import_module(self.home)
             for point in entry_points(group=self.group):
                 point.load()

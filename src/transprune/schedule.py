@@ -38,9 +38,11 @@ class Schedule:
         try:
             pairs = keep.items() if isinstance(keep, Mapping) else keep
             stages = tuple(sorted((as_boundary(b), float(r)) for b, r in pairs))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ScheduleError(f"a schedule maps boundaries to keep ratios, as {{7: 0.875}}; got {keep!r}") from error
         _check_ratios(stages)
+        if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+            raise ScheduleError(f"depth is the number of decoder layers a schedule was written for; got {depth!r}")
         object.__setattr__(self, "keep", stages)
         object.__setattr__(self, "depth", depth)
 

@@ -40,20 +40,20 @@ def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     Source: the max-min formulation of Alvar et al., DivPrune, CVPR 2025, section 3.
     """
-    n = distance.shape[0]
-    distance = distance.float()
-    others = distance + torch.diag(distance.new_full((n,), float("inf")))
-    nearest = others.min(dim=1).values if n > 1 else distance.new_zeros(1)
-    value = torch.empty_like(nearest)
-    to_set = torch.full_like(nearest, float("inf"))
-    taken = torch.zeros(n, dtype=torch.bool, device=distance.device)
+    n, lowest = distance.shape[0], torch.finfo(torch.float32).min
+    unknown = ~distance.isfinite()
+    itself = torch.eye(n, dtype=torch.bool, device=distance.device)
+    others = distance.float().masked_fill(unknown | itself, float("inf"))
+    gap = rankable(others.amin(dim=1)).clamp(min=lowest) if n > 1 else others.new_zeros(1)
+    distance = distance.float().masked_fill(unknown, lowest)  # what is no number ranks last, yet before what is taken
+    value, to_set = torch.empty_like(gap), torch.full_like(gap, float("inf"))
     picks = torch.empty(k, dtype=torch.long, device=distance.device)
     for step in range(k):
-        gap = nearest if step == 0 else to_set
-        pick = rankable(gap).masked_fill(taken, -torch.inf).argmax()
-        picks[step], taken[pick], value[pick] = pick, True, gap[pick]
-        to_set = torch.minimum(to_set, distance[pick])
-    return picks, torch.where(taken, value, to_set)
+        pick = gap.argmax()
+        picks[step], value[pick] = pick, gap[pick]
+        gap = to_set = torch.minimum(to_set, distance[pick])
+        to_set[pick] = float("-inf")  # taken
+    return picks, torch.where(to_set.isneginf(), value, to_set)
 
 
 def cosine_matrix(features: Tensor) -> Tensor:
@@ -63,16 +63,20 @@ def cosine_matrix(features: Tensor) -> Tensor:
 
 
 def assign_nearest(metric: Tensor, targets: Tensor) -> Tensor:
-    """For each row of `metric` [M, d] the index of the most similar row of `targets` [T, d] by cosine. -> [M] long."""
+    """For each row of `metric` [M, d] the index of the most similar row of `targets` [T, d] by cosine. -> [M] long.
+
+    In double, then rounded: a matrix product does not give equal columns equal last bits, and ties must stay ties.
+    """
     unit = torch.nn.functional.normalize
-    return (unit(metric.float(), dim=-1) @ unit(targets.float(), dim=-1).T).argmax(dim=-1)
+    similarity = unit(metric.double(), dim=-1) @ unit(targets.double(), dim=-1).T
+    return similarity.float().argmax(dim=-1)
 
 
 def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Mean of the rows of `values` [M, D] in each of `groups` groups; zeros for an empty group. -> [groups, D]."""
+    """Mean of the rows of `values` [M, D] in each of `groups` groups; zeros for an empty one. -> [groups, D] fp32."""
+    values = values.float()  # a sum of many half-precision rows may overflow
     total = values.new_zeros(groups, values.shape[-1]).index_add_(0, group, values)
-    size = torch.bincount(group, minlength=groups).clamp(min=1)
-    return total / size[:, None].to(total.dtype)
+    return total / torch.bincount(group, minlength=groups).clamp(min=1)[:, None]
 
 
 def normalise_sum(score: Tensor) -> Tensor:

@@ -63,13 +63,17 @@ class View:
         boundary: 0-based decoder layer in front of which the choice is made.
         count: tokens to keep here, 1..N.
         candidates: long [N], original numbers of the visual tokens that are still there.
-        hidden: [N, D], their rows as they enter the layer (at boundary 0: the projected features).
     """
 
     boundary: int
     count: int
     candidates: Tensor
-    hidden: Tensor
+    _hidden: Callable[[], Tensor]
+
+    @property
+    def hidden(self) -> Tensor:
+        """The rows of the candidates as they enter the layer; at boundary 0 the projected features. [N, D]."""
+        return self._hidden()
 
 
 @dataclass(frozen=True)

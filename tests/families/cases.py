@@ -49,14 +49,14 @@ class FamilyCase:
         image: makes image number 0, 1 or 2; image 0 and 2 become equally many tokens, image 1 fewer.
         brackets: the chat template puts start and end tokens around an image.
         token_types: the processor also returns `mm_token_type_ids`.
-        renumber: positions are one-dimensional, so they can be renumbered.
+        positions: the policies that have a definition; M-RoPE positions cannot be renumbered.
     """
 
     config: Callable[[], Any]
     image: Callable[[int], Image]
     brackets: bool = False
     token_types: bool = False
-    renumber: bool = True
+    positions: tuple[str, ...] = ("keep", "renumber")
 
     def sample(self, images: Sequence[int], text: Sequence[int], seed: int = 0) -> Sample:
         """Text, image, text, image, ..., text; `text` gives the number of words in each gap."""
@@ -118,16 +118,16 @@ class Zoo:
         return transformers.AutoModelForImageTextToText.from_pretrained(path, attn_implementation=attn).eval()
 
 
-def build(name: str, layers: int = LAYERS) -> Any:
+def build(family: str, layers: int = LAYERS) -> Any:
     """A random model of the family's class."""
-    config = FAMILIES[name].config()
+    config = FAMILIES[family].config()
     config.text_config.num_hidden_layers = layers
     model = transformers.AutoModelForImageTextToText.from_config(config)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():  # default weights are so small that attention is uniform and every bug stays invisible
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
-                parameter.normal_(0, 0.5 if parameter.shape[0] == VOCAB else 0.12, generator=generator)
+                parameter.normal_(0, 0.5 if "embed_tokens" in name else 0.12, generator=generator)
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     model.generation_config.suppress_tokens = SPECIAL  # a random model samples the image id
@@ -229,5 +229,5 @@ def _qwen_image(number: int) -> Image:
 FAMILIES = {
     "llava": FamilyCase(_llava, _llava_image),
     "llava_next": FamilyCase(_llava_next, _llava_next_image),
-    "qwen2_5_vl": FamilyCase(_qwen2_5_vl, _qwen_image, brackets=True, token_types=True, renumber=False),
+    "qwen2_5_vl": FamilyCase(_qwen2_5_vl, _qwen_image, brackets=True, token_types=True, positions=("keep",)),
 }

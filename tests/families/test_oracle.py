@@ -1,13 +1,14 @@
-"""A pruned model computes what the slow reference computes: at prefill, at every decode step, in every kind of batch."""
+"""A pruned model computes what the slow reference computes: at prefill, at every decode step, in any batch."""
 
 import pytest
 import torch
+
 from families.cases import FAMILIES, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
-
 from transprune import prune
 
 each_place = pytest.mark.parametrize("places", PLACES, ids=str)
+POSITIONS = [(name, policy) for name, case in FAMILIES.items() for policy in case.positions]
 each_kind = pytest.mark.parametrize("kind", ["even", "ragged"])
 
 
@@ -25,14 +26,12 @@ def test_keeping_everything_changes_not_a_bit(model, family, kind, places):
     assert all(torch.equal(a, b) for a, b in zip(kept_run.logits, plain_run.logits, strict=True))
 
 
-@pytest.mark.parametrize("positions", ["keep", "renumber"])
+@pytest.mark.parametrize(("family", "positions"), POSITIONS)
 @each_place
 @each_kind
-def test_pruned_equals_the_oracle_at_every_step(zoo, model, family, kind, places, positions):
-    case = FAMILIES[family]
-    if positions == "renumber" and not case.renumber:
-        pytest.skip("M-RoPE positions cannot be renumbered; the refusal has its own test")
-    samples = getattr(FAMILIES[family], kind)()
+def test_pruned_equals_the_oracle_at_every_step(zoo, attn, family, kind, places, positions):
+    case, model = FAMILIES[family], zoo(family, attn)
+    samples = getattr(case, kind)()
     keeps = [draw_keeps(sample, places) for sample in samples]
     inputs = case.batch(samples)
     with torch.no_grad(), prune(model, Forced.of(samples, keeps), positions=positions) as session:

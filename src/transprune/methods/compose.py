@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,6 +38,8 @@ class Compose(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.parts, Method) or not isinstance(self.parts, Iterable):
+            raise MethodError(f"a composition takes a list of methods; got {self.parts!r}")
         parts = tuple(self.parts)
         if not parts:
             raise MethodError("a composition needs at least one method, as Compose([VisionZip(192), TransPrune.low()])")

@@ -46,8 +46,8 @@ class FastV(LayerPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ratio("keep_ratio", self.keep_ratio)
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int):
-            raise MethodError(f"layer is the number of layers that see every token, an int; got {self.layer!r}")
+        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 1:
+            raise MethodError(f"layer is the number of layers that see every token, at least 1; got {self.layer!r}")
 
     @classmethod
     def aggressive(cls, **changes: Any) -> FastV:

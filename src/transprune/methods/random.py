@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from transprune.errors import MethodError
 from transprune.methods.base import LayerPruner
 from transprune.methods.transprune import HIGH, LOW
 from transprune.recipe import register
@@ -27,7 +28,7 @@ class Random(LayerPruner):
         seed: seed of the draw. Default 0.
 
     Raises:
-        ScheduleError: ratios or boundaries that make no schedule.
+        MethodError, ScheduleError: a seed that is no int, or ratios or boundaries that make no schedule.
     """
 
     keep: ScheduleLike = HIGH
@@ -41,6 +42,8 @@ class Random(LayerPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "keep", Schedule.of(self.keep))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise MethodError(f"seed is an int; got {self.seed!r}")
 
     @classmethod
     def high(cls, **changes: Any) -> Random:

@@ -87,6 +87,9 @@ class TransPrune(LayerPruner):
             raise MethodError(f"direction is one of {', '.join(DIRECTIONS)}; got {self.direction!r}")
         if self.softmax_over not in ("all", "visual"):
             raise MethodError(f"softmax_over is 'all' or 'visual'; got {self.softmax_over!r}")
+        for name in ("use_magnitude", "use_direction", "accumulation"):
+            if not isinstance(getattr(self, name), bool):  # the text "no" would count as yes
+                raise MethodError(f"{name} is True or False; got {getattr(self, name)!r}")
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
             raise MethodError("TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone.")
 
@@ -119,11 +122,19 @@ class TransPrune(LayerPruner):
         if self.alpha == 0:
             return ()
         schedule, layers = Schedule.of(self.keep), tuple(self.accumulate or ())
+        here = self.schedule(num_layers).boundaries
         if not self.accumulation:
-            return self.schedule(num_layers).boundaries
-        if schedule.depth is None or num_layers in (schedule.depth, *self.published_depths):
-            return layers
-        return tuple(sorted({scale_layers((layer,), schedule.depth, num_layers)[0] for layer in layers}))
+            return here
+        if here != schedule.boundaries and schedule.depth is not None:
+            moved = dict(zip(schedule.boundaries, here, strict=True))  # a boundary takes its own layer along
+            for layer in set(layers) - set(moved):
+                moved[layer] = scale_layers((layer,), schedule.depth, num_layers)[0]
+            scaled = sorted({moved[layer] for layer in layers})
+            contiguous = isinstance(self.accumulate, range)  # on deeper models a range has no holes either
+            layers = tuple(range(scaled[0], scaled[-1] + 1) if contiguous else scaled)
+        if layers and layers[-1] > num_layers:
+            raise ScheduleError(f"accumulate takes 1-based layers of {num_layers}; got {_list(layers)}")
+        return layers
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """Attention rows of the instruction, unless TTV works alone."""
@@ -132,14 +143,9 @@ class TransPrune(LayerPruner):
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How the schedule was adapted to the depth."""
-        schedule = Schedule.of(self.keep)
-        here = self.schedule(num_layers)
-        if here.boundaries == schedule.boundaries:
-            return ()
-        return (
-            f"boundaries {_list(schedule.boundaries)} of {schedule.depth} layers became {_list(here.boundaries)} of "
-            f"{num_layers}; TTV accumulates over layers {_list(self.observed(num_layers)) or 'none'}",
-        )
+        observed = self.observed(num_layers)
+        tail = f"; TTV accumulates over layers {_list(observed)}" if observed else ""
+        return tuple(note + tail for note in super().notes(num_layers))
 
     def variations(self, step: LayerTransitions) -> dict[str, Tensor]:
         """TTV of each module, float32 [L]: direction weight times magnitude (equation 3)."""
@@ -172,16 +178,18 @@ class TransPrune(LayerPruner):
         return variation
 
 
-def _layers(accumulate: Iterable[int] | str | None, schedule: Schedule) -> range | tuple[int, ...]:
+def _layers(accumulate: Iterable[int] | int | str | None, schedule: Schedule) -> range | tuple[int, ...]:
     """Accumulation layers as a range where they are contiguous, else as an ascending tuple."""
     if accumulate is None:
-        return range(schedule.boundaries[0], schedule.boundaries[-1] + 1)
+        return range(max(1, schedule.boundaries[0]), schedule.boundaries[-1] + 1)
     try:
+        if isinstance(accumulate, int):
+            accumulate = (accumulate,)
         if isinstance(accumulate, str):  # "7-12" on a command line
             first, _, last = accumulate.partition("-")
             accumulate = range(int(first), int(last or first) + 1)
         layers = sorted({as_boundary(layer) for layer in accumulate})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError(
             f"accumulate takes 1-based layers, as range(7, 13) or '7-12'; got {accumulate!r}"
         ) from error

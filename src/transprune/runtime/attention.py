@@ -36,17 +36,17 @@ class NextLayer:
     """Projects on demand, from the hidden states [B, L, D] about to enter `layer`."""
 
     def __init__(self, layer: Any, hidden: Tensor) -> None:
-        self._attention, self._input = layer.self_attn, layer.input_layernorm(hidden)
+        self._attention, self.normalised = layer.self_attn, layer.input_layernorm(hidden)
         self._keys: Tensor | None = None
 
     def queries(self, sample: int, rows: Tensor) -> Tensor:
         """Queries of the asked rows only."""
-        return self._attention.q_proj(self._input[sample, rows][None])
+        return self._attention.q_proj(self.normalised[sample, rows][None])
 
     def keys(self) -> Tensor:
         """Keys of every row, projected once."""
         if self._keys is None:
-            self._keys = self._attention.k_proj(self._input)
+            self._keys = self._attention.k_proj(self.normalised)
         assert self._keys is not None
         return self._keys
 
@@ -110,12 +110,14 @@ class AttentionRows:
         key = self._keys()[sample][None]  # [1, Hkv, K, d]
         groups = query.shape[1] // key.shape[1]
         grouped = query.unflatten(1, (key.shape[1], groups))  # heads that share a key sit together, no key is copied
-        logits = torch.einsum("bkgtd,bksd->bkgts", grouped, key).flatten(1, 2).float() * self._module.scaling
+        logits = (grouped.flatten(2, 3) @ key.mT).unflatten(2, (groups, -1)).flatten(
+            1, 2
+        ).float() * self._module.scaling
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
-        allowed = self._allowed(sample, rows)
-        return logits.masked_fill(~allowed, torch.finfo(torch.float32).min).softmax(dim=-1)[0]
+        bias = torch.zeros_like(logits[:, :1]).masked_fill(~self._allowed(sample, rows), torch.finfo(torch.float32).min)
+        return (logits + bias).softmax(dim=-1)[0]
 
     def _query(self, sample: int, rows: Tensor) -> Tensor:
         query = self._heads(self._projector.queries(sample, rows), "q_norm")
@@ -126,7 +128,8 @@ class AttentionRows:
         if self._rotated is None:
             key = self._heads(self._projector.keys(), "k_norm")
             key = self._rotate(key[:, :1], key, self._cos, self._sin)[1]
-            self._rotated = key if self._history is None else torch.cat([self._history, key], dim=2)
+            # contiguous: a product with a transposed view would copy it for every sample and be slow in bf16
+            self._rotated = key.contiguous() if self._history is None else torch.cat([self._history, key], dim=2)
         assert self._rotated is not None
         return self._rotated
 

@@ -74,7 +74,7 @@ def pass_through(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict
     elif state.pruned and call.kwargs.get("position_embeddings") is not None:
         new["position_embeddings"] = _gather_embeddings(state, call, key)
     if state.pruned and call.kwargs.get("position_ids") is not None:
-        new["position_ids"] = _position_ids(state, call)
+        new["position_ids"] = _position_ids(state, call, key)
     return new
 
 
@@ -161,10 +161,13 @@ def _gather_embeddings(state: Pass, call: LayerCall, key: Any) -> tuple[Tensor, 
     return state.memo[memo][0]
 
 
-def _position_ids(state: Pass, call: LayerCall) -> Tensor | None:
+def _position_ids(state: Pass, call: LayerCall, key: Any) -> Tensor | None:
     # under flash attention gaps in the ids would be taken for packed sequences; cos and sin carry the true positions
     if is_flash(call.implementation):
         return None
-    assert state.layout is not None
-    ids: Tensor = call.kwargs["position_ids"]
-    return ids.expand(call.hidden.shape[0], -1).gather(1, state.layout.origin)
+    memo = ("ids", *key)
+    if memo not in state.memo:
+        assert state.layout is not None
+        ids: Tensor = call.kwargs["position_ids"]
+        state.memo[memo] = ids.expand(call.hidden.shape[0], -1).gather(1, state.layout.origin)
+    return state.memo[memo]

@@ -8,7 +8,8 @@ every hook, also after an exception, because all of them hang on one ExitStack.
     decoder        pre   begin a Pass                      forward  end it, publish the trace
     layer i        pre   stage at boundary i, layer door   forward  (last layer) back to the prompt's length
     self_attn, mlp       transitions of the layers a method observes
-    q_proj, k_proj       projections a method reads, and keys already computed
+    q_proj, k_proj       projections a method reads in passing
+    input_layernorm, k_proj   of a boundary layer: what its stage computed already is not computed again
 """
 
 from __future__ import annotations
@@ -103,10 +104,11 @@ class Engine:
                     module: Any = getattr(self._attention(boundary - 1), name, None)
                     if module is not None:
                         after(module, partial(self._tap_projection, boundary - 1, name))
-            elif reading.rows and type(key := getattr(self._attention(boundary), "k_proj", None)) is nn.Linear:
-                # only a plain linear layer is sure to take zero rows; wrapped ones simply project again
-                before(key, partial(self._skip_projection, boundary))
-                after(key, partial(self._hand_over_keys, boundary))
+            elif reading.rows:
+                for owner, name in ((self._layers[boundary], "input_layernorm"), (self._attention(boundary), "k_proj")):
+                    if (module := getattr(owner, name, None)) is not None:
+                        before(module, partial(self._skip, boundary, name))
+                        after(module, partial(self._hand_over, boundary, name))
         if self._vision is not None:
             self._vision.attach(stack)
 
@@ -217,8 +219,10 @@ class Engine:
         self._observer.prune(state, before, index)
         if policy == "renumber":
             _remove_positions(state, before, decision)
-        if isinstance(projector, NextLayer) and decision.features[0] is None and not torch.is_grad_enabled():
-            state.ready_keys[call.index] = gather_rows(projector.keys(), index)
+        if isinstance(projector, NextLayer) and not decision.merges and not torch.is_grad_enabled():
+            state.ready[call.index, "input_layernorm"] = gather_rows(projector.normalised, index)
+            if type(call.layer.self_attn.k_proj) is nn.Linear:  # LoRA or quantised layers may not take zero rows
+                state.ready[call.index, "k_proj"] = gather_rows(projector.keys(), index)
         state.widths[call.index] = index.shape[1]
         hidden = gather_rows(call.hidden, index)
         for sample, features in enumerate(decision.features):
@@ -270,16 +274,14 @@ class Engine:
         if (state := self._state) is not None and state.layout is not None:
             state.taps[index, name] = output
 
-    def _skip_projection(self, index: int, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Keys of the survivors are known already: project no row at all."""
+    def _skip(self, index: int, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """The stage in front of this layer has computed this module's output: give it no row at all."""
         state = self._state
-        if state is None or index not in state.ready_keys:
-            return None
-        return (args[0][:, :0],), kwargs
+        return ((args[0][:, :0],), kwargs) if state is not None and (index, name) in state.ready else None
 
-    def _hand_over_keys(self, index: int, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+    def _hand_over(self, index: int, name: str, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
         state = self._state
-        return None if state is None else state.ready_keys.pop(index, None)
+        return None if state is None else state.ready.pop((index, name), None)
 
 
 def _layout(visual: Tensor, attention_mask: Any, lengths: list[int]) -> Layout:

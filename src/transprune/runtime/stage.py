@@ -48,9 +48,14 @@ class Decision:
     trace: TraceStage
 
     @property
+    def merges(self) -> bool:
+        """Some kept rows get new contents."""
+        return any(features is not None for features in self.features)
+
+    @property
     def changes_nothing(self) -> bool:
         """Every token of every sample stays, untouched."""
-        return not any(len(rows) for rows in self.dropped) and all(f is None for f in self.features)
+        return not self.merges and not any(len(rows) for rows in self.dropped)
 
 
 def decide(
@@ -123,18 +128,28 @@ def _view(
     attention: AttentionRows | None,
     vision: Callable[[Tensor], VisionSignals] | None,
 ) -> View:
-    tokens, states = layout.token[sample, rows], hidden[sample, rows]
+    tokens = layout.token[sample, rows]
+
+    def states() -> Tensor:
+        return hidden[sample, rows]
+
     if isinstance(method, ProjectorPruner):
-        return ProjectorView(boundary, count, tokens, states, None if vision is None else lambda: vision(states))
+        return ProjectorView(boundary, count, tokens, states, None if vision is None else lambda: vision(states()))
     assert isinstance(method, LayerPruner)
     if attention is None:
         return LayerView(boundary, count, tokens, states)
-    history = attention.past
+    columns = _columns(rows + attention.past)
 
     def read(queries: Queries | Tensor) -> Tensor:
-        return attention.probabilities(sample, _query_rows(layout, sample, queries))[..., history + rows]
+        return attention.probabilities(sample, _query_rows(layout, sample, queries))[..., columns]
 
     return LayerView(boundary, count, tokens, states, read)
+
+
+def _columns(rows: Tensor) -> Tensor | slice:
+    """The rows as a slice where they are contiguous, as one image is: taking a slice copies nothing."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
 
 
 def _query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:

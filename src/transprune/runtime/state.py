@@ -35,7 +35,7 @@ class Pass:
         totals: (part, sample, image) -> visual tokens when that part first saw the pool.
         carries: part -> evidence per sample, over its real rows.
         taps: what hooks overheard for a later one.
-        ready_keys: layer -> its key projection, computed ahead by a stage.
+        ready: (layer, module name) -> output of that module for the surviving rows, computed ahead by a stage.
         memo: projections shared by the layers of a stage.
         stages, transitions, notes: the trace in the making.
         widths: boundary -> rows per sample from there on.
@@ -53,7 +53,7 @@ class Pass:
     totals: dict[tuple[int, int, int], int] = field(default_factory=dict)
     carries: dict[int, list[Tensor]] = field(default_factory=dict)
     taps: dict[Any, Any] = field(default_factory=dict)
-    ready_keys: dict[int, Tensor] = field(default_factory=dict)
+    ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
     stages: list[TraceStage] = field(default_factory=list)
     transitions: dict[tuple[int, str], list[Tensor]] = field(default_factory=dict)

@@ -1,0 +1,42 @@
+# Two commands for a newcomer with python3 and make only:
+#   make demo    set everything up and run the main job on the bundled model
+#   make test    set everything up and run the suite
+# Both are quick the second time: the environment is rebuilt only when what it is made from changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+.PHONY: help demo test check format bench clean
+
+help:
+	@grep -E '^#  ' Makefile; echo '#   make check | format | bench | clean'
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,plot]'
+	@touch $@
+
+demo: $(READY)
+	@$(OFFLINE) $(BIN)/transprune demo
+
+test: $(READY)
+	$(OFFLINE) $(BIN)/python -m pytest -q
+
+check: $(READY)
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format src tests bench examples
+	$(BIN)/ruff check --fix src tests bench examples
+
+bench: $(READY)
+	$(OFFLINE) $(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

@@ -1,0 +1,196 @@
+"""Everything `generate` can do with a pruned model: sampling, beams, later turns, drafts, no cache, no image."""
+
+import copy
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from families.cases import FAMILIES, IMAGE, Sample, greedy
+from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
+from transprune import TransPrune, prune
+
+each_place = pytest.mark.parametrize("places", PLACES[:2], ids=str)
+
+
+@pytest.fixture
+def case(family):
+    return FAMILIES[family]
+
+
+def session_for(model, samples, places=PLACES[0], **options):
+    return prune(model, Forced.of(samples, [draw_keeps(sample, places) for sample in samples]), **options)
+
+
+def assert_near(actual, expected, tolerance=TOLERANCE):
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+def text_turn(case, ids):
+    """The inputs of a later turn without an image, as `generate` gets them: all tokens so far, and the new ones."""
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return {**inputs, "mm_token_type_ids": torch.zeros_like(ids).int()} if case.token_types else inputs
+
+
+@each_place
+def test_each_of_two_sampled_sequences_equals_the_oracle(zoo, model, family, case, places):
+    samples = case.ragged()
+    torch.manual_seed(0)
+    with session_for(model, samples, places):
+        run = greedy(model, case.batch(samples), steps=5, do_sample=True, num_return_sequences=2)
+    logits = torch.stack(run.logits, dim=1)
+    for row in range(4):
+        sample = samples[row // 2]
+        new = run.sequences[row, -5:-1]
+        expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, places), new)
+        assert_near(logits[row], expected[-5:])
+    assert not torch.equal(run.sequences[0], run.sequences[1])
+
+
+@each_place
+def test_beams_of_a_batch_equal_those_of_each_sample(model, case, places):
+    samples = case.ragged()
+    with session_for(model, samples, places):
+        together = greedy(model, case.batch(samples), steps=5, num_beams=3, output_scores=True)
+        alone = [greedy(model, case.batch([s]), steps=5, num_beams=3, output_scores=True) for s in samples]
+    for row, one in enumerate(alone):
+        assert torch.equal(together.sequences[row, -5:], one.sequences[0, -5:])
+        assert_near(together.sequences_scores[row], one.sequences_scores[0])
+
+
+@each_place
+def test_beam_scores_are_the_log_probabilities_of_the_oracle(zoo, model, family, case, places):
+    samples = case.ragged()
+    with session_for(model, samples, places):
+        run = greedy(model, case.batch(samples), steps=5, num_beams=3, output_scores=True)
+    for row, sample in enumerate(samples):
+        new = run.sequences[row, -5:]
+        expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, places), new[:-1])[-5:]
+        chosen = expected.log_softmax(dim=-1).gather(1, new[:, None])
+        assert_near(run.sequences_scores[row], chosen.sum() / 5)
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["same cache", "deep copy"])
+@each_place
+def test_a_second_turn_continues_the_pruned_cache(zoo, model, family, case, places, copied):
+    sample = case.even()[0]
+    inputs = case.batch([sample])
+    with session_for(model, [sample], places):
+        first = greedy(model, inputs, steps=4)
+        cache = copy.deepcopy(first.past_key_values) if copied else first.past_key_values
+        ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
+        second = greedy(model, text_turn(case, ids), steps=4, past_key_values=cache)
+    new = second.sequences[0, len(sample.ids) : -1]
+    expected = reference(zoo(family), inputs, draw_keeps(sample, places), new)
+    assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
+    if copied:
+        stored = first.past_key_values.layers[-1].keys.shape[-2]
+        assert stored == cache.layers[-1].keys.shape[-2] - 7  # 4 answers and 3 new words: the original is untouched
+
+
+@pytest.mark.parametrize("positions", ["keep", "renumber"])
+@each_place
+@pytest.mark.parametrize("family", ["llava", "llava_next"])  # for M-RoPE the caller computes 3-D positions
+def test_a_second_image_joins_the_pruned_cache(zoo, attn, family, case, places, positions):
+    model = zoo(family, attn)
+    first, second = case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)
+    joint = first.ids + second.ids
+    keeps = [draw_keeps(sample, places) for sample in (first, second)]
+    cache, start = DynamicCache(config=model.config.get_text_config()), len(first.ids)
+    with torch.no_grad(), prune(model, Forced.of([first, second], keeps), positions=positions):
+        model(**case.batch([first]), past_key_values=cache, use_cache=True)
+        turn = case.batch([second])
+        turn["attention_mask"] = torch.ones(1, len(joint), dtype=torch.long)
+        turn["position_ids"] = torch.arange(start, len(joint))[None]
+        got = model(**turn, past_key_values=cache, use_cache=True).logits[0]
+    both = Sample(joint, (*first.images, *second.images))
+    merged = {b: [*keeps[0][b], *(first.visual_tokens + token for token in keeps[1][b])] for b in places}
+    expected = reference(zoo(family), case.batch([both]), merged, positions=positions)[start:]
+    alive = ~expected.isnan().any(dim=-1)
+    assert_near(got[alive], expected[alive])
+
+
+def test_without_a_cache_every_step_prunes_again_and_agrees(model, case):
+    samples = case.ragged()
+    inputs = case.batch(samples)
+    with session_for(model, samples):
+        cached, uncached = greedy(model, inputs, steps=5), greedy(model, inputs, steps=5, use_cache=False)
+    assert torch.equal(cached.sequences, uncached.sequences)
+    for a, b in zip(cached.logits, uncached.logits, strict=True):
+        assert_near(a, b)
+
+
+@pytest.mark.parametrize("drafts", [2, 5])
+def test_prompt_lookup_gives_the_greedy_answer(model, case, drafts):
+    sample = case.even()[0]
+    inputs = case.batch([sample])
+    with session_for(model, [sample]):
+        plain = greedy(model, inputs, steps=12)
+        assisted = greedy(model, inputs, steps=12, prompt_lookup_num_tokens=drafts)
+    assert torch.equal(plain.sequences, assisted.sequences)
+
+
+def test_an_assistant_model_gives_the_greedy_answer(zoo, model, family, case):
+    sample = case.even()[0]
+    inputs = case.batch([sample])
+    with session_for(model, [sample]):
+        plain = greedy(model, inputs, steps=8)
+        assisted = greedy(model, inputs, steps=8, assistant_model=zoo.fresh(family))
+    assert torch.equal(plain.sequences, assisted.sequences)
+
+
+def test_a_prompt_without_an_image_is_untouched(model, case):
+    inputs = case.batch([case.sample([], [7]), case.sample([], [4], seed=1)])
+    plain = greedy(model, inputs)
+    with prune(model, TransPrune.high()) as session:
+        text = greedy(model, inputs)
+    assert torch.equal(text.sequences, plain.sequences)
+    assert all(torch.equal(a, b) for a, b in zip(text.logits, plain.logits, strict=True))
+    assert session.trace.stages == ()
+    assert session.trace.visual_tokens == (0, 0)
+    assert any("no image" in note for note in session.trace.notes)
+
+
+def test_a_sample_without_an_image_beside_one_with(zoo, model, family, case):
+    with_image, text = case.even()[0], case.sample([], [5], seed=3)
+    keep = draw_keeps(with_image, PLACES[0])
+    with prune(model, Forced.of([with_image], [keep])) as session:
+        run = greedy(model, case.batch([with_image, text]))
+    logits = torch.stack(run.logits, dim=1)
+    for row, (sample, kept) in enumerate([(with_image, keep), (text, {})]):
+        expected = reference(zoo(family), case.batch([sample]), kept, run.sequences[row, -9:-1])
+        assert_near(logits[row], expected[-9:])
+    assert session.trace.visual_tokens == (with_image.visual_tokens, 0)
+
+
+def test_a_sampled_image_id_is_no_image(zoo, model, family, case):
+    sample = case.even()[0]
+    keep, inputs = draw_keeps(sample, PLACES[0]), case.batch([sample])
+    with session_for(model, [sample]) as session:
+        first = greedy(model, inputs, steps=2)
+        trace = session.trace
+        ids = torch.cat([first.sequences, torch.tensor([[IMAGE, IMAGE]])], dim=1)
+        second = greedy(model, text_turn(case, ids), steps=2, past_key_values=first.past_key_values)
+    assert session.trace is trace
+    expected = reference(zoo(family), inputs, keep, second.sequences[0, len(sample.ids) : -1])
+    assert_near(torch.stack(second.logits, dim=1)[0], expected[-2:])
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])  # Qwen's own rope_deltas do not follow, pruned or not
+def test_a_batch_of_one_prompt_can_be_repeated_from_its_cache(zoo, attn, family, case):
+    """`batch_repeat_interleave` and `batch_select_indices`, as users do with a shared prefix."""
+    model = zoo(family, attn)
+    sample = case.even()[0]
+    inputs, keep = case.batch([sample]), draw_keeps(sample, PLACES[0])
+    new = torch.tensor([[11], [12], [13]])
+    with session_for(model, [sample]), torch.no_grad():
+        cache = greedy(model, inputs, steps=1).past_key_values
+        cache.batch_repeat_interleave(3)
+        mask = torch.ones(3, len(sample.ids) + 1, dtype=torch.long)
+        got = model(input_ids=new, attention_mask=mask, past_key_values=cache).logits[:, -1]
+        cache.crop(-1)
+        cache.batch_select_indices(torch.tensor([2, 0]))
+        again = model(input_ids=new[[2, 0]], attention_mask=mask[:2], past_key_values=cache).logits[:, -1]
+    for row in range(3):
+        assert_near(got[row], reference(zoo(family), inputs, keep, new[row])[-1])
+    assert_near(again, got[[2, 0]])
