@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from transprune.cost import Cost as Cost
     from transprune.errors import PruneError as PruneError
     from transprune.geometry import Geometry as Geometry
-    from transprune.methods import Compose as Compose
-    from transprune.methods import DivPrune as DivPrune
-    from transprune.methods import FastV as FastV
-    from transprune.methods import Method as Method
-    from transprune.methods import PDrop as PDrop
-    from transprune.methods import Random as Random
-    from transprune.methods import TransPrune as TransPrune
-    from transprune.methods import Uniform as Uniform
-    from transprune.methods import VisionZip as VisionZip
+    from transprune.methods.base import Method as Method
+    from transprune.methods.compose import Compose as Compose
+    from transprune.methods.divprune import DivPrune as DivPrune
+    from transprune.methods.fastv import FastV as FastV
+    from transprune.methods.pdrop import PDrop as PDrop
+    from transprune.methods.random import Random as Random
+    from transprune.methods.transprune import TransPrune as TransPrune
+    from transprune.methods.uniform import Uniform as Uniform
+    from transprune.methods.visionzip import VisionZip as VisionZip
     from transprune.schedule import Schedule as Schedule
     from transprune.session import Session as Session
     from transprune.session import prune as prune
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "Compose": "methods",
+    "Compose": "methods.compose",
     "Cost": "cost",
-    "DivPrune": "methods",
-    "FastV": "methods",
+    "DivPrune": "methods.divprune",
+    "FastV": "methods.fastv",
     "Geometry": "geometry",
-    "Method": "methods",
-    "PDrop": "methods",
+    "Method": "methods.base",
+    "PDrop": "methods.pdrop",
     "PruneError": "errors",
-    "Random": "methods",
+    "Random": "methods.random",
     "Schedule": "schedule",
     "Session": "session",
     "Trace": "trace",
-    "TransPrune": "methods",
-    "Uniform": "methods",
-    "VisionZip": "methods",
+    "TransPrune": "methods.transprune",
+    "Uniform": "methods.uniform",
+    "VisionZip": "methods.visionzip",
     "nano": "nano",
     "prune": "session",
 }

@@ -99,9 +99,7 @@ def read_config(source: str | os.PathLike[str]) -> Any:
     except OSError as error:
         if Path(place).is_dir():
             raise CheckpointError(f"{source}: config.json cannot be read: {_gist(error)}") from error
-        raise CheckpointError(
-            f"no folder {place!r} here, and the hub gives no such model: {_gist(error)}"
-        ) from error
+        raise CheckpointError(f"no folder {place!r} here, and the hub gives no such model: {_gist(error)}") from error
     except Exception as error:  # validation errors of configurations share no base class with the built-in ones
         raise CheckpointError(f"transformers cannot use the configuration of {source}: {_gist(error)}") from error
 
@@ -151,7 +149,9 @@ def load_processor(source: str | os.PathLike[str], model_type: str = "") -> Any:
     except ImportError as error:
         if model_type == "qwen2_5_vl":
             return _images_only(place)
-        raise MissingExtra(f"the processor of {source} needs a package that is not installed: {_gist(error)}") from error
+        raise MissingExtra(
+            f"the processor of {source} needs a package that is not installed: {_gist(error)}"
+        ) from error
     except PruneError:
         raise
     except Exception as error:  # missing files raise OSError, odd ones nearly anything
@@ -174,7 +174,9 @@ def _load_model(source: str | os.PathLike[str], dtype: Any, attention: str) -> A
             output_loading_info=True,
         )
     except SafetensorError as error:
-        raise CheckpointError(f"the weights of {source} are damaged or cut short ({error}); fetch them again") from error
+        raise CheckpointError(
+            f"the weights of {source} are damaged or cut short ({error}); fetch them again"
+        ) from error
     except ImportError as error:
         raise MissingExtra(f"attention {attention!r} needs a package that is not installed: {_gist(error)}") from error
     except OSError as error:

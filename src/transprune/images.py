@@ -53,7 +53,9 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             "scale it down first"
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{file} is not an image that Pillow can read; expected PNG, JPEG, WebP or the like") from error
+        raise ImageError(
+            f"{file} is not an image that Pillow can read; expected PNG, JPEG, WebP or the like"
+        ) from error
     except PermissionError as error:
         raise ImageError(f"{file} cannot be read: {error.strerror}") from error
     except _DAMAGE as error:

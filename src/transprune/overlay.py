@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from transprune.trace import Trace
+
 PANEL = 192  # pixels along the longer side of a panel
 GAP, LINE = 12, 18
 INK, FAINT, PAPER = (28, 30, 34), (105, 110, 118), (255, 255, 255)
@@ -110,6 +112,17 @@ def as_seen(picture: Image.Image, grid: Grid | None) -> Image.Image:
     size = (grid.columns * cell, grid.rows * cell)
     enlarged = size[0] >= 2 * picture.width  # small pictures keep their hard pixels, as the model gets them
     return picture.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+
+
+def stage_panels(trace: Trace, tokens: int | None = None, first: int = 0) -> tuple[Panel, ...]:
+    """A panel per stage for one image of a sample: `tokens` visual tokens (all, if not given) from number `first` on."""
+    total = trace.visual_tokens[0] if tokens is None else tokens
+    panels = []
+    for stage in trace.stages:
+        keep = [token - first for token in stage.keep[0].tolist() if first <= token < first + total]
+        share = f"{100 * len(keep) / total:.3g} %"
+        panels.append(Panel(keep, f"from layer {stage.boundary} on\n{len(keep)} of {total} stay ({share})"))
+    return tuple(panels)
 
 
 def draw_kept(picture: Image.Image, grid: Grid, keep: Iterable[int]) -> Image.Image:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
 from typing import Generic, TypeVar
 
 from transprune.errors import PruneError
@@ -67,7 +68,9 @@ class Registry(Generic[T]):
     def _load_plugins(self) -> None:
         if not self._plugins_loaded:
             self._plugins_loaded = True
-            if self.home:
-                import_module(self.home)
+            if self.home:  # importing a module registers what is in it
+                home = import_module(self.home)
+                for module in iter_modules(home.__path__):
+                    import_module(f"{self.home}.{module.name}")
             for point in entry_points(group=self.group):
                 point.load()

@@ -45,7 +45,8 @@ class VisionSignals:
         saliency: float32 [N], attention each patch receives: from the CLS token where the tower has one, else the mean
             over all patches of its image. NaN where a row has no patch (newline tokens of LLaVA-NeXT).
         keys: float32 [N, d], keys of that attention, mean over heads.
-        crop: long [N], number of the tower input (image or tile) a token came from; -1 for none.
+        crop: long [N], tower input (image or tile) a token came from, numbered from 0 in the order of the tokens; -1
+            for none. A picture that is in the prompt twice is one input.
         cls: [crops, D], the projected CLS state of each tower input, or None.
     """
 

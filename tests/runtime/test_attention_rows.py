@@ -76,7 +76,7 @@ def test_rows_behind_an_earlier_cut(zoo, attn, family, source, positions):
         positions = "keep"
     samples, model = FAMILIES[family].ragged(), zoo(family, attn)
     keeps = [{2: range(0, sample.visual_tokens, 3)} for sample in samples]
-    reader, cut = Reader(4, source=source), Forced.of(samples, keeps)
+    reader, cut = Reader(boundary=4, source=source), Forced.of(samples, keeps)
     with torch.no_grad(), prune(model, Compose([cut, reader]), positions=positions):
         model(**FAMILIES[family].batch(samples))
     with torch.no_grad(), prune(zoo(family), cut, positions=positions):
@@ -99,16 +99,14 @@ def test_rows_of_a_second_image_look_back_at_a_pruned_first_turn(zoo, attn, fami
     first, second = case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)
     early, both = range(0, first.visual_tokens, 2), Sample(first.ids + second.ids, (*first.images, *second.images))
     reader = Reader(source=source)
-    whole = {1: range(second.visual_tokens)}
-    cut = Forced.of([first, second], [{1: early}, whole])
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
-        with prune(model, cut):
+        with prune(model, Forced.of([first], [{1: early}])):
             model(**case.batch([first]), past_key_values=cache)
         turn = case.batch([second])
         turn["attention_mask"] = torch.ones(1, len(both.ids), dtype=torch.long)
         turn["position_ids"] = torch.arange(len(first.ids), len(both.ids))[None]
-        with prune(model, Compose([cut, reader])):
+        with prune(model, reader):
             model(**turn, past_key_values=cache)
     joint = [*early, *range(first.visual_tokens, both.visual_tokens)]
     layer = 3 if source == "next" else 2

@@ -119,7 +119,7 @@ def test_padding_goes_and_the_newest_token_stays_last() -> None:
     assert index.tolist()[1][1:] == [2, 5, 6]
     assert index.tolist()[2] == [0, 1, 5, 6]
     assert [after.origin[sample, -1].item() for sample in range(3)] == [4, 6, 6]
-    assert not {0, 1, 3, 4}.isdisjoint({index.tolist()[1][0]})
+    assert index.tolist()[1][0] in {0, 1, 3, 4}, "a filler points at padding or at a dropped row"
 
 
 def test_nested_prunes_keep_the_first_numbering() -> None:

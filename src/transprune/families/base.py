@@ -122,6 +122,7 @@ FAMILIES: Registry[Family] = Registry(
     "family",
     "transprune.families",
     UnknownFamily,
+    home="transprune.families",
     cure=" To add one, write a Family for it (CONTRIBUTING, 'Add a family') and register it.",
 )
 register_family = FAMILIES.register

@@ -1,25 +1,17 @@
-"""The methods, one file each. Importing this package registers them all."""
+"""The methods, one file each. A new file is found by itself: the registry imports every module of this package."""
+
+from typing import Any
 
 from transprune.methods.base import LayerPruner, Method, ProjectorPruner
-from transprune.methods.compose import Compose
-from transprune.methods.divprune import DivPrune
-from transprune.methods.fastv import FastV
-from transprune.methods.pdrop import PDrop
-from transprune.methods.random import Random
-from transprune.methods.transprune import TransPrune
-from transprune.methods.uniform import Uniform
-from transprune.methods.visionzip import VisionZip
+from transprune.recipe import METHODS
 
-__all__ = [
-    "Compose",
-    "DivPrune",
-    "FastV",
-    "LayerPruner",
-    "Method",
-    "PDrop",
-    "ProjectorPruner",
-    "Random",
-    "TransPrune",
-    "Uniform",
-    "VisionZip",
-]
+__all__ = ["LayerPruner", "Method", "ProjectorPruner"]
+
+
+def __getattr__(name: str) -> Any:
+    """The registered classes by their own names, as `from transprune.methods import FastV`."""
+    if not name.startswith("_"):
+        for cls in map(METHODS.get, METHODS):
+            if cls.__name__ == name:
+                return cls
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,6 +92,11 @@ class TransPrune(LayerPruner):
                 raise MethodError(f"{name} is True or False; got {getattr(self, name)!r}")
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
             raise MethodError("TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone.")
+        if self.alpha == 1 and self.accumulation and min(self.accumulate or ()) > schedule.boundaries[0]:
+            raise ScheduleError(
+                f"TTV alone has nothing to rank by at boundary {schedule.boundaries[0]}: accumulate starts after it, at "
+                f"layer {min(self.accumulate or ())}"
+            )
 
     @classmethod
     def high(cls, **changes: Any) -> TransPrune:

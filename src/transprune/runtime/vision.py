@@ -99,11 +99,33 @@ def _match(features: Tensor, captures: list[VisionCapture], rows: list[VisionRow
     found = index >= 0
     if not bool(found.any()):
         raise MissingSignal("none of this prompt's visual tokens came from the last call of the vision tower")
+    number, shown = _by_appearance(_same_pictures(source, torch.cat(crops))[index[found]])
+    crop = torch.full_like(index, -1).masked_scatter(found, number)
     index = index.clamp(min=0)
-    crop = torch.where(found, torch.cat(crops)[index], -1)
     saliency = torch.cat([part.saliency for part in rows])[index].masked_fill(~found, float("nan"))
     keys = torch.cat([part.keys for part in rows])[index] * found[:, None]
     cls = None
     if all(part.cls is not None for part in rows):
-        cls = torch.cat([part.cls for part in rows if part.cls is not None])[crop[found].unique()]
+        cls = torch.cat([part.cls for part in rows if part.cls is not None])[shown]
     return VisionSignals(saliency, keys, crop, cls)
+
+
+def _by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
+    """Crops [n] renumbered 0, 1, ... in the order in which the tokens show them, and the old number of each [c]."""
+    shown, place = crop.unique(return_inverse=True)
+    tokens = torch.arange(len(crop), device=crop.device)
+    order = torch.full_like(shown, len(crop)).scatter_reduce(0, place, tokens, "amin").argsort()
+    return order.argsort()[place], shown[order]
+
+
+def _same_pictures(source: Tensor, crop: Tensor) -> Tensor:
+    """One number for crops of the same picture, the lowest. [R, D], [R] -> [R] long.
+
+    A picture that is in the batch twice (several questions about one image) comes out of the tower twice, alike but for
+    rounding, so its rows find themselves now in one copy, now in the other.
+    """
+    numbers = torch.arange(int(crop.max()) + 1, device=crop.device)
+    same = numbers.scatter_reduce(0, crop, crop[match_rows(source, source)], "amin")
+    while not torch.equal(same, same[same]):
+        same = same[same]
+    return same[crop]

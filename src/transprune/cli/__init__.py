@@ -1,0 +1,61 @@
+"""The command line: a table of commands, one small file each.
+
+Importing this loads typer and nothing else that is heavy, so `--help` is quick; each command imports what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from transprune import __version__
+from transprune.cli.cost import cost_command
+from transprune.cli.demo import demo_command
+from transprune.cli.doctor import doctor_command
+from transprune.cli.guard import GuardedGroup, set_debug
+from transprune.cli.methods import methods_command
+from transprune.cli.run import run_command
+
+app = typer.Typer(
+    name="transprune",
+    cls=GuardedGroup,
+    help="Make Hugging Face vision-language models cheaper at inference by really dropping visual tokens.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo_command)
+app.command("run")(run_command)
+app.command("methods")(methods_command)
+app.command("cost")(cost_command)
+app.command("doctor")(doctor_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"transprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="TRANSPRUNE_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+    set_debug(debug)
+
+
+def main() -> None:
+    """Entry point of the `transprune` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without our marks shows `?` instead of failing
+    app()

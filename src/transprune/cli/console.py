@@ -1,0 +1,109 @@
+"""Where the commands print: tables and lines for people on stdout, one JSON document for programs, notes on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+
+RIGHT, WRONG = "✓", "✗"
+
+
+def out() -> Console:
+    """The console of results."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def err() -> Console:
+    """The console of errors and notes."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON document, with the version that made it and the warnings on the way."""
+    from transprune import __version__
+    from transprune.cli.guard import notes
+
+    document = {"transprune": __version__, **data, "warnings": notes()}
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """An empty table: numbers to the right, the columns in `left` to the left, only those in `wrap` may break lines."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for name in columns:
+        side = "left" if name in left or name in wrap else "right"
+        table.add_column(name, justify=side, no_wrap=name not in wrap, overflow="fold")  # type: ignore[arg-type]
+    return table
+
+
+def show(*things: Any) -> None:
+    """Tables and lines, one below the other; text is printed as it stands."""
+    console = out()
+    for thing in things:
+        if isinstance(thing, str):
+            console.print(thing, markup=False)
+        else:
+            console.print(thing)
+
+
+@contextmanager
+def status(as_json: bool) -> Iterator[Any]:
+    """A function that shows what is being done, on a terminal and for people only."""
+    console = err()
+    if as_json or not console.is_terminal:
+        yield lambda step: None
+        return
+    with console.status("starting") as spinner:
+        yield lambda step: spinner.update(step)
+
+
+def percent(share: float | None) -> str:
+    """`0.4096` -> `41.0%`."""
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """`0.0213` -> `21.3 ms`; whole seconds from ten on."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{1000 * seconds:.1f} ms"
+
+
+def scientific(count: float) -> str:
+    """`3.82e12` -> `3.82 T`, with the SI letters of the field."""
+    for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.2f} {letter}"
+    return f"{count:.0f}"
+
+
+def mebibytes(count: int) -> str:
+    """Bytes as `288.0 MiB`."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

@@ -1,0 +1,94 @@
+"""The examples of CONTRIBUTING are real: they are taken from the page and run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import transprune
+from transprune import Compose, TransPrune, prune
+from transprune.families.base import FAMILIES
+from transprune.recipe import METHODS
+
+PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+
+
+def example(path: str) -> dict[str, object]:
+    """Run the code block under the given file name; what it defines."""
+    block = re.search(rf"`{re.escape(path)}`\n\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    module = ModuleType("contributing_example")
+    sys.modules[module.__name__] = module  # dataclasses look their annotations up there
+    exec(compile(block.group(1), path, "exec"), module.__dict__)
+    return module.__dict__
+
+
+@pytest.fixture(scope="module")
+def nano():
+    """The bundled model and one prompt for it."""
+    model = AutoModelForImageTextToText.from_pretrained(transprune.nano.path(), dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(transprune.nano.path())
+    image = Image.effect_noise((96, 96), 60).convert("RGB")
+    prompt = "USER: <image>\nwhat color is the circle? ASSISTANT:"
+    return model, processor(images=image, text=prompt, return_tensors="pt")
+
+
+@pytest.fixture(autouse=True)
+def _leave_no_trace():
+    yield
+    sys.modules.pop("contributing_example", None)
+    METHODS._classes.pop("norm", None)
+    FAMILIES._classes.pop("llava_onevision", None)
+
+
+def test_the_method_works_by_name_alone_and_composed(nano):
+    model, inputs = nano
+    norm = example("src/transprune/methods/norm.py")["Norm"]
+    with torch.no_grad():
+        unpruned = model(**inputs).logits
+        for method, kept in ((norm(0.25), 36), ("norm:keep=0.25", 36), (norm(1.0), 144)):
+            with prune(model, method) as session:
+                logits = model(**inputs).logits
+            assert len(session.trace.stages[0].keep[0]) == kept
+            assert torch.equal(logits, unpruned) == (kept == 144)
+        with prune(model, Compose([norm(0.5), TransPrune.low()])) as session:
+            model(**inputs)
+    assert [len(stage.keep[0]) for stage in session.trace.stages] == [72, 45, 13, 4]
+
+
+def test_the_family_prunes_its_model():
+    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+
+    example("src/transprune/families/llava_onevision.py")
+    torch.manual_seed(0)
+    tower = {
+        "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+        "num_attention_heads": 4, "image_size": 28, "patch_size": 7, "vision_use_head": False,
+    }  # fmt: skip
+    text = {
+        "model_type": "qwen2", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 8,
+        "num_attention_heads": 4, "num_key_value_heads": 2,
+    }  # fmt: skip
+    config = LlavaOnevisionConfig(
+        vision_config=tower, text_config=text, image_token_id=90, video_token_id=91, vision_feature_layer=-1,
+        image_grid_pinpoints=[[28, 28], [28, 56], [56, 28], [56, 56]],
+    )  # fmt: skip
+    model = LlavaOnevisionForConditionalGeneration(config).eval()
+    pixels, sizes = torch.randn(1, 5, 3, 28, 28), torch.tensor([[56, 56]])
+    with torch.no_grad():
+        count = len(model.model.get_image_features(pixels, sizes, return_dict=True).pooler_output[0])
+        ids = torch.tensor([[5, 6, *[90] * count, 7, 8]])
+        inputs = {"input_ids": ids, "pixel_values": pixels, "image_sizes": sizes}
+        unpruned = model(**inputs).logits
+        with prune(model, TransPrune(keep={2: 1.0})):
+            assert torch.equal(model(**inputs).logits, unpruned)
+        with prune(model, "visionzip:keep=20") as session:
+            model(**inputs)
+    assert len(session.trace.stages[0].keep[0]) == 20
