@@ -118,6 +118,12 @@ def count_visual(checkpoint: Checkpoint, inputs: Any) -> int:
     return int(family.visual(family.base(checkpoint.model), inputs["input_ids"]).sum())
 
 
+def count_images(checkpoint: Checkpoint, inputs: Any) -> list[int]:
+    """Visual tokens of each image of a prepared prompt, in order."""
+    family = find_family(checkpoint.model)
+    return family.image_lengths(family.base(checkpoint.model), inputs, count_visual(checkpoint, inputs))
+
+
 def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -> Cost:
     """The cost of a prepared prompt without pruning."""
     visual = count_visual(checkpoint, inputs)
@@ -136,7 +142,8 @@ def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -
 def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answer:
     from transformers import StoppingCriteriaList
 
-    start, first = _now(checkpoint), []
+    first: list[float] = []
+    start = _now(checkpoint)
 
     def clock(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """A stopping criterion that never stops; it notes when the first token is there."""

@@ -226,7 +226,7 @@ def _images_only(place: str) -> Any:
     from transformers import Qwen2_5_VLProcessor
     from transformers.processing_utils import ProcessorMixin
 
-    class ImagesOnly(Qwen2_5_VLProcessor):  # type: ignore[misc]
+    class ImagesOnly(Qwen2_5_VLProcessor):
         """The same prompt expansion and image processing; videos are unknown to it."""
 
         def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
@@ -239,8 +239,8 @@ def _images_only(place: str) -> Any:
         return ImagesOnly.from_pretrained(place)
     except Exception as error:
         raise MissingExtra(
-            f"the processor of {place} needs torchvision (pip install torchvision); reading its image part alone failed "
-            f"as well: {_gist(error)}"
+            f"the processor of {place} needs torchvision (pip install torchvision); reading its image part "
+            f"alone failed as well: {_gist(error)}"
         ) from error
 
 

@@ -115,7 +115,7 @@ def as_seen(picture: Image.Image, grid: Grid | None) -> Image.Image:
 
 
 def stage_panels(trace: Trace, tokens: int | None = None, first: int = 0) -> tuple[Panel, ...]:
-    """A panel per stage for one image of a sample: `tokens` visual tokens (all, if not given) from number `first` on."""
+    """A panel per stage for one image: `tokens` visual tokens (all, if not given) from number `first` of the sample."""
     total = trace.visual_tokens[0] if tokens is None else tokens
     panels = []
     for stage in trace.stages:

@@ -22,10 +22,15 @@ class MethodCase:
     keep_all: Method
 
     @property
+    def merges(self) -> bool:
+        """Kept rows get new contents, of which the oracle knows nothing."""
+        return any(step.reads_vision for step in self.method.steps)
+
+    @property
     def composed(self) -> Method:
         """With TransPrune behind it, as in the paper's Tables 4 and 5."""
         last = max(stage.boundary for stage in self.method.plan(8, 64))
-        return Compose([*self.method.parts, TransPrune({last + 1: 0.6})])
+        return Compose([*self.method.steps, TransPrune({last + 1: 0.6})])
 
 
 METHODS = {

@@ -37,7 +37,8 @@ def test_counts_refer_to_the_original_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "boundaries"), [(16, [4, 8, 12]), (28, [7, 14, 21]), (32, [8, 16, 24]), (40, [10, 20, 30]), (6, [2, 3, 5])]
+    ("layers", "boundaries"),
+    [(16, [4, 8, 12]), (28, [7, 14, 21]), (32, [8, 16, 24]), (40, [10, 20, 30]), (6, [2, 3, 5])],
 )
 def test_the_quarters_scale_with_depth(layers: int, boundaries: list[int]) -> None:
     assert [stage.boundary for stage in PDrop().plan(layers, 576)] == boundaries

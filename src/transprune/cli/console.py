@@ -63,6 +63,19 @@ def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), wrap
     return table
 
 
+def legend(entries: dict[str, str]) -> Table:
+    """What the columns of a table mean: a term and its sentence, wrapped to the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column()
+    for term, sentence in entries.items():
+        grid.add_row(Text(term), Text(sentence))
+    return grid
+
+
 def show(*things: Any) -> None:
     """Tables and lines, one below the other; text is printed as it stands."""
     console = out()

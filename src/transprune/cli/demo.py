@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import RIGHT, WRONG, Json, new_table, percent, print_json, show, status
+from transprune.cli.console import RIGHT, WRONG, Json, legend, new_table, percent, print_json, show, status
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,8 @@ def demo_command(
     if as_json:
         print_json({"model": "nano", **result.to_dict()})
         return
-    show(_summary(result), "", _answers(result), "", *_footer(result, out))
+    pictures = f"{len(result.overlays)} pictures of what each stage kept: {out}/"
+    show(_summary(result), "", _answers(result), "", _legend(result), "", f"{pictures} ({result.seconds:.0f} s in all)")
 
 
 def _summary(result: DemoResult) -> Table:
@@ -87,12 +88,16 @@ def _wrong(given: list[str], question: Any) -> str:
     return "  ".join(f"{text} ({','.join(numbers)})" for text, numbers in said.items())
 
 
-def _footer(result: DemoResult, out: Path) -> list[str]:
-    return [
-        "paper: prefill MACs of the visual tokens only, as tables in the field count. exact: all tokens, scoring included.",
-        "time: measured prefill on one CPU thread, vision tower included, median of pruned/unpruned pairs. On a model of",
-        "9 MB fixed costs weigh most; large models gain more. K/V: bytes after the prefill.",
-        "visionzip's budget is set to cost what transprune-high does (exact); every other method runs its own defaults.",
-        f"{len(result.questions)} questions show how pruning behaves; this is not a benchmark.",
-        f"Pictures of what each stage kept: {out}/ ({len(result.overlays)} files, {result.seconds:.0f} s in all)",
-    ]
+def _legend(result: DemoResult) -> Table:
+    return legend(
+        {
+            "paper": "prefill MACs of the visual tokens only, without scoring, as most tables in the field count",
+            "exact": "prefill FLOPs of all tokens, scoring included",
+            "time": "measured prefill on one CPU thread, vision tower included: median of pruned/unpruned pairs. In a "
+            "model of 9 MB fixed costs weigh heavily; see the benchmark for larger ones",
+            "K/V": "bytes of the key/value cache after the prefill",
+            "budgets": "the methods' own defaults; visionzip is set to cost what transprune-high costs (exact), random "
+            "and uniform follow transprune-high's schedule",
+            "beware": f"{len(result.questions)} questions show how pruning behaves; this is not a benchmark",
+        }
+    )

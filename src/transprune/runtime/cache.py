@@ -143,6 +143,11 @@ def kept_layer(cache: Cache | None, index: int) -> KeptLayer | None:
     return layer if isinstance(layer, KeptLayer) else None
 
 
+def needs_door(cache: Cache | None) -> bool:
+    """Does any layer of this cache store a pruned prefix?"""
+    return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in getattr(cache, "layers", ()))
+
+
 def install(cache: Cache, index: int) -> KeptLayer:
     """The KeptLayer of decoder layer `index`, put in place of what was there, with its contents."""
     while len(cache.layers) <= index:  # a bare DynamicCache() grows its list on demand

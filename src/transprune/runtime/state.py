@@ -11,13 +11,6 @@ from transprune.layout import Layout
 from transprune.trace import TraceStage
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """What the outer model was called with: a visual prefill, seen before its embeddings are made."""
-
-    layout: Layout
-
-
 @dataclass
 class Pass:
     """One forward.
@@ -26,6 +19,7 @@ class Pass:
         length: rows per sample that came in.
         batch: samples.
         prompt: the layout before anything was pruned.
+        first: the cache was empty before this forward (or there is none).
         layout: what is still running; None where this forward prunes nothing (decode, text).
         pruned: some rows have gone, so the keywords of every further layer must be projected.
         depth: how many stages changed the rows; names the row set in memo keys.
@@ -45,6 +39,7 @@ class Pass:
     batch: int
     layout: Layout | None
     prompt: Layout | None
+    first: bool = True
     pruned: bool = False
     depth: int = 0
     positions: Tensor | None = None

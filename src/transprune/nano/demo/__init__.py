@@ -208,9 +208,7 @@ class _Bench:
 def _draw(bench: _Bench, name: str, answers: dict[str, dict[Question, Answer]], file: Path) -> Path:
     """The overlay of one picture: a row per method, for the picture's first question."""
     main = bench.mains[name]
-    grid = find_grid(
-        bench.checkpoint.model.config, bench.inputs[main], 0, bench.visual, cropped=bench.checkpoint.crops
-    )
+    grid = find_grid(bench.checkpoint.model.config, bench.inputs[main], 0, bench.visual, cropped=bench.checkpoint.crops)
     strips = []
     for method in METHODS:
         answer = answers[method][main]
