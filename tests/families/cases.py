@@ -90,6 +90,11 @@ class FamilyCase:
             inputs["mm_token_type_ids"] = (ids == IMAGE).int()
         return inputs
 
+    def text_turn(self, ids: Tensor) -> dict[str, Tensor]:
+        """Inputs of a later turn that brings no image: all tokens so far and the new ones, as `generate` takes them."""
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return {**inputs, "mm_token_type_ids": torch.zeros_like(ids).int()} if self.token_types else inputs
+
 
 def greedy(model: Any, inputs: dict[str, Tensor], steps: int = 9, **options: Any) -> Any:
     """Run `generate`; by default greedily, for the prefill and eight decode steps, with raw logits."""

@@ -446,7 +446,7 @@ def test_ttv_alone_needs_evidence_at_its_first_boundary() -> None:
 def test_accumulation_past_the_last_layer_is_refused() -> None:
     method = TransPrune(keep={4: 0.5}, accumulate=range(1, 20))
     assert method.observed(19) == tuple(range(1, 20))
-    with pytest.raises(ScheduleError, match="layers of 16; got 1, 2, .*, 19"):
+    with pytest.raises(ScheduleError, match=r"layers of 16; got 1, 2, .*, 19"):
         method.observed(16)
 
 

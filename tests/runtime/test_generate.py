@@ -26,12 +26,6 @@ def assert_near(actual, expected, tolerance=TOLERANCE):
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
-def text_turn(case, ids):
-    """The inputs of a later turn without an image, as `generate` gets them: all tokens so far, and the new ones."""
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return {**inputs, "mm_token_type_ids": torch.zeros_like(ids).int()} if case.token_types else inputs
-
-
 @each_place
 def test_each_of_two_sampled_sequences_equals_the_oracle(zoo, model, family, case, places):
     samples = case.ragged()
@@ -79,7 +73,7 @@ def test_a_second_turn_continues_the_pruned_cache(zoo, model, family, case, plac
         first = greedy(model, inputs, steps=4)
         cache = copy.deepcopy(first.past_key_values) if copied else first.past_key_values
         ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
-        second = greedy(model, text_turn(case, ids), steps=4, past_key_values=cache)
+        second = greedy(model, case.text_turn(ids), steps=4, past_key_values=cache)
     new = second.sequences[0, len(sample.ids) : -1]
     expected = reference(zoo(family), inputs, draw_keeps(sample, places), new)
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
@@ -170,7 +164,7 @@ def test_a_sampled_image_id_is_no_image(zoo, model, family, case):
         first = greedy(model, inputs, steps=2)
         trace = session.trace
         ids = torch.cat([first.sequences, torch.tensor([[IMAGE, IMAGE]])], dim=1)
-        second = greedy(model, text_turn(case, ids), steps=2, past_key_values=first.past_key_values)
+        second = greedy(model, case.text_turn(ids), steps=2, past_key_values=first.past_key_values)
     assert session.trace is trace
     expected = reference(zoo(family), inputs, keep, second.sequences[0, len(sample.ids) : -1])
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-2:])

@@ -102,7 +102,7 @@ def test_from_dict_leaves_its_argument_alone() -> None:
 
 
 def test_unknown_keys_are_refused_with_the_closest_one() -> None:
-    with pytest.raises(RecipeError, match="fastv has no setting 'keep_ration'. Did you mean 'keep_ratio'?"):
+    with pytest.raises(RecipeError, match=r"fastv has no setting 'keep_ration'\. Did you mean 'keep_ratio'\?"):
         from_dict({"method": "fastv", "keep_ration": 0.5})
     with pytest.raises(RecipeError, match="It has: positions, layer, keep_ratio"):
         from_dict({"method": "fastv", "zzz": 0.5})
@@ -120,11 +120,11 @@ def test_class_attributes_are_no_settings(hidden: str) -> None:
 
 def test_unknown_methods_are_refused_with_the_closest_one() -> None:
     for build in (lambda: parse("tranprune"), lambda: from_dict({"method": "tranprune"})):
-        with pytest.raises(UnknownMethod, match="no method 'tranprune'. Did you mean 'transprune'?"):
+        with pytest.raises(UnknownMethod, match=r"no method 'tranprune'\. Did you mean 'transprune'\?"):
             build()
     with pytest.raises(UnknownMethod, match="Known: compose, divprune, fastv"):
         from_dict({"method": "zzz"})
-    with pytest.raises(UnknownMethod, match="Did you mean 'transprune-high'?"):
+    with pytest.raises(UnknownMethod, match=r"Did you mean 'transprune-high'\?"):
         parse("transprune-hihg")
 
 

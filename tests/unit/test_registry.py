@@ -45,7 +45,7 @@ def test_unknown_names_get_the_closest_and_all_others() -> None:
     assert str(error.value) == (
         "no method 'tranprune'. Did you mean 'transprune'? Known: fastv, transprune. Write one."
     )
-    with pytest.raises(UnknownMethod, match="no method 'zzz'. Known: fastv, transprune."):
+    with pytest.raises(UnknownMethod, match=r"no method 'zzz'\. Known: fastv, transprune\."):
         methods.get("zzz")
 
 

@@ -55,7 +55,7 @@ def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), wrap
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     for name in columns:
         side = "left" if name in left or name in wrap else "right"
@@ -97,26 +97,39 @@ def status(as_json: bool) -> Iterator[Any]:
         yield lambda step: spinner.update(step)
 
 
-def percent(share: float | None) -> str:
-    """`0.4096` -> `41.0%`."""
-    return "-" if share is None else f"{100 * share:.1f}%"
+def percent(share: float, digits: int = 1) -> str:
+    """`0.4096` -> `41.0%`; a whole is `100%`."""
+    return "100%" if share == 1 else f"{100 * share:.{digits}f}%"
 
 
-def milliseconds(seconds: float | None) -> str:
-    """`0.0213` -> `21.3 ms`; whole seconds from ten on."""
+def duration(seconds: float | None) -> str:
+    """`0.0213` -> `21.3 ms`, `2.13` -> `2.13 s`."""
     if seconds is None:
         return "-"
-    return f"{seconds:.1f} s" if seconds >= 10 else f"{1000 * seconds:.1f} ms"
+    return f"{_three_digits(seconds)} s" if seconds >= 1 else f"{_three_digits(1000 * seconds)} ms"
 
 
 def scientific(count: float) -> str:
-    """`3.82e12` -> `3.82 T`, with the SI letters of the field."""
-    for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    """`3.8212e12` -> `3.82 T`, with the letters of the field."""
+    for letter, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
-            return f"{count / size:.2f} {letter}"
+            return f"{_three_digits(count / size)} {letter}"
     return f"{count:.0f}"
 
 
 def mebibytes(count: int) -> str:
-    """Bytes as `288.0 MiB`."""
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
+    """Bytes as `288 MiB`."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{_three_digits(count / size)} {unit}"
+    return f"{_three_digits(count / 2**10)} KiB"
+
+
+def with_share(amount: str, share: float, digits: int = 1) -> str:
+    """`1.56 T 40.8%`, the shares of a column below each other."""
+    return f"{amount} {percent(share, digits):>{digits + 4 if digits else 4}}"
+
+
+def _three_digits(number: float) -> str:
+    """`3.82`, `38.2`, `382`."""
+    return f"{number:.2f}" if number < 9.995 else f"{number:.1f}" if number < 99.95 else f"{number:.0f}"

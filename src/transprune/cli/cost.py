@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import Json, legend, mebibytes, new_table, percent, print_json, scientific, show
+from transprune.cli.console import Json, legend, mebibytes, new_table, print_json, scientific, show, with_share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,8 +54,9 @@ def cost_command(
         print_json(_document(sizes, visual, text, bills))
         return
     entries = {
-        "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
-        "exact": "all tokens, FLOPs, grouped-query attention, LM head and scoring included",
+        "paper": "prefill, visual tokens only, multiply-adds, no scoring, as most tables in the field count",
+        "exact": "prefill, all tokens, FLOPs, grouped-query attention, LM head and scoring included",
+        "score": "the part of exact that choosing the tokens costs",
         "decode": "the first new token (exact)",
         "K/V": f"all prompt tokens at {dtype_bytes} bytes a number",
     }
@@ -85,35 +86,26 @@ def find_geometry(model: str) -> Geometry:
 
 
 def _summary(sizes: Geometry, visual: int, text: int, bills: dict[str, tuple[Cost, Cost]]) -> Table:
-    columns = ("method", "paper", "", "exact", "", "scoring", "decode", "", "K/V", "")
-    title = f"{sizes.name}: {sizes.layers} layers, {visual} visual + {text} text tokens; prefill, decode, K/V"
-    table = new_table(title, columns, left=("method",))
-    table.padding = (0, 1, 0, 0)
-    first_paper, first_exact = next(iter(bills.values()))
+    columns = ("method", "paper", "exact", "score", "decode", "K/V")
+    title = f"{sizes.name}: {sizes.layers} layers, {visual} visual + {text} text tokens"
+    table = new_table(title, columns, wrap=("method",))
+    full, full_exact = next(iter(bills.values()))
     table.add_row(
         "unpruned",
-        scientific(first_paper.full_prefill),
-        "100%",
-        scientific(first_exact.full_prefill),
-        "100%",
+        with_share(scientific(full.full_prefill), 1),
+        with_share(scientific(full_exact.full_prefill), 1),
         "-",
-        scientific(first_exact.full_decode),
-        "100%",
-        mebibytes(first_exact.full_kv_bytes),
-        "100%",
+        with_share(scientific(full_exact.full_decode), 1, 0),
+        with_share(mebibytes(full_exact.full_kv_bytes), 1),
     )
     for name, (paper, exact) in bills.items():
         table.add_row(
             name,
-            scientific(paper.prefill),
-            percent(paper.prefill_share),
-            scientific(exact.prefill),
-            percent(exact.prefill_share),
+            with_share(scientific(paper.prefill), paper.prefill_share),
+            with_share(scientific(exact.prefill), exact.prefill_share),
             scientific(exact.scoring) if exact.scoring else "-",
-            scientific(exact.decode),
-            percent(exact.decode_share),
-            mebibytes(exact.kv_bytes),
-            percent(exact.kv_share),
+            with_share(scientific(exact.decode), exact.decode_share, 0),
+            with_share(mebibytes(exact.kv_bytes), exact.kv_share),
         )
     return table
 
@@ -140,7 +132,7 @@ def _paper(as_json: bool) -> None:
 
         print_json({"rows": [asdict(row) for row in rows]})
         return
-    columns = ("table", "method", "tokens", "published", "ours", "verdict")
+    columns = ("table", "method", "tokens", "paper", "ours", "verdict")
     notes: dict[str, int] = {}
     table = new_table("TransPrune (arXiv 2507.20630), cost columns", columns, left=("table", "method", "verdict"))
     previous = None
@@ -160,8 +152,8 @@ def _paper(as_json: bool) -> None:
             MARKS[row.verdict] + note.replace("[", "\\["),
         )
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in MARKS}
-    show(table, "", *(f"[{number}] {note}" for note, number in notes.items()), "")
-    show(
+    total = (
         f"{len(rows)} figures: {counts['matches']} match to the printed digit, {counts['differs']} differ, "
-        f"{counts['not computable']} have no published schedule."
+        f"{counts['not computable']} have no published schedule"
     )
+    show(table, "", legend({f"[{number}]": note for note, number in notes.items()}), "", total)

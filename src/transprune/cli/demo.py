@@ -21,8 +21,10 @@ def demo_command(
     as_json: Json = False,
 ) -> None:
     """Answer questions about six pictures with the bundled model, unpruned and with each method."""
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{out} is a file; give a folder", param_hint="--out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot make the folder {out}: {error.strerror}", param_hint="--out") from error
     with status(as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
@@ -51,36 +53,30 @@ def _summary(result: DemoResult) -> Table:
 def _stages(row: MethodResult) -> str:
     if not row.boundaries:
         return str(row.tokens[0])
-    return "  ".join(f"{count} @{layer}" for count, layer in zip(row.tokens[1:], row.boundaries, strict=True))
+    return ", ".join(f"{count} @{layer}" for count, layer in zip(row.tokens[1:], row.boundaries, strict=True))
 
 
 def _answers(result: DemoResult) -> Table:
     """One row per question; a mark per method, and what was said where it was wrong."""
-    numbers = [str(number) for number in range(1, len(result.methods) + 1)]
-    columns = ("question", "answer", *numbers, "wrong answers")
-    table = new_table(f"answers ({RIGHT} right, {WRONG} wrong; columns are the methods above)", columns)
-    table.columns[0].no_wrap, table.columns[0].justify = False, "left"
-    table.columns[1].justify = "left"
-    table.columns[-1].no_wrap, table.columns[-1].justify = False, "left"
-    for column in table.columns[2:-1]:
-        column.width = 1
-    table.padding = (0, 1, 0, 0)
+    numbers = " ".join(str(number) for number in range(1, len(result.methods) + 1))
+    title = f"answers: {RIGHT} right, {WRONG} wrong, in the order of the methods above"
+    table = new_table(title, ("question", "answer", numbers, "wrong"), left=("answer",), wrap=("question", "wrong"))
     previous = None
     for index, question in enumerate(result.questions):
         if previous not in (None, question.picture):
             table.add_section()
         previous = question.picture
         given = [row.answers[index] for row in result.methods]
-        table.add_row(question.question, question.answer, *_marks(given, question.answer), _wrong(given, question))
+        table.add_row(question.question, question.answer, _marks(given, question.answer), _wrong(given, question))
     return table
 
 
-def _marks(given: list[str], answer: str) -> list[str]:
-    return [f"[green]{RIGHT}[/]" if text == answer else f"[bold red]{WRONG}[/]" for text in given]
+def _marks(given: list[str], answer: str) -> str:
+    return " ".join(f"[green]{RIGHT}[/]" if text == answer else f"[bold red]{WRONG}[/]" for text in given)
 
 
 def _wrong(given: list[str], question: Any) -> str:
-    """`red (3, 6)  no (7)`: what was said instead, and by which methods."""
+    """`red (3,6)  no (7)`: what was said instead, and by which methods."""
     said: dict[str, list[str]] = defaultdict(list)
     for number, text in enumerate(given, start=1):
         if text != question.answer:
@@ -94,7 +90,7 @@ def _legend(result: DemoResult) -> Table:
             "paper": "prefill MACs of the visual tokens only, without scoring, as most tables in the field count",
             "exact": "prefill FLOPs of all tokens, scoring included",
             "time": "measured prefill on one CPU thread, vision tower included: median of pruned/unpruned pairs. In a "
-            "model of 9 MB fixed costs weigh heavily; see the benchmark for larger ones",
+            "model of 9 MB fixed costs weigh heavily; `make bench` times a larger one",
             "K/V": "bytes of the key/value cache after the prefill",
             "budgets": "the methods' own defaults; visionzip is set to cost what transprune-high costs (exact), random "
             "and uniform follow transprune-high's schedule",

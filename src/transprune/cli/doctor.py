@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import platform
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from transprune.cli.console import RIGHT, WRONG, Json, new_table, print_json, show, status
+from transprune.cli.console import RIGHT, WRONG, Json, mebibytes, new_table, print_json, show, status
 
 SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": ">=5.16,<6"}
 
@@ -89,7 +90,7 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
         processor = type(load_processor(source, config.model_type)).__name__
     except PruneError as error:
         processor = f"unusable: {error}"
-    weights = "not looked at (--load does)"
+    weights = _weight_files(source)
     if load_weights:
         load(source)
         weights = "complete"
@@ -101,7 +102,7 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
         "hidden": geometry.hidden,
         "heads": geometry.heads,
         "kv_heads": geometry.kv_heads,
-        "visual_tokens": None if config.model_type.startswith("qwen") else geometry.visual_tokens,
+        "visual_tokens": geometry.visual_tokens if _fixed_size(config) else None,
         "mrope": family.mrope,
         "vision_tower": type(_tower(family.base(model))).__name__,
         "cls_token": _has_cls(_tower(family.base(model))),
@@ -139,6 +140,24 @@ def _can_run(model: Any, name: str) -> str:
             return ""
     except PruneError as error:
         return str(error)
+
+
+def _fixed_size(config: Any) -> bool:
+    """Is every picture brought to one size?"""
+    return bool(getattr(config, "image_seq_length", None) or getattr(config.vision_config, "image_size", None))
+
+
+def _weight_files(source: str) -> str:
+    """What can be said about the weights without reading them."""
+    from transprune.checkpoint import locate
+
+    place = Path(locate(source))
+    if not place.is_dir():
+        return "on the hub, not looked at (--load fetches and checks them)"
+    files = [file for pattern in ("*.safetensors", "*.bin") for file in place.glob(pattern)]
+    size = sum(file.stat().st_size for file in files)
+    number = f"{len(files)} file" + ("s" if len(files) != 1 else "")
+    return f"{number}, {mebibytes(size)} (--load checks them)" if files else "none in this folder"
 
 
 def _tower(base: Any) -> Any:

@@ -61,7 +61,7 @@ def _reads(cls: Any) -> list[str]:
     try:
         readings = cls().readings(32)
     except MethodError:  # a composition has no defaults
-        return reads
+        return ["what its parts read"]
     rows = sorted({reading.rows for reading in readings if reading.rows})
     reads += [f"attention of the {'instruction' if row == 'instruction' else 'last token'}" for row in rows]
     if any(reading.observed for reading in readings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -13,15 +14,16 @@ import typer
 
 from transprune.cli.console import (
     Json,
+    duration,
     legend,
     mebibytes,
-    milliseconds,
     new_table,
     percent,
     print_json,
     scientific,
     show,
     status,
+    with_share,
 )
 
 if TYPE_CHECKING:
@@ -122,12 +124,13 @@ def run_command(
     if not question.strip():
         raise typer.BadParameter("ask something", param_hint="--question")
     methods = _unique([*([UNPRUNED] if compare else []), method, *(compare or [])])
-    with status(as_json) as progress:
+    remote = not (model == "nano" or Path(model).exists())  # a download has its own progress bars
+    with status(as_json or remote) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
         from transprune.images import open_image
 
-        with quiet_libraries(bars=not as_json):
+        with quiet_libraries(bars=remote and not as_json and sys.stderr.isatty()):
             _check_methods(methods)
             _check_overlay(overlay)
             pictures = [open_image(file) for file in image]
@@ -205,11 +208,11 @@ def _print(checkpoint: Checkpoint, inputs: Any, question: str, runs: list[Run], 
 
 def _stages(runs: list[Run]) -> Table | str:
     """Per method, how many visual tokens run from which layer on."""
-    table = new_table("visual tokens", ("method", "boundary", "arrive", "stay", "share"), left=("method",))
+    table = new_table("visual tokens", ("method", "boundary", "arrive", "stay", "share"), wrap=("method",))
     for run in runs:
         trace = run.answer.trace
         if trace is None or not trace.stages:
-            table.add_row(run.method, "-", "-", "all", "100.0%")
+            table.add_row(run.method, "-", "-", "all", "100%")
             continue
         for stage in trace.stages:
             arrived, kept = len(stage.candidates[0]), len(stage.keep[0])
@@ -221,20 +224,17 @@ def _stages(runs: list[Run]) -> Table | str:
 
 def _bill(runs: list[Run]) -> Table:
     """Cost in both conventions, K/V, and times."""
-    columns = ("method", "paper MACs", "", "exact FLOPs", "", "K/V", "", "first token", "per token")
-    table = new_table("cost of the prefill, with its share of the unpruned one", columns, left=("method",))
+    columns = ("method", "paper MACs", "exact FLOPs", "K/V", "first", "next")
+    table = new_table("prefill with its share of the unpruned one, and seconds per token", columns, wrap=("method",))
     for run in runs:
         paper, exact = run.costs["paper"], run.costs["exact"]
         table.add_row(
             run.method,
-            scientific(paper.prefill),
-            percent(paper.prefill_share),
-            scientific(exact.prefill),
-            percent(exact.prefill_share),
-            mebibytes(exact.kv_bytes),
-            percent(exact.kv_share),
-            milliseconds(run.first_token),
-            milliseconds(run.per_token),
+            with_share(scientific(paper.prefill), paper.prefill_share),
+            with_share(scientific(exact.prefill), exact.prefill_share),
+            with_share(mebibytes(exact.kv_bytes), exact.kv_share),
+            duration(run.first_token),
+            duration(run.per_token),
         )
     return table
 
@@ -244,7 +244,7 @@ def _legend(runs: list[Run], repeat: int) -> Table:
     entries = {
         "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
         "exact": "all tokens, FLOPs, scoring included",
-        "times": timing,
+        "times": f"to the first token and for each one after it; {timing}",
     }
     seen = dict.fromkeys(note for run in runs if run.answer.trace for note in run.answer.trace.notes)
     return legend({**entries, **({"notes": "\n".join(seen)} if seen else {})})

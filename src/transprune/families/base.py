@@ -91,6 +91,11 @@ class Family(ABC):
         pixels = any(key.startswith("pixel_values") and value is not None for key, value in kwargs.items())
         return pixels or any(value is not None for value in encoded.values())
 
+    def in_chunks(self, kwargs: Mapping[str, Any]) -> bool:
+        """Is this a part of a prompt (`prefill_chunk_size`)? `generate` then hands over bare slices of the features."""
+        encoded = [output for output in (kwargs.get("mm_encoder_outputs") or {}).values() if output is not None]
+        return any(getattr(output, "last_hidden_state", None) is None for output in encoded)
+
     def image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Visual tokens of each image of the batch, in prompt order; `total` is what the prompt holds."""
         encoded = [o for o in (kwargs.get("mm_encoder_outputs") or {}).values() if o is not None]

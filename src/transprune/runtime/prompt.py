@@ -19,10 +19,16 @@ def read_prompt(family: Family, base: Any, input_ids: Tensor | None, kwargs: Map
     A model may *sample* the image id, so only a call that merges features counts.
 
     Raises:
-        LayoutError: features without placeholders, as many of one as of the other not, or no ids to find them by.
+        LayoutError: features without placeholders, as many of one as of the other not, no ids to find them by, or a
+            prompt in chunks.
     """
     if not family.feeds_features(kwargs):
         return None
+    if family.in_chunks(kwargs):
+        raise LayoutError(
+            "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; leave "
+            "prefill_chunk_size unset, and pass pixel_values or what get_image_features returned"
+        )
     if input_ids is None:
         raise LayoutError(
             "pruning finds the visual tokens by their placeholder ids, but this call passes inputs_embeds only; pass "

@@ -1,0 +1,21 @@
+"""The examples run as a reader would run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"), ("ablations.py", "TTV alone")],
+)
+def test_an_example_runs(name, expected):
+    run = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert expected in run.stdout
