@@ -37,6 +37,5 @@ questions = [(asked, Image.open(folder() / "pictures" / asked.picture)) for aske
 for name, method in METHODS.items():
     with prune(model, method) as session:
         right = sum(answer(asked.question, image) == asked.answer for asked, image in questions)
-    print(
-        f"{name:30} {right}/{len(questions)} right, {session.trace.cost('exact').prefill_share:.1%} of the prefill FLOPs"
-    )
+    share = session.trace.cost("exact").prefill_share
+    print(f"{name:30} {right}/{len(questions)} right, {share:.1%} of the prefill FLOPs")

@@ -24,7 +24,7 @@ def rankable(score: Tensor) -> Tensor:
 
 def select_even(n: int, k: int, device: torch.device | str = "cpu") -> Tensor:
     """`k` indices spread evenly over `range(n)`, each in the middle of its share. -> [k] long."""
-    return ((torch.arange(k, device=device, dtype=torch.double) + 0.5) * n / k).long().clamp_(max=n - 1)
+    return (2 * torch.arange(k, device=device) + 1) * n // (2 * k)
 
 
 def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -67,8 +67,9 @@ def assign_nearest(metric: Tensor, targets: Tensor) -> Tensor:
 
     In double, then rounded: a matrix product does not give equal columns equal last bits, and ties must stay ties.
     """
+    wide = torch.float32 if metric.device.type == "mps" else torch.float64  # Apple's GPUs have no double
     unit = torch.nn.functional.normalize
-    similarity = unit(metric.double(), dim=-1) @ unit(targets.double(), dim=-1).T
+    similarity = unit(metric.to(wide), dim=-1) @ unit(targets.to(wide), dim=-1).T
     return similarity.float().argmax(dim=-1)
 
 

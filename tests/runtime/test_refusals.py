@@ -1,13 +1,12 @@
 """What cannot be right is refused with a typed error before anything is changed, or said in a warning and a note."""
 
 import copy
-import importlib.util
 
 import pytest
 import torch
 import transformers
 from torch import nn
-from transformers import DynamicCache, EncoderDecoderCache, StaticCache
+from transformers import DynamicCache, EncoderDecoderCache, QuantizedCache, StaticCache
 
 from families.cases import FAMILIES, IMAGE, Sample, greedy
 from oracle import TOLERANCE, reference
@@ -44,12 +43,6 @@ def forward(model, inputs, **options):
 # ---------------------------------------------------------------------------------------------------- caches
 
 
-def quantised_cache(config):
-    from transformers.cache_utils import QuantizedCache
-
-    return QuantizedCache("quanto", config)
-
-
 def offloaded_cache(config):
     cache = DynamicCache(config=config)
     cache.offloading = True  # the real thing wants a CUDA stream
@@ -60,14 +53,12 @@ CACHES = {
     "static": lambda config: StaticCache(config=config, max_cache_len=200),
     "offloaded": offloaded_cache,
     "encoder-decoder": lambda config: EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)),
-    "quantised": quantised_cache,
+    "quantised": lambda config: QuantizedCache("fp8", config),
 }
 
 
 @pytest.mark.parametrize("kind", CACHES)
 def test_a_cache_that_cannot_be_pruned_is_refused_untouched(model, inputs, kind):
-    if kind == "quantised" and importlib.util.find_spec("optimum") is None:
-        pytest.skip("optimum-quanto is not installed")
     cache = CACHES[kind](model.config.get_text_config())
     plain = forward(model, inputs).logits
     with prune(model, METHOD):

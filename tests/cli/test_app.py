@@ -1,0 +1,77 @@
+"""The command itself: light to import, real in a process of its own, complete in its help."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from transprune import __version__
+from transprune.nano import demo
+from transprune.recipe import METHODS
+
+SOURCE = Path(demo.__file__).parents[3]
+
+
+def process(*args, **env):
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1", **env}
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=120, env=environment)
+
+
+def test_import_is_light():
+    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'rich', 'safetensors'}"
+    code = f"import sys, transprune.cli; print(sorted({heavy} & set(sys.modules)))"
+    assert process("-c", code).stdout.strip() == "[]"
+
+
+def test_help_of_every_command(cli):
+    top = cli("--help").out
+    for command in ("demo", "run", "methods", "cost", "doctor"):
+        assert command in top
+        shown = cli(command, "--help")
+        assert shown.code == 0
+        assert "--json" in shown.out
+
+
+def test_no_arguments_show_the_help(cli):
+    result = cli()
+    assert "Commands" in result.out + result.err
+
+
+def test_version(cli):
+    assert cli("--version").out == f"transprune {__version__}\n"
+
+
+def test_methods(cli):
+    rows = cli("methods", "--json").data["methods"]
+    assert [row["name"] for row in rows] == list(METHODS)
+    for row in rows:
+        assert row["title"]
+        assert row["paper"]
+        assert row["kind"] in ("projector-side", "within-LLM", "composition")
+    shown = cli("methods", env={"COLUMNS": "80"}).out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "transprune-iga" in shown
+
+
+def test_a_real_process(tmp_path):
+    scene = demo.folder() / "pictures" / "scene2.png"
+    options = ("--model", "nano", "--image", str(scene), "--question", "what color is the circle?", "--json")
+    done = process("-m", "transprune.cli", "run", *options)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["runs"][0]["answer"]
+
+
+def test_a_real_error():
+    done = process("-m", "transprune.cli", "cost", "--method", "nonsense")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no method 'nonsense'")
+
+
+def test_a_terminal_without_our_marks(tmp_path):
+    done = process("-m", "transprune.cli", "cost", "--paper", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "matches" in done.stdout

@@ -1,0 +1,83 @@
+"""The demo end to end: right answers, honest columns, pictures."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from transprune.nano import demo
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "new" / "folder"
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return demo.run_demo(folder, rounds=1)
+
+
+def test_unpruned_model_knows_the_answers(result):
+    unpruned = result.methods[0]
+    assert unpruned.method == demo.UNPRUNED
+    assert unpruned.right >= 0.9 * len(result.questions)
+
+
+def test_rows_count_what_they_say(result):
+    assert [row.method for row in result.methods] == list(demo.METHODS)
+    for row in result.methods:
+        right = [given == asked.answer for given, asked in zip(row.answers, result.questions, strict=True)]
+        assert row.right == sum(right)
+        assert len(row.tokens) == len(row.boundaries) + 1
+
+
+def test_costs_are_the_planned_ones(result):
+    rows = {row.method: row for row in result.methods}
+    high, low, zipped = rows["transprune-high"], rows["transprune-low"], rows["visionzip:keep=64"]
+    assert (high.tokens, high.boundaries) == ((144, 126, 90, 18), (4, 5, 6))
+    assert (low.tokens, low.boundaries) == ((144, 90, 27, 9), (4, 5, 6))
+    assert zipped.exact_share == pytest.approx(high.exact_share, rel=0.02)  # said to cost about the same
+    for name in ("random-high", "uniform-high"):
+        assert rows[name].paper_share == high.paper_share
+    for row in result.methods[1:]:
+        assert 0.2 < row.paper_share < row.exact_share < 1
+        assert 0.2 < row.kv_share < 1
+        assert 0 < row.time_share < 10
+
+
+def test_one_overlay_per_picture(result, folder):
+    assert sorted(path.name for path in folder.iterdir()) == [f"scene{n}.png" for n in range(1, 7)]
+    for path in result.overlays:
+        assert Image.open(path).size == (828, 1862)
+
+
+def test_questions_are_the_generator_s():
+    questions = demo.read_questions()
+    assert len(questions) == 24
+    families = [question.family for question in questions]
+    assert {families.count(family) for family in families} == {4}
+    for question in questions:
+        assert Image.open(demo.folder() / "pictures" / question.picture).size == (96, 96)
+
+
+def test_table(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "METHODS", ("unpruned", "transprune-low", "random-high"))
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+    result = cli("demo", "--out", tmp_path / "out", env={"COLUMNS": "80"})
+    assert result.code == 0
+    assert result.err == ""
+    lines = result.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("transprune-low" in line and "90 @4, 27 @5, 9 @6" in line and "/24" in line for line in lines)
+    assert "24 questions show how pruning behaves; this is not a benchmark" in " ".join(result.out.split())
+    assert "✓" in result.out
+
+
+def test_json(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "METHODS", ("unpruned", "fastv"))
+    result = cli("demo", "--out", tmp_path, "--json")
+    assert result.err == ""
+    assert [row["method"] for row in result.data["methods"]] == ["unpruned", "fastv"]
+    assert len(result.data["questions"]) == len(result.data["methods"][1]["answers"]) == 24
+    assert len(result.data["overlays"]) == 6

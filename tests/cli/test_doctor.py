@@ -1,0 +1,76 @@
+"""`transprune doctor`: this machine, and what each family can run."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from transprune.cli import doctor
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+
+def test_supported_versions_are_those_of_the_package():
+    stated = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+    for name in ("torch", "transformers"):
+        assert SpecifierSet(doctor.SUPPORTED[name]) == stated[name]
+    assert SpecifierSet(doctor.SUPPORTED["python"]) == SpecifierSet(PROJECT["requires-python"])
+
+
+def test_machine(cli):
+    result = cli("doctor", "--json")
+    machine = result.data["machine"]
+    assert machine["ok"]
+    assert machine["bundled_model"] == "loads"
+    assert {"llava", "llava_next", "qwen2_5_vl"} <= set(machine["families"])
+    assert result.data["model"] is None
+
+
+@pytest.mark.parametrize(
+    ("family", "cls", "mrope"), [("llava", True, False), ("llava_next", True, False), ("qwen", False, True)]
+)
+def test_models(cli, request, family, cls, mrope):
+    found = cli("doctor", "--model", request.getfixturevalue(family), "--load", "--json").data["model"]
+    assert (found["layers"], found["cls_token"], found["mrope"]) == (14, cls, mrope)
+    assert found["weights"] == "complete"
+    assert found["methods"]["transprune-high"] == ""
+    assert found["methods"]["visionzip"] == ""
+
+
+def test_methods_that_do_not_fit_say_why(cli, nano_copy):
+    import json
+
+    config = json.loads((nano_copy / "config.json").read_text())
+    config["text_config"]["num_hidden_layers"] = 2
+    (nano_copy / "config.json").write_text(json.dumps(config))
+    methods = cli("doctor", "--model", nano_copy, "--json").data["model"]["methods"]
+    assert "boundaries must lie in" in methods["fastv"]
+    assert methods["visionzip"] == ""
+    shown = cli("doctor", "--model", nano_copy).out
+    assert "✗" in shown
+    assert "boundaries must lie in" in " ".join(shown.split())
+
+
+def test_old_transformers_fails_the_check(cli, monkeypatch):
+    monkeypatch.setattr("transformers.__version__", "4.57.1")
+    result = cli("doctor")
+    assert result.code == 1
+    assert "✗  transformers" in result.out
+
+
+def test_table(cli, qwen):
+    result = cli("doctor", "--model", qwen, env={"COLUMNS": "80"})
+    assert result.code == 0
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "M-RoPE, always kept" in result.out
+    assert "without a CLS token" in result.out
+
+
+def test_unreadable_processor_is_told_not_raised(cli, nano_copy):
+    (nano_copy / "tokenizer.json").unlink()
+    found = cli("doctor", "--model", nano_copy, "--json").data["model"]
+    assert found["processor"].startswith("unusable: ")

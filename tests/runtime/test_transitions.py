@@ -1,0 +1,80 @@
+"""The transitions a method observes are those of the layers, measured by hand."""
+
+import pytest
+import torch
+
+from families.cases import FAMILIES
+from methods.cases import STAGES
+from transprune import TransPrune, prune
+
+
+def by_hand(model, inputs, layers):
+    """Magnitude and cosine [B, L] of self_attn and mlp of 1-based `layers`, from the residual stream of a plain run."""
+    stream = {}
+    hooks = [
+        layer.register_forward_pre_hook(lambda m, a, k, i=index: stream.update({i: (a, k)}), with_kwargs=True)
+        for index, layer in enumerate(model.get_decoder().layers)
+    ]
+    with torch.no_grad():
+        model(**inputs, use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        measured = {}
+        for number in layers:
+            layer, (args, kwargs) = model.get_decoder().layers[number - 1], stream[number - 1]
+            x = layer.input_layernorm(args[0])
+            y = layer.self_attn(hidden_states=x, **kwargs)[0]
+            u = layer.post_attention_layernorm(args[0] + y)
+            for module, (before, after) in {"attention": (x, y), "mlp": (u, layer.mlp(u))}.items():
+                magnitude = after.norm(dim=-1) / before.norm(dim=-1)
+                measured[number, module] = magnitude, torch.cosine_similarity(before, after, dim=-1)
+    return measured
+
+
+@pytest.mark.parametrize("direction", ["one_minus_abs_cos", "one_minus_cos"])
+def test_recorded_transitions_are_the_formula_of_the_paper(zoo, model, family, direction):
+    samples = FAMILIES[family].ragged()
+    inputs = FAMILIES[family].batch(samples)
+    method = TransPrune(STAGES, accumulate=[1, 2], direction=direction)
+    with torch.no_grad(), prune(model, method, record="transitions") as session:
+        model(**inputs)
+    for key, (magnitude, cosine) in by_hand(zoo(family), inputs, layers=[1, 2]).items():
+        for row, sample in enumerate(samples):
+            mine = slice(inputs["input_ids"].shape[1] - len(sample.ids), None)
+            cos = cosine[row, mine].abs() if direction == "one_minus_abs_cos" else cosine[row, mine]
+            expected = (1 - cos).softmax(dim=0) * magnitude[row, mine]
+            got = session.trace.transitions[key][row]
+            torch.testing.assert_close(got[mine], expected, atol=1e-6, rtol=1e-4)
+            assert got[: mine.start].isnan().all()
+
+
+def test_the_first_choice_follows_from_transitions_and_eager_attention(zoo, model, family):
+    samples = FAMILIES[family].ragged()
+    inputs = FAMILIES[family].batch(samples)
+    with torch.no_grad(), prune(model, TransPrune({2: 0.5}, accumulate=[1, 2]), record="scores") as session:
+        model(**inputs)
+    measured = by_hand(zoo(family), inputs, layers=[1, 2])
+    with torch.no_grad():
+        maps = zoo(family)(**inputs, output_attentions=True).attentions[2]
+    for row, sample in enumerate(samples):
+        mine = slice(inputs["input_ids"].shape[1] - len(sample.ids), None)
+        visual = (inputs["input_ids"][row, mine] == 90).nonzero().flatten()
+        change = sum((1 - cos[row, mine].abs()).softmax(0) * size[row, mine] for size, cos in measured.values())[visual]
+        instruction = maps[row, :, mine, mine][:, int(visual[-1]) + 1 :][:, :, visual].mean(dim=(0, 1))
+        score = 0.5 * change / change.sum() + 0.5 * instruction / instruction.sum()
+        torch.testing.assert_close(session.trace.stages[0].scores["score"][row], score, atol=1e-5, rtol=0)
+        top = score.topk(sample.visual_tokens // 2).indices.sort().values
+        assert torch.equal(session.trace.stages[0].keep[row], top)
+
+
+def test_evidence_of_survivors_is_carried_to_the_next_boundary(model, family):
+    """With everything kept at the first boundary, the second sees the same evidence as without it."""
+    inputs = FAMILIES[family].batch(FAMILIES[family].ragged())
+    scores = []
+    for keep in ({2: 1.0, 5: 0.5}, {5: 0.5}):
+        method = TransPrune(keep, accumulate=range(1, 6), alpha=1.0)
+        with torch.no_grad(), prune(model, method, record="scores") as session:
+            model(**inputs)
+        scores.append(session.trace.stages[-1].scores["score"])
+    for a, b in zip(*scores, strict=True):
+        assert torch.equal(a, b)
