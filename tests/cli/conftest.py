@@ -17,37 +17,45 @@ from typer.testing import CliRunner
 from transprune import nano
 from transprune.cli import app
 
-WORDS = (
-    "<pad> <s> </s> <unk> <image> <|image_pad|> <|video_pad|> <|vision_start|> <|vision_end|> USER : ASSISTANT what "
-    "color is the circle ? red blue"
-).split()
+SPECIAL = [
+    "<pad>",
+    "<s>",
+    "</s>",
+    "<unk>",
+    "<image>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+]
+WORDS = [*SPECIAL, "USER", ":", "ASSISTANT", "what", "color", "is", "the", "circle", "?", "red", "blue"]
 TEMPLATE = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}PICTURE{% else %}"
     "{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}ASSISTANT:"
 )
-TEXT = dict(
-    vocab_size=len(WORDS),
-    hidden_size=64,
-    intermediate_size=96,
-    num_hidden_layers=14,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    max_position_embeddings=512,
-    pad_token_id=0,
-    bos_token_id=1,
-    eos_token_id=2,
-)
-CLIP = dict(
-    model_type="clip_vision_model",
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=3,
-    num_attention_heads=4,
-    image_size=28,
-    patch_size=7,
-    projection_dim=32,
-)
-CROP = dict(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+TEXT = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 14,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 7,
+    "projection_dim": 32,
+}
+CROP = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
 
 
 @pytest.fixture
@@ -88,7 +96,7 @@ def llava(tmp_path_factory) -> Path:
     hf.LlavaForConditionalGeneration(config).save_pretrained(folder)
     hf.LlavaProcessor(
         hf.models.clip.image_processing_pil_clip.CLIPImageProcessorPil(**CROP),
-        tokenizer(),
+        tokenizer(extra_special_tokens={"image_token": "<image>"}),
         patch_size=7,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -113,7 +121,7 @@ def llava_next(tmp_path_factory) -> Path:
     pil = hf.models.llava_next.image_processing_pil_llava_next.LlavaNextImageProcessorPil
     hf.LlavaNextProcessor(
         pil(image_grid_pinpoints=pinpoints, **CROP),
-        tokenizer(),
+        tokenizer(extra_special_tokens={"image_token": "<image>"}),
         patch_size=7,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -125,19 +133,19 @@ def llava_next(tmp_path_factory) -> Path:
 def qwen(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("qwen")
     torch.manual_seed(0)
-    rope = dict(rope_type="default", rope_theta=10000.0, mrope_section=[2, 3, 3])
-    vision = dict(
-        depth=2,
-        hidden_size=32,
-        intermediate_size=48,
-        num_heads=4,
-        out_hidden_size=64,
-        patch_size=7,
-        spatial_merge_size=2,
-        temporal_patch_size=2,
-        window_size=28,
-        fullatt_block_indexes=[1],
-    )
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "out_hidden_size": 64,
+        "patch_size": 7,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 28,
+        "fullatt_block_indexes": [1],
+    }
     config = hf.Qwen2_5_VLConfig(
         vision_config=vision,
         text_config=dict(TEXT, rope_parameters=rope),
@@ -155,16 +163,9 @@ def qwen(tmp_path_factory) -> Path:
     return folder
 
 
-def tokenizer():
+def tokenizer(**names):
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    special = [word for word in WORDS if word.startswith("<")]
-    return hf.PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        additional_special_tokens=special,
-        extra_special_tokens={"image_token": "<image>"},
-    )
+    words.add_special_tokens(SPECIAL)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return hf.PreTrainedTokenizerFast(tokenizer_object=words, **special, **names)

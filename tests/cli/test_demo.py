@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from PIL import Image
 
+from transprune.images import open_image
 from transprune.nano import demo
 
 
@@ -49,7 +49,7 @@ def test_costs_are_the_planned_ones(result):
 def test_one_overlay_per_picture(result, folder):
     assert sorted(path.name for path in folder.iterdir()) == [f"scene{n}.png" for n in range(1, 7)]
     for path in result.overlays:
-        assert Image.open(path).size == (828, 1862)
+        assert open_image(path).size == (828, 1862)
 
 
 def test_questions_are_the_generator_s():
@@ -58,7 +58,7 @@ def test_questions_are_the_generator_s():
     families = [question.family for question in questions]
     assert {families.count(family) for family in families} == {4}
     for question in questions:
-        assert Image.open(demo.folder() / "pictures" / question.picture).size == (96, 96)
+        assert open_image(demo.folder() / "pictures" / question.picture).size == (96, 96)
 
 
 def test_table(cli, tmp_path, monkeypatch):

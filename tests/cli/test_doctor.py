@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,16 @@ from packaging.specifiers import SpecifierSet
 
 from transprune.cli import doctor
 
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_supported_versions_are_those_of_the_package():
-    stated = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11
+    project = tomllib.loads(PYPROJECT.read_text())["project"]
+    stated = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
     for name in ("torch", "transformers"):
         assert SpecifierSet(doctor.SUPPORTED[name]) == stated[name]
-    assert SpecifierSet(doctor.SUPPORTED["python"]) == SpecifierSet(PROJECT["requires-python"])
+    assert SpecifierSet(doctor.SUPPORTED["python"]) == SpecifierSet(project["requires-python"])
 
 
 def test_machine(cli):
@@ -42,8 +44,6 @@ def test_models(cli, request, family, cls, mrope):
 
 
 def test_methods_that_do_not_fit_say_why(cli, nano_copy):
-    import json
-
     config = json.loads((nano_copy / "config.json").read_text())
     config["text_config"]["num_hidden_layers"] = 2
     (nano_copy / "config.json").write_text(json.dumps(config))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transprune.images import open_image
 from transprune.nano import demo
 
 SCENE = demo.folder() / "pictures" / "scene2.png"
@@ -63,7 +64,8 @@ def test_every_family(cli, request, picture, tmp_path, family, attention):
         assert run["trace"]["visual_tokens"] == [visual]
         assert 0 < run["cost"]["paper"]["prefill_share"] < 1
         assert run["new_tokens"] <= 4
-    assert Image.open(file).size[0] > 400
+    with Image.open(file) as sheet:
+        assert sheet.width > 400
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next", "qwen"])
@@ -86,8 +88,8 @@ def test_dtype(cli, dtype):
 def test_overlay_shows_the_picture_and_the_stages(cli, tmp_path):
     file = tmp_path / "kept.png"
     cli("run", "--model", "nano", "--image", SCENE, *ASK, "--overlay", file)
-    sheet = np.asarray(Image.open(file).convert("RGB"))
-    scene = np.asarray(Image.open(SCENE).resize((192, 192), Image.Resampling.NEAREST))
+    sheet = np.asarray(open_image(file))
+    scene = np.asarray(open_image(SCENE).resize((192, 192), Image.Resampling.NEAREST))
     found = [(sheet[y : y + 192, 12:204] == scene).all() for y in range(len(sheet) - 192)]
     assert sum(found) == 1
 
@@ -102,7 +104,7 @@ def test_a_recipe_file_is_a_method(cli, tmp_path):
 
 def test_an_animation_runs_with_a_note(cli, tmp_path):
     file = tmp_path / "moving.gif"
-    Image.open(SCENE).save(file, save_all=True, append_images=[Image.new("RGB", (96, 96))])
+    open_image(SCENE).save(file, save_all=True, append_images=[Image.new("RGB", (96, 96))])
     result = cli("run", "--model", "nano", "--image", file, *ASK, "--json")
     assert result.code == 0
     assert "the first is used" in result.err

@@ -437,7 +437,7 @@ def test_bad_accumulation_layers_are_refused(accumulate: Any) -> None:
 
 
 def test_ttv_alone_needs_evidence_at_its_first_boundary() -> None:
-    with pytest.raises(ScheduleError, match="nothing to rank by at boundary 7: accumulate starts after it, at layer 8"):
+    with pytest.raises(ScheduleError, match="nothing to rank by at boundary 7: accumulate starts at layer 8"):
         TransPrune.ttv(accumulate=range(8, 13))
     assert TransPrune.high(accumulate=range(8, 13)).alpha == 0.5, "IGA ranks there"
     assert TransPrune.ttv(accumulate=range(8, 13), accumulation=False).observed(32) == (7, 9, 12)

@@ -92,10 +92,10 @@ class TransPrune(LayerPruner):
                 raise MethodError(f"{name} is True or False; got {getattr(self, name)!r}")
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
             raise MethodError("TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone.")
-        if self.alpha == 1 and self.accumulation and min(self.accumulate or ()) > schedule.boundaries[0]:
+        cut, start = schedule.boundaries[0], min(self.accumulate or (), default=0)
+        if self.alpha == 1 and self.accumulation and start > cut:
             raise ScheduleError(
-                f"TTV alone has nothing to rank by at boundary {schedule.boundaries[0]}: accumulate starts after it, at "
-                f"layer {min(self.accumulate or ())}"
+                f"TTV alone has nothing to rank by at boundary {cut}: accumulate starts at layer {start}"
             )
 
     @classmethod
