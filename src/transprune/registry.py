@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
+from threading import RLock
 from typing import Generic, TypeVar
 
 from transprune.errors import PruneError
@@ -34,7 +35,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, group: str, error: type[PruneError], cure: str = "", home: str = "") -> None:
         self.kind, self.group, self.error, self.cure, self.home = kind, group, error, cure, home
         self._classes: dict[str, type[T]] = {}
-        self._plugins_loaded = False
+        self._lock, self._loaded, self._loading = RLock(), False, False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator: enter the class under `name` and write that name on it."""
@@ -42,7 +43,7 @@ class Registry(Generic[T]):
         def enter(cls: type[T]) -> type[T]:
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise self.error(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")
+                raise PruneError(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")
             setattr(cls, "name", name)  # noqa: B010
             self._classes[name] = cls
             return cls
@@ -51,26 +52,33 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> type[T]:
         """The class called `name`; raises this registry's error, with the closest name, when there is none."""
-        self._load_plugins()
+        self._load()
         if name not in self._classes:
             known = ", ".join(sorted(self._classes))
             raise self.error(f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}")
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
-        self._load_plugins()
+        self._load()
         return name in self._classes
 
     def __iter__(self) -> Iterator[str]:
-        self._load_plugins()
+        self._load()
         return iter(sorted(self._classes))
 
-    def _load_plugins(self) -> None:
-        if not self._plugins_loaded:
-            self._plugins_loaded = True
-            if self.home:  # importing a module registers what is in it
-                home = import_module(self.home)
-                for module in iter_modules(home.__path__):
-                    import_module(f"{self.home}.{module.name}")
-            for point in entry_points(group=self.group):
-                point.load()
+    def _load(self) -> None:
+        """Import everything that registers here, once; a failing plugin raises at every look-up, not only the first."""
+        with self._lock:
+            if self._loaded or self._loading:
+                return
+            self._loading = True
+            try:
+                if self.home:
+                    home = import_module(self.home)
+                    for module in iter_modules(home.__path__):
+                        import_module(f"{self.home}.{module.name}")
+                for point in entry_points(group=self.group):
+                    point.load()
+                self._loaded = True
+            finally:
+                self._loading = False

@@ -413,6 +413,7 @@ def test_what_is_no_schedule_is_refused(keep: object) -> None:
         (range(7, 13), range(7, 13)),
         ([12, 11, 10, 9, 8, 7], range(7, 13)),
         ("7-12", range(7, 13)),
+        ("7,9-10", (7, 9, 10)),
         ("7", range(7, 8)),
         (7, range(7, 8)),
         ([7, 7], range(7, 8)),
@@ -430,7 +431,7 @@ def test_accumulate_defaults_to_first_to_last_boundary() -> None:
     assert TransPrune(keep={3: 0.5}).accumulate == range(3, 4)
 
 
-@pytest.mark.parametrize("accumulate", [[], [0, 1], [-1], "12-7", "a-b", "7,9", [7.5], [True], [None], [float("inf")]])
+@pytest.mark.parametrize("accumulate", [[], [0, 1], [-1], "12-7", "a-b", "7,", [7.5], [True], [None], [float("inf")]])
 def test_bad_accumulation_layers_are_refused(accumulate: Any) -> None:
     with pytest.raises(ScheduleError, match="accumulate takes 1-based layers"):
         TransPrune(accumulate=accumulate)

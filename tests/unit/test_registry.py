@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from transprune import registry
-from transprune.errors import UnknownFamily, UnknownMethod
+from transprune.errors import PruneError, UnknownFamily, UnknownMethod
 from transprune.registry import Registry, did_you_mean
 
 
@@ -62,7 +62,7 @@ def test_duplicates_are_refused() -> None:
     class Mine:
         pass
 
-    with pytest.raises(UnknownMethod, match="two methods are called 'mine'"):
+    with pytest.raises(PruneError, match="two methods are called 'mine'"):
         methods.register("mine")(type("Other", (), {}))
     assert methods.get("mine") is Mine
 

@@ -75,6 +75,8 @@ def run_command(
     remote = not (model == "nano" or Path(model).exists())  # a download has its own progress bars
     with status(as_json or remote) as progress:
         progress("loading torch and transformers")
+        from transprune.answer import prepare
+        from transprune.checkpoint import load
         from transprune.cli.guard import quiet_libraries
         from transprune.images import open_image
 
@@ -82,18 +84,11 @@ def run_command(
             _check_methods(methods)
             _check_overlay(overlay)
             pictures = [open_image(file) for file in image]
-            checkpoint, inputs, runs = _run_all(
-                model,
-                pictures,
-                question,
-                methods,
-                dtype.value,
-                device.value,
-                attn.value,
-                max_new_tokens,
-                repeat,
-                progress,
-            )
+            progress(f"loading {model}")
+            checkpoint = load(model, dtype=dtype.value, device=device.value, attention=attn.value)
+            _check_fit(checkpoint, methods)
+            inputs = prepare(checkpoint, pictures, question)
+            runs = _ask_all(checkpoint, inputs, methods, max_new_tokens, repeat, progress)
             if overlay is not None:
                 write_overlay(overlay, checkpoint, inputs, pictures, question, runs)
     if as_json:
@@ -102,29 +97,6 @@ def run_command(
     print_runs(checkpoint, inputs, question, runs, repeat)
     if overlay is not None:
         show("", f"what was kept: {overlay}")
-
-
-def _load(
-    model: str,
-    dtype: str,
-    device: str,
-    attention: str,
-    methods: list[str],
-    pictures: list[Any],
-    question: str,
-    progress: Callable[[str], None],
-) -> tuple[Checkpoint, Any]:
-    """The model and its prepared prompt; methods that do not fit the model say so here, before anything runs."""
-    from transprune.answer import prepare
-    from transprune.checkpoint import load
-    from transprune.session import prune
-
-    progress(f"loading {model}")
-    checkpoint = load(model, dtype=dtype, device=device, attention=attention)
-    for method in methods:
-        if method != UNPRUNED:
-            prune(checkpoint.model, method)
-    return checkpoint, prepare(checkpoint, pictures, question)
 
 
 def _ask_all(
@@ -154,11 +126,21 @@ def _ask_all(
 
 
 def _check_methods(methods: list[str]) -> None:
+    """A wrong name is told before the model is loaded."""
     from transprune.recipe import resolve
 
     for method in methods:
         if method != UNPRUNED:
             resolve(method)
+
+
+def _check_fit(checkpoint: Checkpoint, methods: list[str]) -> None:
+    """A method that does not fit this model says so before anything runs."""
+    from transprune.session import prune
+
+    for method in methods:
+        if method != UNPRUNED:
+            prune(checkpoint.model, method)
 
 
 def _check_overlay(overlay: Path | None) -> None:

@@ -190,9 +190,9 @@ def _layers(accumulate: Iterable[int] | int | str | None, schedule: Schedule) ->
     try:
         if isinstance(accumulate, int):
             accumulate = (accumulate,)
-        if isinstance(accumulate, str):  # "7-12" on a command line
-            first, _, last = accumulate.partition("-")
-            accumulate = range(int(first), int(last or first) + 1)
+        if isinstance(accumulate, str):  # "7-12" or "7,9,12" on a command line
+            spans = [part.split("-") for part in accumulate.split(",")]
+            accumulate = [layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)]
         layers = sorted({as_boundary(layer) for layer in accumulate})
     except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError(
