@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import (
-    Json,
-    print_json,
-    show,
-    status,
-)
+from transprune.cli.console import Json, print_json, show, status
 from transprune.cli.run_report import Run, print_runs, to_document, write_overlay
 
 if TYPE_CHECKING:
