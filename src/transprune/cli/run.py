@@ -106,6 +106,8 @@ def _ask_all(
     from transprune.answer import ask, unpruned_cost
     from transprune.cost import Convention
 
+    progress("warming up")
+    ask(checkpoint, inputs, None, max_new_tokens=2)  # not counted: the first pass through any model is slow
     answers: dict[str, list[Answer]] = {method: [] for method in methods}
     for round_ in range(repeat):
         for method in methods:

@@ -107,7 +107,7 @@ def _bill(runs: list[Run]) -> Table:
 
 
 def _legend(runs: list[Run], repeat: int) -> Table:
-    timing = "one run each, the first one warms up; --repeat 5 gives medians" if repeat == 1 else f"medians of {repeat}"
+    timing = "one run each after a warm-up; --repeat 5 gives medians" if repeat == 1 else f"medians of {repeat}"
     entries = {
         "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
         "exact": "all tokens, FLOPs, scoring included",
