@@ -16,29 +16,54 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, TypeVar
 
 from transprune.errors import MethodError, RecipeError, UnknownMethod
 from transprune.registry import Registry, did_you_mean
 
-if TYPE_CHECKING:
-    from transprune.methods.base import Method
-
 SCHEMA = 1
 FILE_NAME = "pruning_config.json"
 
-METHODS: Registry[Method] = Registry("method", "transprune.methods", UnknownMethod, home="transprune.methods")
+METHODS: Registry[Any] = Registry("method", "transprune.methods", UnknownMethod, home="transprune.methods")
 register = METHODS.register
 
-
-def to_dict(method: Method) -> dict[str, Any]:
-    """The method as JSON-ready data, schema version first."""
-    return {"schema": SCHEMA, **_encode(method)}
+R = TypeVar("R", bound="Recipe")
 
 
-def from_dict(data: Mapping[str, Any]) -> Method:
+class Recipe:
+    """What can be written as a recipe: a registered dataclass. Every method is one."""
+
+    name: ClassVar[str]
+    presets: ClassVar[tuple[str, ...]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON-ready data, schema version first."""
+        return {"schema": SCHEMA, **_encode(self)}
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the recipe into `folder` (made if missing) as `pruning_config.json`; returns the file."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        file = path / FILE_NAME
+        file.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        return file
+
+    @classmethod
+    def from_pretrained(cls: type[R], source: str | os.PathLike[str]) -> R:
+        """Read a recipe from a folder, a file or a hub repository.
+
+        Raises:
+            RecipeError: no recipe there, or one of another method than the class this is called on.
+        """
+        recipe = read_recipe(source)
+        if not isinstance(recipe, cls):
+            raise RecipeError(f"{os.fspath(source)!r} is a recipe of {recipe.name}, not of {cls.__name__}")
+        return recipe
+
+
+def from_dict(data: Mapping[str, Any]) -> Recipe:
     """The method that a recipe describes.
 
     Raises:
@@ -56,16 +81,17 @@ def from_dict(data: Mapping[str, Any]) -> Method:
     return _build(data.pop("method"), data)
 
 
-def resolve(method: Method | str | os.PathLike[str]) -> Method:
-    """A Method from itself, a preset or recipe text, or a recipe file or folder."""
-    from transprune.methods.base import Method
+def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
+    """A Method from itself, a preset or recipe text, or a recipe file or folder.
 
-    if isinstance(method, Method):
+    Typed Any because this module knows methods only as recipes.
+    """
+    if isinstance(method, Recipe):
         return method
-    if isinstance(method, type) and issubclass(method, Method):
+    if isinstance(method, type) and issubclass(method, Recipe):
         raise MethodError(f"give an instance: {method.__name__}(), not the class {method.__name__}")
     if not isinstance(method, (str, os.PathLike)):
-        raise MethodError(f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}")
+        raise MethodError(f"a method is a Recipe, a recipe text or a recipe file; got {type(method).__name__}")
     text = os.fspath(method)
     if isinstance(method, os.PathLike) or text.endswith(".json"):
         return read_recipe(text)
@@ -75,7 +101,7 @@ def resolve(method: Method | str | os.PathLike[str]) -> Method:
     return parse(text)
 
 
-def parse(text: str) -> Method:
+def parse(text: str) -> Recipe:
     """The method a recipe text names; see the module docstring for the grammar."""
     parts = [_parse_one(part.strip()) for part in text.split("+")]
     if len(parts) == 1:
@@ -84,16 +110,7 @@ def parse(text: str) -> Method:
     return compose(parts)
 
 
-def write_recipe(method: Method, folder: str | os.PathLike[str]) -> Path:
-    """Write the recipe into `folder` (made if missing) as `pruning_config.json`; returns the file."""
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    file = path / FILE_NAME
-    file.write_text(json.dumps(to_dict(method), indent=2) + "\n", encoding="utf-8")
-    return file
-
-
-def read_recipe(source: str | os.PathLike[str]) -> Method:
+def read_recipe(source: str | os.PathLike[str]) -> Recipe:
     """Read a recipe from a file, a folder, or a repository on the Hugging Face hub.
 
     Raises:
@@ -126,15 +143,14 @@ def _fetch(repository: str) -> Path:
     return Path(found)
 
 
-def _encode(method: Method) -> dict[str, Any]:
+def _encode(method: Recipe) -> dict[str, Any]:
+    assert is_dataclass(method)
     values = {field.name: _encode_value(getattr(method, field.name)) for field in fields(method) if field.init}
     return {"method": method.name, **values}
 
 
 def _encode_value(value: Any) -> Any:
-    from transprune.methods.base import Method
-
-    if isinstance(value, Method):
+    if isinstance(value, Recipe):
         return _encode(value)
     if hasattr(value, "to_dict"):
         return value.to_dict()
@@ -143,7 +159,7 @@ def _encode_value(value: Any) -> Any:
     return value
 
 
-def _build(name: Any, values: dict[str, Any], preset: str = "") -> Method:
+def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
     cls = METHODS.get(str(name))
     known = [field.name for field in fields(cls) if field.init]
     for key in values:
@@ -163,7 +179,7 @@ def _build(name: Any, values: dict[str, Any], preset: str = "") -> Method:
         raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
 
 
-def _parse_one(text: str) -> Method:
+def _parse_one(text: str) -> Recipe:
     name, _, settings = text.partition(":")
     if not settings:
         return _named(name.strip(), {})
@@ -178,7 +194,7 @@ def _parse_one(text: str) -> Method:
     return _named(name.strip(), values)
 
 
-def _named(name: str, values: dict[str, Any]) -> Method:
+def _named(name: str, values: dict[str, Any]) -> Recipe:
     """A method, or a preset: `transprune-high` is `TransPrune.high()`; settings change what either starts from."""
     if name in METHODS:
         return _build(name, values)

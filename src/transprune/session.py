@@ -73,7 +73,7 @@ class Session:
         pool: Pool = "sample",
         record: Iterable[str] = (),
     ) -> None:
-        self.method = resolve(method)
+        self.method: Method = resolve(method)
         self.family: Family = find_family(model)
         self._base = self.family.base(model)
         self._config: Any = self._base.config

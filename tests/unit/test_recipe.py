@@ -15,7 +15,7 @@ import pytest
 from transprune import recipe
 from transprune.errors import MethodError, RecipeError, ScheduleError, UnknownMethod
 from transprune.methods import Compose, DivPrune, FastV, Method, PDrop, Random, TransPrune, Uniform, VisionZip
-from transprune.recipe import METHODS, from_dict, parse, preset_names, read_recipe, resolve, to_dict, write_recipe
+from transprune.recipe import METHODS, from_dict, parse, preset_names, read_recipe, resolve
 from transprune.schedule import Schedule
 
 METHODS_AS_BUILT = [
@@ -50,7 +50,6 @@ def test_every_method_and_preset_is_there() -> None:
 @pytest.mark.parametrize("method", METHODS_AS_BUILT, ids=repr)
 def test_round_trips(method: Method, tmp_path: Path) -> None:
     data = method.to_dict()
-    assert data == to_dict(method)
     assert list(data)[:2] == ["schema", "method"] and data["schema"] == 1
     for back in (from_dict(data), from_dict(json.loads(json.dumps(data)))):
         assert back == method and type(back) is type(method) and repr(back) == repr(method)
@@ -216,7 +215,7 @@ def test_a_repository_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         asked.append((repository, file))
         return str(tmp_path / file)
 
-    write_recipe(FastV(layer=3), tmp_path)
+    FastV(layer=3).save_pretrained(tmp_path)
     monkeypatch.setattr("transformers.utils.hub.cached_file", cached)
     assert FastV.from_pretrained("someone/recipe") == FastV(layer=3)
     assert asked == [("someone/recipe", "pruning_config.json")]

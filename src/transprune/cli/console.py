@@ -36,9 +36,9 @@ def err() -> Console:
 def print_json(data: dict[str, Any]) -> None:
     """One JSON document, with the version that made it and the warnings on the way."""
     from transprune import __version__
-    from transprune.cli.guard import notes
+    from transprune.cli.notes import told
 
-    document = {"transprune": __version__, **data, "warnings": notes()}
+    document = {"transprune": __version__, **data, "warnings": told()}
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 

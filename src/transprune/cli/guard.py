@@ -14,11 +14,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from transprune.cli import notes
 from transprune.cli.console import err
 from transprune.errors import PruneError, PruneWarning
 
 _debug = False
-_notes: list[str] = []
 
 
 class GuardedGroup(TyperGroup):
@@ -26,7 +26,7 @@ class GuardedGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
-        _notes.clear()
+        notes.forget()
         try:
             with _our_warnings_only():
                 return super().invoke(ctx)
@@ -50,11 +50,6 @@ def set_debug(debug: bool) -> None:
     """Whether errors of ours are raised with their traceback."""
     global _debug
     _debug = debug
-
-
-def notes() -> list[str]:
-    """Warnings of ours since the command began."""
-    return list(_notes)
 
 
 @contextmanager
@@ -85,6 +80,5 @@ def _our_warnings_only() -> Iterator[None]:
 
 def _show_once(message: Warning | str, *where: Any, **more: Any) -> None:
     text = str(message)
-    if text not in _notes:
-        _notes.append(text)
+    if notes.tell(text):
         err().print(f"note: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)

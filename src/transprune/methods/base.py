@@ -6,16 +6,15 @@ model; a `LayerPruner` gives a schedule and a score between decoder layers. A su
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from transprune import recipe
-from transprune.errors import MethodError, RecipeError, ScheduleError
+from transprune.errors import MethodError, ScheduleError
 from transprune.plan import Reading, Stage
+from transprune.recipe import Recipe
 from transprune.schedule import Schedule, count_kept
 from transprune.select import select_top
 from transprune.views import LayerTransitions, LayerView, ProjectorView, Scores, Selection
@@ -23,11 +22,9 @@ from transprune.views import LayerTransitions, LayerView, ProjectorView, Scores,
 Positions = Literal["keep", "renumber"]
 POSITIONS = ("keep", "renumber")
 
-M = TypeVar("M", bound="Method")
-
 
 @dataclass(frozen=True)
-class Method(ABC):
+class Method(Recipe, ABC):
     """Base of all methods.
 
     Args:
@@ -35,12 +32,10 @@ class Method(ABC):
             takes the policy of the method's own code (`default_positions`).
     """
 
-    name: ClassVar[str]
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     kind: ClassVar[str] = ""
     deviates: ClassVar[str] = ""
-    presets: ClassVar[tuple[str, ...]] = ()
     default_positions: ClassVar[Positions] = "keep"
     reads_vision: ClassVar[bool] = False
 
@@ -87,26 +82,6 @@ class Method(ABC):
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """Sentences for the trace: what was adapted to this model."""
         return ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe of this method as JSON-ready data."""
-        return recipe.to_dict(self)
-
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write the recipe into `folder` as `pruning_config.json`."""
-        recipe.write_recipe(self, folder)
-
-    @classmethod
-    def from_pretrained(cls: type[M], source: str | os.PathLike[str]) -> M:
-        """Read a recipe from a folder, a file or a hub repository.
-
-        Raises:
-            RecipeError: no recipe there, or one of another method than the class this is called on.
-        """
-        method = recipe.read_recipe(source)
-        if not isinstance(method, cls):
-            raise RecipeError(f"{os.fspath(source)!r} is a recipe of {method.name}, not of {cls.__name__}")
-        return method
 
 
 @dataclass(frozen=True)
