@@ -91,7 +91,7 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
     if isinstance(method, type) and issubclass(method, Recipe):
         raise MethodError(f"give an instance: {method.__name__}(), not the class {method.__name__}")
     if not isinstance(method, (str, os.PathLike)):
-        raise MethodError(f"a method is a Recipe, a recipe text or a recipe file; got {type(method).__name__}")
+        raise MethodError(f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}")
     text = os.fspath(method)
     if isinstance(method, os.PathLike) or text.endswith(".json"):
         return read_recipe(text)

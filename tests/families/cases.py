@@ -78,6 +78,11 @@ class FamilyCase:
         """Two prompts of one shape: no padding."""
         return [self.sample([0], [3, 6]), self.sample([2], [3, 6], seed=1)]
 
+    def level(self) -> list[Sample]:
+        """Two prompts of one length with different numbers of visual tokens: ragged once pruned, but no padding."""
+        long, short = self.sample([0, 1], [3, 2, 6]), self.sample([1], [1, 4], seed=1)
+        return [long, self.sample([1], [1, 4 + len(long.ids) - len(short.ids)], seed=1)]
+
     def batch(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """Model inputs of a left-padded batch."""
         length = max(len(sample.ids) for sample in samples)

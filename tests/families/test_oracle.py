@@ -9,7 +9,7 @@ from transprune import prune
 
 each_place = pytest.mark.parametrize("places", PLACES, ids=str)
 POSITIONS = [(name, policy) for name, case in FAMILIES.items() for policy in case.positions]
-each_kind = pytest.mark.parametrize("kind", ["even", "ragged"])
+each_kind = pytest.mark.parametrize("kind", ["even", "level", "ragged"])
 
 
 @each_place

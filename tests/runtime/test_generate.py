@@ -1,6 +1,7 @@
 """Everything `generate` can do with a pruned model: sampling, beams, later turns, drafts, no cache, no image."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -114,23 +115,44 @@ def test_without_a_cache_every_step_prunes_again_and_agrees(model, case):
         assert_near(a, b)
 
 
-@pytest.mark.parametrize("drafts", [2, 5])
-def test_prompt_lookup_gives_the_greedy_answer(model, case, drafts):
-    sample = case.even()[0]
+def rows_fed(model, run):
+    """Rows of every forward of the language model while `run()` generates, and what it returned."""
+    rows = []
+    hook = model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    try:
+        return rows, run()
+    finally:
+        hook.remove()
+
+
+@each_place
+@pytest.mark.filterwarnings("ignore:Passing `generation_config`")
+def test_wrong_drafts_of_an_assistant_are_cut_off_again(zoo, model, family, case, places):
+    sample, assistant = case.even()[0], zoo.fresh(family)
+    with torch.no_grad():
+        assistant.lm_head.weight += 0.3 * torch.randn(100, 64, generator=torch.Generator().manual_seed(1))
+    assistant.generation_config.assistant_confidence_threshold = 0.0  # draft on, however unsure
     inputs = case.batch([sample])
-    with session_for(model, [sample]):
+    with session_for(model, [sample], places):
         plain = greedy(model, inputs, steps=12)
-        assisted = greedy(model, inputs, steps=12, prompt_lookup_num_tokens=drafts)
+        rows, assisted = rows_fed(model, partial(greedy, model, inputs, steps=12, assistant_model=assistant))
     assert torch.equal(plain.sequences, assisted.sequences)
+    for a, b in zip(plain.logits, assisted.logits, strict=True):
+        assert_near(a, b)
+    assert sum(rows[1:]) > 20
 
 
-def test_an_assistant_model_gives_the_greedy_answer(zoo, model, family, case):
+@pytest.mark.parametrize("drafts", [2, 5])
+def test_prompt_lookup_leaves_the_greedy_answer(model, case, drafts):
     sample = case.even()[0]
-    inputs = case.batch([sample])
     with session_for(model, [sample]):
-        plain = greedy(model, inputs, steps=8)
-        assisted = greedy(model, inputs, steps=8, assistant_model=zoo.fresh(family))
+        plain = greedy(model, case.batch([sample]), steps=12)
+        lookup = partial(greedy, model, case.batch([sample]), steps=12, prompt_lookup_num_tokens=drafts)
+        rows, assisted = rows_fed(model, lookup)
     assert torch.equal(plain.sequences, assisted.sequences)
+    assert len(rows) < 12  # some drafts were right
 
 
 def test_a_prompt_without_an_image_is_untouched(model, case):
@@ -168,6 +190,21 @@ def test_a_sampled_image_id_is_no_image(zoo, model, family, case):
     assert session.trace is trace
     expected = reference(zoo(family), inputs, keep, second.sequences[0, len(sample.ids) : -1])
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-2:])
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])  # Qwen's own rope_deltas do not follow, pruned or not
+def test_samples_of_a_cache_can_change_places(zoo, attn, family, case):
+    model, samples, new = zoo(family, attn), case.level(), torch.tensor([[11], [12]])
+    with session_for(model, samples), torch.no_grad():
+        first = greedy(model, case.batch(samples), steps=2)
+        cache = first.past_key_values
+        cache.reorder_cache(torch.tensor([1, 0]))
+        turn = case.text_turn(torch.cat([first.sequences.flip(0), new], dim=1))
+        second = greedy(model, turn, steps=3, past_key_values=cache)
+    for row, sample in enumerate(reversed(samples)):
+        behind = second.sequences[row, len(sample.ids) : -1]
+        expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, PLACES[0]), behind)
+        assert_near(torch.stack(second.logits, dim=1)[row], expected[-3:])
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next"])  # Qwen's own rope_deltas do not follow, pruned or not

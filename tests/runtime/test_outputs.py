@@ -38,6 +38,26 @@ def test_logits_keep_the_length_of_the_prompt(model, samples, inputs):
     torch.testing.assert_close(chosen, everything[:, [3, -1]], atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("kind", ["level", "ragged"])
+def test_every_row_of_every_mask_sees_something(model, family, kind):
+    """Softmax over nothing is NaN on some kernels, so fillers and padding must see one key at least."""
+    samples, closed = getattr(FAMILIES[family], kind)(), []
+
+    def look(module, args, kwargs):
+        mask = kwargs["attention_mask"]
+        if mask is not None:
+            seen = mask if mask.dtype == torch.bool else mask == 0
+            closed.append(int((~seen.any(dim=-1)).sum()))
+
+    with torch.no_grad(), session_for(model, samples):
+        layers = model.get_decoder().layers[2:]  # from the first boundary on
+        hooks = [layer.self_attn.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
+        model(**FAMILIES[family].batch(samples))
+        for hook in hooks:
+            hook.remove()
+    assert closed == [0] * len(hooks)
+
+
 def test_the_loss_is_that_of_the_logits(model, samples, inputs):
     labels = text_labels(inputs)
     with torch.no_grad(), session_for(model, samples):
