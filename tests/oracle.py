@@ -39,6 +39,7 @@ def reference(
         hidden = torch.cat([hidden, model.get_input_embeddings()(extra)[None]], dim=1)
     total = hidden.shape[1]
     position_ids = _continued(positions_given, total)
+    window = getattr(decoder.config, "sliding_window", None) or total
     visual_slots = (ids == model.config.image_token_id).nonzero().flatten()
 
     running = torch.arange(total, device=ids.device)
@@ -53,7 +54,8 @@ def reference(
         if positions == "renumber":
             here = torch.arange(len(running), device=ids.device)[None]
         mask = torch.zeros(len(running), len(running), dtype=hidden.dtype, device=ids.device)
-        mask[running[None, :] > running[:, None]] = torch.finfo(hidden.dtype).min
+        distance = running[:, None] - running[None, :]  # in the unpruned prompt
+        mask[(distance < 0) | (distance >= window)] = torch.finfo(hidden.dtype).min
         output = layer(
             hidden,
             attention_mask=mask[None, None],

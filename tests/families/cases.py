@@ -124,14 +124,13 @@ class Zoo:
         """A model of the caller's own."""
         path = self._folder / name
         if not path.exists():
-            build(name).save_pretrained(path)
+            build(FAMILIES[name]).save_pretrained(path)
         return transformers.AutoModelForImageTextToText.from_pretrained(path, attn_implementation=attn).eval()
 
 
-def build(family: str, layers: int = LAYERS) -> Any:
+def build(case: FamilyCase) -> Any:
     """A random model of the family's class."""
-    config = FAMILIES[family].config()
-    config.text_config.num_hidden_layers = layers
+    config = case.config()
     with torch.random.fork_rng():
         torch.manual_seed(0)  # for what is not set below: biases, the CLS and newline embeddings
         model = transformers.AutoModelForImageTextToText.from_config(config)
@@ -237,6 +236,15 @@ def _qwen_image(number: int) -> Image:
     patches = int(grid.prod())
     return Image(patches // 4, {"pixel_values": _noise(number, patches, 3 * 7 * 7), "image_grid_thw": grid})
 
+
+def _llava_mistral() -> Any:
+    text = _text("mistral", num_key_value_heads=2, sliding_window=12)
+    return transformers.LlavaConfig(
+        vision_config=_clip(), text_config=text, image_token_id=IMAGE, vision_feature_layer=-2
+    )
+
+
+WINDOWED = FamilyCase(_llava_mistral, _llava_image)  # a language model that looks back 12 tokens only
 
 FAMILIES = {
     "llava": FamilyCase(_llava, _llava_image),

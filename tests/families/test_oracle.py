@@ -129,3 +129,32 @@ def test_each_image_can_be_pruned_by_itself(zoo, model, family):
     assert session.trace.stages[0].keep[0].tolist() == [*early, *late]
     expected = reference(zoo(family), inputs, {2: (*early, *late)})[-1]
     torch.testing.assert_close(got, expected, atol=TOLERANCE, rtol=0)
+
+
+@each_place
+def test_padding_on_the_right_is_no_different(zoo, model, family, places):
+    case, samples = FAMILIES[family], FAMILIES[family].ragged()
+    keeps = [draw_keeps(sample, places) for sample in samples]
+    inputs = case.batch(samples)
+    for row, sample in enumerate(samples):  # the padding is on the left: turn it round
+        for key in {"input_ids", "attention_mask", "mm_token_type_ids"} & set(inputs):
+            inputs[key][row] = inputs[key][row].roll(len(sample.ids))
+    with torch.no_grad(), prune(model, Forced.of(samples, keeps)):
+        logits = model(**inputs).logits
+    for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
+        expected = reference(zoo(family), case.batch([sample]), keep)
+        alive = ~expected.isnan().any(dim=-1)
+        torch.testing.assert_close(logits[row, : len(sample.ids)][alive], expected[alive], atol=TOLERANCE, rtol=0)
+
+
+def test_ids_may_come_by_position_and_a_mask_may_be_missing(zoo, model, family):
+    case, sample = FAMILIES[family], FAMILIES[family].even()[0]
+    keep, inputs = draw_keeps(sample, PLACES[0]), case.batch([sample])
+    expected = reference(zoo(family), inputs, keep)[-1]
+    del inputs["attention_mask"]
+    ids = inputs.pop("input_ids")
+    with torch.no_grad(), prune(model, Forced.of([sample], [keep])):
+        logits = model(ids, **inputs).logits[0, -1]
+        inner = model.model(ids, **inputs).last_hidden_state[:, -1]
+    torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(model.lm_head(inner)[0], expected, atol=TOLERANCE, rtol=0)

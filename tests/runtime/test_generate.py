@@ -83,26 +83,42 @@ def test_a_second_turn_continues_the_pruned_cache(zoo, model, family, case, plac
         assert stored == cache.layers[-1].keys.shape[-2] - 7  # 4 answers and 3 new words: the original is untouched
 
 
+def turn(case, samples, past):
+    """Inputs of a turn behind the padding mask `past`: the mask of all turns, and positions that skip the padding."""
+    inputs = case.batch(samples)
+    mask = torch.cat([past, inputs["attention_mask"]], dim=1)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, past.shape[1] :]
+    return {**inputs, "attention_mask": mask, "position_ids": positions}
+
+
 @pytest.mark.parametrize("positions", ["keep", "renumber"])
 @each_place
 @pytest.mark.parametrize("family", ["llava", "llava_next"])  # for M-RoPE the caller computes 3-D positions
-def test_a_second_image_joins_the_pruned_cache(zoo, attn, family, case, places, positions):
+def test_second_images_join_the_pruned_cache_of_a_padded_batch(zoo, attn, family, case, places, positions):
     model = zoo(family, attn)
-    first, second = case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)
-    joint = first.ids + second.ids
-    keeps = [draw_keeps(sample, places) for sample in (first, second)]
-    cache, start = DynamicCache(config=model.config.get_text_config()), len(first.ids)
-    with torch.no_grad(), prune(model, Forced.of([first, second], keeps), positions=positions):
-        model(**case.batch([first]), past_key_values=cache, use_cache=True)
-        turn = case.batch([second])
-        turn["attention_mask"] = torch.ones(1, len(joint), dtype=torch.long)
-        turn["position_ids"] = torch.arange(start, len(joint))[None]
-        got = model(**turn, past_key_values=cache, use_cache=True).logits[0]
-    both = Sample(joint, (*first.images, *second.images))
-    merged = {b: [*keeps[0][b], *(first.visual_tokens + token for token in keeps[1][b])] for b in places}
-    expected = reference(zoo(family), case.batch([both]), merged, positions=positions)[start:]
-    alive = ~expected.isnan().any(dim=-1)
-    assert_near(got[alive], expected[alive])
+    turns = (
+        [case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)],
+        [case.sample([1], [2, 3], seed=2), case.sample([2], [4, 9], seed=3)],
+        [case.sample([], [2], seed=4), case.sample([], [2], seed=5)],
+        [case.sample([], [1], seed=6), case.sample([], [1], seed=7)],
+    )
+    everyone = [sample for samples in turns[:2] for sample in samples]
+    cache, mask, logits = DynamicCache(config=model.config.get_text_config()), torch.ones(2, 0, dtype=torch.long), []
+    method = Forced.of(everyone, [draw_keeps(sample, places) for sample in everyone])
+    with torch.no_grad(), prune(model, method, positions=positions):
+        for samples in turns:
+            inputs = turn(case, samples, mask)
+            mask = inputs["attention_mask"]
+            logits.append(model(**inputs, past_key_values=cache, use_cache=True).logits)
+    for row, (first, second, third, fourth) in enumerate(zip(*turns, strict=True)):
+        joint = Sample((*first.ids, *second.ids, *third.ids, *fourth.ids), (*first.images, *second.images))
+        early, late = draw_keeps(first, places), draw_keeps(second, places)
+        keeps = {b: [*early[b], *(first.visual_tokens + token for token in late[b])] for b in places}
+        expected = reference(zoo(family), case.batch([joint]), keeps, positions=positions)
+        parts = zip(logits, (first, second, third, fourth), strict=True)
+        got = torch.cat([rows[row, -len(sample.ids) :] for rows, sample in parts])
+        alive = ~expected.isnan().any(dim=-1)
+        assert_near(got[alive], expected[alive])
 
 
 def test_without_a_cache_every_step_prunes_again_and_agrees(model, case):

@@ -32,7 +32,7 @@ from transprune.runtime.door import LayerCall, nothing_to_do, pass_through
 from transprune.runtime.observe import Observer
 from transprune.runtime.prompt import ends_with_image, read_prompt
 from transprune.runtime.reading import AttentionReader, keep_ready
-from transprune.runtime.stage import Decision, Part, Pool, decide
+from transprune.runtime.stage import Decision, Part, Pool, Sight, decide
 from transprune.runtime.state import Pass
 from transprune.runtime.vision import VisionListener
 
@@ -168,15 +168,14 @@ class Engine:
     def _prune(self, state: Pass, call: LayerCall) -> Tensor:
         """Run the stage in front of this layer; the hidden states of the rows that stay."""
         part, policy = self._parts[call.index]
+        assert state.layout is not None
+        before = state.layout
         attention, ahead = self._reader.read(state, call)
-        decision = decide(
-            part, call.index, state, call.hidden, attention, state.taps.get("vision"), "scores" in self._record
-        )
+        sight = Sight(call.index, before, call.hidden, attention, state.taps.get("vision"))
+        decision = decide(part, state, sight, "scores" in self._record)
         state.stages.append(decision.trace)
         if decision.changes_nothing:
             return call.hidden
-        assert state.layout is not None
-        before = state.layout
         index, state.layout = before.survivors(decision.dropped)
         state.pruned, state.depth = True, state.depth + 1
         state.widths[call.index] = index.shape[1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transprune.errors import MethodError, PruneWarning
 from transprune.layout import Layout
-from transprune.methods.base import LayerPruner, Method, ProjectorPruner
+from transprune.methods.base import Method, ProjectorPruner
 from transprune.runtime.attention import AttentionRows
 from transprune.runtime.state import Pass
 from transprune.trace import TraceStage
@@ -58,27 +58,56 @@ class Decision:
         return not self.merges and not any(len(rows) for rows in self.dropped)
 
 
-def decide(
-    part: Part,
-    boundary: int,
-    state: Pass,
-    hidden: Tensor,
-    attention: AttentionRows | None,
-    vision: Callable[[Tensor], VisionSignals] | None,
-    record_scores: bool,
-) -> Decision:
-    """Run the method at one boundary on every pool of every sample; `hidden` [B, L, D] enters the layer."""
-    layout = state.layout
-    assert layout is not None
+@dataclass(frozen=True)
+class Sight:
+    """What can be seen of a batch at one boundary.
+
+    Attributes:
+        boundary: 0-based layer behind it.
+        layout: the rows that arrive.
+        hidden: [B, L, D], what enters the layer.
+        attention: rows of attention, if the method announced that it reads them.
+        vision: signals of given visual rows, if it announced that it reads the tower.
+    """
+
+    boundary: int
+    layout: Layout
+    hidden: Tensor
+    attention: AttentionRows | None
+    vision: Callable[[Tensor], VisionSignals] | None
+
+    def view(self, method: Method, sample: int, rows: Tensor, count: int) -> View:
+        """The view of one pool: `rows` of one sample, of which `count` are to be kept."""
+        tokens, vision = self.layout.token[sample, rows], self.vision
+
+        def states() -> Tensor:
+            return self.hidden[sample, rows]
+
+        if isinstance(method, ProjectorPruner):
+            signals = None if vision is None else lambda: vision(states())
+            return ProjectorView(self.boundary, count, tokens, states, signals)
+        attention = self.attention
+        if attention is None:
+            return LayerView(self.boundary, count, tokens, states)
+        columns = _columns(rows + attention.past)
+
+        def read(queries: Queries | Tensor) -> Tensor:
+            return attention.probabilities(sample, _query_rows(self.layout, sample, queries))[..., columns]
+
+        return LayerView(self.boundary, count, tokens, states, read)
+
+
+def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decision:
+    """Run the method of `part` on every pool of every sample."""
+    layout, boundary = sight.layout, sight.boundary
     dropped, kept, features, candidates, keep, scores = [], [], [], [], [], []
     for sample in range(layout.batch):
         visual = layout.visual_rows(sample)
         chosen: list[tuple[Tensor, Selection]] = []
         for image, rows in _pools(layout, sample, visual, part.pool):
             count = _count(part, boundary, state, (part.number, sample, image), len(rows))
-            view = _view(part.method, boundary, count, layout, sample, rows, hidden, attention, vision)
             carry = _visual_carry(state, part.number, layout, sample, rows)
-            selection = part.method.select(view, carry)
+            selection = part.method.select(sight.view(part.method, sample, rows, count), carry)
             _check(part.method, selection, count, len(rows))
             _warn_not_finite(part.method, boundary, selection, state)
             chosen.append((rows, selection))
@@ -89,7 +118,7 @@ def decide(
         stay = visual[~go[visual]]
         dropped.append(visual[go[visual]])
         kept.append(stay)
-        features.append(_merged_features(chosen, stay, hidden[sample]))
+        features.append(_merged_features(chosen, stay, sight.hidden[sample]))
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
         scores.append(_scores(chosen, visual) if record_scores else {})
@@ -115,35 +144,6 @@ def _count(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], h
     if stage.rounded_up:
         state.note(f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1")
     return min(stage.count, here)
-
-
-def _view(
-    method: Method,
-    boundary: int,
-    count: int,
-    layout: Layout,
-    sample: int,
-    rows: Tensor,
-    hidden: Tensor,
-    attention: AttentionRows | None,
-    vision: Callable[[Tensor], VisionSignals] | None,
-) -> View:
-    tokens = layout.token[sample, rows]
-
-    def states() -> Tensor:
-        return hidden[sample, rows]
-
-    if isinstance(method, ProjectorPruner):
-        return ProjectorView(boundary, count, tokens, states, None if vision is None else lambda: vision(states()))
-    assert isinstance(method, LayerPruner)
-    if attention is None:
-        return LayerView(boundary, count, tokens, states)
-    columns = _columns(rows + attention.past)
-
-    def read(queries: Queries | Tensor) -> Tensor:
-        return attention.probabilities(sample, _query_rows(layout, sample, queries))[..., columns]
-
-    return LayerView(boundary, count, tokens, states, read)
 
 
 def _columns(rows: Tensor) -> Tensor | slice:
