@@ -63,27 +63,24 @@ def main(
 
 def measure(model: Any, inputs: dict[str, Tensor], names: list[str], rounds: int) -> Iterator[Row]:
     """All rows for one model."""
+    times = paired([{"unpruned": lambda: prefill(model, inputs)}, *(contest(model, inputs, n) for n in names)], rounds)
     for name in names:
-        method = METHODS[name]
-        times = paired(
-            {
-                "unpruned": lambda: prefill(model, inputs),
-                "pruned": lambda method=method: pruned_prefill(model, inputs, method),
-                "oracle": oracle(model, inputs, method),
-            },
-            rounds,
-        )
-        limit = LIMITS.get(name, DEFAULT_LIMIT)
-        yield row(f"{name}: prefill / oracle", times, "pruned", "oracle", limit)
-        yield row(f"{name}: prefill / unpruned", times, "pruned", "unpruned", None)
-    method = METHODS[names[0]]
-    times = paired(decoders(model, inputs, method), rounds)
+        yield row(f"{name}: prefill / oracle", times, name, f"{name} oracle", LIMITS.get(name, DEFAULT_LIMIT))
+    for name in names:
+        yield row(f"{name}: prefill / unpruned", times, name, "unpruned", None)
+    times = paired([decoders(model, inputs, METHODS[names[0]])], rounds)
     yield row(f"{names[0]}: decode step / unpruned", times, "pruned", "unpruned", 1.0)
-    yield row("hooks on an unpruned cache: decode step / unpruned", times, "attached", "unpruned", None)
+    yield row("hooks on an unpruned cache: decode / unpruned", times, "attached", "unpruned", None)
     plain = peak_bytes(lambda: prefill(model, inputs))
     for name in names:
         peak = peak_bytes(lambda name=name: pruned_prefill(model, inputs, METHODS[name]))
         yield {"what": f"{name}: peak memory / unpruned", "median": peak / plain, "limit": 1.0, "bytes": peak}
+
+
+def contest(model: Any, inputs: dict[str, Tensor], name: str) -> dict[str, Callable[[], Any]]:
+    """A method and its oracle."""
+    method = METHODS[name]
+    return {name: lambda: pruned_prefill(model, inputs, method), f"{name} oracle": oracle(model, inputs, method)}
 
 
 @torch.no_grad()

@@ -1,13 +1,14 @@
 """Paired timing: every contender once per round, in shuffled order, CPU time of one thread; ratios within a round.
 
-Machines are shared and noisy, so a single time means little and a ratio within a round means a lot.
+Machines are shared and noisy, so a single time means little and a ratio within a round means a lot. Contenders that are
+compared with each other form a group and run one right after the other.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,22 @@ import numpy as np
 Times = dict[str, list[float]]
 
 
-def paired(contenders: Mapping[str, Callable[[], Any]], rounds: int, seed: int = 0) -> Times:
+def paired(groups: Sequence[Mapping[str, Callable[[], Any]]], rounds: int, seed: int = 0) -> Times:
     """CPU seconds of each contender in each round, after one uncounted round of all."""
+    contenders = {name: run for group in groups for name, run in group.items()}
     for run in contenders.values():
         run()
-    order = list(contenders)
+    order = [list(group) for group in groups]
     shuffle = random.Random(seed).shuffle
     times: Times = {name: [] for name in contenders}
     for _ in range(rounds):
         shuffle(order)
-        for name in order:
-            start = time.thread_time()
-            contenders[name]()
-            times[name].append(time.thread_time() - start)
+        for group in order:
+            shuffle(group)
+            for name in group:
+                start = time.thread_time()
+                contenders[name]()
+                times[name].append(time.thread_time() - start)
     return times
 
 

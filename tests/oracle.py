@@ -40,7 +40,8 @@ def reference(
     total = hidden.shape[1]
     position_ids = _continued(positions_given, total)
     window = getattr(decoder.config, "sliding_window", None) or total
-    visual_slots = (ids == model.config.image_token_id).nonzero().flatten()
+    placeholders = [model.config.image_token_id, getattr(model.config, "video_token_id", model.config.image_token_id)]
+    visual_slots = torch.isin(ids, torch.tensor(placeholders, device=ids.device)).nonzero().flatten()
 
     running = torch.arange(total, device=ids.device)
     for index, layer in enumerate(decoder.layers):

@@ -48,12 +48,16 @@ class VisionSignals:
         crop: long [N], tower input (image or tile) a token came from, numbered from 0 in the order of the tokens; -1
             for none. A picture that is in the prompt twice is one input.
         cls: [crops, D], the projected CLS state of each tower input, or None.
+        states: [N, V], what the projector made the tokens of, or None where it merges patches (Qwen2.5-VL).
+        project: the projector, [n, V] -> [n, D]; goes with `states`.
     """
 
     saliency: Tensor
     keys: Tensor
     crop: Tensor
     cls: Tensor | None = None
+    states: Tensor | None = None
+    project: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -232,3 +232,20 @@ def test_reading_and_defaults() -> None:
     assert VisionZip().readings(32) == (Reading(0, similarity="keys"),)
     assert (VisionZip().keep, VisionZip().contextual, VisionZip().policy) == (192, 5 / 32, "keep")
     assert VisionZip().plan(28, 576) == VisionZip().plan(32, 576)
+
+
+def test_merging_happens_in_front_of_the_projector_where_it_takes_patches_one_by_one() -> None:
+    """Four patches, one dominant, one contextual: squaring after the sum tells it from squaring before."""
+    states = torch.tensor([[9.0], [1.0], [2.0], [6.0]])
+    signals = VisionSignals(
+        saliency=torch.tensor([4.0, 1.0, 1.0, 1.0]),
+        keys=torch.ones(4, 2),
+        crop=torch.zeros(4, dtype=torch.long),
+        states=states,
+        project=torch.square,
+    )
+    view = ProjectorView(0, 2, torch.arange(4), lambda: states.square(), lambda: signals)
+    selection = VisionZip(2, contextual=0.5).select(view)
+    assert selection.keep.tolist() == [0, 1]
+    assert selection.features is not None
+    assert selection.features.flatten().tolist() == [81.0, (1 + (2 + 6) / 2) ** 2]

@@ -49,12 +49,21 @@ class VisionCapture:
 
 @dataclass(frozen=True)
 class VisionRows:
-    """Signals per projector row: saliency float32 [R], keys float32 [R, d], crop long [R], cls [crops, D] or None."""
+    """Signals per projector row.
+
+    Attributes:
+        saliency: float32 [R].
+        keys: float32 [R, d].
+        crop: long [R], number of the tower input.
+        cls: [crops, D], projected CLS states, or None.
+        states: [R, V], what the projector made the rows of, or None where it merges patches.
+    """
 
     saliency: Tensor
     keys: Tensor
     crop: Tensor
     cls: Tensor | None = None
+    states: Tensor | None = None
 
 
 class Family(ABC):

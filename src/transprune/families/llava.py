@@ -53,22 +53,19 @@ class Llava(Family):
         else:
             saliency = torch.stack([attention_received(q, k, scale) for q, k in zip(query, key, strict=True)])
         keys = key.float().mean(dim=1)  # [C, n, d]
+        single = isinstance(base.config.vision_feature_layer, int)  # else several layers' states are concatenated
+        states = capture.outputs["state"] if single else None
         if drops_cls:
             saliency, keys = saliency[:, 1:], keys[:, 1:]
         elif has_cls:
             saliency[:, 0] = saliency[:, 1:].amax(dim=1)  # the CLS row is a visual token here, and a dominant one
         crops, patches = saliency.shape
         crop = torch.arange(crops, device=saliency.device).repeat_interleave(patches)
-        cls = self._project_cls(base, capture) if drops_cls else None
-        return VisionRows(saliency.flatten(), keys.flatten(0, 1), crop, cls)
-
-    @staticmethod
-    def _project_cls(base: Any, capture: VisionCapture) -> Tensor | None:
-        """The CLS state of each tower input, through the projector; None where several layers are concatenated."""
-        if not isinstance(base.config.vision_feature_layer, int):
-            return None
-        projected = base.multi_modal_projector(capture.outputs["state"][:, :1])
-        return projected[:, 0]
+        cls = None
+        if states is not None and drops_cls:
+            cls, states = base.multi_modal_projector(states[:, :1])[:, 0], states[:, 1:]
+        states = None if states is None else states.flatten(0, 1)
+        return VisionRows(saliency.flatten(), keys.flatten(0, 1), crop, cls, states)
 
 
 def _hidden_index(base: Any) -> int:

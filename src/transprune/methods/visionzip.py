@@ -13,7 +13,7 @@ from transprune.methods.base import ProjectorPruner, check_keep, check_ratio, re
 from transprune.plan import Reading
 from transprune.recipe import register
 from transprune.select import assign_nearest, group_mean, rankable, select_top
-from transprune.views import ProjectorView, Selection
+from transprune.views import ProjectorView, Selection, VisionSignals
 
 
 @register("visionzip")
@@ -25,7 +25,8 @@ class VisionZip(ProjectorPruner):
 
     With a CLS token (CLIP towers) `keep` counts the projected CLS state too, as the paper's `dominant` does. Without
     one (Qwen2.5-VL) dominance is the mean attention a patch receives in the last full-attention block. A contextual
-    token is its own feature plus the mean of those assigned to it, the released code's sum, not the group's mean.
+    token is its own feature plus the mean of those assigned to it, the released code's sum, not the group's mean;
+    merged in front of the projector (CLIP) or behind it (Qwen2.5-VL), as in the codes for these models.
 
     Args:
         keep: tokens that stay, an int (count) or a float (share of the visual tokens). Default 192, the paper's
@@ -43,8 +44,8 @@ class VisionZip(ProjectorPruner):
     title: ClassVar[str] = "VisionZip: dominant patches by CLS attention, the rest merged"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
     deviates: ClassVar[str] = (
-        "contextual tokens stay at their own place instead of at the end; merging in the language model's space; "
-        "one pool per sample, so anyres tiles share the budget and newline tokens go first"
+        "contextual tokens stay at their own place instead of at the end; one pool per sample, so anyres tiles share "
+        "the budget and newline tokens go first"
     )
     reads_vision: ClassVar[bool] = True
 
@@ -86,8 +87,16 @@ class VisionZip(ProjectorPruner):
         if len(targets):
             members = rest[~torch.isin(rest, targets)]
             group = assign_nearest(vision.keys[members], vision.keys[targets])
-            features[targets] += group_mean(view.features[members], group, len(targets)).to(features.dtype)
+            features[targets] = _merge(view.features, vision, targets, members, group).to(features.dtype)
         if vision.cls is not None and slots_for_cls:
             features[cls_slots] = vision.cls[:slots_for_cls].to(features.dtype)
         keep = torch.cat([dominant, targets, cls_slots]).sort().values
         return Selection(keep, features=features[keep], scores=scores)
+
+
+def _merge(features: Tensor, vision: VisionSignals, targets: Tensor, members: Tensor, group: Tensor) -> Tensor:
+    """Each target plus the mean of its members: before the projector where it takes patches one by one. -> [T, D]."""
+    if vision.states is None or vision.project is None:
+        return features[targets] + group_mean(features[members], group, len(targets))
+    merged = vision.states[targets] + group_mean(vision.states[members], group, len(targets))
+    return vision.project(merged.to(vision.states.dtype))

@@ -52,7 +52,7 @@ class VisionListener:
                 )
             if not rows:
                 rows.extend(self._silently(self._family.vision_rows, self._base, capture) for capture in captures)
-            return _match(features, captures, rows)
+            return _match(features, captures, rows, partial(self._silently, self._tap.projector))
 
         return signals
 
@@ -88,7 +88,9 @@ class VisionListener:
         del waiting[:-MAX_WAITING]
 
 
-def _match(features: Tensor, captures: list[VisionCapture], rows: list[VisionRows]) -> VisionSignals:
+def _match(
+    features: Tensor, captures: list[VisionCapture], rows: list[VisionRows], project: Callable[[Tensor], Tensor]
+) -> VisionSignals:
     """Signals of the visual rows `features`, each found again among what the projector put out."""
     source = torch.cat([capture.rows.to(features) for capture in captures if capture.rows is not None])
     first_crop, crops = 0, []
@@ -107,7 +109,10 @@ def _match(features: Tensor, captures: list[VisionCapture], rows: list[VisionRow
     cls = None
     if all(part.cls is not None for part in rows):
         cls = torch.cat([part.cls for part in rows if part.cls is not None])[shown]
-    return VisionSignals(saliency, keys, crop, cls)
+    states = None
+    if all(part.states is not None for part in rows):
+        states = torch.cat([part.states for part in rows if part.states is not None])[index]
+    return VisionSignals(saliency, keys, crop, cls, states, None if states is None else project)
 
 
 def _by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
