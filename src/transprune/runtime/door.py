@@ -17,6 +17,8 @@ from transprune.runtime.cache import KeptLayer, Slots, install, kept_layer
 from transprune.runtime.masks import Projection, is_flash
 from transprune.runtime.state import Pass
 
+PROJECTED = ("attention_mask", "position_embeddings", "position_ids")
+
 
 @dataclass(frozen=True)
 class LayerCall:
@@ -59,23 +61,16 @@ def pass_through(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict
         install(call.cache, call.index)
     stored = call.stored
     history = None if stored is None else stored.prefix
-    mask = call.kwargs.get("attention_mask")
-    # layers of one stage share one history object, so one projection per stage serves them all; the key holds its
-    # objects (ids alone could be recycled)
-    key = (state.depth, mask if mask is None else id(mask), id(history), stored and (stored.logical, stored.tail))
+    given = tuple(call.kwargs.get(name) for name in PROJECTED)
+    # layers of one stage share these objects, so one projection per stage serves them all; the memo holds on to them,
+    # because the id of an object that is gone could be another's
+    key = (state.depth, id(history), stored and (stored.logical, stored.tail), *map(id, given))
     if key not in state.memo:
-        state.memo[key] = (_project(state, call, stored, mask), mask, history)
-    projected: _Projected = state.memo[key][0]
+        state.memo[key] = (_project(state, call, rotary), history, given)
+    door: _Door = state.memo[key][0]
     if state.pruned and stored is not None:
-        stored.announce(projected.slots, state.length)
-    new = dict(call.kwargs, attention_mask=projected.mask)
-    if projected.shift is not None and rotary is not None:
-        new["position_embeddings"] = _renumber(state, call, rotary, projected, key)
-    elif state.pruned and call.kwargs.get("position_embeddings") is not None:
-        new["position_embeddings"] = _gather_embeddings(state, call, key)
-    if state.pruned and call.kwargs.get("position_ids") is not None:
-        new["position_ids"] = _position_ids(state, call, key)
-    return new
+        stored.announce(door.slots, state.length)
+    return {**call.kwargs, **door.keywords}
 
 
 @dataclass(frozen=True)
@@ -118,56 +113,45 @@ def project_rows(state: Pass, call: LayerCall, history: History) -> Projection:
 
 
 @dataclass(frozen=True)
-class _Projected:
-    mask: Tensor | None
+class _Door:
+    """What all layers of one stage have in common: their keywords, and the slots they will have stored."""
+
+    keywords: dict[str, Any]
     slots: Slots
-    shift: Tensor | None  # long [B, P], what renumbering takes off the position of each row
 
 
-def _project(state: Pass, call: LayerCall, stored: KeptLayer | None, mask: Tensor | None) -> _Projected:
+def _project(state: Pass, call: LayerCall, rotary: nn.Module | None) -> _Door:
     projection = project_rows(state, call, history_of(state, call))
-    projected = projection.apply(mask, call.implementation, call.hidden.dtype)
+    mask = projection.apply(call.kwargs.get("attention_mask"), call.implementation, call.hidden.dtype)
+    keywords: dict[str, Any] = {"attention_mask": mask}
+    stored = call.stored
     before = None if stored is None or stored.prefix is None else stored.prefix.shift
-    removed = state.removed_total
-    total = before if removed is None else removed if before is None else before + removed
-    slots = Slots(projection.columns, total, projection.dense)
-    shift = None if before is None else before[:, None].expand_as(projection.rows)
-    if state.removed_before is not None:
-        here = state.removed_before.gather(1, projection.rows)
-        shift = here if shift is None else shift + here
-    return _Projected(projected, slots, shift)
+    shift = _plus(None if before is None else before[:, None], _gathered(state.removed_before, projection.rows))
+    embeddings, ids = (call.kwargs.get(name) for name in PROJECTED[1:])
+    if shift is not None and rotary is not None:
+        keywords["position_embeddings"] = _renumber(state, call, rotary, shift)
+    elif state.pruned and embeddings is not None:
+        keywords["position_embeddings"] = tuple(gather_rows(table, projection.rows) for table in embeddings)
+    if state.pruned and ids is not None:
+        # flash attention takes gaps in the ids for packed sequences; cos and sin carry the true positions
+        keywords["position_ids"] = None if is_flash(call.implementation) else _gathered(ids, projection.rows)
+    return _Door(keywords, Slots(projection.columns, _plus(before, state.removed_total), projection.dense))
 
 
-def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, projected: _Projected, key: Any) -> tuple[Tensor, ...]:
-    """cos and sin at contiguous positions: the given position minus what was removed in front of it."""
-    memo = ("renumber", *key)
-    if memo not in state.memo:
-        assert state.positions is not None and projected.shift is not None
-        positions = state.positions.expand(call.hidden.shape[0], -1)
-        if state.pruned:
-            assert state.layout is not None
-            positions = positions.gather(1, state.layout.origin)
-        # the module's forward, not the module: our own hook on it listens for the model's positions only
-        state.memo[memo] = rotary.forward(call.hidden, positions - projected.shift)
-    return state.memo[memo]
+def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, shift: Tensor) -> tuple[Tensor, ...]:
+    """cos and sin at contiguous positions: the given position minus `shift` [B, P], what was removed in front of it."""
+    layout = state.layout if state.pruned else None
+    positions = state.positions if layout is None else _gathered(state.positions, layout.origin)
+    assert positions is not None
+    # the module's forward, not the module: our own hook on it listens for the model's positions only
+    return rotary.forward(call.hidden, positions - shift)
 
 
-def _gather_embeddings(state: Pass, call: LayerCall, key: Any) -> tuple[Tensor, ...]:
-    given = call.kwargs["position_embeddings"]
-    memo = ("embeddings", id(given), *key)
-    if memo not in state.memo:
-        assert state.layout is not None
-        state.memo[memo] = (tuple(gather_rows(table, state.layout.origin) for table in given), given)
-    return state.memo[memo][0]
+def _gathered(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Entries `rows` [B, P] of `values` [1 or B, L]."""
+    return None if values is None else values.expand(rows.shape[0], -1).gather(1, rows)
 
 
-def _position_ids(state: Pass, call: LayerCall, key: Any) -> Tensor | None:
-    # under flash attention gaps in the ids would be taken for packed sequences; cos and sin carry the true positions
-    if is_flash(call.implementation):
-        return None
-    memo = ("ids", *key)
-    if memo not in state.memo:
-        assert state.layout is not None
-        ids: Tensor = call.kwargs["position_ids"]
-        state.memo[memo] = ids.expand(call.hidden.shape[0], -1).gather(1, state.layout.origin)
-    return state.memo[memo]
+def _plus(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """The sum, None counting as nothing."""
+    return second if first is None else first if second is None else first + second

@@ -197,10 +197,12 @@ class Engine:
             return None
         hidden = output[0] if isinstance(output, tuple) else output
         layout = state.layout
-        full = hidden.new_zeros(hidden.shape[0], state.length, hidden.shape[-1])
         # the origins of fillers are slots nobody kept, so nothing real is overwritten; they become 0 all the same
         values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
-        full = full.scatter(1, layout.origin[..., None].expand_as(hidden), values)
+        samples = torch.arange(state.batch, device=hidden.device)[:, None]
+        slots = (layout.origin + samples * state.length).flatten()
+        full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])
+        full = full.index_copy(0, slots, values.flatten(0, 1)).unflatten(0, (state.batch, state.length))
         return (full, *output[1:]) if isinstance(output, tuple) else full
 
 
