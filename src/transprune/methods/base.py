@@ -135,14 +135,6 @@ class LayerPruner(Method):
         counts = [(boundary, count_kept(visual_tokens, ratio)) for boundary, ratio in schedule]
         return tuple(Stage(boundary, max(1, count), rounded_up=count < 1) for boundary, count in counts)
 
-    def notes(self, num_layers: int) -> tuple[str, ...]:
-        """How a schedule written for another depth was adapted to this one."""
-        written, here = getattr(self, "keep", None), self.schedule(num_layers).boundaries
-        if not isinstance(written, Schedule) or written.boundaries == here:
-            return ()
-        before, after = (", ".join(map(str, boundaries)) for boundaries in (written.boundaries, here))
-        return (f"boundaries {before} of {written.depth} layers became {after} of {num_layers}",)
-
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """The same rows at every boundary, and the layers observed since the one before."""
         readings, previous = [], 0

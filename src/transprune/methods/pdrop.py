@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from transprune.methods.base import LayerPruner, Positions
+from transprune.methods.base import Positions
+from transprune.methods.scheduled import ScheduledPruner
 from transprune.recipe import register
 from transprune.schedule import Schedule, ScheduleLike
 from transprune.views import LayerView, Scores
@@ -15,7 +16,7 @@ from transprune.views import LayerView, Scores
 
 @register("pdrop")
 @dataclass(frozen=True)
-class PDrop(LayerPruner):
+class PDrop(ScheduledPruner):
     """Halve the visual tokens after each quarter of the layers, by what the last prompt token looks at next.
 
     Xing et al., PyramidDrop, CVPR 2025. https://arxiv.org/abs/2410.17247
@@ -36,14 +37,6 @@ class PDrop(LayerPruner):
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
     default_positions: ClassVar[Positions] = "renumber"
     rows: ClassVar[Literal["instruction", "last"] | None] = "last"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "keep", Schedule.of(self.keep))
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """The boundaries for this depth."""
-        return Schedule.of(self.keep).scaled(num_layers)
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the last token's attention."""

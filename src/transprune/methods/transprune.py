@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.base import LayerPruner, Positions
+from transprune.methods.base import Positions
+from transprune.methods.scheduled import HIGH, LOW, ScheduledPruner
 from transprune.plan import Reading
 from transprune.recipe import register
 from transprune.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
@@ -29,13 +30,11 @@ DIRECTIONS = {
     "cos": lambda cos: cos,
     "abs_cos": lambda cos: cos.abs(),
 }
-HIGH = Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)
-LOW = Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
 
 
 @register("transprune")
 @dataclass(frozen=True)
-class TransPrune(LayerPruner):
+class TransPrune(ScheduledPruner):
     """Prune progressively by how much each token changes (TTV) and how much the instruction looks at it (IGA).
 
     Li et al., CVPR 2026. https://arxiv.org/abs/2507.20630
@@ -79,7 +78,6 @@ class TransPrune(LayerPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         schedule = Schedule.of(self.keep)
-        object.__setattr__(self, "keep", schedule)
         object.__setattr__(self, "accumulate", _layers(self.accumulate, schedule))
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 <= self.alpha <= 1:
             raise MethodError(f"alpha weighs TTV against IGA and must lie in [0, 1]; got {self.alpha!r}")
@@ -117,10 +115,6 @@ class TransPrune(LayerPruner):
     def iga(cls, **changes: Any) -> TransPrune:
         """Instruction-guided attention alone, at the High schedule."""
         return cls.high(**{"alpha": 0.0, **changes})
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """The boundaries for this depth."""
-        return Schedule.of(self.keep).scaled(num_layers, self.published_depths)
 
     def observed(self, num_layers: int) -> tuple[int, ...]:
         """The accumulation layers for this depth; without accumulation, the boundaries themselves."""

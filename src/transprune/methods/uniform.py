@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from transprune.methods.base import LayerPruner
-from transprune.methods.transprune import HIGH, LOW
+from transprune.methods.scheduled import Control
 from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike
 from transprune.select import select_even
 from transprune.views import LayerView, Scores
 
 
 @register("uniform")
 @dataclass(frozen=True)
-class Uniform(LayerPruner):
+class Uniform(Control):
     """Keep visual tokens at even distances in raster order. A control that looks at nothing.
 
     Args:
@@ -28,30 +26,7 @@ class Uniform(LayerPruner):
         ScheduleError: ratios or boundaries that make no schedule.
     """
 
-    keep: ScheduleLike = HIGH
-
     title: ClassVar[str] = "Uniform: control, evenly spaced"
-    paper: ClassVar[str] = "control"
-    presets: ClassVar[tuple[str, ...]] = ("high", "low")
-    first_boundary: ClassVar[int] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "keep", Schedule.of(self.keep))
-
-    @classmethod
-    def high(cls, **changes: Any) -> Uniform:
-        """At TransPrune-High's schedule."""
-        return cls(**{"keep": HIGH, **changes})
-
-    @classmethod
-    def low(cls, **changes: Any) -> Uniform:
-        """At TransPrune-Low's schedule."""
-        return cls(**{"keep": LOW, **changes})
-
-    def schedule(self, num_layers: int) -> Schedule:
-        """The boundaries for this depth, published depths as TransPrune's."""
-        return Schedule.of(self.keep).scaled(num_layers, published=(28,))
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """1 for the evenly spaced candidates, 0 for the rest."""
