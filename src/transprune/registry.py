@@ -41,6 +41,7 @@ class Registry(Generic[T]):
         """Class decorator: enter the class under `name` and write that name on it."""
 
         def enter(cls: type[T]) -> type[T]:
+            """Enter the class, refusing a second one of that name; a reloaded module may bring its own anew."""
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
                 raise PruneError(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")

@@ -110,9 +110,8 @@ class AttentionRows:
         key = self._keys()[sample][None]  # [1, Hkv, K, d]
         groups = query.shape[1] // key.shape[1]
         grouped = query.unflatten(1, (key.shape[1], groups))  # heads that share a key sit together, no key is copied
-        logits = (grouped.flatten(2, 3) @ key.mT).unflatten(2, (groups, -1)).flatten(
-            1, 2
-        ).float() * self._module.scaling
+        products = (grouped.flatten(2, 3) @ key.mT).unflatten(2, (groups, -1))  # [1, Hkv, G, T, K]
+        logits = products.flatten(1, 2).float() * self._module.scaling
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
