@@ -30,3 +30,15 @@ def attn(request):
 def model(zoo, family, attn):
     """The shared model of a family; whatever a test does to it must be gone afterwards."""
     return zoo(family, attn)
+
+
+@pytest.fixture
+def samples(family):
+    """Two prompts of different length with different numbers of visual tokens."""
+    return FAMILIES[family].ragged()
+
+
+@pytest.fixture
+def inputs(family, samples):
+    """The left-padded batch of `samples`."""
+    return FAMILIES[family].batch(samples)

@@ -65,7 +65,8 @@ class Trace:
         geometry: sizes of the language model.
         readings: what the method read to choose, for the cost.
         transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) -> per sample, float32
-            [L], the token transition variation of that module for every prompt token; NaN where a token was gone.
+            [L], the token transition variation of that module for every prompt token; NaN on padding and for tokens
+            that were gone.
         dtype, attention: of the language model, as text.
     """
 

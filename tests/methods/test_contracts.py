@@ -15,16 +15,6 @@ def case(request):
     return CASES[request.param]
 
 
-@pytest.fixture
-def samples(family):
-    return FAMILIES[family].ragged()
-
-
-@pytest.fixture
-def inputs(family, samples):
-    return FAMILIES[family].batch(samples)
-
-
 @torch.no_grad()
 def kept(model, method, inputs, **options):
     """Per stage and sample the tokens that stayed, and the logits."""

@@ -8,16 +8,6 @@ from oracle import PLACES, TOLERANCE, Forced, draw_keeps
 from transprune import TransPrune, prune
 
 
-@pytest.fixture
-def samples(family):
-    return FAMILIES[family].ragged()
-
-
-@pytest.fixture
-def inputs(family, samples):
-    return FAMILIES[family].batch(samples)
-
-
 def session_for(model, samples):
     return prune(model, Forced.of(samples, [draw_keeps(sample, PLACES[0]) for sample in samples]))
 

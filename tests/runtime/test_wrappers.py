@@ -15,16 +15,6 @@ SCORING = Compose([FastV(layer=2, keep_ratio=0.7), TransPrune({3: 0.8, 5: 0.4})]
 TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|down_proj)"
 
 
-@pytest.fixture
-def samples(family):
-    return FAMILIES[family].ragged()
-
-
-@pytest.fixture
-def inputs(family, samples):
-    return FAMILIES[family].batch(samples)
-
-
 def with_lora(model):
     wrapped = get_peft_model(model, LoraConfig(r=4, target_modules=TARGETS, lora_dropout=0.0)).eval()
     generator = torch.Generator().manual_seed(3)

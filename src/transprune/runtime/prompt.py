@@ -19,8 +19,7 @@ def read_prompt(family: Family, base: Any, input_ids: Tensor | None, kwargs: Map
     A model may *sample* the image id, so only a call that merges features counts.
 
     Raises:
-        LayoutError: features without placeholders, as many of one as of the other not, no ids to find them by, or a
-            prompt in chunks.
+        LayoutError: features without placeholders or in another number, no ids to find them by, or a prompt in chunks.
     """
     if not family.feeds_features(kwargs):
         return None

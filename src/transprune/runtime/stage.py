@@ -37,13 +37,11 @@ class Decision:
 
     Attributes:
         dropped: per sample, the rows that go. long [n].
-        kept: per sample, the visual rows that stay, ascending. long [k].
-        features: per sample, [k, D] to put in their place, or None.
+        features: per sample, [k, D] to put in the place of the visual rows that stay, or None.
         trace: the record of it.
     """
 
     dropped: list[Tensor]
-    kept: list[Tensor]
     features: list[Tensor | None]
     trace: TraceStage
 
@@ -100,7 +98,7 @@ class Sight:
 def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decision:
     """Run the method of `part` on every pool of every sample."""
     layout, boundary = sight.layout, sight.boundary
-    dropped, kept, features, candidates, keep, scores = [], [], [], [], [], []
+    dropped, features, candidates, keep, scores = [], [], [], [], []
     for sample in range(layout.batch):
         visual = layout.visual_rows(sample)
         chosen: list[tuple[Tensor, Selection]] = []
@@ -117,12 +115,11 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         go[layout.rows(sample)[-1:]] = False  # its logits are the answer: the last token stays, even a visual one
         stay = visual[~go[visual]]
         dropped.append(visual[go[visual]])
-        kept.append(stay)
         features.append(_merged_features(chosen, stay, sight.hidden[sample]))
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
         scores.append(_scores(chosen, visual) if record_scores else {})
-    return Decision(dropped, kept, features, _trace(boundary, part.method, candidates, keep, scores))
+    return Decision(dropped, features, _trace(boundary, part.method, candidates, keep, scores))
 
 
 def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[tuple[int, Tensor]]:

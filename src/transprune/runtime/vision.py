@@ -45,6 +45,7 @@ class VisionListener:
         rows: list[VisionRows] = []
 
         def signals(features: Tensor) -> VisionSignals:
+            """Signals of these visual rows; computed for the whole batch when first asked."""
             if not captures:
                 raise MissingSignal(
                     "this method reads the vision tower, but the image features were encoded outside the session. "
