@@ -14,6 +14,7 @@
     ├── PositionsError          positions that have no definition here (renumbering under M-RoPE)
     ├── ImageError              an image file that cannot be read
     ├── CheckpointError         a model directory with missing or mismatched weights
+    ├── SceneError              a scene that cannot be drawn as asked
     └── MissingExtra            an optional dependency is not installed
 
 Each keeps the built-in parent a caller would expect to catch.
@@ -76,6 +77,10 @@ class ImageError(PruneError, ValueError):
 
 class CheckpointError(PruneError, ValueError):
     """A model directory lacks weights, or its weights do not match its configuration."""
+
+
+class SceneError(PruneError, ValueError):
+    """A scene cannot be drawn as asked."""
 
 
 class MissingExtra(PruneError, ImportError):
