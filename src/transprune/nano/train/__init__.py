@@ -1,0 +1,1 @@
+"""How the bundled model is trained: scenes to finished checkpoint on two CPU cores, resumable at any moment."""
