@@ -15,6 +15,7 @@
     ├── ImageError              an image file that cannot be read
     ├── CheckpointError         a model directory with missing or mismatched weights
     ├── SceneError              a scene that cannot be drawn as asked
+    ├── TrainingError           a training run that cannot go on as asked
     └── MissingExtra            an optional dependency is not installed
 
 Each keeps the built-in parent a caller would expect to catch.
@@ -81,6 +82,10 @@ class CheckpointError(PruneError, ValueError):
 
 class SceneError(PruneError, ValueError):
     """A scene cannot be drawn as asked."""
+
+
+class TrainingError(PruneError, ValueError):
+    """A training run cannot start or go on as asked."""
 
 
 class MissingExtra(PruneError, ImportError):

@@ -1,0 +1,108 @@
+"""What is asked of the language model while it learns, and what is asked only then.
+
+Two kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare two of
+those, and a yes or no teaches little by itself. A *leaked* multiple choice names its answer in the question, so that
+matching an answer to its letter can be learnt apart from finding it; its share falls to zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transprune.nano.questions import TRIES, Question, ask, ask_surely, draw_options
+from transprune.nano.scenes import Scene
+from transprune.nano.words import ASSISTANT, COLUMNS, EOS, PAD, ROWS, character_kind, encode
+
+SHORT_TOKENS = 12  # of the longest question with its answer, options aside
+CHOICE_TOKENS = 20
+IGNORE = -100
+
+ODDS = {
+    "exist": 0.13,
+    "color": 0.10,
+    "shape": 0.10,
+    "size": 0.06,
+    "relation": 0.22,
+    "count": 0.12,
+    "read": 0.12,
+    "position": 0.07,
+    "place": 0.08,
+}
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How many questions are asked about a scene, and which.
+
+    Attributes:
+        short, choice: questions with one word to say, and multiple choices.
+        odds: of the families of short questions; they need not add up to one.
+    """
+
+    short: int = 14
+    choice: int = 6
+    odds: Mapping[str, float] = field(default_factory=lambda: dict(ODDS))
+
+
+def draw_questions(scene: Scene, mix: Mix, leak: float, rng: np.random.Generator) -> tuple[list[Question], list[Question]]:
+    """Short questions without repeats, and multiple choices, a share `leak` of them leaked."""
+    families, odds = list(mix.odds), np.array(list(mix.odds.values()))
+    short: dict[str, Question] = {}
+    for number in rng.choice(len(families), 4 * mix.short, p=odds / odds.sum()):
+        question = _ask(scene, families[number], rng)
+        if question is not None and len(short) < mix.short:
+            short.setdefault(question.text, question)
+    filled = list(short.values())
+    while len(filled) < mix.short:  # a small scene may not have so many: some come twice
+        filled.append(filled[int(rng.integers(len(filled)))])
+    return filled, [_choice(scene, leak, rng) for _ in range(mix.choice)]
+
+
+def _ask(scene: Scene, family: str, rng: np.random.Generator) -> Question | None:
+    return _place(scene, rng) if family == "place" else ask(scene, family, rng)
+
+
+def _place(scene: Scene, rng: np.random.Generator) -> Question:
+    number = int(rng.integers(len(scene.objects)))
+    thing = scene.objects[number]
+    ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[rng.integers(2)]
+    return Question("place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,))
+
+
+def _choice(scene: Scene, leak: float, rng: np.random.Generator) -> Question:
+    for _ in range(TRIES):
+        question = ask(scene, ("color", "shape", "read", "read")[rng.integers(4)], rng)
+        if question is None:
+            continue
+        options, letter = draw_options(scene, question, rng)
+        text = _leaked(question) if rng.random() < leak else question.text
+        return Question("mc", question.family, f"{text} {options}", letter, question.objects)
+    question = ask_surely(scene, "exist", rng)  # a scene without any such object: practically never
+    assert question is not None
+    return question
+
+
+def _leaked(question: Question) -> str:
+    asked = character_kind(question.answer) if question.family == "read" else question.family
+    return f"what {asked} is {question.answer} ?"
+
+
+def pack(questions: list[Question], tokens: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets of branches: question, `ASSISTANT:`, answer; targets stand only on the answer and its `</s>`.
+
+    Returns:
+        ids, targets: long [K, tokens], padded on the right; targets are -100 elsewhere.
+    """
+    ids = torch.full((len(questions), tokens), PAD)
+    targets = torch.full((len(questions), tokens), IGNORE)
+    for row, question in enumerate(questions):
+        asked, answer = [*encode(question.text), ASSISTANT], encode(question.answer)
+        whole = torch.tensor([*asked, *answer, EOS])
+        ids[row, : len(whole) - 1] = whole[:-1]
+        targets[row, len(asked) - 1 : len(whole) - 1] = whole[len(asked) :]
+    return ids, targets

@@ -1,0 +1,83 @@
+"""The trainings that exist: which stages, in which order, with which settings.
+
+`eyes-first` trains the language model on pictures from the start. `words-first` is how large models come about: the
+language model first learns the same tasks on scenes told in words, then stays frozen while the projector learns to speak
+its language, then all is tuned together. `miniature` proves the loop in seconds and learns next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transprune.nano.architecture import Sizes
+from transprune.nano.train.curriculum import ODDS, Mix
+from transprune.nano.train.language import FIRST, LanguageSettings
+from transprune.nano.train.vision import VisionSettings
+
+_EARLY = {**ODDS, "exist": 0.22, "read": 0.2, "relation": 0.08, "place": 0.1}  # what a young model can learn
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """A whole training.
+
+    Attributes:
+        name: of the recipe.
+        sizes: of the finished model.
+        vision: the tower's stage.
+        language: the stages after it; each takes up the model of the one before, growing where it has more layers.
+    """
+
+    name: str
+    sizes: Sizes = field(default_factory=Sizes)
+    vision: VisionSettings = field(default_factory=VisionSettings)
+    language: tuple[LanguageSettings, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready settings; a run resumes only with the same ones."""
+        return asdict(self)
+
+
+EYES_FIRST = TrainingRecipe(
+    "eyes-first",
+    language=(
+        LanguageSettings(
+            "young",
+            steps=280,
+            layers=12,
+            muon=0.02,
+            adam=3e-3,
+            floor=0.3,
+            leak=0.5,
+            leak_until=1.0,
+            objects_until=0.6,
+            mix=Mix(odds=_EARLY),
+        ),
+        LanguageSettings("grown", steps=2600, blind=4, leak=0.5, first=FIRST + 1_000_000),
+    ),
+)
+
+WORDS_FIRST = TrainingRecipe(
+    "words-first",
+    language=(
+        LanguageSettings(
+            "words", steps=1200, muon=0.02, adam=3e-3, source="words", leak=0.5, objects_until=0.3, first=2 * FIRST
+        ),
+        LanguageSettings("aligned", steps=200, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
+        LanguageSettings("tuned", steps=1400, first=2 * FIRST + 2_000_000),
+    ),
+)
+
+MINIATURE = TrainingRecipe(
+    "miniature",
+    sizes=Sizes(width=32, mlp=64, vision_layers=2, text_layers=1, layers=3),
+    vision=VisionSettings(steps=6, batch=4, warmup=2),
+    language=(
+        LanguageSettings("young", steps=4, batch=2, layers=2, warmup=2, mix=Mix(4, 2)),
+        LanguageSettings("grown", steps=6, batch=2, layers=3, warmup=2, blind=1, leak=0.5, mix=Mix(4, 2)),
+    ),
+)
+
+RECIPES: Mapping[str, TrainingRecipe] = {recipe.name: recipe for recipe in (EYES_FIRST, WORDS_FIRST, MINIATURE)}
