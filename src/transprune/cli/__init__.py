@@ -16,6 +16,7 @@ from transprune.cli.demo import demo_command
 from transprune.cli.doctor import doctor_command
 from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
+from transprune.cli.nano import nano_app
 from transprune.cli.run import run_command
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command("run")(run_command)
 app.command("methods")(methods_command)
 app.command("cost")(cost_command)
 app.command("doctor")(doctor_command)
+app.add_typer(nano_app, name="nano")
 
 
 def _show_version(wanted: bool) -> None:

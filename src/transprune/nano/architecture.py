@@ -1,4 +1,4 @@
-"""The bundled model's parts as true Hugging Face classes, untrained: LLaVA, its CLIP with the text tower, its processor.
+"""The bundled model's parts as true Hugging Face classes, untrained: LLaVA, CLIP with its text tower, the processor.
 
 96 x 96 pixels in patches of 8 make 12 x 12 visual tokens; a Llama of 16 narrow layers answers in one word. Everything
 here is made from configuration classes, so what is trained is exactly what `from_pretrained` loads.

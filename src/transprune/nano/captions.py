@@ -1,4 +1,4 @@
-"""A scene in words: short captions for the contrastive training, whole descriptions for a language model without eyes."""
+"""A scene in words: short captions for contrastive training, whole descriptions for a language model without eyes."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ def _exist(scene: Scene, rng: Rng) -> Question | None:
     for _ in range(TRIES):
         color, shape = _absent(scene, kind, rng)
         if (color, shape) not in scene.pairs:
-            near = _where(scene, lambda thing: thing.color == color or thing.shape == shape)
-            return Question("exist", kind, _is_there(color, shape), "no", near)
+            near = {*_where(scene, "color", color), *_where(scene, "shape", shape)}
+            return Question("exist", kind, _is_there(color, shape), "no", tuple(sorted(near)))
     return None
 
 
@@ -144,8 +144,7 @@ def _count(scene: Scene, rng: Rng) -> Question | None:
     if not fitting:
         return None
     name = fitting[rng.integers(len(fitting))]
-    counted = _where(scene, lambda thing: getattr(thing, kind) == name)
-    return Question("count", kind, f"how many {name} objects are there ?", str(wanted), counted)
+    return Question("count", kind, f"how many {name} objects are there ?", str(wanted), _where(scene, kind, name))
 
 
 def _read(scene: Scene, rng: Rng) -> Question | None:
@@ -206,8 +205,8 @@ def _pick(scene: Scene, rng: Rng) -> tuple[int, SceneObject]:
     return number, scene.objects[number]
 
 
-def _where(scene: Scene, fits: Callable[[SceneObject], bool]) -> tuple[int, ...]:
-    return tuple(number for number, thing in enumerate(scene.objects) if fits(thing))
+def _where(scene: Scene, attribute: str, value: str) -> tuple[int, ...]:
+    return tuple(number for number, thing in enumerate(scene.objects) if getattr(thing, attribute) == value)
 
 
 def _unique(scene: Scene, attribute: str, thing: SceneObject) -> bool:

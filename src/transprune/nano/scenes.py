@@ -1,8 +1,8 @@
 """Scenes: an endless supply of pictures of coloured shapes, each a pure function of a split and a number.
 
-3 to 8 objects lie on a board of 4 x 4 cells, on a noisy ground. No two share colour and shape, so "the red circle" means
-one thing. Colours and shapes are drawn with unequal odds, so that "popular" negatives mean something. Three quarters of
-the objects carry a digit or a letter.
+3 to 8 objects lie on a board of 4 x 4 cells, on a noisy ground. No two share colour and shape, so "the red circle"
+means one thing. Colours and shapes are drawn with unequal odds, so that "popular" negatives mean something. Three
+quarters of the objects carry a digit or a letter.
 
 Training, validation, test and demo scenes come from different seeds, and so do their backgrounds. The test split is for
 reporting only; whatever is chosen, is chosen on validation.
@@ -42,7 +42,7 @@ PAIR_ODDS = np.outer(_COLOR_ODDS, _SHAPE_ODDS).ravel() / (_COLOR_ODDS.sum() * _S
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: what it is, the character on it (or None), and the cell it lies in, off its middle by dy, dx pixels."""
+    """One object: what it is, the character on it (or None), and its cell, missed by dy, dx pixels."""
 
     color: str
     shape: str
@@ -117,7 +117,8 @@ def _place(rng: np.random.Generator, count: int) -> tuple[SceneObject, ...]:
     sizes, offsets = rng.integers(0, len(SIZES), count), rng.integers(-2, 3, (count, 2))
     return tuple(
         SceneObject(
-            *PAIRS[pair],
+            color=PAIRS[pair][0],
+            shape=PAIRS[pair][1],
             size=SIZES[size],
             character=CHARACTERS[character] if character >= 0 else None,
             row=int(cell) // BOARD,

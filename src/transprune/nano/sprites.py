@@ -53,7 +53,8 @@ def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
 
 
 def _shrink(canvas: Image.Image) -> Stamp:
-    return np.asarray(canvas.resize((CELL, CELL), Image.Resampling.BOX), dtype=np.float32) / 255
+    pixels = np.asarray(canvas.resize((CELL, CELL), Image.Resampling.BOX), dtype=np.float32)
+    return pixels / np.float32(255)
 
 
 def _circle(draw: ImageDraw.ImageDraw, c: float, r: float) -> None:

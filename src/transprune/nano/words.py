@@ -40,8 +40,10 @@ WORDS: tuple[str, ...] = (
     *SIZES,
     *DIGITS,
     *sorted({*LETTERS, *OPTIONS}),
-    *"yes no is are there a the in of on with at and or it has how many what which where image".split(),
-    *"color shape size number letter object objects left right above below top bottom".split(),
+    *("yes", "no", "is", "are", "there", "a", "the", "in", "of", "on", "with", "at", "and", "or", "it", "has"),
+    *("how", "many", "what", "which", "where", "image"),
+    *("color", "shape", "size", "number", "letter", "object", "objects"),
+    *("left", "right", "above", "below", "top", "bottom"),
     *ROWS,
     *COLUMNS,
 )

@@ -1,7 +1,7 @@
 """What is asked of the language model while it learns, and what is asked only then.
 
-Two kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare two of
-those, and a yes or no teaches little by itself. A *leaked* multiple choice names its answer in the question, so that
+Two kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare two
+of those, and a yes or no teaches little by itself. A *leaked* multiple choice names its answer in the question, so that
 matching an answer to its letter can be learnt apart from finding it; its share falls to zero.
 """
 
@@ -49,7 +49,9 @@ class Mix:
     odds: Mapping[str, float] = field(default_factory=lambda: dict(ODDS))
 
 
-def draw_questions(scene: Scene, mix: Mix, leak: float, rng: np.random.Generator) -> tuple[list[Question], list[Question]]:
+def draw_questions(
+    scene: Scene, mix: Mix, leak: float, rng: np.random.Generator
+) -> tuple[list[Question], list[Question]]:
     """Short questions without repeats, and multiple choices, a share `leak` of them leaked."""
     families, odds = list(mix.odds), np.array(list(mix.odds.values()))
     short: dict[str, Question] = {}

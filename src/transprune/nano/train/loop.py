@@ -40,7 +40,7 @@ class Stage(Protocol):
 
     name: str
     steps: int
-    module: nn.Module
+    module: nn.ModuleDict
     optimizer: Optimizer
 
     def prepare(self, step: int) -> Any:
@@ -98,7 +98,9 @@ class Log:
     """Means of what the steps measured, one JSON line every few steps; nothing is logged twice after a resume."""
 
     def __init__(self, file: Path, first: int) -> None:
-        self._file, self._sums, self._counts, self._step = file, {}, {}, first
+        self._file, self._step = file, first
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
         self._start = time.monotonic()
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         kept = [line for line in lines if _step_of(line) <= first]

@@ -36,14 +36,14 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:
         """One step with the gradients at hand."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
             for weight in group["params"]:
                 by_shape[weight.shape].append(weight)
             for weights in by_shape.values():
                 self._step_alike(weights, group)
 
-    def _step_alike(self, weights: list[nn.Parameter], group: dict[str, Any]) -> None:
-        gradients = [weight.grad for weight in weights]
+    def _step_alike(self, weights: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         buffers = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])

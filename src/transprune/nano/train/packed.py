@@ -43,7 +43,11 @@ class LayerWeights(NamedTuple):
 
 
 def run_packed(
-    language_model: Any, prefix: Tensor, branches: Sequence[Tensor], blind: int = 0, layer: Callable[..., Tensor] | None = None
+    language_model: Any,
+    prefix: Tensor,
+    branches: Sequence[Tensor],
+    blind: int = 0,
+    layer: Callable[..., Tensor] | None = None,
 ) -> list[Tensor]:
     """Final hidden states of every branch token.
 
@@ -58,7 +62,7 @@ def run_packed(
         Per entry of `branches`, normed hidden states [B, K, T, D].
     """
     run = layer_forward if layer is None else layer
-    batch, length = prefix.shape[:2]
+    length = prefix.shape[1]
     segments = tuple((ids.shape[1], ids.shape[2]) for ids in branches)
     rows = torch.cat([prefix.float(), *(language_model.embed_tokens(ids).flatten(1, 2).float() for ids in branches)], 1)
     positions = [torch.arange(length), *(length + torch.arange(tokens).repeat(count) for count, tokens in segments)]

@@ -1,8 +1,8 @@
 """The trainings that exist: which stages, in which order, with which settings.
 
 `eyes-first` trains the language model on pictures from the start. `words-first` is how large models come about: the
-language model first learns the same tasks on scenes told in words, then stays frozen while the projector learns to speak
-its language, then all is tuned together. `miniature` proves the loop in seconds and learns next to nothing.
+language model first learns the same tasks on scenes told in words, then stays frozen while the projector learns to
+speak its language, then all is tuned together. `miniature` proves the loop in seconds and learns next to nothing.
 """
 
 from __future__ import annotations

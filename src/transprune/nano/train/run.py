@@ -1,9 +1,9 @@
 """A whole training in one folder: stage after stage, each resumable, then the finished checkpoint.
 
-    <folder>/settings.json      what is trained; a run is never continued with other settings
-    <folder>/<stage>.pt         the last checkpoint of each stage, with its optimiser
-    <folder>/<stage>.jsonl      what was measured on the way
-    <folder>/checkpoint/        the finished model, loadable by transformers
+<folder>/settings.json      what is trained; a run is never continued with other settings
+<folder>/<stage>.pt         the last checkpoint of each stage, with its optimiser
+<folder>/<stage>.jsonl      what was measured on the way
+<folder>/checkpoint/        the finished model, loadable by transformers
 """
 
 from __future__ import annotations
