@@ -37,9 +37,9 @@ class LayerWeights(NamedTuple):
     def of(cls, layer: Any) -> LayerWeights:
         """Those of a Llama decoder layer."""
         attention, mlp = layer.self_attn, layer.mlp
-        modules = (layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
-        modules += (layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-        return cls(*(module.weight for module in modules))
+        first = (layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        second = (layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+        return cls(*(module.weight for module in (*first, *second)))
 
 
 def run_packed(
