@@ -55,7 +55,7 @@ EYES_FIRST = TrainingRecipe(
             objects_until=0.6,
             mix=Mix(odds=_EARLY),
         ),
-        LanguageSettings("grown", steps=2600, blind=4, leak=0.5, first=FIRST + 1_000_000),
+        LanguageSettings("grown", steps=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
     ),
 )
 
