@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from transprune.errors import TrainingError
 from transprune.nano.train.optimizer import Optimizer
 
 SAVE_SECONDS = 45.0
@@ -150,11 +152,20 @@ def _load(stage: Stage, folder: Path) -> int:
     file = folder / f"{stage.name}.pt"
     if not file.exists():
         return 0
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    stage.module.load_state_dict(state["module"])
-    if state["step"] < stage.steps:
-        stage.optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        done = int(state["step"])
+    except (RuntimeError, KeyError, EOFError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{file} is not a checkpoint of this training ({error}); remove it to start over"
+        ) from error
+    try:
+        stage.module.load_state_dict(state["module"])
+        if done < stage.steps:
+            stage.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise TrainingError(f"{file} is a checkpoint of another architecture; nothing was touched. {error}") from error
+    return done
 
 
 def _save(stage: Stage, folder: Path, step: int) -> None:

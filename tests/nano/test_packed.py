@@ -1,0 +1,104 @@
+"""The packed forward is the model's own forward, question by question."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlavaForConditionalGeneration
+
+from transprune.nano.architecture import Sizes, new_llava, new_processor
+from transprune.nano.questions import ask_each
+from transprune.nano.scenes import draw
+from transprune.nano.train.curriculum import Mix
+from transprune.nano.train.language import (
+    answer_tokens,
+    compiled_layer,
+    grow,
+    initialise,
+    language_batch,
+    prefix_of,
+    right_answers,
+)
+from transprune.nano.train.packed import layer_forward, run_packed
+from transprune.nano.words import WORDS, encode
+
+SMALL = Sizes(width=64, mlp=96, vision_layers=3, text_layers=1, layers=4)
+
+
+@pytest.fixture(scope="module")
+def model() -> LlavaForConditionalGeneration:
+    model = new_llava(SMALL).eval()
+    initialise(model)
+    return model
+
+
+@torch.no_grad()
+def test_branches_equal_single_prompts(model) -> None:
+    language = model.model.language_model
+    generator = torch.Generator().manual_seed(0)
+    prefix = torch.randn(2, 9, 64, generator=generator)
+    branches = [torch.randint(0, 80, shape, generator=generator) for shape in ((2, 3, 5), (2, 2, 7))]
+    packed = run_packed(language, prefix, branches)
+    for ids, found in zip(branches, packed, strict=True):
+        for sample in range(2):
+            for branch in range(ids.shape[1]):
+                rows = torch.cat([prefix[sample], language.embed_tokens(ids[sample, branch])])[None]
+                alone = language(inputs_embeds=rows).last_hidden_state[0, 9:]
+                torch.testing.assert_close(found[sample, branch], alone, atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_packed_picture_equals_the_processor_and_the_whole_model(model) -> None:
+    """From pixels and words to logits: the training sees what a user's prompt gives."""
+    scene = draw("validation", 3)
+    processor = new_processor()
+    pixels = torch.from_numpy(scene.pixels)[None]
+    for question in ask_each(scene, 0)[:4]:
+        text = f"USER: <image>\n{question.text} ASSISTANT:"
+        inputs = processor(images=scene.image(), text=text, return_tensors="pt")
+        whole = model(**inputs).logits[0, -1]
+        ids = torch.tensor([[encode([*question.text.split(), "ASSISTANT:"])]])
+        hidden = run_packed(model.model.language_model, prefix_of(model, pixels), [ids])[0]
+        torch.testing.assert_close(model.lm_head(hidden[0, 0, -1]), whole, atol=2e-4, rtol=1e-3)
+        assert whole.shape == (len(WORDS),)
+
+
+@torch.no_grad()
+def test_blind_layers_do_not_see_the_picture(model) -> None:
+    """With every layer blind the picture cannot matter; with none it does."""
+    one, other = (torch.cat([torch.ones(1, 2, 64), torch.randn(1, 7, 64)], dim=1) for _ in range(2))
+    ids = [torch.randint(0, 80, (1, 2, 5))]
+
+    def last(prefix: torch.Tensor, blind: int) -> torch.Tensor:
+        return run_packed(model.model.language_model, prefix, ids, blind)[0]
+
+    torch.testing.assert_close(last(one, 4), last(other, 4))
+    assert (last(one, 3) - last(other, 3)).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_growing_changes_no_answer(model) -> None:
+    grown = new_llava(Sizes(width=64, mlp=96, vision_layers=3, text_layers=1, layers=6)).eval()
+    grown.model.vision_tower.load_state_dict(model.model.vision_tower.state_dict())
+    grow(model, grown)
+    batch = language_batch(range(2), Mix(3, 2), 0.0, (2, 8), "picture")
+    before = answer_tokens(model, batch, 0, layer_forward)
+    after = answer_tokens(grown, batch, 0, layer_forward)
+    torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
+    assert right_answers(after, batch).shape == (2 * 5,)
+
+
+def test_gradients_reach_every_weight_but_the_tower(model) -> None:
+    model.zero_grad()
+    batch = language_batch(range(2), Mix(3, 2), 0.0, (2, 8), "picture")
+    answer_tokens(model, batch, 0, layer_forward).logits.square().mean().backward()
+    without = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
+    assert {name for name in without if "vision_tower" not in name} == set()
+    assert all("vision_tower" in name for name in without)
+    model.zero_grad()
+
+
+def test_without_a_compiler_the_plain_function_is_used(monkeypatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert compiled_layer() is layer_forward
