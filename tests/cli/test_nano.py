@@ -15,11 +15,12 @@ def test_scenes_are_written_with_their_questions(cli, tmp_path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"demo-{number}.png" for number in (5, 6, 7)]
     assert {line["image"] for line in lines} == {path.name for path in tmp_path.glob("*.png")}
     assert len({line["id"] for line in lines}) == len(lines) > 20
-    assert Image.open(tmp_path / "demo-5.png").size == (96, 96)
+    with Image.open(tmp_path / "demo-5.png") as picture:
+        assert picture.size == (96, 96)
 
 
 def test_train_stop_resume_evaluate_and_plot(cli, tmp_path) -> None:
-    command = ("nano", "train", "--recipe", "miniature", "--out", tmp_path, "--threads", "1")
+    command = ("nano", "train", "--recipe", "miniature", "--out", tmp_path, "--threads", "1", "--no-compile")
     stopped = cli(*command, "--stop-after", "5")
     assert "stopped" in stopped.out
     finished = cli(*command)

@@ -50,6 +50,9 @@ def train_command(
     recipe: Annotated[Recipe, typer.Option("--recipe", help="Which training.")] = Recipe.eyes_first,
     threads: Threads = 2,
     stop_after: Annotated[int | None, typer.Option("--stop-after", min=1, help="Stop after so many steps.")] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile/--no-compile", help="Compile the layers where a compiler is installed.")
+    ] = True,
 ) -> None:
     """Train from scenes to a finished checkpoint; run it again after an interruption and it goes on."""
     # read by OpenMP when torch is loaded: threads that spin while they wait make a busy machine ten times slower
@@ -64,7 +67,7 @@ def train_command(
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), _bars() as progress:
-        folder = train(RECIPES[recipe.value], out, progress, device, stop_after)
+        folder = train(RECIPES[recipe.value], out, progress, device, stop_after, compiled)
     show(f"checkpoint: {folder}" if folder else f"stopped; the same command goes on: transprune nano train --out {out}")
 
 
