@@ -1,15 +1,18 @@
 """What a pruned model must compute, written as slowly and plainly as possible.
 
 One sample at a time: no padding, no cache, no hook while it runs. Before each layer the dropped rows are taken out by
-`index_select` and the causal mask is written down anew. It shares no code with the library's runtime.
+`index_select`, merged contents are written into rows, and the causal mask with the bias of each key is written down
+anew. A frozen layer runs on every row, and what it did to the visual ones is forgotten. It shares no code with the
+library's runtime.
 
-`Forced` is the method under which the library runs beside it: it keeps exactly the tokens it is told.
+`Forced` is the method under which the library runs beside it: it keeps exactly the tokens it is told, gives them the
+key biases it is told and freezes the layers it is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -23,13 +26,23 @@ from transprune.views import LayerView, Scores, Selection
 Keeps = Mapping[int, Sequence[int]]  # boundary -> numbers of the visual tokens that stay
 Places = Mapping[int, float]  # boundary -> share of the visual tokens to draw
 
+Biases = Mapping[int, Sequence[float]]  # boundary -> for each token that stays, what its key's logits gain
+Contents = Mapping[int, Tensor]  # boundary -> [K, D], what the tokens that stay become
+
 TOLERANCE = 2e-5  # between the library and the reference, float32 logits of size 5
 PLACES: tuple[Places, ...] = ({2: 0.8, 4: 0.5, 6: 0.2}, {0: 0.6, 3: 0.3}, {1: 0.9, 7: 0.05})
 
 
 @torch.no_grad()
 def reference(
-    model: Any, inputs: Mapping[str, Tensor], keeps: Keeps, extra: Tensor | None = None, positions: str = "keep"
+    model: Any,
+    inputs: Mapping[str, Tensor],
+    keeps: Keeps,
+    extra: Tensor | None = None,
+    positions: str = "keep",
+    biases: Biases | None = None,
+    frozen: Iterable[int] = (),
+    contents: Contents | None = None,
 ) -> Tensor:
     """Logits [L + n, V] of one unpadded prompt of L tokens and `extra` [n] tokens behind it; NaN for dropped tokens."""
     decoder = model.get_decoder()
@@ -43,7 +56,7 @@ def reference(
     placeholders = [model.config.image_token_id, getattr(model.config, "video_token_id", model.config.image_token_id)]
     visual_slots = torch.isin(ids, torch.tensor(placeholders, device=ids.device)).nonzero().flatten()
 
-    running = torch.arange(total, device=ids.device)
+    running, gain = torch.arange(total, device=ids.device), torch.zeros(total, device=ids.device)
     for index, layer in enumerate(decoder.layers):
         if index in keeps:
             wanted = torch.ones(total, dtype=torch.bool, device=ids.device)
@@ -51,11 +64,19 @@ def reference(
             wanted[visual_slots[list(keeps[index])]] = True
             stay = wanted[running].nonzero().flatten()
             hidden, running = hidden.index_select(1, stay), running[stay]
+            for number, token in enumerate(keeps[index]):
+                row = int((running == visual_slots[token]).nonzero())
+                if contents and index in contents:
+                    hidden = hidden.clone()
+                    hidden[0, row] = contents[index][number]
+                if biases and index in biases:
+                    gain[visual_slots[token]] += biases[index][number]
         here = position_ids[..., running]
         if positions == "renumber":
             here = torch.arange(len(running), device=ids.device)[None]
         mask = torch.zeros(len(running), len(running), dtype=hidden.dtype, device=ids.device)
         distance = running[:, None] - running[None, :]  # in the unpruned prompt
+        mask += gain[running][None, :]
         mask[(distance < 0) | (distance >= window)] = torch.finfo(hidden.dtype).min
         output = layer(
             hidden,
@@ -64,7 +85,11 @@ def reference(
             position_ids=None,
             past_key_values=None,
         )
-        hidden = output[0] if isinstance(output, tuple) else output
+        output = output[0] if isinstance(output, tuple) else output
+        if index in frozen:
+            still = torch.isin(running, visual_slots) & (running != len(ids) - 1)
+            output = torch.where(still[None, :, None], hidden, output)
+        hidden = output
     survivors = model.get_output_embeddings()(decoder.norm(hidden))[0]
     logits = survivors.new_full((total, survivors.shape[-1]), float("nan"))
     logits[running] = survivors
@@ -96,6 +121,15 @@ def draw_keeps(sample: Sample, places: Places) -> dict[int, tuple[int, ...]]:
     return {boundary: tuple(sorted(order[:count])) for boundary, count in counts.items()}
 
 
+def draw_biases(sample: Sample, keeps: Keeps) -> dict[int, tuple[float, ...]]:
+    """Key biases between -1 and 3 for the tokens that stay at every other boundary; the same ones every time."""
+    generator = torch.Generator().manual_seed(sample.visual_tokens)
+    return {
+        boundary: tuple((torch.rand(len(keep), generator=generator) * 4 - 1).tolist())
+        for boundary, keep in list(keeps.items())[::2]
+    }
+
+
 @dataclass(frozen=True)
 class Forced(LayerPruner):
     """Keeps what a table says: (boundary, tokens that arrive) -> tokens that stay. Not registered.
@@ -104,20 +138,30 @@ class Forced(LayerPruner):
     """
 
     table: Mapping[tuple[int, tuple[int, ...]], tuple[int, ...]]
+    biases: Mapping[tuple[int, tuple[int, ...]], tuple[float, ...]] = field(default_factory=dict)
+    freeze: tuple[int, ...] = ()
 
     name: ClassVar[str] = "forced"
     first_boundary: ClassVar[int] = 0
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], keeps: Sequence[Keeps]) -> Forced:
-        """The keep sets of each sample of a batch."""
-        table = {}
-        for sample, keep in zip(samples, keeps, strict=True):
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        keeps: Sequence[Keeps],
+        biases: Sequence[Biases] | None = None,
+        freeze: Iterable[int] = (),
+    ) -> Forced:
+        """The keep sets, and perhaps the key biases, of each sample of a batch; and the layers to freeze."""
+        table, gains = {}, {}
+        for sample, keep, gain in zip(samples, keeps, biases or [{}] * len(samples), strict=True):
             arrived = tuple(range(sample.visual_tokens))
             for boundary in sorted(keep):
                 table[boundary, arrived] = tuple(keep[boundary])
+                if boundary in gain:
+                    gains[boundary, arrived] = tuple(gain[boundary])
                 arrived = tuple(keep[boundary])
-        return cls(table)
+        return cls(table, gains, tuple(freeze))
 
     @classmethod
     def everything(cls, samples: Sequence[Sample], boundaries: Iterable[int]) -> Forced:
@@ -127,10 +171,17 @@ class Forced(LayerPruner):
     def schedule(self, num_layers: int) -> Schedule:
         return Schedule({boundary: 1.0 for boundary, _ in self.table})
 
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        return self.freeze
+
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         raise NotImplementedError("forced choices have no score")
 
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
         arrived = tuple(view.candidates.tolist())
         stay = self.table[view.boundary, arrived]
-        return Selection(torch.tensor([arrived.index(token) for token in stay], device=view.candidates.device))
+        gain = self.biases.get((view.boundary, arrived))
+        return Selection(
+            torch.tensor([arrived.index(token) for token in stay], device=view.candidates.device),
+            key_bias=None if gain is None else torch.tensor(gain, device=view.candidates.device),
+        )

@@ -10,17 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+Rows = Literal["instruction", "last", "mean"]
+
 
 @dataclass(frozen=True)
 class Stage:
     """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on.
 
-    `rounded_up` says that the share came to less than one token and one was kept all the same.
+    `rounded_up` says that the share came to less than one token and one was kept all the same. `at_most` says that the
+    number depends on the data and `count` is only its upper bound.
     """
 
     boundary: int
     count: int
     rounded_up: bool = False
+    at_most: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,19 +33,24 @@ class Reading:
 
     Attributes:
         boundary: 0-based decoder layer in front of which the choice is made.
-        rows: whose attention rows are read, `"instruction"` (every token after the image), `"last"`, or None.
+        rows: whose attention rows are read, `"instruction"` (every token after the image), `"last"`, `"mean"` (one
+            query, the mean of those up to the last visual token), or None.
         source: `"next"` projects the keys of `layers[boundary]` ahead of time (the survivors' keys are then reused by
             that layer); `"previous"` reads what `layers[boundary - 1]` projected anyway.
         observed: 1-based layers whose attention and MLP transitions (input, output) are measured before this boundary.
-        similarity: every visual token is compared with every other, by `"features"` (width of the language model) or
-            by `"keys"` (head width of the vision tower).
+        similarity: visual tokens are compared with each other, by `"features"` (width of the language model), by
+            `"keys"` (head width of the vision tower) or by `"layer_keys"` (all key heads of the layer together).
+        pairs: which share of all pairs of visual tokens is compared.
+        embeddings: the visual tokens that entered layer 0 are multiplied with the instruction tokens there.
     """
 
     boundary: int
-    rows: Literal["instruction", "last"] | None = None
+    rows: Rows | None = None
     source: Literal["next", "previous"] = "next"
     observed: tuple[int, ...] = ()
-    similarity: Literal["features", "keys"] | None = None
+    similarity: Literal["features", "keys", "layer_keys"] | None = None
+    pairs: float = 1.0
+    embeddings: bool = False
 
 
 def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from transprune.errors import MethodError, ScheduleError
-from transprune.plan import Reading, Stage
+from transprune.plan import Reading, Rows, Stage
 from transprune.recipe import Recipe
 from transprune.schedule import Schedule, count_kept
 from transprune.select import select_top
@@ -71,6 +71,10 @@ class Method(Recipe, ABC):
     def select(self, view: Any, carry: Tensor | None) -> Selection:
         """Choose `view.count` of the candidates of one pool; `carry` is what `observe` gathered, per visual token."""
 
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        """0-based decoder layers in which visual tokens keep their state and only give keys and values."""
+        return ()
+
     def observe(self, layer: int, step: LayerTransitions, carry: Tensor) -> Tensor:
         """Evidence after 1-based decoder layer `layer`: what was carried so far [L] in, the new carry [L] out."""
         return carry
@@ -114,7 +118,7 @@ class LayerPruner(Method):
 
     kind: ClassVar[str] = "within-LLM"
     first_boundary: ClassVar[int] = 1
-    rows: ClassVar[Literal["instruction", "last"] | None] = None
+    rows: ClassVar[Rows | None] = None
     source: ClassVar[Literal["next", "previous"]] = "next"
 
     @abstractmethod

@@ -75,6 +75,10 @@ class Compose(Method):
         """The readings of all parts, in order."""
         return tuple(reading for part in self.parts for reading in part.readings(num_layers))
 
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        """Layers that some part freezes."""
+        return tuple(sorted({layer for part in self.parts for layer in part.frozen(num_layers)}))
+
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """The notes of all parts."""
         return tuple(note for part in self.parts for note in part.notes(num_layers))

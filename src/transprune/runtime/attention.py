@@ -31,6 +31,9 @@ class Projector(Protocol):
     def keys(self) -> Tensor:
         """[B, L, Hkv * d]."""
 
+    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+        """[1, 1, Hq * d]."""
+
 
 class NextLayer:
     """Projects on demand, from the hidden states [B, L, D] about to enter `layer`."""
@@ -50,6 +53,10 @@ class NextLayer:
         assert self._keys is not None
         return self._keys
 
+    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+        """The mean of the asked rows' queries: the projection of their mean, as it is linear."""
+        return self._attention.q_proj(self.normalised[sample, rows].mean(dim=0)[None, None])
+
 
 @dataclass
 class PreviousLayer:
@@ -65,6 +72,10 @@ class PreviousLayer:
     def keys(self) -> Tensor:
         """Keys of every row."""
         return self.key
+
+    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+        """The mean of the asked rows' queries."""
+        return self.query[sample, rows].mean(dim=0)[None, None]
 
 
 class AttentionRows:
@@ -96,7 +107,7 @@ class AttentionRows:
         self._module, self._projector = attention, projector
         self._cos, self._sin = embeddings
         self._projection, self._mask, self._history = projection, mask, history
-        self._rotate: Callable[..., Any] = sys.modules[type(attention).__module__].apply_rotary_pos_emb
+        self._rotate = rotary_of(attention)
         self._rotated: Tensor | None = None
 
     @property
@@ -116,7 +127,26 @@ class AttentionRows:
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
         bias = torch.zeros_like(logits[:, :1]).masked_fill(~self._allowed(sample, rows), torch.finfo(torch.float32).min)
+        if self._projection.bias is not None:
+            bias = bias + self._projection.bias[sample]
         return (logits + bias).softmax(dim=-1)[0]
+
+    def keys(self, sample: int, rows: Tensor | slice, rotated: bool) -> Tensor:
+        """fp32 keys of rows of this depth, with or without rotation. -> [Hkv, N, d]."""
+        if rotated:
+            return self._keys()[sample, :, self.past :][:, rows].float()
+        return self._heads(self._projector.keys()[sample : sample + 1, rows], "k_norm")[0].float()
+
+    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+        """fp32 mean of the unrotated queries of `rows`. -> [H, d]."""
+        if hasattr(self._module, "q_norm"):  # the mean of normalised queries is not the norm of their mean
+            return self._heads(self._projector.queries(sample, rows), "q_norm")[0].float().mean(dim=1)
+        return self._heads(self._projector.mean_query(sample, rows), "q_norm")[0, :, 0].float()
+
+    def rotary_decay(self, sample: int, rows: Tensor, columns: Tensor | slice) -> Tensor:
+        """The logit of two vectors of ones at the positions of `rows` and `columns`, 1 at no distance. -> [T, N]."""
+        cos, sin = (self._of_sample(table, sample)[0].float() for table in (self._cos, self._sin))
+        return (cos[rows] @ cos[columns].T + sin[rows] @ sin[columns].T) / cos.shape[-1]
 
     def _query(self, sample: int, rows: Tensor) -> Tensor:
         query = self._heads(self._projector.queries(sample, rows), "q_norm")
@@ -133,26 +163,26 @@ class AttentionRows:
         return self._rotated
 
     def _heads(self, projected: Tensor, norm: str) -> Tensor:
-        """[B, L, H * d] -> [B, H, L, d], with the family's per-head norm if it has one."""
-        heads = projected.unflatten(-1, (-1, self._module.head_dim))
-        normalise = getattr(self._module, norm, None)
-        return (heads if normalise is None else normalise(heads)).transpose(1, 2)
+        return split_heads(self._module, projected, norm)
 
     def _allowed(self, sample: int, rows: Tensor) -> Tensor:
-        whole = self._projection
         mask = self._mask
         if mask is not None and mask.shape[0] > 1:
             mask = mask[sample : sample + 1]
-        one = Projection(
-            rows=whole.rows[sample : sample + 1, rows],
-            rows_real=whole.rows_real[sample : sample + 1, rows],
-            columns=whole.columns[sample : sample + 1],
-            past=whole.past,
-            length=whole.length,
-            dense=whole.dense,
-        )
-        return one.allowed(mask)
+        return self._projection.of_sample(sample, rows).allowed(mask)
 
     @staticmethod
     def _of_sample(table: Tensor, sample: int) -> Tensor:
         return table if table.shape[0] == 1 else table[sample : sample + 1]
+
+
+def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
+    """[B, L, H * d] -> [B, H, L, d], with the family's per-head norm (`q_norm`, `k_norm`) if it has one."""
+    heads = projected.unflatten(-1, (-1, attention.head_dim))
+    normalise = getattr(attention, norm, None) if norm else None
+    return (heads if normalise is None else normalise(heads)).transpose(1, 2)
+
+
+def rotary_of(attention: Any) -> Callable[..., Any]:
+    """The family's own rotation: (queries, keys, cos, sin) -> both rotated."""
+    return sys.modules[type(attention).__module__].apply_rotary_pos_emb

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from transprune.errors import CacheError
@@ -25,22 +25,24 @@ class Slots:
         slots: long [B, P]; -1 marks the fillers of ragged batches.
         shift: long [B], tokens that renumbering removed before whatever comes next, or None where positions are kept.
         dense: no filler in it; known from Python ints, so asking never waits for the device.
+        bias: float32 [B, P], what every query adds to its logits of these keys, or None.
     """
 
-    def __init__(self, slots: Tensor, shift: Tensor | None, dense: bool) -> None:
-        self.slots, self.shift, self.dense = slots, shift, dense
+    def __init__(self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None) -> None:
+        self.slots, self.shift, self.dense, self.bias = slots, shift, dense, bias
         self._mapped: tuple[Any, Slots] | None = None
 
     def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
         """The slots after a batch operation; layers that apply the same one (same `key` object) keep sharing."""
         if self._mapped is None or self._mapped[0] is not key:
-            shift = None if self.shift is None else change(self.shift)
-            self._mapped = (key, Slots(change(self.slots), shift, self.dense))
+            shift, bias = (None if values is None else change(values) for values in (self.shift, self.bias))
+            self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
         return self._mapped[1]
 
     def without_last(self, n: int) -> Slots:
         """The slots without the last `n` entries."""
-        return Slots(self.slots[:, : self.slots.shape[1] - n], self.shift, self.dense)
+        left = self.slots.shape[1] - n
+        return Slots(self.slots[:, :left], self.shift, self.dense, None if self.bias is None else self.bias[:, :left])
 
 
 class KeptLayer(DynamicLayer):
@@ -61,6 +63,12 @@ class KeptLayer(DynamicLayer):
         """Logical slot of every stored entry. -> long [B, P]."""
         tail = torch.arange(self.logical - self.tail, self.logical, device=device).expand(batch, self.tail)
         return tail if self.prefix is None else torch.cat([self.prefix.slots.to(device), tail], dim=1)
+
+    def bias(self) -> Tensor | None:
+        """What every query adds to its logits of each stored key, float32 [B, P]; None where no key weighs more."""
+        if self.prefix is None or self.prefix.bias is None:
+            return None
+        return nn.functional.pad(self.prefix.bias, (0, self.tail))
 
     def announce(self, prefix: Slots, logical: int) -> None:
         """The next `update` stores pruned rows: afterwards `prefix` describes everything, `logical` slots later."""

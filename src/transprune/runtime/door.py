@@ -52,7 +52,8 @@ def nothing_to_do(state: Pass, call: LayerCall) -> bool:
     stored = call.stored
     if stored is None or stored.prefix is None:
         return True
-    return call.kwargs.get("attention_mask") is None and stored.prefix.dense and stored.prefix.shift is None
+    plain = stored.prefix.dense and stored.prefix.shift is None and stored.prefix.bias is None
+    return call.kwargs.get("attention_mask") is None and plain
 
 
 def pass_through(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict[str, Any]:
@@ -61,11 +62,9 @@ def pass_through(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict
         install(call.cache, call.index)
     stored = call.stored
     history = None if stored is None else stored.prefix
-    given = tuple(call.kwargs.get(name) for name in PROJECTED)
-    # layers of one stage share these objects, so one projection per stage serves them all; the memo holds on to them,
-    # because the id of an object that is gone could be another's
-    key = (state.depth, id(history), stored and (stored.logical, stored.tail), *map(id, given))
+    key = memo_key(state, call)
     if key not in state.memo:
+        given = tuple(call.kwargs.get(name) for name in PROJECTED)
         state.memo[key] = (_project(state, call, rotary), history, given)
     door: _Door = state.memo[key][0]
     if state.pruned and stored is not None:
@@ -73,14 +72,27 @@ def pass_through(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict
     return {**call.kwargs, **door.keywords}
 
 
+def memo_key(state: Pass, call: LayerCall) -> tuple[Any, ...]:
+    """Names what a projection depends on.
+
+    Layers of one stage share these objects, so one projection per stage serves them all; who keeps one in the memo
+    holds on to them, because the id of an object that is gone could be another's.
+    """
+    stored = call.stored
+    history = None if stored is None else stored.prefix
+    given = (call.kwargs.get(name) for name in PROJECTED)
+    return (state.depth, id(history), stored and (stored.logical, stored.tail), *map(id, given))
+
+
 @dataclass(frozen=True)
 class History:
-    """What a layer stored before this forward: logical slot of every entry [B, h], and its length in slots."""
+    """What a layer stored before this forward: slot (and bias) of every entry [B, h], and its length in slots."""
 
     slots: Tensor
     length: int
     dense: bool
     keys: Tensor | None
+    bias: Tensor | None = None
 
 
 def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> History:
@@ -90,13 +102,15 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
     if layer is None or not layer.is_initialized or layer.get_seq_length() == 0:
         return History(torch.empty(batch, 0, dtype=torch.long, device=device), 0, True, None)
     length, entries = int(layer.get_seq_length()), layer.keys.shape[-2]
+    bias: Tensor | None = None
     if isinstance(layer, KeptLayer):
-        slots, dense = layer.slots(batch, device), layer.prefix is None or layer.prefix.dense
+        slots, dense, bias = layer.slots(batch, device), layer.prefix is None or layer.prefix.dense, layer.bias()
     else:
         slots, dense = torch.arange(length - entries, length, device=device).expand(batch, -1), True
     past = max(0, entries - running) if stored_already else entries
     length -= state.length if stored_already else 0
-    return History(slots[:, :past], length, dense, layer.keys[..., :past, :] if past else None)
+    keys = layer.keys[..., :past, :] if past else None
+    return History(slots[:, :past], length, dense, keys, None if bias is None or not past else bias[:, :past])
 
 
 def project_rows(state: Pass, call: LayerCall, history: History) -> Projection:
@@ -109,7 +123,16 @@ def project_rows(state: Pass, call: LayerCall, history: History) -> Projection:
         rows = torch.arange(state.length, device=device).expand(call.hidden.shape[0], -1)
         real, dense = torch.ones_like(rows, dtype=torch.bool), True
     columns = torch.cat([history.slots, torch.where(real, rows + history.length, -1)], dim=1)
-    return Projection(rows, real, columns, history.length, state.length, dense and history.dense)
+    bias = _joined(history, _gathered(state.bias, rows), rows)
+    return Projection(rows, real, columns, history.length, state.length, dense and history.dense, bias)
+
+
+def _joined(history: History, own: Tensor | None, rows: Tensor) -> Tensor | None:
+    """Bias of the earlier entries and of the rows of this forward; who has none weighs as ever."""
+    if own is None and history.bias is None:
+        return None
+    parts = ((history.bias, history.slots), (own, rows))
+    return torch.cat([torch.zeros(of.shape, device=of.device) if bias is None else bias for bias, of in parts], dim=1)
 
 
 @dataclass(frozen=True)
@@ -135,7 +158,8 @@ def _project(state: Pass, call: LayerCall, rotary: nn.Module | None) -> _Door:
     if state.pruned and ids is not None:
         # flash attention takes gaps in the ids for packed sequences; cos and sin carry the true positions
         keywords["position_ids"] = None if is_flash(call.implementation) else _gathered(ids, projection.rows)
-    return _Door(keywords, Slots(projection.columns, _plus(before, state.removed_total), projection.dense))
+    shifted = _plus(before, state.removed_total)
+    return _Door(keywords, Slots(projection.columns, shifted, projection.dense, projection.bias))
 
 
 def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, shift: Tensor) -> tuple[Tensor, ...]:

@@ -6,7 +6,8 @@ every hook, also after an exception, because all of them hang on one ExitStack.
     outer model    pre   which slots are visual
     rotary         pre   note the position ids
     decoder        pre   begin a Pass                      forward  end it, publish the trace
-    layer i        pre   stage at boundary i, layer door   forward  (last layer) back to the prompt's length
+    layer i        pre   stage at boundary i, layer door   forward  (frozen layer) put the rows that asked back
+                                                           forward  (last layer) back to the prompt's length
     inside layers        only for methods that ask: transitions (`observe`), attention rows (`reading`)
     vision tower         only for methods that ask (`vision`)
 """
@@ -29,6 +30,7 @@ from transprune.layout import Layout, gather_rows
 from transprune.methods.base import Method, Positions
 from transprune.runtime.cache import check_cache, needs_door
 from transprune.runtime.door import LayerCall, nothing_to_do, pass_through
+from transprune.runtime.freeze import Freezer
 from transprune.runtime.observe import Observer
 from transprune.runtime.prompt import ends_with_image, read_prompt
 from transprune.runtime.reading import AttentionReader, keep_ready
@@ -73,6 +75,8 @@ class Engine:
             for reading in step.readings(depth)
         }
         self._reads_instruction = any(reading.rows == "instruction" for reading in readings.values())
+        self._frozen = Freezer(self._layers, frozenset(method.frozen(depth)))
+        self._reads_embeddings = any(reading.embeddings for reading in readings.values())
         self._reader = AttentionReader(self._layers, readings, self._rotary)
         self._observer = Observer(method, depth, "transitions" in record)
         self._vision = VisionListener(family, base) if any(m.reads_vision for m in method.steps) else None
@@ -95,6 +99,7 @@ class Engine:
             before(self._rotary, self._note_positions)
         for index, layer in enumerate(self._layers):
             before(layer, partial(self._before_layer, index))
+        self._frozen.attach(after, self._running)
         after(self._layers[-1], self._restore_length)
         self._observer.attach(self._layers, self._running, after)
         self._reader.attach(before, after, self._running)
@@ -157,10 +162,15 @@ class Engine:
         if staged:
             hidden = self._prune(state, call)
             call = LayerCall(index, layer, hidden, kwargs)
+        if index == 0 and self._reads_embeddings and state.layout is not None:
+            state.embedded = (hidden, state.layout)
+        frozen = self._frozen.wants(state, index)
         if not nothing_to_do(state, call):
             kwargs = pass_through(state, call, self._rotary)
-        elif not staged:
+        elif not staged and not frozen:
             return None
+        if frozen:
+            hidden, kwargs = self._frozen.enter(state, call, kwargs)
         if args:
             return (hidden, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": hidden}
@@ -171,7 +181,7 @@ class Engine:
         assert state.layout is not None
         before = state.layout
         attention, ahead = self._reader.read(state, call)
-        sight = Sight(call.index, before, call.hidden, attention, state.taps.get("vision"))
+        sight = Sight(call.index, before, call.hidden, attention, state.taps.get("vision"), state.embedded)
         decision = decide(part, state, sight, "scores" in self._record)
         state.stages.append(decision.trace)
         if decision.changes_nothing:
@@ -182,7 +192,9 @@ class Engine:
         self._observer.prune(state, before, index)
         if policy == "renumber":
             _remove_positions(state, before, decision)
-        if ahead is not None and not decision.merges:
+        if decision.weighs:
+            _weigh_keys(state, decision)
+        if ahead is not None and not decision.merges and not self._frozen.wants(state, call.index):
             keep_ready(state, call, ahead, index)
         hidden = gather_rows(call.hidden, index)
         for sample, features in enumerate(decision.features):
@@ -204,6 +216,17 @@ class Engine:
         full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])
         full = full.index_copy(0, slots, values.flatten(0, 1)).unflatten(0, (state.batch, state.length))
         return (full, *output[1:]) if isinstance(output, tuple) else full
+
+
+def _weigh_keys(state: Pass, decision: Decision) -> None:
+    """Add the bias of the rows that stay to what their slots had."""
+    layout = state.layout
+    assert layout is not None
+    bias = torch.zeros(state.batch, state.length, device=layout.origin.device) if state.bias is None else state.bias
+    state.bias = bias.clone()
+    for sample, more in enumerate(decision.biases):
+        if more is not None:
+            state.bias[sample, layout.origin[sample, layout.visual_rows(sample)]] += more
 
 
 def _remove_positions(state: Pass, before: Layout, decision: Decision) -> None:

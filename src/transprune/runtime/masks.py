@@ -6,7 +6,7 @@ user's own survive. Shapes: B samples, P query rows, K keys, S rows of the unpru
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class Projection:
         past: logical slots before this forward.
         length: S.
         dense: no filler among rows or columns.
+        bias: float32 [B, K], added to the logits of each key (proportional attention), or None.
+        square: the rows are those of the last keys, in order; False where only some of them ask (frozen layers).
     """
 
     rows: Tensor
@@ -34,18 +36,43 @@ class Projection:
     past: int
     length: int
     dense: bool
+    bias: Tensor | None = None
+    square: bool = True
+
+    def of_rows(self, index: Tensor) -> Projection:
+        """The same keys, asked by the rows `index` [B, T] only."""
+        rows, real = self.rows.gather(1, index), self.rows_real.gather(1, index)
+        return replace(self, rows=rows, rows_real=real, square=False)
+
+    def of_sample(self, sample: int, rows: Tensor) -> Projection:
+        """One sample's keys, asked by its rows `rows` [T] only. -> a projection with B = 1."""
+        one = slice(sample, sample + 1)
+        return replace(
+            self,
+            rows=self.rows[one, rows],
+            rows_real=self.rows_real[one, rows],
+            columns=self.columns[one],
+            bias=None if self.bias is None else self.bias[one],
+            square=False,
+        )
 
     def apply(self, mask: Tensor | None, implementation: str, dtype: torch.dtype) -> Tensor | None:
         """The mask for these rows and columns, of the same kind as the one given.
 
         Raises:
-            LayoutError: a kind of mask that cannot be projected (flex attention's block masks).
+            LayoutError: a kind of mask that cannot be projected (flex attention's block masks), or an attention that
+                takes no mask of rows and columns where one is needed.
         """
-        flash = is_flash(implementation)
+        flash, plain = is_flash(implementation), self.square and self.bias is None
+        if flash and not plain:
+            raise LayoutError(
+                "this method weighs keys or freezes rows, which needs a mask of rows and columns, and FlashAttention "
+                "takes none. Load the model with attn_implementation='sdpa'."
+            )
         if mask is None:
-            if self.dense:
+            if self.dense and plain:
                 return None
-            return self._real() if flash else self._causal(implementation, dtype)
+            return self._real() if flash else self._weigh(self._causal(implementation, dtype), dtype)
         if not isinstance(mask, Tensor):
             raise LayoutError(
                 f"pruning projects tensor masks; the layer was given a {type(mask).__name__}. Load the model with "
@@ -54,7 +81,7 @@ class Projection:
         columns, inside = self._into(mask.shape[-1])
         if mask.ndim == 2:
             return (mask.expand(len(columns), -1).gather(1, columns).bool() & inside).to(mask.dtype)
-        return self._open_fillers(self._gather(mask, columns, inside))
+        return self._weigh(self._open_fillers(self._gather(mask, columns, inside)), dtype)
 
     def allowed(self, mask: Tensor | None) -> Tensor:
         """Which keys each row may see, whatever the kind of mask. -> bool [B, 1, P, K]."""
@@ -94,13 +121,21 @@ class Projection:
 
     def _open_fillers(self, mask: Tensor) -> Tensor:
         """Let each filler row see itself: a softmax over nothing is NaN on some kernels."""
-        if self.dense:
+        if self.dense or not self.square:  # the fillers of a frozen layer are tokens like others, their output unused
             return mask
         queries, keys = mask.shape[-2:]
         own = torch.eye(queries, dtype=torch.bool, device=mask.device)
         own = nn.functional.pad(own, (keys - queries, 0))  # the rows of this forward are the last keys
         own = own & ~self.rows_real[:, None, :, None]
         return mask | own if mask.dtype == torch.bool else mask.masked_fill(own, 0.0)
+
+    def _weigh(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
+        """Add the bias of every key; a mask of True and False becomes one of numbers."""
+        if self.bias is None:
+            return mask
+        if mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+        return mask + self.bias[:, None, None].to(mask.dtype)
 
 
 def is_flash(implementation: str) -> bool:

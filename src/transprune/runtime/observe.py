@@ -56,7 +56,7 @@ class Observer:
     ) -> None:
         running = state()
         if running is not None and running.layout is not None:
-            running.taps["attention", layer] = _measure(args, kwargs, output)
+            running.taps["attention", layer] = _measure(running, args, kwargs, output)
 
     def _see_mlp(
         self, layer: int, state: Callable[[], Pass | None], module: nn.Module, args: Any, kwargs: Any, output: Any
@@ -65,7 +65,7 @@ class Observer:
         if running is None or running.layout is None:
             return
         attention = running.taps.pop(("attention", layer))
-        mlp = _measure(args, kwargs, output)
+        mlp = _measure(running, args, kwargs, output)
         layout = running.layout
         for sample in range(layout.batch):
             rows = layout.rows(sample)
@@ -77,11 +77,12 @@ class Observer:
                     _record(running, layer, sample, rows, part.variations(step))
 
 
-def _measure(args: Any, kwargs: Any, output: Any) -> tuple[Tensor, Tensor]:
+def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> tuple[Tensor, Tensor]:
     """Magnitude and cosine [B, L] of a module whose input is normalised and whose output is not yet added back."""
     before = args[0] if args else kwargs["hidden_states"]
     after = output[0] if isinstance(output, tuple) else output
-    return transition_of(before, after.view_as(before))
+    change = transition_of(before, after.view_as(before))
+    return change if state.asking is None else state.asking.spread(change)
 
 
 def _of_sample(change: tuple[Tensor, Tensor], sample: int, rows: Tensor, layout: Layout) -> Transition:

@@ -55,8 +55,11 @@ class AttentionReader:
             return None, None
         if reading.source == "previous":
             index = call.index - 1
-            projector = PreviousLayer(state.taps.pop((index, "q_proj")), state.taps.pop((index, "k_proj")))
-            return self._rows(state, call, index, projector, state.taps.pop((index, "embeddings"))), None
+            heard = [state.taps.pop((index, name)) for name in ("q_proj", "k_proj", "embeddings")]
+            if state.entered is not None and state.entered[0] == index:  # frozen: it projected only some of its rows
+                _, hidden, embeddings = state.entered
+                return self._rows(state, call, index, NextLayer(self._layers[index], hidden), embeddings), None
+            return self._rows(state, call, index, PreviousLayer(heard[0], heard[1]), heard[2]), None
         kwargs = call.kwargs if nothing_to_do(state, call) else pass_through(state, call, self._rotary)
         ahead = NextLayer(call.layer, call.hidden)
         return self._rows(state, call, call.index, ahead, kwargs["position_embeddings"]), ahead

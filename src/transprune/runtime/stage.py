@@ -14,9 +14,10 @@ from transprune.errors import MethodError, PruneWarning
 from transprune.layout import Layout
 from transprune.methods.base import Method, ProjectorPruner
 from transprune.runtime.attention import AttentionRows
+from transprune.runtime.probe import PoolProbe
 from transprune.runtime.state import Pass
 from transprune.trace import TraceStage
-from transprune.views import LayerView, ProjectorView, Queries, Selection, View, VisionSignals
+from transprune.views import LayerView, ProjectorView, Selection, View, VisionSignals
 
 Pool = Literal["sample", "image"]
 
@@ -38,11 +39,13 @@ class Decision:
     Attributes:
         dropped: per sample, the rows that go. long [n].
         features: per sample, [k, D] to put in the place of the visual rows that stay, or None.
+        biases: per sample, float32 [k] for the same rows as keys, or None.
         trace: the record of it.
     """
 
     dropped: list[Tensor]
     features: list[Tensor | None]
+    biases: list[Tensor | None]
     trace: TraceStage
 
     @property
@@ -51,9 +54,14 @@ class Decision:
         return any(features is not None for features in self.features)
 
     @property
+    def weighs(self) -> bool:
+        """Some kept rows count more, or less, as keys."""
+        return any(bias is not None for bias in self.biases)
+
+    @property
     def changes_nothing(self) -> bool:
         """Every token of every sample stays, untouched."""
-        return not self.merges and not any(len(rows) for rows in self.dropped)
+        return not self.merges and not self.weighs and not any(len(rows) for rows in self.dropped)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class Sight:
         hidden: [B, L, D], what enters the layer.
         attention: rows of attention, if the method announced that it reads them.
         vision: signals of given visual rows, if it announced that it reads the tower.
+        embedded: rows that entered layer 0 and their layout, if it announced that it reads them.
     """
 
     boundary: int
@@ -73,8 +82,9 @@ class Sight:
     hidden: Tensor
     attention: AttentionRows | None
     vision: Callable[[Tensor], VisionSignals] | None
+    embedded: tuple[Tensor, Layout] | None = None
 
-    def view(self, method: Method, sample: int, rows: Tensor, count: int) -> View:
+    def view(self, method: Method, sample: int, image: int, rows: Tensor, count: int) -> View:
         """The view of one pool: `rows` of one sample, of which `count` are to be kept."""
         tokens, vision = self.layout.token[sample, rows], self.vision
 
@@ -87,25 +97,21 @@ class Sight:
         attention = self.attention
         if attention is None:
             return LayerView(self.boundary, count, tokens, states)
-        columns = _columns(rows + attention.past)
-
-        def read(queries: Queries | Tensor) -> Tensor:
-            return attention.probabilities(sample, _query_rows(self.layout, sample, queries))[..., columns]
-
-        return LayerView(self.boundary, count, tokens, states, read)
+        probe = PoolProbe(self.layout, sample, rows, image, attention, self.embedded)
+        return LayerView(self.boundary, count, tokens, states, probe.attention, probe)
 
 
 def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decision:
     """Run the method of `part` on every pool of every sample."""
     layout, boundary = sight.layout, sight.boundary
-    dropped, features, candidates, keep, scores = [], [], [], [], []
+    dropped, features, biases, candidates, keep, scores = [], [], [], [], [], []
     for sample in range(layout.batch):
         visual = layout.visual_rows(sample)
         chosen: list[tuple[Tensor, Selection]] = []
         for image, rows in _pools(layout, sample, visual, part.pool):
             count = _count(part, boundary, state, (part.number, sample, image), len(rows))
             carry = _visual_carry(state, part.number, layout, sample, rows)
-            selection = part.method.select(sight.view(part.method, sample, rows, count), carry)
+            selection = part.method.select(sight.view(part.method, sample, image, rows, count), carry)
             _check(part.method, selection, count, len(rows))
             _warn_not_finite(part.method, boundary, selection, state)
             chosen.append((rows, selection))
@@ -116,10 +122,11 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         stay = visual[~go[visual]]
         dropped.append(visual[go[visual]])
         features.append(_merged_features(chosen, stay, sight.hidden[sample]))
+        biases.append(_joined_bias(chosen, stay))
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
         scores.append(_scores(chosen, visual) if record_scores else {})
-    return Decision(dropped, features, _trace(boundary, part.method, candidates, keep, scores))
+    return Decision(dropped, features, biases, _trace(boundary, part.method, candidates, keep, scores))
 
 
 def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[tuple[int, Tensor]]:
@@ -141,22 +148,6 @@ def _count(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], h
     if stage.rounded_up:
         state.note(f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1")
     return min(stage.count, here)
-
-
-def _columns(rows: Tensor) -> Tensor | slice:
-    """The rows as a slice where they are contiguous, as one image is: taking a slice copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows
-
-
-def _query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
-    if isinstance(queries, Tensor):
-        return layout.rows(sample)[queries]
-    if queries == "instruction":
-        return layout.instruction[sample].nonzero().flatten()
-    if queries == "last":
-        return layout.rows(sample)[-1:]
-    raise MethodError(f"queries are 'instruction', 'last' or row numbers; got {queries!r}")
 
 
 def _visual_carry(state: Pass, number: int, layout: Layout, sample: int, rows: Tensor) -> Tensor | None:
@@ -196,6 +187,16 @@ def _merged_features(chosen: list[tuple[Tensor, Selection]], stay: Tensor, hidde
         if selection.features is not None:
             features[torch.searchsorted(stay, rows[selection.keep])] = selection.features.to(features.dtype)
     return features
+
+
+def _joined_bias(chosen: list[tuple[Tensor, Selection]], stay: Tensor) -> Tensor | None:
+    if all(selection.key_bias is None for _, selection in chosen):
+        return None
+    bias = torch.zeros(len(stay), device=stay.device)
+    for rows, selection in chosen:
+        if selection.key_bias is not None:
+            bias[torch.searchsorted(stay, rows[selection.keep])] = selection.key_bias.float()
+    return bias
 
 
 def _scores(chosen: list[tuple[Tensor, Selection]], visual: Tensor) -> dict[str, Tensor]:

@@ -26,6 +26,11 @@ class Pass:
         positions: position ids the model made, [1 or B, L].
         removed_before: long [B, length], positions that renumbering closes in front of each slot.
         removed_total: long [B], all of them.
+        bias: float32 [B, length], what every later query adds to its logits of each slot's key; None where no key
+            weighs more than another.
+        embedded: rows that entered layer 0 and their layout, where a method reads them.
+        asking: the rows that ask in the frozen layer that runs now; None in any other layer.
+        entered: of the last frozen layer its number, the rows that came in, and their cos and sin.
         totals: (part, sample, image) -> visual tokens when that part first saw the pool.
         carries: part -> evidence per sample, over its real rows.
         taps: what hooks overheard for a later one.
@@ -45,6 +50,10 @@ class Pass:
     positions: Tensor | None = None
     removed_before: Tensor | None = None
     removed_total: Tensor | None = None
+    bias: Tensor | None = None
+    embedded: tuple[Tensor, Layout] | None = None
+    asking: Any = None
+    entered: tuple[int, Tensor, tuple[Tensor, Tensor]] | None = None
     totals: dict[tuple[int, int, int], int] = field(default_factory=dict)
     carries: dict[int, list[Tensor]] = field(default_factory=dict)
     taps: dict[Any, Any] = field(default_factory=dict)
