@@ -15,6 +15,9 @@
     ├── ImageError              an image file that cannot be read
     ├── CheckpointError         a model directory with missing or mismatched weights
     ├── SceneError              a scene that cannot be drawn as asked
+    ├── BenchError              a benchmark that cannot run as asked
+    │   ├── TaskError           questions, answers or images that cannot be used
+    │   └── RecordError         a run folder that is damaged, in use, or of another run
     ├── TrainingError           a training run that cannot go on as asked
     └── MissingExtra            an optional dependency is not installed
 
@@ -86,6 +89,18 @@ class SceneError(PruneError, ValueError):
 
 class TrainingError(PruneError, ValueError):
     """A training run cannot start or go on as asked."""
+
+
+class BenchError(PruneError, ValueError):
+    """A benchmark cannot run as asked."""
+
+
+class TaskError(BenchError):
+    """A task has questions, answers or images that cannot be used."""
+
+
+class RecordError(BenchError):
+    """A run folder is damaged, in use by another process, or holds a run with other settings."""
 
 
 class MissingExtra(PruneError, ImportError):
