@@ -8,7 +8,7 @@ with the picture blanked: what can be answered by guessing well.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ def evaluate(
     scenes: int = 500,
     *,
     blank: bool = False,
+    hidden: Container[int] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
     """Ask a model about the first scenes of a split.
@@ -118,6 +119,7 @@ def evaluate(
         split: `"validation"` to choose by, `"test"` to report.
         scenes: how many.
         blank: put one grey picture in place of every scene.
+        hidden: decoder layers in which the questions cannot look at the picture.
         progress: told how many scenes are done.
     """
     right: dict[str, list[bool]] = defaultdict(list)
@@ -126,7 +128,7 @@ def evaluate(
         drawn = [draw(split, number) for number in numbers]
         asked = [_questions(scene, question_rng(split, number)) for scene, number in zip(drawn, numbers, strict=True)]
         batch = _batch(drawn, asked, blank)
-        verdicts = right_answers(answer_tokens(model, batch, 0, layer_forward), batch).view(len(numbers), -1)
+        verdicts = right_answers(answer_tokens(model, batch, hidden, layer_forward), batch).view(len(numbers), -1)
         for questions, row in zip(asked, verdicts.tolist(), strict=True):
             for question, verdict in zip(questions, row, strict=True):
                 if question is not None:

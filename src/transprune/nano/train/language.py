@@ -9,7 +9,7 @@ finished model is an ordinary one without any such rule; it reads in the middle.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -118,7 +118,7 @@ class LanguageStage:
 
     def loss(self, batch: LanguageBatch, step: int) -> tuple[Tensor, Metrics]:
         """Cross-entropy of the answers (their `</s>` counts little), and the share of right answers per family."""
-        answers = answer_tokens(self.model, batch, self._blind_layers(step), self._layer)
+        answers = answer_tokens(self.model, batch, range(self._blind_layers(step)), self._layer)
         weight = torch.where(answers.targets == EOS, 0.05, 1.0)
         each = F.cross_entropy(answers.logits, answers.targets, reduction="none")
         right = right_answers(answers, batch)
@@ -143,13 +143,13 @@ class Answers(NamedTuple):
     where: Tensor
 
 
-def answer_tokens(model: Any, batch: LanguageBatch, blind: int, layer: Callable[..., Tensor]) -> Answers:
-    """What the model says at every supervised token."""
+def answer_tokens(model: Any, batch: LanguageBatch, hidden: Container[int], layer: Callable[..., Tensor]) -> Answers:
+    """What the model says at every supervised token, the picture hidden from the questions in some layers."""
     device = model.device
-    hidden = run_packed(model.model.language_model, prefix_of(model, batch.seen), _to(batch.ids, device), blind, layer)
+    states = run_packed(model.model.language_model, prefix_of(model, batch.seen), _to(batch.ids, device), hidden, layer)
     targets = torch.cat([part.flatten(1) for part in _to(batch.targets, device)], dim=1)
     where = targets != IGNORE
-    rows = torch.cat([part.flatten(1, 2) for part in hidden], dim=1)[where]
+    rows = torch.cat([part.flatten(1, 2) for part in states], dim=1)[where]
     return Answers(model.lm_head(rows).float(), targets[where], where)
 
 

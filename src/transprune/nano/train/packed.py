@@ -10,7 +10,7 @@ Shapes: B pictures, P prefix tokens, K branches of T tokens, H heads of width d.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +46,7 @@ def run_packed(
     language_model: Any,
     prefix: Tensor,
     branches: Sequence[Tensor],
-    blind: int = 0,
+    hidden: Container[int] = (),
     layer: Callable[..., Tensor] | None = None,
 ) -> list[Tensor]:
     """Final hidden states of every branch token.
@@ -55,7 +55,7 @@ def run_packed(
         language_model: a LlamaModel.
         prefix: embeddings of the prefix, float [B, P, D].
         branches: ids of branches of one length each, long [B, K, T].
-        blind: so many layers from below, branches see the first two tokens of the prefix only, not the picture.
+        hidden: layers in which branches see the first two tokens of the prefix only, not the picture.
         layer: the layer function; `layer_forward`, perhaps compiled.
 
     Returns:
@@ -69,7 +69,7 @@ def run_packed(
     cos, sin = language_model.rotary_emb(rows, torch.cat(positions).to(rows.device)[None])  # [1, S, d]
     cos, sin = cos[:, :, None].float(), sin[:, :, None].float()
     for number, decoder in enumerate(language_model.layers):
-        rows = run(rows, *LayerWeights.of(decoder), cos, sin, length, segments, number < blind)
+        rows = run(rows, *LayerWeights.of(decoder), cos, sin, length, segments, number in hidden)
     rows = _rms(rows[:, length:], language_model.norm.weight)
     parts = rows.split([count * tokens for count, tokens in segments], dim=1)
     return [part.unflatten(1, segment) for part, segment in zip(parts, segments, strict=True)]

@@ -28,16 +28,18 @@ class TrainingRecipe:
         sizes: of the finished model.
         vision: the tower's stage.
         language: the stages after it; each takes up the model of the one before, growing where it has more layers.
+        report_scenes: test scenes the finished model is measured on.
     """
 
     name: str
     sizes: Sizes = field(default_factory=Sizes)
     vision: VisionSettings = field(default_factory=VisionSettings)
     language: tuple[LanguageSettings, ...] = ()
+    report_scenes: int = 2000
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready settings; a run resumes only with the same ones."""
-        return asdict(self)
+        """JSON-ready settings of the training; a run resumes only with the same ones."""
+        return {name: value for name, value in asdict(self).items() if name != "report_scenes"}
 
 
 EYES_FIRST = TrainingRecipe(
@@ -78,6 +80,7 @@ MINIATURE = TrainingRecipe(
         LanguageSettings("young", steps=4, batch=2, layers=2, warmup=2, mix=Mix(4, 2)),
         LanguageSettings("grown", steps=6, batch=2, layers=3, warmup=2, blind=1, leak=0.5, mix=Mix(4, 2)),
     ),
+    report_scenes=20,
 )
 
 RECIPES: Mapping[str, TrainingRecipe] = {recipe.name: recipe for recipe in (EYES_FIRST, WORDS_FIRST, MINIATURE)}

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from transprune.errors import TrainingError
 from transprune.nano.architecture import new_llava, save
+from transprune.nano.train.card import write_card
 from transprune.nano.train.language import LanguageSettings, LanguageStage, grow, initialise, standardise
 from transprune.nano.train.loop import Progress, Stage, replacing, run_stage
 from transprune.nano.train.recipe import TrainingRecipe
@@ -61,6 +62,7 @@ def train(
         if not budget.run(LanguageStage(model, settings, device, compiled), folder, progress):
             return None
     save(model, clip, folder / "checkpoint")
+    write_card(recipe, folder, folder / "checkpoint", lambda done, total: progress("test scenes", done, total, {}))
     return folder / "checkpoint"
 
 
@@ -127,6 +129,3 @@ def _paths(settings: Any, prefix: str = "") -> set[tuple[str, str]]:
     else:
         return {(prefix, repr(settings))}
     return {leaf for key, value in items for leaf in _paths(value, f"{prefix}.{key}" if prefix else str(key))}
-
-
-Reporter = Callable[[str], None]
