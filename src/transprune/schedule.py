@@ -88,6 +88,16 @@ class Schedule:
         moved = scale_layers(self.boundaries, self.depth, num_layers)
         return Schedule(zip(moved, (ratio for _, ratio in self.keep), strict=True))
 
+    def earlier(self, layers: int, first: int = 1) -> Schedule:
+        """The same shares with every boundary `layers` earlier; an explicit schedule.
+
+        Raises:
+            ScheduleError: the first boundary would lie before `first`.
+        """
+        if self.boundaries[0] - layers < first:
+            raise ScheduleError(f"a schedule that starts at boundary {self.boundaries[0]} cannot move {layers} earlier")
+        return Schedule([(boundary - layers, share) for boundary, share in self.keep])
+
     def check(self, num_layers: int, first: int = 1) -> Schedule:
         """Itself, if every boundary lies in `first..num_layers - 1`; otherwise a ScheduleError that says so."""
         bad = [boundary for boundary in self.boundaries if not first <= boundary < num_layers]

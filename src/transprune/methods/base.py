@@ -7,20 +7,22 @@ model; a `LayerPruner` gives a schedule and a score between decoder layers. A su
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
 from transprune.errors import MethodError, ScheduleError
 from transprune.plan import Reading, Rows, Stage
 from transprune.recipe import Recipe
-from transprune.schedule import Schedule, count_kept
+from transprune.schedule import Schedule, ScheduleLike, count_kept
 from transprune.select import select_top
 from transprune.views import LayerTransitions, LayerView, ProjectorView, Scores, Selection
 
 Positions = Literal["keep", "renumber"]
 POSITIONS = ("keep", "renumber")
+
+M = TypeVar("M", bound="Method")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Method(Recipe, ABC):
     kind: ClassVar[str] = ""
     deviates: ClassVar[str] = ""
     default_positions: ClassVar[Positions] = "keep"
+    amounts: ClassVar[tuple[str, ...]] = ("keep", "keep_ratio")
     reads_vision: ClassVar[bool] = False
 
     positions: Positions | None = field(default=None, kw_only=True)
@@ -86,6 +89,31 @@ class Method(Recipe, ABC):
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """Sentences for the trace: what was adapted to this model."""
         return ()
+
+    def scaled(self: M, factor: float) -> M:
+        """The same method with `factor` times as much kept, for comparing methods at equal cost.
+
+        The settings named in `amounts` are multiplied: counts, shares and schedules alike. Order and shape stay; at
+        least one token and at most all of them remain. A method that says otherwise how much stays overrides this.
+
+        Raises:
+            MethodError: the method has no such setting, or the factor is not positive.
+        """
+        names = [name for name in self.amounts if hasattr(self, name)]
+        if not names or not factor > 0:
+            raise MethodError(
+                f"{self.name} cannot keep {factor!r} times as much: a method names the settings that say how much "
+                f"stays in `amounts` (it has none of {', '.join(self.amounts)}), and the factor is positive"
+            )
+        return replace(self, **{name: scale_amount(getattr(self, name), factor) for name in names})
+
+    def earlier(self: M, layers: int, num_layers: int) -> M:
+        """The same method with every boundary `layers` earlier on a model of `num_layers`, for budgets it cannot reach.
+
+        Raises:
+            ScheduleError: it cannot start that early.
+        """
+        raise ScheduleError(f"{self.name} cannot start earlier")
 
 
 @dataclass(frozen=True)
@@ -148,10 +176,28 @@ class LayerPruner(Method):
             previous = boundary
         return tuple(readings)
 
+    def earlier(self: M, layers: int, num_layers: int) -> M:
+        """With its setting `layer` so much smaller; a method with other boundaries overrides this."""
+        layer = getattr(self, "layer", None)
+        if not isinstance(layer, int) or layer - layers < self.first_boundary:
+            raise ScheduleError(f"{self.name} cannot start {layers} layers earlier")
+        return replace(self, **{"layer": layer - layers})
+
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
         """The `view.count` best-scored candidates; ties to the lower index."""
         scores = self.score(view, carry)
         return Selection(select_top(scores["score"], view.count), scores=scores)
+
+
+def scale_amount(amount: ScheduleLike | float, factor: float) -> Any:
+    """`factor` times a count (int, at least 1), a share (float, at most 1) or every share of a schedule."""
+    if isinstance(amount, int):
+        return max(1, round(amount * factor))
+    if isinstance(amount, float):
+        return min(1.0, amount * factor)
+    schedule = Schedule.of(amount)
+    shares = [(boundary, min(1.0, share * factor)) for boundary, share in schedule]
+    return Schedule(shares, depth=schedule.depth)
 
 
 def resolve_count(keep: int | float, total: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -82,6 +82,20 @@ class Compose(Method):
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """The notes of all parts."""
         return tuple(note for part in self.parts for note in part.notes(num_layers))
+
+    def scaled(self, factor: float) -> Compose:
+        """Below 1 the first part keeps less, and with it everything behind; above 1 every part keeps more."""
+        first, *others = self.parts
+        others = [part.scaled(factor) for part in others] if factor > 1 else others
+        return replace(self, parts=(first.scaled(factor), *others))
+
+    def earlier(self, layers: int, num_layers: int) -> Compose:
+        """With the parts of the language model so much earlier."""
+        first = 1 if isinstance(self.parts[0], ProjectorPruner) else 0
+        moved = [part.earlier(layers, num_layers) for part in self.parts[first:]]
+        if not moved:
+            raise ScheduleError(f"{self.name} cannot start earlier")
+        return replace(self, parts=(*self.parts[:first], *moved))
 
     def select(self, view: Any, carry: Tensor | None) -> Selection:
         """Never called: the session runs the parts."""

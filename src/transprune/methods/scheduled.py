@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from transprune.methods.base import LayerPruner
@@ -12,6 +12,7 @@ HIGH = Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)  # TransPrune, supple
 LOW = Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
 
 C = TypeVar("C", bound="Control")
+S = TypeVar("S", bound="ScheduledPruner")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class ScheduledPruner(LayerPruner):
     def schedule(self, num_layers: int) -> Schedule:
         """The boundaries for this depth."""
         return Schedule.of(self.keep).scaled(num_layers, self.published_depths)
+
+    def earlier(self: S, layers: int, num_layers: int) -> S:
+        """With every boundary so much earlier."""
+        return replace(self, keep=self.schedule(num_layers).earlier(layers, self.first_boundary))
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How a schedule written for another depth was adapted to this one."""

@@ -135,6 +135,12 @@ class TransPrune(ScheduledPruner):
             raise ScheduleError(f"accumulate takes 1-based layers of {num_layers}; got {_list(layers)}")
         return layers
 
+    def earlier(self, layers: int, num_layers: int) -> TransPrune:
+        """With boundaries and accumulation layers so much earlier, from layer 1 on."""
+        schedule = self.schedule(num_layers).earlier(layers, self.first_boundary)
+        observed = [layer - layers for layer in self.observed(num_layers) if layer > layers]
+        return replace(self, keep=schedule, accumulate=observed or None)
+
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """Attention rows of the instruction, unless TTV works alone."""
         readings = super().readings(num_layers)
