@@ -9,17 +9,11 @@ from transformers import LlavaForConditionalGeneration
 from transprune.nano.architecture import Sizes, new_llava, new_processor
 from transprune.nano.questions import ask_each
 from transprune.nano.scenes import draw
+from transprune.nano.train.asking import answer_tokens, language_batch, prefix_of, right_answers
 from transprune.nano.train.curriculum import Mix
-from transprune.nano.train.language import (
-    answer_tokens,
-    compiled_layer,
-    grow,
-    initialise,
-    language_batch,
-    prefix_of,
-    right_answers,
-)
+from transprune.nano.train.language import compiled_layer
 from transprune.nano.train.packed import layer_forward, run_packed
+from transprune.nano.train.start import grow, initialise
 from transprune.nano.words import WORDS, encode
 
 SMALL = Sizes(width=64, mlp=96, vision_layers=3, text_layers=1, layers=4)

@@ -19,8 +19,8 @@ import torch
 from transprune.errors import CheckpointError
 from transprune.nano.questions import FAMILIES, TRIES, Question, ask, ask_surely
 from transprune.nano.scenes import Scene, Split, draw, question_rng
+from transprune.nano.train.asking import LanguageBatch, answer_tokens, right_answers
 from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, pack
-from transprune.nano.train.language import LanguageBatch, answer_tokens, right_answers
 from transprune.nano.train.packed import layer_forward
 
 PER_FAMILY = 2

@@ -19,9 +19,10 @@ import torch
 from transprune.errors import TrainingError
 from transprune.nano.architecture import new_llava, save
 from transprune.nano.train.card import write_card
-from transprune.nano.train.language import LanguageSettings, LanguageStage, grow, initialise, standardise
+from transprune.nano.train.language import LanguageSettings, LanguageStage
 from transprune.nano.train.loop import Progress, Stage, replacing, run_stage
 from transprune.nano.train.recipe import TrainingRecipe
+from transprune.nano.train.start import grow, initialise, standardise
 from transprune.nano.train.vision import VisionStage
 
 
