@@ -15,7 +15,7 @@ Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol, get_args
 
@@ -35,6 +35,9 @@ class Planned(Protocol):
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """What is read to choose them."""
+
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        """In which layers the visual tokens only give keys and values."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def count_method(
 ) -> Cost:
     """The cost of `method` on a prompt of one pool of visual tokens; the counts default to the nominal ones.
 
+    Where a method lets the data decide how many tokens stay, this is the upper bound (`Stage.at_most`).
+
     Raises:
         ScheduleError: the method does not fit the depth of this model.
         MethodError: an unknown convention.
@@ -107,6 +112,7 @@ def count_method(
         unpruned=unpruned,
         convention=convention,
         readings=method.readings(geometry.layers),
+        frozen=method.frozen(geometry.layers),
         instruction=instruction,
         dtype_bytes=dtype_bytes,
     )
@@ -120,6 +126,7 @@ def count_cost(
     unpruned: int,
     convention: Convention = "paper",
     readings: Sequence[Reading] = (),
+    frozen: Collection[int] = (),
     instruction: int | None = None,
     dtype_bytes: int = 2,
 ) -> Cost:
@@ -132,6 +139,7 @@ def count_cost(
         unpruned: visual tokens before any pruning.
         convention: `"paper"` or `"exact"`.
         readings: what the method reads to choose. Ignored by `paper`.
+        frozen: 0-based layers in which visual tokens only give keys and values.
         instruction: text tokens after the image, whose attention rows a method may read; by default all of `text`,
             an upper bound that needs no knowledge of the chat template.
         dtype_bytes: bytes of one K/V number, 2 for half precision.
@@ -145,12 +153,13 @@ def count_cost(
     others = text if exact else 0
     own = 1 if exact else 0  # the new token attends to itself; it is text, which `paper` does not see
     lengths, full = [count + others for count in visual], [unpruned + others] * geometry.layers
+    still = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
     rows = max(1, min(text, text if instruction is None else instruction))  # without any, the last token is read
     scoring = scoring_cost(geometry, visual, text, readings, unpruned=unpruned, instruction=rows) if exact else 0
     return Cost(
         convention=convention,
         unit="FLOPs" if exact else "MACs",
-        prefill=prefill_cost(geometry, lengths, convention) + scoring,
+        prefill=prefill_cost(geometry, lengths, convention, still) + scoring,
         scoring=scoring,
         decode=decode_cost(geometry, [length + own for length in lengths], convention),
         kv_bytes=kv_bytes(geometry, lengths, dtype_bytes),
@@ -173,17 +182,18 @@ def sum_costs(costs: Sequence[Cost]) -> Cost:
     return replace(costs[0], **{name: sum(getattr(cost, name) for cost in costs) for name in counts})
 
 
-def layer_cost(geometry: Geometry, rows: int, keys: int, convention: Convention) -> int:
+def layer_cost(geometry: Geometry, rows: int, keys: int, convention: Convention, still: int = 0) -> int:
     """One decoder layer: `rows` tokens are projected, attend to `keys` tokens each, and pass the gated MLP.
 
-    MACs with full-width keys and values in `paper`; FLOPs with the true widths in `exact`. At prefill rows = keys.
+    A frozen layer has `still` more tokens that only give keys and values. MACs with full-width keys and values in
+    `paper`; FLOPs with the true widths in `exact`. At prefill rows + still = keys.
     """
     d, mlp = geometry.hidden, 3 * geometry.hidden * geometry.intermediate
     if _check_convention(convention) == "paper":
-        return rows * (4 * d * d + mlp) + 2 * rows * keys * d
+        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + still * 2 * d * d
     q, kv = geometry.q_width, geometry.kv_width
     projections = 2 * d * q + 2 * d * kv  # q and o, k and v
-    return 2 * (rows * (projections + mlp) + 2 * rows * keys * q)
+    return 2 * (rows * (projections + mlp) + 2 * rows * keys * q + still * 2 * d * kv)
 
 
 def head_cost(geometry: Geometry, convention: Convention) -> int:
@@ -191,9 +201,15 @@ def head_cost(geometry: Geometry, convention: Convention) -> int:
     return 2 * geometry.hidden * geometry.vocab if _check_convention(convention) == "exact" else 0
 
 
-def prefill_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
-    """All layers over the prompt, `lengths[i]` tokens entering layer i, and the LM head; scoring not included."""
-    return sum(layer_cost(geometry, n, n, convention) for n in lengths) + head_cost(geometry, convention)
+def prefill_cost(
+    geometry: Geometry, lengths: Sequence[int], convention: Convention, still: Sequence[int] | None = None
+) -> int:
+    """All layers over the prompt, and the LM head; scoring not included.
+
+    `lengths[i]` tokens enter layer i, of which `still[i]` only give keys and values there (none by default).
+    """
+    pairs = zip(lengths, still or [0] * len(lengths), strict=True)
+    return sum(layer_cost(geometry, n - k, n, convention, k) for n, k in pairs) + head_cost(geometry, convention)
 
 
 def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
@@ -224,6 +240,8 @@ def scoring_cost(
         dropped = candidates - visual[reading.boundary]
         total += attention_reading_cost(geometry, reading, candidates + text, dropped, instruction)
         total += similarity_cost(geometry, reading, candidates)
+        if reading.embeddings:
+            total += 2 * visual[0] * instruction * geometry.hidden
     # A layer is measured once, however many readings use it.
     seen = {layer for reading in readings for layer in reading.observed}
     return total + sum(transition_cost(geometry, visual[layer - 1] + text) for layer in seen)
@@ -237,7 +255,7 @@ def attention_reading_cost(geometry: Geometry, reading: Reading, tokens: int, dr
     """
     if reading.rows is None:
         return 0
-    rows = 1 if reading.rows == "last" else instruction
+    rows = instruction if reading.rows == "instruction" else 1
     logits = 2 * rows * tokens * geometry.q_width
     if reading.source == "previous":
         return logits
@@ -250,11 +268,11 @@ def transition_cost(geometry: Geometry, tokens: int) -> int:
 
 
 def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
-    """FLOPs of comparing each of `candidates` visual tokens with every other, by projected features or vision keys."""
+    """FLOPs of comparing `candidates` visual tokens with each other, or that share of their pairs that is compared."""
     if reading.similarity is None:
         return 0
-    width = geometry.hidden if reading.similarity == "features" else geometry.vision_head_dim
-    return 2 * candidates * candidates * width
+    widths = {"features": geometry.hidden, "keys": geometry.vision_head_dim, "layer_keys": geometry.kv_width}
+    return round(reading.pairs * 2 * candidates * candidates * widths[reading.similarity])
 
 
 def _check_convention(convention: str) -> str:

@@ -18,13 +18,14 @@ class Stage:
     """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on.
 
     `rounded_up` says that the share came to less than one token and one was kept all the same. `at_most` says that the
-    number depends on the data and `count` is only its upper bound.
+    number depends on the data and `count` is only its upper bound. `merged` of the `count` are made of dropped ones.
     """
 
     boundary: int
     count: int
     rounded_up: bool = False
     at_most: bool = False
+    merged: int = 0
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,7 @@ class Session:
             notes=tuple(notes),
             geometry=self.geometry,
             readings=self.method.readings(layers),
+            frozen=self.method.frozen(layers),
             transitions={key: tuple(samples) for key, samples in state.transitions.items()},
             dtype=str(dtype).removeprefix("torch."),
             dtype_bytes=dtype.itemsize,

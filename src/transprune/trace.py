@@ -64,6 +64,7 @@ class Trace:
         notes: sentences a reader should know: schedules scaled, prompts without image, counts rounded up.
         geometry: sizes of the language model.
         readings: what the method read to choose, for the cost.
+        frozen: 0-based layers in which visual tokens kept their state and only gave keys and values.
         transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) -> per sample, float32
             [L], the token transition variation of that module for every prompt token; NaN on padding and for tokens
             that were gone.
@@ -82,6 +83,7 @@ class Trace:
     notes: tuple[str, ...]
     geometry: Geometry
     readings: tuple[Reading, ...] = ()
+    frozen: tuple[int, ...] = ()
     transitions: Mapping[tuple[int, str], tuple[Tensor, ...]] = field(default_factory=dict)
     dtype: str = "float32"
     dtype_bytes: int = 4
@@ -107,6 +109,7 @@ class Trace:
                     unpruned=visual,
                     convention=convention,
                     readings=self.readings if visual else (),
+                    frozen=self.frozen,
                     instruction=self.instruction_tokens[sample],
                     dtype_bytes=self.dtype_bytes,
                 )
@@ -127,6 +130,7 @@ class Trace:
             "text_tokens": list(self.text_tokens),
             "instruction_tokens": list(self.instruction_tokens),
             "stages": [stage.to_dict() for stage in self.stages],
+            "frozen": list(self.frozen),
             "kv_lengths": list(self.kv_lengths),
             "kv_bytes": self.kv_bytes,
             "cost": {name: self.cost(name).to_dict() for name in ("paper", "exact")},
@@ -145,6 +149,8 @@ class Trace:
         rows = rows if self.stages else []
         widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
         lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        if self.frozen:
+            lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
         paper, exact = self.cost("paper"), self.cost("exact")
         lines.append(
             f"prefill {paper.prefill_share:.1%} of the visual MACs (paper), {exact.prefill_share:.1%} of all FLOPs "

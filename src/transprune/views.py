@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from transprune.errors import MissingSignal
+from transprune.signals import JointSpace as JointSpace
+from transprune.signals import VisionSignals as VisionSignals
 
 Scores = dict[str, Tensor]
 Queries = Literal["instruction", "last"]
@@ -29,35 +31,15 @@ class Selection:
     Attributes:
         keep: long [K], ascending positions within the candidates of the view.
         features: [K, D] rows that replace the kept ones (merging methods), or None to leave them as they are.
+        key_bias: float32 [K], added to the logits of the kept tokens as keys in every layer from here on, also while
+            decoding: the logarithm of a size is proportional attention. None where no key weighs more than another.
         scores: what the choice rests on, float [N] each; `"score"` is the one that ranked.
     """
 
     keep: Tensor
     features: Tensor | None = None
     scores: Scores = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class VisionSignals:
-    """What the vision tower tells about the visual tokens of one pool.
-
-    Attributes:
-        saliency: float32 [N], attention each patch receives: from the CLS token where the tower has one, else the mean
-            over all patches of its image. NaN where a row has no patch (newline tokens of LLaVA-NeXT).
-        keys: float32 [N, d], keys of that attention, mean over heads.
-        crop: long [N], tower input (image or tile) a token came from, numbered from 0 in the order of the tokens; -1
-            for none. A picture that is in the prompt twice is one input.
-        cls: [crops, D], the projected CLS state of each tower input, or None.
-        states: [N, V], what the projector made the tokens of, or None where it merges patches (Qwen2.5-VL).
-        project: the projector, [n, V] -> [n, D]; goes with `states`.
-    """
-
-    saliency: Tensor
-    keys: Tensor
-    crop: Tensor
-    cls: Tensor | None = None
-    states: Tensor | None = None
-    project: Callable[[Tensor], Tensor] | None = None
+    key_bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +50,14 @@ class View:
         boundary: 0-based decoder layer in front of which the choice is made.
         count: tokens to keep here, 1..N.
         candidates: long [N], original numbers of the visual tokens that are still there.
+        merged: how many of `count` the plan of the method sets aside for tokens made of dropped ones.
     """
 
     boundary: int
     count: int
     candidates: Tensor
     _hidden: Callable[[], Tensor]
+    merged: int = field(default=0, kw_only=True)
 
     @property
     def hidden(self) -> Tensor:
@@ -86,6 +70,8 @@ class ProjectorView(View):
     """The visual tokens before the language model."""
 
     _vision: Callable[[], VisionSignals] | None = None
+    _instruction: Callable[[], Tensor] | None = None
+    _joint: Callable[[], JointSpace | None] | None = None
 
     @property
     def features(self) -> Tensor:
@@ -94,10 +80,46 @@ class ProjectorView(View):
 
     @property
     def vision(self) -> VisionSignals:
-        """Signals of the vision tower; raises MissingSignal if the method did not announce that it reads them."""
+        """Signals of the vision tower; raises MissingSignal if the method did not announce what it reads there."""
         if self._vision is None:
-            raise MissingSignal("a method that reads the vision tower sets `reads_vision = True`; this one did not")
+            raise MissingSignal("a method that reads the vision tower names the signals in `reads_vision`")
         return self._vision()
+
+    @property
+    def instruction(self) -> Tensor:
+        """Input embeddings of the instruction tokens of the language model. [T, D]."""
+        if self._instruction is None:
+            raise MissingSignal("this view has no instruction tokens")
+        return self._instruction()
+
+    @property
+    def joint(self) -> JointSpace | None:
+        """Patches and question in CLIP's joint space; None where the vision tower is not CLIP's.
+
+        Raises MissingSignal if the method did not announce `reads_question`.
+        """
+        if self._joint is None:
+            raise MissingSignal("a method that reads the question's embedding sets `reads_question`; this one did not")
+        return self._joint()
+
+
+class Probe(Protocol):
+    """What the runtime reads for a LayerView besides attention to the visual tokens; its methods say what it gives."""
+
+    def within_instruction(self) -> Tensor:
+        """[H, T, T]."""
+
+    def keys(self, rotated: bool) -> Tensor:
+        """[Hkv, N, d]."""
+
+    def mean_query(self) -> Tensor:
+        """[H, d]."""
+
+    def rotary_decay(self, queries: Queries) -> Tensor:
+        """[T, N]."""
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """[N0, D], [T, D]."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +127,7 @@ class LayerView(View):
     """The visual tokens between two decoder layers."""
 
     _attention: Callable[[Queries | Tensor], Tensor] | None = None
+    _probe: Probe | None = None
 
     def attention(self, queries: Queries | Tensor = "instruction") -> Tensor:
         """Attention probabilities from some rows to the visual tokens, fp32. -> [H, T, N].
@@ -119,6 +142,35 @@ class LayerView(View):
         if self._attention is None:
             raise MissingSignal("this view has no attention: the method announces no `rows` in its readings")
         return self._attention(queries)
+
+    def attention_within_instruction(self) -> Tensor:
+        """Attention probabilities of the instruction tokens among themselves, fp32 (same softmax). -> [H, T, T]."""
+        return self._read().within_instruction()
+
+    def keys(self, rotated: bool) -> Tensor:
+        """Keys of the visual tokens in the layer that is read, fp32, with or without positions. -> [Hkv, N, d]."""
+        return self._read().keys(rotated)
+
+    def mean_query(self) -> Tensor:
+        """Mean query, without positions, of everything up to the last visual token of the pool, fp32. -> [H, d]."""
+        return self._read().mean_query()
+
+    def rotary_decay(self, queries: Queries = "instruction") -> Tensor:
+        """What the distance of a row and a visual token alone makes of a logit, fp32: 1 at no distance. -> [T, N].
+
+        The logit of a query and a key that are all ones, divided by what it is without rotation.
+        """
+        return self._read().rotary_decay(queries)
+
+    @property
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """Rows that entered layer 0: all visual tokens of the pool then, and the instruction. [N0, D], [T, D]."""
+        return self._read().embeddings()
+
+    def _read(self) -> Probe:
+        if self._probe is None:
+            raise MissingSignal("this view has nothing to read: the method announces no `rows` in its readings")
+        return self._probe
 
 
 @dataclass(frozen=True)

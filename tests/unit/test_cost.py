@@ -41,6 +41,9 @@ class Halving:
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         return (Reading(1, rows="instruction"),)
 
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        return ()
+
 
 def test_paper_layer_is_the_published_formula() -> None:
     # 4nd^2 + 2n^2 d + 3ndm = 4*6*64 + 2*36*8 + 3*6*8*16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from transprune.errors import MethodError, PruneWarning
 from transprune.layout import Layout
 from transprune.methods.base import Method, ProjectorPruner
+from transprune.plan import Stage
 from transprune.runtime.attention import AttentionRows
 from transprune.runtime.probe import PoolProbe
 from transprune.runtime.state import Pass
@@ -84,8 +85,9 @@ class Sight:
     vision: Callable[[Tensor], VisionSignals] | None
     embedded: tuple[Tensor, Layout] | None = None
 
-    def view(self, method: Method, sample: int, image: int, rows: Tensor, count: int) -> View:
-        """The view of one pool: `rows` of one sample, of which `count` are to be kept."""
+    def view(self, method: Method, sample: int, image: int, rows: Tensor, stage: Stage) -> View:
+        """The view of one pool: `rows` of one sample, of which `stage.count` are to be kept."""
+        count, merged = stage.count, stage.merged
         tokens, vision = self.layout.token[sample, rows], self.vision
 
         def states() -> Tensor:
@@ -96,9 +98,9 @@ class Sight:
             return ProjectorView(self.boundary, count, tokens, states, signals)
         attention = self.attention
         if attention is None:
-            return LayerView(self.boundary, count, tokens, states)
+            return LayerView(self.boundary, count, tokens, states, merged=merged)
         probe = PoolProbe(self.layout, sample, rows, image, attention, self.embedded)
-        return LayerView(self.boundary, count, tokens, states, probe.attention, probe)
+        return LayerView(self.boundary, count, tokens, states, probe.attention, probe, merged=merged)
 
 
 def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decision:
@@ -109,10 +111,10 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         visual = layout.visual_rows(sample)
         chosen: list[tuple[Tensor, Selection]] = []
         for image, rows in _pools(layout, sample, visual, part.pool):
-            count = _count(part, boundary, state, (part.number, sample, image), len(rows))
+            stage = _planned(part, boundary, state, (part.number, sample, image), len(rows))
             carry = _visual_carry(state, part.number, layout, sample, rows)
-            selection = part.method.select(sight.view(part.method, sample, image, rows, count), carry)
-            _check(part.method, selection, count, len(rows))
+            selection = part.method.select(sight.view(part.method, sample, image, rows, stage), carry)
+            _check(part.method, selection, stage.count, len(rows))
             _warn_not_finite(part.method, boundary, selection, state)
             chosen.append((rows, selection))
         go = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
@@ -141,13 +143,13 @@ def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[
         yield number, visual[image == number]
 
 
-def _count(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], here: int) -> int:
-    """Tokens to keep in a pool: planned from the number there was when this method first met it."""
+def _planned(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], here: int) -> Stage:
+    """What to keep of a pool: planned from the number of tokens there was when this method first met it."""
     total = state.totals.setdefault(pool, here)
     stage = next(s for s in part.method.plan(part.num_layers, total) if s.boundary == boundary)
     if stage.rounded_up:
         state.note(f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1")
-    return min(stage.count, here)
+    return replace(stage, count=min(stage.count, here))
 
 
 def _visual_carry(state: Pass, number: int, layout: Layout, sample: int, rows: Tensor) -> Tensor | None:

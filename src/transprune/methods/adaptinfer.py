@@ -1,0 +1,79 @@
+"""AdaptInfer: the words that matter to each other now weigh the attention to the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from transprune.errors import MethodError
+from transprune.methods.base import Positions
+from transprune.methods.budgets import budget_schedule
+from transprune.methods.scheduled import ScheduledPruner
+from transprune.plan import Rows
+from transprune.recipe import register
+from transprune.schedule import Schedule, ScheduleLike
+from transprune.views import LayerView, Scores
+
+BOUNDARIES = (2, 11, 21)  # the code cuts after its 0-based layers 1, 10, 20
+BUDGETS = {128: (290, 72, 18), 64: (133, 27, 3), 48: (80, 24, 2), 32: (40, 12, 0)}
+QWEN = {0.1: (0.17, 0.6, 0.3), 0.3: (0.5, 0.6, 0.3), 0.5: (0.7, 0.9, 0.3)}  # shares of what arrives at each cut
+
+
+@register("adaptinfer")
+@dataclass(frozen=True)
+class AdaptInfer(ScheduledPruner):
+    """Weigh each word's attention to the image by how much the words attend to each other, in the layer just run.
+
+    Zhang et al., AdaptInfer, 2025. https://arxiv.org/abs/2508.06084
+
+    A word's importance, per head, is what it gives to and gets from the instruction; the score of a visual token is the
+    attention it gets, so weighted, over all words and heads. A published budget is an average per layer if the cutting
+    layers are credited with what they leave: "128" really processes 146.2 tokens per layer.
+
+    Args:
+        keep: a budget (128, 64, 48, 32 as published, others between them), or boundary -> share of the original
+            tokens. Default: 128, 290/72/18 of 576 at 2, 11, 21 of 32 layers.
+        blend: 1 weighs by importance (the code's default), 0 by its mean over the words, alike for all.
+        positions: default `"renumber"`, as in the code.
+
+    Raises:
+        MethodError, ScheduleError: a blend outside [0, 1], or ratios or budgets out of range.
+    """
+
+    keep: ScheduleLike | int = 128  # type: ignore[assignment]
+    blend: float = 1.0
+
+    title: ClassVar[str] = "AdaptInfer: words weighted by each other rate the image"
+    paper: ClassVar[str] = "Zhang et al., 2025, arXiv 2508.06084"
+    deviates: ClassVar[str] = "one visual token stays where the code of the smallest budget drops all"
+    presets: ClassVar[tuple[str, ...]] = ("qwen",)
+    default_positions: ClassVar[Positions] = "renumber"
+    rows: ClassVar[Rows | None] = "instruction"
+    source: ClassVar[Literal["next", "previous"]] = "previous"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.blend, bool) or not isinstance(self.blend, (int, float)) or not 0 <= self.blend <= 1:
+            raise MethodError(f"blend lies between 0 (all words alike) and 1; got {self.blend!r}")
+        if isinstance(self.keep, int):
+            object.__setattr__(self, "keep", budget_schedule(self.keep, BUDGETS, BOUNDARIES))
+        super().__post_init__()
+
+    @classmethod
+    def qwen(cls, share: float = 0.3, **changes: Any) -> AdaptInfer:
+        """The settings for Qwen2-VL-2B: a share of 0.1, 0.3 or 0.5, cut after layers 0, 9, 19 of its 28."""
+        if share not in QWEN:
+            raise MethodError(f"share is one of {', '.join(map(str, QWEN))}; got {share!r}")
+        first, second, third = QWEN[share]
+        ratios = (first, first * second, first * second * third)
+        keep = Schedule(dict(zip((1, 10, 20), ratios, strict=True)), depth=28)
+        return cls(**{"keep": keep, **changes})
+
+    def score(self, view: LayerView, carry: Tensor | None) -> Scores:
+        """Attention to the image, weighted by each word's importance among the words, summed over heads and words."""
+        words, image = view.attention_within_instruction(), view.attention("instruction")  # [H, T, T], [H, T, N]
+        mutual = words + words.mT - words.diagonal(dim1=1, dim2=2).diag_embed()
+        importance = mutual.sum(dim=1)  # [H, T]
+        importance = self.blend * importance + (1 - self.blend) * importance.mean(dim=-1, keepdim=True)
+        return {"score": (importance[..., None] * image).sum(dim=(0, 1))}
