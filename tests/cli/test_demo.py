@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
 from transprune.images import open_image
 from transprune.nano import demo
+from transprune.nano.export import write_demo
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +56,19 @@ def test_one_overlay_per_picture(result, folder):
         assert open_image(path).size == (828, 1862)
 
 
-def test_questions_are_the_generator_s():
+def test_pictures_and_questions_are_the_generator_s(tmp_path):
+    """Nothing was picked: drawn again they are the same, to the pixel."""
+    write_demo(tmp_path)
+    assert json.loads((tmp_path / "questions.json").read_text()) == json.loads(
+        (demo.folder() / "questions.json").read_text()
+    )
     questions = demo.read_questions()
     assert len(questions) == 24
     families = [question.family for question in questions]
     assert {families.count(family) for family in families} == {4}
-    for question in questions:
-        assert open_image(demo.folder() / "pictures" / question.picture).size == (96, 96)
+    for name in {question.picture for question in questions}:
+        drawn, shipped = (open_image(place / "pictures" / name) for place in (tmp_path, demo.folder()))
+        assert np.array_equal(np.asarray(drawn), np.asarray(shipped))
 
 
 def test_table(cli, tmp_path, monkeypatch):
