@@ -100,21 +100,21 @@ class Trace:
         Args:
             convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring included).
         """
-        return sum_costs(
-            [
-                count_cost(
-                    self.geometry,
-                    self.tokens_per_layer(sample),
-                    self.text_tokens[sample],
-                    unpruned=visual,
-                    convention=convention,
-                    readings=self.readings if visual else (),
-                    frozen=self.frozen,
-                    instruction=self.instruction_tokens[sample],
-                    dtype_bytes=self.dtype_bytes,
-                )
-                for sample, visual in enumerate(self.visual_tokens)
-            ]
+        return sum_costs([self.sample_cost(sample, convention) for sample in range(len(self.visual_tokens))])
+
+    def sample_cost(self, sample: int, convention: Convention = "exact") -> Cost:
+        """The same for one sample of the batch, padding not counted."""
+        visual = self.visual_tokens[sample]
+        return count_cost(
+            self.geometry,
+            self.tokens_per_layer(sample),
+            self.text_tokens[sample],
+            unpruned=visual,
+            convention=convention,
+            readings=self.readings if visual else (),
+            frozen=self.frozen,
+            instruction=self.instruction_tokens[sample],
+            dtype_bytes=self.dtype_bytes,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -227,7 +227,7 @@ def _images(value: Any) -> list[str]:
     return names
 
 
-@lru_cache(maxsize=None)
+@cache
 def _check_image(image: Path) -> None:
     """Raises ImageError unless the file is a picture to its last byte; better now than after an hour of answers."""
     open_image(image)
