@@ -23,7 +23,7 @@ from transprune.runtime.stage import Pool
 from transprune.runtime.state import Pass
 from transprune.trace import Trace
 
-RECORDS = ("scores", "transitions")
+RECORDS = ("scores", "transitions", "changes")
 _attached: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _attached_lock = threading.Lock()
 
@@ -48,7 +48,8 @@ def prune(
             `"visionzip:keep=192+transprune-low"`), or a recipe file or folder.
         positions: position ids of the survivors, `"keep"` or `"renumber"`; None lets each method do as its own code.
         pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the same ratio.
-        record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"`.
+        record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the observed layers,
+            `"changes"` of all layers.
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
@@ -84,7 +85,7 @@ class Session:
             raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
         records = frozenset([record] if isinstance(record, str) else record)
         if unknown := sorted(records - set(RECORDS)):
-            raise MethodError(f"record takes {' and '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}")
+            raise MethodError(f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}")
         self._engine = Engine(self.family, self._base, self.method, self._policies, pool, records, self._publish)
         self._stack: ExitStack | None = None
         self._latest: Trace | None = None
@@ -172,6 +173,7 @@ class Session:
             readings=self.method.readings(layers),
             frozen=self.method.frozen(layers),
             transitions={key: tuple(samples) for key, samples in state.transitions.items()},
+            changes={key: tuple(samples) for key, samples in state.changes.items()},
             dtype=str(dtype).removeprefix("torch."),
             dtype_bytes=dtype.itemsize,
             attention=str(self.family.decoder(self._base).config._attn_implementation),

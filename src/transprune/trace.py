@@ -68,6 +68,9 @@ class Trace:
         transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) -> per sample, float32
             [L], the token transition variation of that module for every prompt token; NaN on padding and for tokens
             that were gone.
+        changes: with `record=("changes",)`: the same keys for *every* layer -> per sample, float32 [2, L], norm of the
+            module's output over norm of its normalised input, and the cosine between the two (TransPrune, equations 1
+            and 2, before any weighting); NaN as above. Too many numbers for `to_dict`, which leaves them out.
         dtype, attention: of the language model, as text.
     """
 
@@ -85,6 +88,7 @@ class Trace:
     readings: tuple[Reading, ...] = ()
     frozen: tuple[int, ...] = ()
     transitions: Mapping[tuple[int, str], tuple[Tensor, ...]] = field(default_factory=dict)
+    changes: Mapping[tuple[int, str], tuple[Tensor, ...]] = field(default_factory=dict)
     dtype: str = "float32"
     dtype_bytes: int = 4
     attention: str = "sdpa"

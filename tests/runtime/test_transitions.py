@@ -5,7 +5,7 @@ import torch
 
 from families.cases import FAMILIES
 from methods.cases import STAGES
-from transprune import TransPrune, prune
+from transprune import TransPrune, Uniform, prune
 
 
 def by_hand(model, inputs, layers):
@@ -46,6 +46,39 @@ def test_recorded_transitions_are_the_formula_of_the_paper(zoo, model, family, d
             got = session.trace.transitions[key][row]
             torch.testing.assert_close(got[mine], expected, atol=1e-6, rtol=1e-4)
             assert got[: mine.start].isnan().all()
+
+
+def test_recorded_changes_are_those_of_every_layer_whatever_the_method_observes(zoo, model, family):
+    samples = FAMILIES[family].ragged()
+    inputs = FAMILIES[family].batch(samples)
+    depth = len(model.get_decoder().layers)
+    with torch.no_grad(), prune(model, Uniform({1: 1.0}), record="changes") as session:  # observes nothing
+        model(**inputs)
+    measured = by_hand(zoo(family), inputs, layers=range(1, depth + 1))
+    assert session.trace.changes.keys() == measured.keys() and not session.trace.transitions
+    for key, expected in measured.items():
+        for row, sample in enumerate(samples):
+            mine = slice(inputs["input_ids"].shape[1] - len(sample.ids), None)
+            got = session.trace.changes[key][row]
+            hand = torch.stack([values[row, mine] for values in expected])
+            torch.testing.assert_close(got[:, mine], hand, atol=1e-5, rtol=1e-4)
+            assert got[:, : mine.start].isnan().all()
+
+
+def test_recording_changes_changes_nothing_and_dropped_tokens_have_none(model, family):
+    samples = FAMILIES[family].ragged()
+    inputs = FAMILIES[family].batch(samples)
+    method = TransPrune({2: 0.5}, accumulate=[1, 2])
+    with torch.no_grad(), prune(model, method, record=["transitions"]) as plain:
+        logits = model(**inputs).logits
+    with torch.no_grad(), prune(model, method, record=["transitions", "changes"]) as session:
+        assert torch.equal(model(**inputs).logits, logits)
+    assert plain.trace.changes == {} and "changes" not in session.trace.to_dict()
+    for key, values in plain.trace.transitions.items():
+        torch.testing.assert_close(session.trace.transitions[key], values, atol=0, rtol=0, equal_nan=True)
+    dropped = set(session.trace.stages[0].candidates[0].tolist()) - set(session.trace.stages[0].keep[0].tolist())
+    slots = (inputs["input_ids"][0] == 90).nonzero().flatten()[sorted(dropped)]
+    assert session.trace.changes[3, "mlp"][0][:, slots].isnan().all()
 
 
 def test_the_first_choice_follows_from_transitions_and_eager_attention(zoo, model, family):

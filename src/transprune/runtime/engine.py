@@ -78,7 +78,7 @@ class Engine:
         self._frozen = Freezer(self._layers, frozenset(method.frozen(depth)))
         self._reads_embeddings = any(reading.embeddings for reading in readings.values())
         self._reader = AttentionReader(self._layers, readings, self._rotary)
-        self._observer = Observer(method, depth, "transitions" in record)
+        self._observer = Observer(method, depth, record)
         self._vision = VisionListener(family, base) if any(m.reads_vision for m in method.steps) else None
 
     def attach(self, stack: ExitStack) -> None:

@@ -1,4 +1,4 @@
-"""Measuring how each token changes in a layer, for the methods that gather evidence between boundaries.
+"""How each token changes in a layer: evidence for methods that gather it between boundaries, and for the trace.
 
 The evidence (`carry`) belongs to the pass: one vector per sample over its real rows, handed to the method after each
 observed layer and re-indexed at every stage.
@@ -15,23 +15,24 @@ from torch import Tensor, nn
 
 from transprune.layout import Layout
 from transprune.methods.base import LayerPruner, Method
-from transprune.runtime.state import Pass
+from transprune.runtime.state import Pass, Recorded
 from transprune.views import LayerTransitions, Transition, transition_of
 
 
 class Observer:
-    """Taps on `self_attn` and `mlp` of the layers that some part of the method observes."""
+    """Taps on `self_attn` and `mlp` of the layers that some part of the method observes; of all, to record changes."""
 
-    def __init__(self, method: Method, num_layers: int, record: bool) -> None:
-        self._record = record
+    def __init__(self, method: Method, num_layers: int, record: frozenset[str]) -> None:
+        self._record_transitions, self._record_changes = "transitions" in record, "changes" in record
         self._observers: dict[int, list[tuple[int, Method]]] = {}  # 1-based layer -> (part number, part)
         for number, part in enumerate(method.steps):
             for layer in part.observed(num_layers) if isinstance(part, LayerPruner) else ():
                 self._observers.setdefault(layer, []).append((number, part))
+        self._tapped = range(1, num_layers + 1) if self._record_changes else tuple(self._observers)
 
     def attach(self, layers: Sequence[nn.Module], state: Callable[[], Pass | None], after: Callable[..., None]) -> None:
         """Register the taps; `state` gives the running pass of the calling thread."""
-        for number in self._observers:
+        for number in self._tapped:
             layer = layers[number - 1]
             after(layer.self_attn, partial(self._see_attention, number, state), with_kwargs=True)
             after(layer.mlp, partial(self._see_mlp, number, state), with_kwargs=True)
@@ -70,11 +71,13 @@ class Observer:
         for sample in range(layout.batch):
             rows = layout.rows(sample)
             step = LayerTransitions(*(_of_sample(change, sample, rows, layout) for change in (attention, mlp)))
-            for number, part in self._observers[layer]:
+            if self._record_changes:
+                _record(running, running.changes, layer, sample, rows, _changes(step))
+            for number, part in self._observers.get(layer, ()):
                 carries = running.carries[number]
                 carries[sample] = part.observe(layer, step, carries[sample])
-                if self._record:
-                    _record(running, layer, sample, rows, part.variations(step))
+                if self._record_transitions:
+                    _record(running, running.transitions, layer, sample, rows, part.variations(step))
 
 
 def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> tuple[Tensor, Tensor]:
@@ -90,12 +93,18 @@ def _of_sample(change: tuple[Tensor, Tensor], sample: int, rows: Tensor, layout:
     return Transition(magnitude, cosine, layout.visual[sample, rows])
 
 
-def _record(state: Pass, layer: int, sample: int, rows: Tensor, variations: dict[str, Tensor]) -> None:
-    """Write a module's variation at the prompt slots of the rows that still run."""
+def _changes(step: LayerTransitions) -> dict[str, Tensor]:
+    """Magnitude and cosine of each module, float32 [2, L], before any method makes something of them."""
+    modules = {"attention": step.attention, "mlp": step.mlp}
+    return {name: torch.stack([change.magnitude, change.cosine]) for name, change in modules.items()}
+
+
+def _record(state: Pass, into: Recorded, layer: int, sample: int, rows: Tensor, measured: dict[str, Tensor]) -> None:
+    """Write what was measured, [..., rows], at the prompt slots of the rows that still run."""
     layout = state.layout
     assert layout is not None
-    for module, values in variations.items():
-        samples = state.transitions.setdefault((layer, module), [])
+    for module, values in measured.items():
+        samples = into.setdefault((layer, module), [])
         if len(samples) <= sample:
-            samples.append(torch.full((state.length,), float("nan")))
-        samples[sample][layout.origin[sample, rows].cpu()] = values.detach().cpu()
+            samples.append(torch.full((*values.shape[:-1], state.length), float("nan")))
+        samples[sample][..., layout.origin[sample, rows].cpu()] = values.detach().cpu()

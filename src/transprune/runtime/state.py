@@ -10,6 +10,8 @@ from torch import Tensor
 from transprune.layout import Layout
 from transprune.trace import TraceStage
 
+Recorded = dict[tuple[int, str], list[Tensor]]  # (1-based layer, module) -> per sample
+
 
 @dataclass
 class Pass:
@@ -36,7 +38,7 @@ class Pass:
         taps: what hooks overheard for a later one.
         ready: (layer, module name) -> output of that module for the surviving rows, computed ahead by a stage.
         memo: projections shared by the layers of a stage.
-        stages, transitions, notes: the trace in the making.
+        stages, transitions, changes, notes: the trace in the making.
         widths: boundary -> rows per sample from there on.
     """
 
@@ -60,7 +62,8 @@ class Pass:
     ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
     stages: list[TraceStage] = field(default_factory=list)
-    transitions: dict[tuple[int, str], list[Tensor]] = field(default_factory=dict)
+    transitions: Recorded = field(default_factory=dict)
+    changes: Recorded = field(default_factory=dict)
     widths: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
