@@ -36,6 +36,7 @@ class LanguageSettings:
     Attributes:
         name: of the stage.
         steps, batch: scenes per step.
+        horizon: steps that all schedules are laid out for, `steps` if None; a stage may end before its schedules do.
         layers: decoder layers of the model.
         muon, adam, warmup, floor: peak learning rates, steps to reach them, and the share left at the end.
         source: what stands in front of the questions, the picture or the scene in words.
@@ -51,6 +52,7 @@ class LanguageSettings:
     name: str
     steps: int
     batch: int = 20
+    horizon: int | None = None
     layers: int = 16
     muon: float = 0.014
     adam: float = 2e-3
@@ -92,11 +94,15 @@ class LanguageStage:
 
     def rate(self, step: int) -> float:
         """Warm-up and cosine."""
-        return cosine(step, self.steps, self.settings.warmup, self.settings.floor)
+        return cosine(step, self._horizon, self.settings.warmup, self.settings.floor)
+
+    @property
+    def _horizon(self) -> int:
+        return self.settings.horizon or self.steps
 
     def prepare(self, step: int) -> LanguageBatch:
         """The step's scenes and questions; no scene comes twice."""
-        s, done = self.settings, step / self.steps
+        s, done = self.settings, step / self._horizon
         most = OBJECTS[1] if done >= s.objects_until else 4 + int(4 * done / s.objects_until)
         leak = s.leak * max(0.0, 1 - done / s.leak_until)
         first = s.first + step * s.batch
@@ -114,7 +120,7 @@ class LanguageStage:
 
     def _blind_layers(self, step: int) -> int:
         """How many layers cannot see the picture in this step: chance, but the same chance whenever asked."""
-        s, done = self.settings, step / self.steps
+        s, done = self.settings, step / self._horizon
         if s.blind == 0 or done >= s.sighted_from:
             return 0
         odds = 0.9 if done < s.blind_until else 0.5 * (s.sighted_from - done) / (s.sighted_from - s.blind_until)

@@ -18,6 +18,18 @@ from transprune.nano.train.vision import VisionSettings
 
 _EARLY = {**ODDS, "exist": 0.22, "read": 0.2, "relation": 0.08, "place": 0.1}  # what a young model can learn
 
+# colours and shapes are known by then; places, relations and multiple choice come last, and only at low rates
+_LATE = {
+    **ODDS,
+    "exist": 0.08,
+    "color": 0.09,
+    "shape": 0.08,
+    "size": 0.04,
+    "read": 0.1,
+    "position": 0.11,
+    "place": 0.14,
+}
+
 
 @dataclass(frozen=True)
 class TrainingRecipe:
@@ -57,7 +69,21 @@ EYES_FIRST = TrainingRecipe(
             objects_until=0.6,
             mix=Mix(odds=_EARLY),
         ),
-        LanguageSettings("grown", steps=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
+        LanguageSettings("grown", steps=1300, horizon=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
+        LanguageSettings(
+            "seasoned",
+            steps=1500,
+            muon=0.008,
+            adam=1.2e-3,
+            warmup=20,
+            blind=4,
+            blind_until=0.5,
+            sighted_from=0.75,
+            leak=0.7,
+            leak_until=0.7,
+            first=FIRST + 2_000_000,
+            mix=Mix(12, 8, _LATE),
+        ),
     ),
 )
 
