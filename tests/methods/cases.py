@@ -1,14 +1,16 @@
 """Every registered method with settings that fit a model of 8 decoder layers. A new method adds a row here.
 
-`KEEP_ALL` is the same method told to keep everything.
+A row is a method that prunes and the same one told to keep everything; the rest says, with its reason, where the method
+does not keep a contract that all others keep.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from transprune import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
-from transprune.methods import Method
+from transprune.methods import PACT, AdaptInfer, Method, ShortV, SparseVLM
 
 STAGES = {2: 0.75, 4: 0.5, 6: 0.2}
 NONE_GO = {2: 1.0, 4: 1.0}
@@ -16,35 +18,43 @@ NONE_GO = {2: 1.0, 4: 1.0}
 
 @dataclass(frozen=True)
 class MethodCase:
-    """A method that prunes, and the same one keeping everything."""
+    """A method that prunes, and the same one keeping everything.
+
+    Attributes:
+        refuses: family -> what the error says, for families on which the method cannot work.
+        drops: False where every token stays; what is saved is then something else.
+        ties: why equal tokens do not simply leave the first ones; empty where they do.
+    """
 
     method: Method
     keep_all: Method
-
-    @property
-    def merges(self) -> bool:
-        """Kept rows get new contents, of which the oracle knows nothing."""
-        return any(step.reads_vision for step in self.method.steps)
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    drops: bool = True
+    ties: str = ""
 
     @property
     def composed(self) -> Method:
         """With TransPrune behind it, as in the paper's Tables 4 and 5."""
-        last = max(stage.boundary for stage in self.method.plan(8, 64))
+        last = max((stage.boundary for stage in self.method.plan(8, 64)), default=2)
         return Compose([*self.method.steps, TransPrune({last + 1: 0.6})])
 
 
 METHODS = {
+    "adaptinfer": MethodCase(AdaptInfer(STAGES), AdaptInfer(NONE_GO)),
     "compose": MethodCase(
         Compose([VisionZip(0.5), TransPrune({2: 0.75, 4: 0.4})]),
         Compose([VisionZip(1.0), TransPrune(NONE_GO)]),
     ),
     "divprune": MethodCase(DivPrune(0.3), DivPrune(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
+    "pact": MethodCase(PACT(layer=2), PACT(layer=2, keep_ratio=1.0, cutoff=0)),
     "pdrop": MethodCase(PDrop(STAGES), PDrop(NONE_GO)),
-    "random": MethodCase(Random(STAGES), Random(NONE_GO)),
+    "random": MethodCase(Random(STAGES), Random(NONE_GO), ties="drawn at random"),
+    "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
+    "sparsevlm": MethodCase(SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"),
     "transprune": MethodCase(TransPrune(STAGES), TransPrune(NONE_GO)),
-    "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO)),
-    "visionzip": MethodCase(VisionZip(0.4), VisionZip(1.0)),
+    "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO), ties="spread evenly"),
+    "visionzip": MethodCase(VisionZip(0.4), VisionZip(1.0), ties="contextual tokens are spread evenly"),
 }
 
 # further settings that take another path through the runtime
@@ -54,6 +64,16 @@ VARIANTS = {
     "transprune-no-accumulation": MethodCase(
         TransPrune(STAGES, accumulation=False, softmax_over="visual"), TransPrune(NONE_GO, accumulation=False)
     ),
-    "random-from-0": MethodCase(Random({0: 0.5, 3: 0.25}), Random({0: 1.0, 3: 1.0})),
+    "random-from-0": MethodCase(Random({0: 0.5, 3: 0.25}), Random({0: 1.0, 3: 1.0}), ties="drawn at random"),
+    "pact-merging-much": MethodCase(
+        PACT(layer=3, keep_ratio=0.9, cutoff=0.9, recover=1.1), PACT(layer=3, keep_ratio=1.0, cutoff=0)
+    ),
+    "sparsevlm-plus": MethodCase(SparseVLM.plus(STAGES), SparseVLM.plus(NONE_GO)),
+    "sparsevlm-no-noise": MethodCase(SparseVLM(STAGES, seed=None), SparseVLM(NONE_GO, seed=None)),
+    "sparsevlm-rank": MethodCase(
+        SparseVLM(STAGES, budget="rank", rank_scale=1.5, seed=None),
+        SparseVLM(NONE_GO, budget="rank", rank_scale=1000),
+    ),
+    "shortv-of-another-depth": MethodCase(ShortV(), ShortV(count=0), drops=False),
 }
 CASES = METHODS | VARIANTS

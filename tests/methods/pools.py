@@ -1,0 +1,82 @@
+"""Pools of made-up visual tokens, for the contracts that need no model: any number of tokens, equal ones if wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transprune.methods import Method, ProjectorPruner
+from transprune.plan import Stage
+from transprune.signals import SIGNALS, JointSpace, VisionSignals
+from transprune.views import LayerView, ProjectorView
+
+WIDTH, HEADS, WORDS = 12, 4, 5
+
+
+@dataclass
+class Pool:
+    """`n` tokens with features, attention and signals of the vision tower; `copies` of each one stand in a row."""
+
+    n: int
+    copies: int = 1
+    seed: int = 0
+
+    def draw(self, *shape: int, dim: int = 0) -> Tensor:
+        """Random numbers in which equal tokens are equal along `dim`."""
+        generator = torch.Generator().manual_seed(self.seed + sum(shape))
+        values = torch.randn(*shape, generator=generator)
+        return values.index_select(dim, torch.arange(shape[dim]) // self.copies * self.copies)
+
+    def view(self, method: Method, stage: Stage) -> Any:
+        """What `method` sees of this pool at `stage`."""
+        tokens, hidden = torch.arange(self.n), self.draw(self.n, WIDTH)
+        if isinstance(method, ProjectorPruner):
+            return ProjectorView(
+                stage.boundary,
+                stage.count,
+                tokens,
+                lambda: hidden,
+                merged=stage.merged,
+                _vision=self.vision,
+                _instruction=lambda: torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1)),
+                _joint=lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
+            )
+        return LayerView(stage.boundary, stage.count, tokens, lambda: hidden, self.attention, self, merged=stage.merged)
+
+    def vision(self) -> VisionSignals:
+        """All signals of one crop with a grid of one row."""
+        widths = {"keys": (3,), "outer_keys": (8,), "place": (2,), "grid": (2,)}
+        drawn = {name: self.draw(self.n, *widths.get(name, ())) for name in SIGNALS if name != "picture"}
+        place = torch.stack([torch.zeros(self.n), torch.arange(self.n)], dim=1).long()
+        drawn |= {"place": place, "grid": torch.tensor([[1, self.n]]).expand(self.n, -1)}
+        drawn |= {name: values.softmax(dim=0) for name, values in drawn.items() if name.endswith("saliency")}
+        return VisionSignals(
+            crop=torch.zeros(self.n, dtype=torch.long),
+            signals=drawn,
+            cls=torch.ones(1, WIDTH),
+            states=self.draw(self.n, 7),
+            project=lambda states: states @ torch.ones(7, WIDTH),
+            encode=lambda crop, rows, columns: torch.ones(rows * columns, WIDTH),
+        )
+
+    def attention(self, queries: str) -> Tensor:
+        rows = 1 if queries == "last" else WORDS
+        return self.draw(HEADS, rows, self.n, dim=2).softmax(dim=2)
+
+    def within_instruction(self) -> Tensor:
+        return torch.rand(HEADS, WORDS, WORDS, generator=torch.Generator().manual_seed(2))
+
+    def keys(self, rotated: bool) -> Tensor:
+        return self.draw(HEADS // 2, self.n, 3, dim=1)
+
+    def mean_query(self) -> Tensor:
+        return torch.randn(HEADS, 3, generator=torch.Generator().manual_seed(3))
+
+    def rotary_decay(self, queries: str) -> Tensor:
+        return torch.ones(WORDS, self.n)
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        return self.draw(self.n, WIDTH), torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(4))
