@@ -17,7 +17,7 @@ def density_peaks(features: Tensor, clusters: int, noise: Tensor | None = None) 
     """Centres that are dense and far from anything denser; every token joins the nearest one.
 
     Density is `exp(-mean of the squared distances to the C nearest, itself included)`, distance is L2 / sqrt(D); the
-    densest token counts as the largest distance from anything denser.
+    densest token counts as the largest distance from anything denser. Of two equally dense ones the first is denser.
 
     Args:
         features: [n, D].
@@ -36,7 +36,8 @@ def density_peaks(features: Tensor, clusters: int, noise: Tensor | None = None) 
     nearest = distance.topk(clusters, dim=1, largest=False).values
     density = (-nearest.square().mean(dim=1)).exp()
     density = density if noise is None else density + noise
-    denser = density[None, :] > density[:, None]
+    rank = _rank(density)
+    denser = rank[None, :] < rank[:, None]
     gap = torch.where(denser, distance, distance.max()).amin(dim=1)
     centres = select_top(gap * density, clusters)
     return centres, _join(distance, centres)
@@ -59,7 +60,7 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     """
     distance = _finite(distance.float())
     density = (-(distance / 2).square()).exp().sum(dim=1)
-    rank = torch.argsort(torch.argsort(density, descending=True, stable=True))  # 0 is the densest
+    rank = _rank(density)
     near, denser = distance < cutoff, rank[None, :] < rank[:, None]
     free = torch.ones_like(rank, dtype=torch.bool)
     centre = torch.zeros_like(free)
@@ -69,6 +70,11 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
         free &= ~new & ~(near & new).any(dim=1)
     centres = centre.nonzero().flatten()
     return centres, _join(distance, centres)
+
+
+def _rank(density: Tensor) -> Tensor:
+    """0 for the densest token, 1 for the next, ...; ties to the lower index."""
+    return torch.argsort(torch.argsort(density, descending=True, stable=True))
 
 
 def _join(distance: Tensor, centres: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class ShortV(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in RELEASED:
+        if not isinstance(self.order, str) or self.order not in RELEASED:
             object.__setattr__(self, "order", _layers(self.order))
         listed = len(self._listed()[1])
         if self.count is not None and (isinstance(self.count, bool) or self.count not in range(listed + 1)):

@@ -1,0 +1,48 @@
+"""A LayerView made of given tensors, for the maths of the methods within the language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from transprune.views import LayerView
+
+
+@dataclass
+class Given:
+    """What a view shows; only what a test needs has to be there."""
+
+    hidden: Tensor
+    image: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, T, N]
+    words: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, T, T]
+    plain_keys: Tensor = field(default_factory=lambda: torch.empty(0))  # [Hkv, N, d]
+    rotated_keys: Tensor = field(default_factory=lambda: torch.empty(0))
+    query: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, d]
+    decay: Tensor = field(default_factory=lambda: torch.empty(0))  # [T, N]
+    embedded: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
+
+    def view(self, count: int, merged: int = 0, boundary: int = 3) -> LayerView:
+        tokens = torch.arange(len(self.hidden))
+        return LayerView(boundary, count, tokens, lambda: self.hidden, self.attention, self, merged=merged)
+
+    def attention(self, queries: str) -> Tensor:
+        assert queries == "instruction"
+        return self.image
+
+    def within_instruction(self) -> Tensor:
+        return self.words
+
+    def keys(self, rotated: bool) -> Tensor:
+        return self.rotated_keys if rotated else self.plain_keys
+
+    def mean_query(self) -> Tensor:
+        return self.query
+
+    def rotary_decay(self, queries: str) -> Tensor:
+        assert queries == "instruction"
+        return self.decay
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        return self.embedded

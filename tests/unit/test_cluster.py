@@ -1,0 +1,96 @@
+"""The two clusterings, on points placed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from transprune.cluster import density_cover, density_peaks
+
+
+def line(*points: float) -> torch.Tensor:
+    return torch.tensor(points)[:, None]
+
+
+def apart(*points: float) -> torch.Tensor:
+    return (line(*points) - line(*points).T).abs()
+
+
+def test_two_groups_have_their_middles_as_peaks() -> None:
+    centres, group = density_peaks(line(0.0, 0.1, 0.2, 5.0, 5.1, 5.2), 2)
+    assert sorted(group.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert group[:3].unique().numel() == 1
+    assert [int(c) // 3 for c in centres] == [0, 1]
+    assert group[centres].tolist() == [0, 1]
+
+
+def test_peaks_by_hand() -> None:
+    """Three points, two clusters: density exp(-d^2 / 2) of the nearer neighbour, itself included."""
+    centres, group = density_peaks(line(0.0, 1.0, 3.0), 2)
+    density = [math.exp(-0.5), math.exp(-0.5), math.exp(-2.0)]
+    gap = [3.0, 1.0, 2.0]  # nothing is denser than the first; it is 1 from the second, which is 2 from the third
+    product = [d * g for d, g in zip(density, gap, strict=True)]
+    assert sorted(range(3), key=lambda i: -product[i])[:2] == [0, 1]
+    assert centres.tolist() == [0, 1]
+    assert group.tolist() == [0, 1, 1]
+
+
+def test_the_distance_is_divided_by_the_root_of_the_width() -> None:
+    narrow, wide = line(0.0, 1.0, 3.0, 3.5), line(0.0, 1.0, 3.0, 3.5).repeat(1, 16) / 1.0
+    assert [a.tolist() for a in density_peaks(narrow, 2)] == [a.tolist() for a in density_peaks(wide, 2)]
+
+
+def test_noise_decides_between_equals_and_nothing_else() -> None:
+    equal = torch.ones(6, 3)
+    assert density_peaks(equal, 2)[0].tolist() == [0, 1]
+    noise = torch.tensor([0.0, 0.0, 0.0, 9.0, 0.0, 5.0]) * 1e-6
+    # all at distance 0, so gap and product are 0 whatever the density: the lower index stays
+    assert density_peaks(equal, 2, noise)[0].tolist() == [0, 1]
+    pairs = line(0.0, 0.0, 1.0, 1.0)
+    assert density_peaks(pairs, 1)[0].tolist() == [0]
+    assert density_peaks(pairs, 1, torch.tensor([0.0, 0.0, 0.0, 1e-6]))[0].tolist() == [3]
+
+
+@pytest.mark.parametrize("clusters", [1, 3, 7])
+def test_as_many_peaks_as_asked_also_among_duplicates(clusters: int) -> None:
+    centres, group = density_peaks(line(0, 0, 0, 1, 1, 2, 2), clusters)
+    assert centres.tolist() == sorted(set(centres.tolist()))
+    assert len(centres) == clusters
+    assert sorted(set(group.tolist())) == list(range(clusters))
+
+
+def test_cover_takes_the_densest_free_token_again_and_again() -> None:
+    # 0.1 is in the middle of everything and covers 0.0 and 0.2; the others stand alone
+    centres, group = density_cover(apart(-5.0, 0.0, 0.1, 0.2, 5.2), 0.15)
+    assert centres.tolist() == [0, 2, 4]
+    assert group.tolist() == [0, 1, 1, 1, 2]
+
+
+def test_cover_equals_one_after_another() -> None:
+    points = torch.rand(60, 2, generator=torch.Generator().manual_seed(3))
+    distance = torch.cdist(points, points)
+    density = (-(distance / 2).square()).exp().sum(dim=1)
+    free, slow = set(range(60)), []
+    for token in sorted(range(60), key=lambda i: (-float(density[i]), i)):
+        if token in free:
+            slow.append(token)
+            free -= {other for other in free if float(distance[token, other]) < 0.2} | {token}
+    centres, group = density_cover(distance, 0.2)
+    assert centres.tolist() == sorted(slow)
+    assert 5 < len(slow) < 40
+    assert group.tolist() == distance[:, centres].argmin(dim=1).tolist()
+
+
+def test_cutoff_zero_covers_nothing_not_even_duplicates() -> None:
+    centres, group = density_cover(torch.zeros(4, 4), 0.0)
+    assert centres.tolist() == group.tolist() == [0, 1, 2, 3]
+
+
+def test_what_is_no_number_is_far_away_and_alone() -> None:
+    distance = apart(0.0, 0.1, 0.2)
+    distance[2, :] = distance[:, 2] = float("nan")
+    centres, group = density_cover(distance, 0.15)
+    assert centres.tolist() == [0, 2]
+    assert group.tolist() == [0, 0, 1]
