@@ -11,12 +11,14 @@ from typing import Annotated
 import typer
 
 from transprune import __version__
+from transprune.cli.calibrate import calibrate_command
 from transprune.cli.cost import cost_command
 from transprune.cli.demo import demo_command
 from transprune.cli.doctor import doctor_command
 from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
+from transprune.cli.report import report_command
 from transprune.cli.run import run_command
 
 app = typer.Typer(
@@ -32,7 +34,9 @@ app.command("demo")(demo_command)
 app.command("run")(run_command)
 app.command("methods")(methods_command)
 app.command("cost")(cost_command)
+app.command("report")(report_command)
 app.command("doctor")(doctor_command)
+app.command("calibrate")(calibrate_command)
 app.add_typer(nano_app, name="nano")
 
 

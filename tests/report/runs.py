@@ -1,0 +1,74 @@
+"""Runs for the report's tests, made by the benchmark's own runner on the bundled model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from transprune.bench.certificate import Certificate, Settings, TaskInfo
+from transprune.bench.prompts import Prompts
+from transprune.bench.runner import open_run, run_trials
+from transprune.bench.tasks import load_tasks
+from transprune.bench.trials import plan_trials
+from transprune.checkpoint import load
+
+
+def make_run(folder: Path, *, n: int, methods: tuple[str, ...], budgets: tuple[float, ...], ablate: bool = False) -> Path:
+    """A finished run about the first `n` test scenes."""
+    questions = load_tasks("nano", n=n)
+    checkpoint = load("nano", dtype="float32", device="cpu")
+    items = [item for task in questions.tasks for item in task.items]
+    prompts = Prompts(checkpoint, items)
+    nominal = prompts.nominal()
+    trials = plan_trials(methods, budgets, nominal, ablate=ablate)
+    settings = Settings(
+        model="nano",
+        weights="",
+        tasks="nano",
+        items=questions.fingerprint,
+        split="test",
+        n=n,
+        seed=0,
+        dtype="float32",
+        attention="sdpa",
+        device="cpu",
+        max_new_tokens=4,
+    )
+    certificate = Certificate(
+        settings=settings,
+        conditions=tuple(trial.condition for trial in trials),
+        tasks=tuple(TaskInfo(t.name, t.metric.name, len(t.items), t.images) for t in questions.tasks),
+        prompt={"visual_tokens": nominal.visual_tokens, "text_tokens": nominal.text_tokens},
+        geometry={},
+        versions={"transprune": "test"},
+        commit=None,
+        started="2026-01-01T00:00:00Z",
+        command="transprune bench --n 6 <script>alert(1)</script>",
+        machine={"cores": 2},
+    )
+    run_trials(folder, open_run(folder, certificate), prompts, questions.tasks, trials)
+    return folder
+
+
+def add_bill(folder: Path, conditions: tuple[str, ...]) -> None:
+    """A bill as docs/benchmark.md describes it."""
+    cost = {"prefill": 2.5e9, "scoring": 1e7, "decode": 1e8, "prefill_share": 0.41, "decode_share": 0.9, "unit": "MACs"}
+    ratio = {"median": 0.52, "low": 0.5, "high": 0.55}
+    rows = [
+        {
+            "condition": name,
+            "prefill_ms": 12.3,
+            "prefill_ratio": ratio,
+            "decode_ms": 2.1,
+            "decode_ratio": ratio,
+            "kv_bytes": 1 << 20,
+            "kv_share": 0.6,
+            "peak_bytes": 3 << 20,
+            "peak_share": 0.7,
+            "paper": cost,
+            "exact": {**cost, "unit": "FLOPs"},
+        }
+        for name in conditions
+    ]
+    document = {"schema": 1, "threads": 1, "rounds": 5, "prompts": 8, "rows": rows}
+    (folder / "bill.json").write_text(json.dumps(document), encoding="utf-8")
