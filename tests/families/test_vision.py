@@ -22,7 +22,7 @@ class Listener(ProjectorPruner):
     seen: list = field(default_factory=list, compare=False)
 
     name: ClassVar[str] = "listener"
-    reads_vision: ClassVar[bool] = True
+    reads_vision: ClassVar[tuple[str, ...]] = ("saliency", "keys")
 
     def count(self, visual_tokens):
         return visual_tokens
@@ -124,8 +124,8 @@ def test_signals_belong_to_the_right_tokens(zoo, model, family, run):
     assert len(listener.seen) == len(samples) * repeats
     for number, seen in enumerate(listener.seen):
         saliency, keys, crop, cls = EXPECTED[family](zoo(family), samples[number // repeats])
-        torch.testing.assert_close(seen.saliency, saliency, atol=1e-6, rtol=0, equal_nan=True)
-        torch.testing.assert_close(seen.keys, keys, atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen["saliency"], saliency, atol=1e-6, rtol=0, equal_nan=True)
+        torch.testing.assert_close(seen["keys"], keys, atol=1e-5, rtol=0)
         assert torch.equal(seen.crop, crop)
         if cls is None:
             assert seen.cls is None
@@ -143,7 +143,7 @@ def test_several_questions_about_one_image(zoo, model, family):
         plain(model, case.batch(samples[:1]))
     for seen in together.seen:
         assert torch.equal(seen.crop, alone.seen[0].crop)
-        torch.testing.assert_close(seen.saliency, alone.seen[0].saliency, atol=1e-6, rtol=0, equal_nan=True)
+        torch.testing.assert_close(seen["saliency"], alone.seen[0]["saliency"], atol=1e-6, rtol=0, equal_nan=True)
         assert (seen.cls is None) or seen.cls.shape == alone.seen[0].cls.shape
 
 

@@ -27,8 +27,10 @@ def run(
 ) -> Selection:
     n = len(features)
     signals = VisionSignals(
-        saliency=torch.as_tensor(saliency, dtype=torch.float32),
-        keys=torch.ones(n, 3) if keys is None else keys,
+        signals={
+            "saliency": torch.as_tensor(saliency, dtype=torch.float32),
+            "keys": torch.ones(n, 3) if keys is None else keys,
+        },
         crop=torch.zeros(n, dtype=torch.long),
         cls=cls,
     )
@@ -223,7 +225,7 @@ def test_bad_shares_of_contextual_tokens_are_refused(contextual: Any) -> None:
 
 
 def test_needs_the_vision_tower() -> None:
-    assert VisionZip.reads_vision
+    assert VisionZip.reads_vision == ("saliency", "keys")
     with pytest.raises(MissingSignal):
         VisionZip(2).select(ProjectorView(0, 2, torch.arange(4), lambda: numbered(4)))
 
@@ -238,8 +240,7 @@ def test_merging_happens_in_front_of_the_projector_where_it_takes_patches_one_by
     """Four patches, one dominant, one contextual: squaring after the sum tells it from squaring before."""
     states = torch.tensor([[9.0], [1.0], [2.0], [6.0]])
     signals = VisionSignals(
-        saliency=torch.tensor([4.0, 1.0, 1.0, 1.0]),
-        keys=torch.ones(4, 2),
+        signals={"saliency": torch.tensor([4.0, 1.0, 1.0, 1.0]), "keys": torch.ones(4, 2)},
         crop=torch.zeros(4, dtype=torch.long),
         states=states,
         project=torch.square,

@@ -35,12 +35,12 @@ def test_attention_that_was_not_announced() -> None:
 
 
 def test_vision_that_was_not_announced() -> None:
-    with pytest.raises(MissingSignal, match="reads_vision = True"):
+    with pytest.raises(MissingSignal, match="reads_vision"):
         ProjectorView(0, 2, torch.arange(3), rows).vision  # noqa: B018
 
 
 def test_vision_and_features() -> None:
-    signals = VisionSignals(torch.ones(3), torch.ones(3, 2), torch.zeros(3, dtype=torch.long))
+    signals = VisionSignals(torch.zeros(3, dtype=torch.long), {"saliency": torch.ones(3)})
     view = ProjectorView(0, 2, torch.arange(3), rows, lambda: signals)
     assert view.vision is signals
     assert torch.equal(view.features, rows())

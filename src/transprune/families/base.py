@@ -6,28 +6,28 @@ Families are stateless. They name modules and read ids; the runtime registers th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from transprune.errors import UnknownFamily
+from transprune.errors import MissingSignal, UnknownFamily
 from transprune.registry import Registry
 
 
 @dataclass(frozen=True)
 class VisionTap:
-    """Modules of the vision tower a projector-side method may want to hear.
+    """Modules of the vision tower that are heard for a projector-side method.
 
     Attributes:
-        attention: the self-attention module that is read; its keyword arguments are kept.
-        outputs: modules whose outputs are kept, by the name the family's `vision_rows` knows them by.
+        inputs: modules whose arguments are kept, by the name the family's own methods know them by.
+        outputs: modules whose outputs are kept, likewise.
         projector: the module whose output rows become the visual tokens, in whatever order the family packs them.
     """
 
-    attention: nn.Module
+    inputs: Mapping[str, nn.Module]
     outputs: Mapping[str, nn.Module]
     projector: nn.Module
 
@@ -37,30 +37,26 @@ class VisionCapture:
     """What the taps heard in one call of the vision tower.
 
     Attributes:
-        inputs: keyword arguments of the attention module.
+        inputs: positional and keyword arguments of the tapped modules.
         outputs: outputs of the tapped modules.
         rows: output of the projector, flattened to [R, D].
     """
 
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     rows: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class VisionRows:
-    """Signals per projector row.
+    """What the projector rows show.
 
     Attributes:
-        saliency: float32 [R].
-        keys: float32 [R, d].
         crop: long [R], number of the tower input.
         cls: [crops, D], projected CLS states, or None.
         states: [R, V], what the projector made the rows of, or None where it merges patches.
     """
 
-    saliency: Tensor
-    keys: Tensor
     crop: Tensor
     cls: Tensor | None = None
     states: Tensor | None = None
@@ -119,12 +115,24 @@ class Family(ABC):
         """The same from raw pixels."""
 
     @abstractmethod
-    def vision_tap(self, base: Any) -> VisionTap:
-        """What to listen to in the vision tower."""
+    def vision_tap(self, base: Any, signals: Collection[str]) -> VisionTap:
+        """What to listen to in the vision tower for these signals (`transprune.signals`)."""
 
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
-        """Signals per projector row, from what the taps heard."""
+        """What the projector rows show, from what the taps heard."""
+
+    @abstractmethod
+    def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
+        """One signal per projector row, [R] or [R, d]."""
+
+    def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
+        """Features [rows * columns, D] of the picture of one crop, resized to a smaller grid of tokens."""
+        raise MissingSignal(f"{self.title} cannot encode a picture at another size; use 'pool' as a control here")
+
+    def speaks_clip(self, base: Any) -> bool:
+        """Is the vision tower CLIP's, so that the text half of that CLIP embeds questions beside its patches?"""
+        return False
 
 
 def unwrap(model: Any) -> Any:

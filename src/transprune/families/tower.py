@@ -1,14 +1,23 @@
-"""Attention inside a vision tower, from projected queries and keys.
-
-Shapes: C inputs, H heads, n patches, d head width.
-"""
+"""What families share in reading a vision tower. Shapes: C inputs, H heads, n patches, d head width."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-CHUNK = 512  # query rows at a time, so that no n x n map is ever held
+CHUNK = 2**22  # attention weights at a time, 16 MiB, so that no n x n map is ever held
+
+
+def heads_of(projected: Tensor, heads: int) -> Tensor:
+    """[C, n, H * d] -> [C, H, n, d]."""
+    return projected.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def saliency_of(query: Tensor, key: Tensor, scale: float, has_cls: bool) -> Tensor:
+    """CLS attention, or the mean attention received where there is no CLS token. Both [C, H, n, d] -> [C, n]."""
+    if has_cls:
+        return attention_row(query[:, :, 0], key, scale)
+    return torch.stack([attention_received(q, k, scale) for q, k in zip(query, key, strict=True)])
 
 
 def attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -22,7 +31,19 @@ def attention_received(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
     Exact, in chunks of query rows: memory grows with n, not with n squared.
     """
-    total = torch.zeros(key.shape[1], device=key.device)
-    for rows in query.float().split(CHUNK, dim=1):
-        total += (torch.einsum("hqd,hnd->hqn", rows, key.float()) * scale).softmax(dim=-1).sum(dim=1).mean(dim=0)
-    return total / query.shape[1]
+    heads, patches = key.shape[:2]
+    total, keys = torch.zeros(patches, device=key.device), key.float()
+    for rows in query.float().split(max(1, CHUNK // (heads * patches)), dim=1):
+        total += (torch.einsum("hqd,hnd->hqn", rows, keys) * scale).softmax(dim=-1).sum(dim=1).mean(dim=0)
+    return total / patches
+
+
+def grid_places(rows: int, columns: int, device: torch.device | str = "cpu") -> Tensor:
+    """Row and column of every cell of a grid in raster order. -> [rows * columns, 2] long."""
+    return torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device))
+
+
+def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic with antialiasing, as image processors do. [C, channels, H, W] -> [C, channels, *size], same dtype."""
+    small = torch.nn.functional.interpolate(pixels.float(), size, mode="bicubic", antialias=True)
+    return small.to(pixels.dtype)

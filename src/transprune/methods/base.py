@@ -40,7 +40,7 @@ class Method(Recipe, ABC):
     deviates: ClassVar[str] = ""
     default_positions: ClassVar[Positions] = "keep"
     amounts: ClassVar[tuple[str, ...]] = ("keep", "keep_ratio")
-    reads_vision: ClassVar[bool] = False
+    reads_vision: ClassVar[tuple[str, ...]] = ()  # of `transprune.signals`
 
     positions: Positions | None = field(default=None, kw_only=True)
 

@@ -47,7 +47,7 @@ class VisionZip(ProjectorPruner):
         "contextual tokens stay at their own place instead of at the end; one pool per sample, so anyres tiles share "
         "the budget and newline tokens go first"
     )
-    reads_vision: ClassVar[bool] = True
+    reads_vision: ClassVar[tuple[str, ...]] = ("saliency", "keys")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,17 +67,17 @@ class VisionZip(ProjectorPruner):
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Dominant patches, contextual patches with what they absorb, and a slot for the CLS state if there is one."""
         vision, total = view.vision, len(view.candidates)
-        scores = {"score": vision.saliency}
+        scores = {"score": vision["saliency"]}
         if view.count >= total:
             return Selection(torch.arange(total, device=view.candidates.device), scores=scores)
         slots_for_cls = 0 if vision.cls is None else min(len(vision.cls), view.count - 1)
         contextual = min(round(view.count * self.contextual), view.count - slots_for_cls - 1)
         contextual = max(0, contextual)
-        dominant = select_top(vision.saliency, view.count - slots_for_cls - contextual)
+        dominant = select_top(vision["saliency"], view.count - slots_for_cls - contextual)
 
         left = torch.ones(total, dtype=torch.bool, device=dominant.device)
         left[dominant] = False
-        rest = (left & rankable(vision.saliency).isfinite()).nonzero().flatten()  # newline tokens are never merged
+        rest = (left & rankable(vision["saliency"]).isfinite()).nonzero().flatten()  # newline tokens are never merged
         step = max(1, len(rest) // contextual) if contextual else 1
         targets = rest[::step][:contextual]
         left[targets] = False
@@ -86,7 +86,7 @@ class VisionZip(ProjectorPruner):
         features = view.features.clone()
         if len(targets):
             members = rest[~torch.isin(rest, targets)]
-            group = assign_nearest(vision.keys[members], vision.keys[targets])
+            group = assign_nearest(vision["keys"][members], vision["keys"][targets])
             features[targets] = _merge(view.features, vision, targets, members, group).to(features.dtype)
         if vision.cls is not None and slots_for_cls:
             features[cls_slots] = vision.cls[:slots_for_cls].to(features.dtype)

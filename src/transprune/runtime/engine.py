@@ -79,7 +79,8 @@ class Engine:
         self._reads_embeddings = any(reading.embeddings for reading in readings.values())
         self._reader = AttentionReader(self._layers, readings, self._rotary)
         self._observer = Observer(method, depth, record)
-        self._vision = VisionListener(family, base) if any(m.reads_vision for m in method.steps) else None
+        signals = {name for step in method.steps for name in step.reads_vision}
+        self._vision = VisionListener(family, base, signals) if signals else None
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them."""

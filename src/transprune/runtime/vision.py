@@ -7,34 +7,52 @@ taps hear waits here, per thread, until a prefill with as many visual tokens tak
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transprune.errors import MissingSignal
-from transprune.families.base import Family, VisionCapture, VisionRows
+from transprune.errors import MethodError, MissingSignal
+from transprune.families.base import Family, VisionCapture
 from transprune.select import match_rows
-from transprune.views import VisionSignals
+from transprune.signals import SIGNALS, VisionSignals
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """All calls of the tower for one prefill: what `VisionRows` has, the announced signals, and each crop's home."""
+
+    captures: list[VisionCapture]
+    homes: list[tuple[int, int]]  # crop -> (number of the capture, number of the crop in it)
+    source: Tensor
+    crop: Tensor
+    signals: dict[str, Tensor]
+    cls: Tensor | None
+    states: Tensor | None
+
 
 MAX_WAITING = 8  # captures nobody took, from features encoded outside any forward
 
 
 class VisionListener:
-    """Taps of one model's vision tower."""
+    """Taps of one model's vision tower for the signals some method announced (`transprune.signals`)."""
 
-    def __init__(self, family: Family, base: nn.Module) -> None:
-        self._family, self._base = family, base
-        self._tap = family.vision_tap(base)
+    def __init__(self, family: Family, base: nn.Module, signals: Collection[str]) -> None:
+        if unknown := sorted(set(signals) - set(SIGNALS)):
+            raise MethodError(f"reads_vision names {', '.join(SIGNALS)}; got {', '.join(unknown)}")
+        self._family, self._base, self._signals = family, base, frozenset(signals)
+        self._tap = family.vision_tap(base, self._signals)
         self._local = threading.local()
 
     def attach(self, stack: ExitStack) -> None:
         """Register the taps; leaving `stack` removes them."""
-        hook = partial(self._tap.attention.register_forward_pre_hook, with_kwargs=True)
-        stack.callback(hook(self._hear_inputs).remove)
+        for name, module in self._tap.inputs.items():
+            hook = partial(self._hear_inputs, name)
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
         for name, module in self._tap.outputs.items():
             stack.callback(module.register_forward_hook(partial(self._hear_output, name)).remove)
         stack.callback(self._tap.projector.register_forward_hook(self._hear_rows).remove)
@@ -42,7 +60,7 @@ class VisionListener:
     def take(self) -> Callable[[Tensor], VisionSignals]:
         """What was heard since the last prefill, as a function from visual rows [N, D] to their signals."""
         captures, self._local.waiting = self._waiting(), []
-        rows: list[VisionRows] = []
+        heard: list[_Heard] = []
 
         def signals(features: Tensor) -> VisionSignals:
             """Signals of these visual rows; computed for the whole batch when first asked."""
@@ -51,11 +69,54 @@ class VisionListener:
                     "this method reads the vision tower, but the image features were encoded outside the session. "
                     "Pass pixel_values to the call, or encode inside the session."
                 )
-            if not rows:
-                rows.extend(self._silently(self._family.vision_rows, self._base, capture) for capture in captures)
-            return _match(features, captures, rows, partial(self._silently, self._tap.projector))
+            if not heard:
+                heard.append(self._put_together(captures))
+            return self._match(features, heard[0])
 
         return signals
+
+    def _put_together(self, captures: list[VisionCapture]) -> _Heard:
+        """Everything announced, row by row, over all calls of the tower."""
+        family, base = self._family, self._base
+        rows = [self._silently(family.vision_rows, base, capture) for capture in captures]
+        names = sorted(self._signals - {"picture"})
+        signals = {
+            name: torch.cat([self._silently(family.vision_signal, base, capture, name) for capture in captures])
+            for name in names
+        }
+        homes, crops = [], []
+        for number, part in enumerate(rows):
+            crops.append(part.crop + len(homes))
+            homes += [(number, crop) for crop in range(int(part.crop.max()) + 1)]
+        source = torch.cat([capture.rows for capture in captures if capture.rows is not None])
+        cls, states = (_joined([getattr(part, name) for part in rows]) for name in ("cls", "states"))
+        return _Heard(captures, homes, source, torch.cat(crops), signals, cls, states)
+
+    def _match(self, features: Tensor, heard: _Heard) -> VisionSignals:
+        """Signals of the visual rows `features`, each found again among what the projector put out."""
+        source = heard.source.to(features)
+        index = match_rows(features, source)
+        found = index >= 0
+        if not bool(found.any()):
+            raise MissingSignal("none of this prompt's visual tokens came from the last call of the vision tower")
+        number, shown = _by_appearance(_same_pictures(source, heard.crop)[index[found]])
+        crop = torch.full_like(index, -1).masked_scatter(found, number)
+        rows = index.clamp(min=0)
+        encode = partial(self._encode, heard, shown.tolist()) if "picture" in self._signals else None
+        return VisionSignals(
+            crop=crop,
+            signals={name: _of_patches(signal[rows], found) for name, signal in heard.signals.items()},
+            cls=None if heard.cls is None else heard.cls[shown],
+            states=None if heard.states is None else heard.states[rows],
+            project=None if heard.states is None else partial(self._silently, self._tap.projector),
+            encode=encode,
+        )
+
+    def _encode(self, heard: _Heard, shown: list[int], crop: int, rows: int, columns: int) -> Tensor:
+        number, own = heard.homes[shown[crop]]
+        features = self._silently(self._family.encode, self._base, heard.captures[number], own, (rows, columns))
+        assert isinstance(features, Tensor)
+        return features
 
     def _waiting(self) -> list[VisionCapture]:
         if not hasattr(self._local, "waiting"):
@@ -70,9 +131,10 @@ class VisionListener:
         finally:
             self._local.deaf = False
 
-    def _hear_inputs(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def _hear_inputs(self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._waiting()
-        self._local.current.inputs = dict(kwargs)
+        if not self._local.deaf:
+            self._local.current.inputs[name] = (args, dict(kwargs))
 
     def _hear_output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
         self._waiting()
@@ -89,31 +151,16 @@ class VisionListener:
         del waiting[:-MAX_WAITING]
 
 
-def _match(
-    features: Tensor, captures: list[VisionCapture], rows: list[VisionRows], project: Callable[[Tensor], Tensor]
-) -> VisionSignals:
-    """Signals of the visual rows `features`, each found again among what the projector put out."""
-    source = torch.cat([capture.rows.to(features) for capture in captures if capture.rows is not None])
-    first_crop, crops = 0, []
-    for part in rows:
-        crops.append(part.crop + first_crop)
-        first_crop += int(part.crop.max()) + 1
-    index = match_rows(features, source)
-    found = index >= 0
-    if not bool(found.any()):
-        raise MissingSignal("none of this prompt's visual tokens came from the last call of the vision tower")
-    number, shown = _by_appearance(_same_pictures(source, torch.cat(crops))[index[found]])
-    crop = torch.full_like(index, -1).masked_scatter(found, number)
-    index = index.clamp(min=0)
-    saliency = torch.cat([part.saliency for part in rows])[index].masked_fill(~found, float("nan"))
-    keys = torch.cat([part.keys for part in rows])[index] * found[:, None]
-    cls = None
-    if all(part.cls is not None for part in rows):
-        cls = torch.cat([part.cls for part in rows if part.cls is not None])[shown]
-    states = None
-    if all(part.states is not None for part in rows):
-        states = torch.cat([part.states for part in rows if part.states is not None])[index]
-    return VisionSignals(saliency, keys, crop, cls, states, None if states is None else project)
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _of_patches(signal: Tensor, found: Tensor) -> Tensor:
+    """The signal where there is a patch; elsewhere NaN (scores), 0 (vectors) or -1 (whole numbers)."""
+    nothing = 0 if signal.ndim > 1 else float("nan")
+    nothing = nothing if signal.is_floating_point() else -1
+    return torch.where(found.view(-1, *[1] * (signal.ndim - 1)), signal, torch.full_like(signal, nothing))
 
 
 def _by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
