@@ -72,7 +72,7 @@ def test_other_budgets_lie_between() -> None:
     assert [s.count for s in SparseVLM(160, recycle=False).plan(32, 576)] == [302, 155, 73]
     assert [s.count for s in SparseVLM(576).plan(32, 576)] == [576, 576, 576]
     assert [s.count for s in SparseVLM(32, recycle=False).plan(32, 576)] == [33, 15, 8]
-    with pytest.raises(ScheduleError, match="1..576"):
+    with pytest.raises(ScheduleError, match=r"1\.\.576"):
         SparseVLM(577)
 
 
