@@ -13,7 +13,9 @@ from transprune.bench.trials import plan_trials
 from transprune.checkpoint import load
 
 
-def make_run(folder: Path, *, n: int, methods: tuple[str, ...], budgets: tuple[float, ...], ablate: bool = False) -> Path:
+def make_run(
+    folder: Path, *, n: int, methods: tuple[str, ...], budgets: tuple[float, ...], ablate: bool = False
+) -> Path:
     """A finished run about the first `n` test scenes."""
     questions = load_tasks("nano", n=n)
     checkpoint = load("nano", dtype="float32", device="cpu")

@@ -61,11 +61,11 @@ def _overview(series: Sequence[Series], floor: float | None, theme: Theme) -> Fi
     low, high = axes.get_ylim()
     ends = [one.rows[-1].relative.value for one in series]
     places = spread(ends, (high - low) / max(18, 1.02 * len(series)), low, high)
-    cheapest = 100 * min(row.exact_share for one in series for row in one.rows)
-    right = cheapest - 0.04 * (100 - cheapest)
+    left, edge = axes.get_xlim()
+    right = edge - 0.03 * (left - edge)
     for number, (one, place) in enumerate(zip(series, places, strict=True)):
         style = _style(one, number, theme)
-        shift = 0.35 * (number % 5 - 2)
+        shift = 0.006 * (left - edge) * (number % 5 - 2)  # intervals at one cost stand side by side
         _line(axes, one, style, shift)
         end = 100 * one.rows[-1].exact_share - shift
         color = style["color"]
@@ -88,16 +88,18 @@ def _frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: The
     dress(axes, theme)
     rows = [row for one in series for row in one.rows]
     bottom = min(row.relative.low for row in rows)
+    dearest, cheapest = (100 * pick(row.exact_share for row in rows) for pick in (max, min))
+    left = dearest + 2 + 0.04 * (dearest - cheapest)
     top = max(101.0, max(row.relative.high for row in rows))
     if floor is not None:
         bottom = min(bottom, floor)
         axes.axhline(floor, color=theme.quiet, linewidth=1, linestyle=":")
-        axes.text(100, floor, " picture blanked (language only)", color=theme.quiet, fontsize=9, va="bottom")
+        axes.text(left, floor, " picture blanked (language only)", color=theme.quiet, fontsize=9, va="bottom")
     pad = 0.04 * (top - bottom)
     axes.set_ylim(bottom - pad, top + pad)
     axes.axhline(100, color=theme.ink, linewidth=1)
-    axes.text(100, 100, " unpruned", color=theme.ink, fontsize=9, va="bottom")
-    axes.set_xlim(101, 100 * min(row.exact_share for row in rows) - 2)
+    axes.text(left, 100, " unpruned", color=theme.ink, fontsize=9, va="bottom")
+    axes.set_xlim(left, cheapest - 2)
     axes.set_xlabel("prefill cost, % of the unpruned FLOPs (exact)     cheaper →", fontsize=10)
     axes.set_ylabel("relative accuracy, % of unpruned", fontsize=10)
 

@@ -64,17 +64,18 @@ def _figure(
 
 def _outline(axes: Axes, grid: Grid, asked: set[int]) -> None:
     """The edge of a set of cells, white on black so that it shows on any picture."""
+    edges: list[tuple[tuple[int, int], tuple[int, int]]] = []
     for token in asked:
         y, x = divmod(token, grid.columns)
-        sides = [
+        sides = (
             (x > 0 and token - 1 in asked, (x, x), (y, y + 1)),
             (x < grid.columns - 1 and token + 1 in asked, (x + 1, x + 1), (y, y + 1)),
             (token - grid.columns in asked, (x, x + 1), (y, y)),
             (token + grid.columns in asked, (x, x + 1), (y + 1, y + 1)),
-        ]
-        for inner, across, down in sides:
-            if not inner:
-                axes.plot(across, down, color="black", linewidth=2.6, solid_capstyle="round")
-                axes.plot(across, down, color="white", linewidth=1.2, solid_capstyle="round")
+        )
+        edges += [(across, down) for inner, across, down in sides if not inner]
+    for color, width in (("black", 3.0), ("white", 1.3)):
+        for across, down in edges:
+            axes.plot(across, down, color=color, linewidth=width, solid_capstyle="round", clip_on=False)
     axes.set_xlim(0, grid.columns)
     axes.set_ylim(grid.rows, 0)

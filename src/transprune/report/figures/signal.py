@@ -57,7 +57,7 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
     for boundary in boundaries:
         axes.axvline(boundary, color=theme.rule, linewidth=1.2)
     axes.axhline(0.5, color=theme.quiet, linewidth=1)
-    axes.text(last, 0.505, "chance", color=theme.quiet, fontsize=9, ha="right")
+    axes.text(0.55, 0.49, "chance", color=theme.quiet, fontsize=9, va="top")
     places = spread([values[-1] for values in curves.values()], 0.06, 0, 1)
     for number, ((name, values), place) in enumerate(zip(curves.items(), places, strict=True)):
         color = theme.hue(HUES[name.partition(",")[0]])
