@@ -105,3 +105,64 @@ def _hash_rows(rows: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(rows.shape[-1])
     weights = torch.randint(1, 2**62, (rows.shape[-1],), generator=generator) | 1
     return (bits * weights.to(rows.device)).sum(dim=-1)  # wraps around, on purpose
+
+
+def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
+    """The up to `r` most similar pairs of a token at an even place with one at an odd place. [n, d] -> [r'], [r'] long.
+
+    Every even token has one partner, so at most half of the tokens are merged. Ties go to the lower index.
+
+    Source: bipartite soft matching, Bolya et al., ToMe, ICLR 2023, section 3.
+    """
+    even, odd = torch.arange(0, len(metric), 2), torch.arange(1, len(metric), 2)
+    even, odd = even.to(metric.device), odd.to(metric.device)
+    if len(odd) == 0:
+        return even[:0], odd
+    similarity = cosine_matrix(metric)[even][:, odd]
+    best, partner = similarity.max(dim=1)
+    chosen = best.argsort(descending=True, stable=True)[: min(r, len(odd))]
+    return even[chosen], odd[partner[chosen]]
+
+
+def select_spread(score: Tensor, group: Tensor, k: int, most: int) -> Tensor:
+    """The `k` largest scores with at most `most` out of any one group; fewer if the groups give no more.
+
+    score [N], group [N] long -> sorted indices. `k = most * groups` is a top-`most` in every group.
+    """
+    ranked = rankable(score).argsort(descending=True, stable=True)
+    grouped = ranked[group[ranked].argsort(stable=True)]  # group by group, best first
+    starts = torch.searchsorted(group[grouped].contiguous(), group[grouped].contiguous())
+    rank = torch.empty_like(ranked)
+    rank[grouped] = torch.arange(len(ranked), device=ranked.device) - starts
+    return ranked[rank[ranked] < most][:k].sort().values
+
+
+def select_dpp(kernel: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Greedy MAP inference of a determinantal point process: always add the token that raises the determinant most.
+
+    Args:
+        kernel: [N, N], symmetric, positive semi-definite.
+        k: how many to take, at most N.
+
+    Returns:
+        Indices in the order of picking [k] long, and for every token its gain when it was picked, or at the end if it
+        was not. [N] float32. Beyond the rank of the kernel no token gains anything; the rest follow by index, and none
+        is taken twice.
+
+    Source: Chen et al., NeurIPS 2018, algorithm 1, as used by CDPruner.
+    """
+    wide = torch.float32 if kernel.device.type == "mps" else torch.float64  # Apple's GPUs have no double
+    kernel = torch.nan_to_num(kernel.to(wide), nan=0.0, posinf=0.0, neginf=0.0)
+    gain = kernel.diagonal().clone()
+    floor = 1e-6 * gain.max()  # below it is the rounding of the features, not a new direction
+    directions = kernel.new_zeros(k, len(kernel))
+    picks, value = torch.empty(k, dtype=torch.long, device=kernel.device), gain.clone()
+    taken = torch.zeros(len(kernel), dtype=torch.bool, device=kernel.device)
+    for step in range(k):
+        pick = gain.masked_fill(taken, -1).argmax()
+        picks[step], value[pick], taken[pick] = pick, gain[pick], True
+        scale = torch.where(gain[pick] > floor, gain[pick].clamp(min=1e-30).rsqrt(), 0.0)
+        directions[step] = (kernel[pick] - directions[:step, pick] @ directions[:step]) * scale
+        gain = gain - directions[step].square()
+        gain = torch.where(gain > floor, gain, 0.0)
+    return picks, torch.where(taken, value, gain).float()

@@ -21,6 +21,7 @@ from transprune.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.stage import Pool
 from transprune.runtime.state import Pass
+from transprune.text_tower import TextTower, find_text_tower
 from transprune.trace import Trace
 
 RECORDS = ("scores", "transitions", "changes")
@@ -35,6 +36,7 @@ def prune(
     positions: Positions | None = None,
     pool: Pool = "sample",
     record: Iterable[str] = (),
+    text_tower: TextTower | str | os.PathLike[str] | None = None,
 ) -> Session:
     """A session that prunes `model` with `method` while it is attached.
 
@@ -50,6 +52,9 @@ def prune(
         pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the same ratio.
         record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the observed layers,
             `"changes"` of all layers.
+        text_tower: the text half of the model's CLIP, for methods that compare patches with the question (CDPruner): a
+            folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `transprune.text_tower.TextTower`.
+            None looks into `clip/` beside the checkpoint.
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
@@ -59,7 +64,7 @@ def prune(
         UnknownFamily, MissingSignal: the model.
         PositionsError: renumbering asked for under M-RoPE.
     """
-    return Session(model, method, positions=positions, pool=pool, record=record)
+    return Session(model, method, positions=positions, pool=pool, record=record, text_tower=text_tower)
 
 
 class Session:
@@ -73,6 +78,7 @@ class Session:
         positions: Positions | None = None,
         pool: Pool = "sample",
         record: Iterable[str] = (),
+        text_tower: TextTower | str | os.PathLike[str] | None = None,
     ) -> None:
         self.method: Method = resolve(method)
         self.family: Family = find_family(model)
@@ -86,7 +92,10 @@ class Session:
         records = frozenset([record] if isinstance(record, str) else record)
         if unknown := sorted(records - set(RECORDS)):
             raise MethodError(f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}")
-        self._engine = Engine(self.family, self._base, self.method, self._policies, pool, records, self._publish)
+        tower: TextTower | None = None
+        if any(step.reads_question for step in self.method.steps) and self.family.speaks_clip(self._base):
+            tower = find_text_tower(text_tower, self._base, self._config)
+        self._engine = Engine(self.family, self._base, self.method, self._policies, pool, records, self._publish, tower)
         self._stack: ExitStack | None = None
         self._latest: Trace | None = None
         self._own = threading.local()

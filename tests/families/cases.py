@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
 from torch import Tensor
@@ -50,6 +51,7 @@ class FamilyCase:
         brackets: the chat template puts start and end tokens around an image.
         token_types: the processor also returns `mm_token_type_ids`.
         positions: the policies that have a definition; M-RoPE positions cannot be renumbered.
+        clip: the vision tower is CLIP's, whose text half lies beside the checkpoint.
     """
 
     config: Callable[[], Any]
@@ -57,6 +59,7 @@ class FamilyCase:
     brackets: bool = False
     token_types: bool = False
     positions: tuple[str, ...] = ("keep", "renumber")
+    clip: bool = False
 
     def sample(self, images: Sequence[int], text: Sequence[int], seed: int = 0) -> Sample:
         """Text, image, text, image, ..., text; `text` gives the number of words in each gap."""
@@ -125,6 +128,8 @@ class Zoo:
         path = self._folder / name
         if not path.exists():
             build(FAMILIES[name]).save_pretrained(path)
+            if FAMILIES[name].clip:
+                save_text_half(path)
         return transformers.AutoModelForImageTextToText.from_pretrained(path, attn_implementation=attn).eval()
 
 
@@ -143,6 +148,25 @@ def build(case: FamilyCase) -> Any:
     model.generation_config.eos_token_id = None
     model.generation_config.suppress_tokens = SPECIAL  # a random model samples the image id
     return model
+
+
+def save_text_half(path: Path) -> None:
+    """A tokenizer of numbered words for the model, and in `clip/` the text half of its vision tower's CLIP."""
+    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text |= {"vocab_size": VOCAB, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 3}
+    config = transformers.CLIPConfig(text_config=text, vision_config=_clip(), projection_dim=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        clip = transformers.CLIPModel(config)
+    clip.save_pretrained(path / "clip")
+    words = {f"w{number}": number for number in range(VOCAB)}
+    rules = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w4"))
+    rules.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=rules, pad_token="w0", bos_token="w1", eos_token="w3", unk_token="w4"
+    )
+    for folder in (path, path / "clip"):
+        tokenizer.save_pretrained(folder)
 
 
 def _text(kind: str, **changes: Any) -> dict[str, Any]:
@@ -247,7 +271,7 @@ def _llava_mistral() -> Any:
 WINDOWED = FamilyCase(_llava_mistral, _llava_image)  # a language model that looks back 12 tokens only
 
 FAMILIES = {
-    "llava": FamilyCase(_llava, _llava_image),
-    "llava_next": FamilyCase(_llava_next, _llava_next_image),
+    "llava": FamilyCase(_llava, _llava_image, clip=True),
+    "llava_next": FamilyCase(_llava_next, _llava_next_image, clip=True),
     "qwen2_5_vl": FamilyCase(_qwen2_5_vl, _qwen_image, brackets=True, token_types=True, positions=("keep",)),
 }

@@ -54,6 +54,11 @@ class Method(Recipe, ABC):
         return (self,)
 
     @property
+    def reads_question(self) -> bool:
+        """Does it want the question in CLIP's joint space (`ProjectorView.joint`), where the model has one?"""
+        return False
+
+    @property
     def policy(self) -> Positions:
         """The position policy in force."""
         return self.positions or self.default_positions

@@ -46,7 +46,8 @@ class Compose(Method):
         for part in parts:
             if not isinstance(part, Method) or isinstance(part, Compose):
                 raise MethodError(f"a composition is a flat list of methods; got {part!r}")
-        if any(isinstance(part, ProjectorPruner) for part in parts[1:]):
+        steps = [step for part in parts for step in part.steps]
+        if any(isinstance(step, ProjectorPruner) for step in steps[1:]):
             raise MethodError("projector-side methods act before the language model, so one may only come first")
         if self.positions is not None:
             raise MethodError("a composition has no positions of its own: set them on its parts, or in prune(...)")
@@ -54,8 +55,8 @@ class Compose(Method):
 
     @property
     def steps(self) -> tuple[Method, ...]:
-        """The parts."""
-        return tuple(self.parts)
+        """The parts, and where a part has steps of its own (VScan), those."""
+        return tuple(step for part in self.parts for step in part.steps)
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """The stages of all parts, in order."""

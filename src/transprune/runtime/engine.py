@@ -33,10 +33,13 @@ from transprune.runtime.door import LayerCall, nothing_to_do, pass_through
 from transprune.runtime.freeze import Freezer
 from transprune.runtime.observe import Observer
 from transprune.runtime.prompt import ends_with_image, read_prompt
+from transprune.runtime.question import QuestionReader
 from transprune.runtime.reading import AttentionReader, keep_ready
 from transprune.runtime.stage import Decision, Part, Pool, Sight, decide
 from transprune.runtime.state import Pass
 from transprune.runtime.vision import VisionListener
+from transprune.signals import JointSpace, VisionSignals
+from transprune.text_tower import TextTower
 
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
 
@@ -51,6 +54,7 @@ class Engine:
         pool: whether a sample's visual tokens are ranked together or image by image.
         record: names of what the trace should carry besides the kept tokens.
         publish: called with the finished Pass of every prefill, and its cache.
+        text_tower: embeds questions, for methods that ask on models whose vision tower is CLIP's.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Engine:
         pool: Pool,
         record: frozenset[str],
         publish: Callable[[Pass, Any], None],
+        text_tower: TextTower | None = None,
     ) -> None:
         self._family, self._base, self._record, self._publish = family, base, record, publish
         self._layers = family.layers(base)
@@ -81,6 +86,7 @@ class Engine:
         self._observer = Observer(method, depth, record)
         signals = {name for step in method.steps for name in step.reads_vision}
         self._vision = VisionListener(family, base, signals) if signals else None
+        self._question = QuestionReader(base, text_tower) if text_tower is not None else None
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them."""
@@ -106,10 +112,17 @@ class Engine:
         self._reader.attach(before, after, self._running)
         if self._vision is not None:
             self._vision.attach(stack)
+        if self._question is not None:
+            self._question.attach(stack)
 
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
         return getattr(self._local, "state", None)
+
+    def _joint(self, layout: Layout) -> Callable[[int, VisionSignals], JointSpace | None]:
+        """CLIP's joint space for a sample; None where the vision tower is not CLIP's."""
+        reader = self._question
+        return lambda sample, vision: None if reader is None else reader.joint(layout, sample, vision)
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._local.prompt = None
@@ -182,7 +195,8 @@ class Engine:
         assert state.layout is not None
         before = state.layout
         attention, ahead = self._reader.read(state, call)
-        sight = Sight(call.index, before, call.hidden, attention, state.taps.get("vision"), state.embedded)
+        vision = state.taps.get("vision")
+        sight = Sight(call.index, before, call.hidden, attention, vision, state.embedded, self._joint(before))
         decision = decide(part, state, sight, "scores" in self._record)
         state.stages.append(decision.trace)
         if decision.changes_nothing:

@@ -18,7 +18,7 @@ from transprune.runtime.attention import AttentionRows
 from transprune.runtime.probe import PoolProbe
 from transprune.runtime.state import Pass
 from transprune.trace import TraceStage
-from transprune.views import LayerView, ProjectorView, Selection, View, VisionSignals
+from transprune.views import JointSpace, LayerView, ProjectorView, Selection, View, VisionSignals
 
 Pool = Literal["sample", "image"]
 
@@ -76,6 +76,7 @@ class Sight:
         attention: rows of attention, if the method announced that it reads them.
         vision: signals of given visual rows, if it announced that it reads the tower.
         embedded: rows that entered layer 0 and their layout, if it announced that it reads them.
+        joint: (sample, signals) to CLIP's joint space, if it announced that it reads the question.
     """
 
     boundary: int
@@ -84,18 +85,28 @@ class Sight:
     attention: AttentionRows | None
     vision: Callable[[Tensor], VisionSignals] | None
     embedded: tuple[Tensor, Layout] | None = None
+    joint: Callable[[int, VisionSignals], JointSpace | None] | None = None
 
     def view(self, method: Method, sample: int, image: int, rows: Tensor, stage: Stage) -> View:
         """The view of one pool: `rows` of one sample, of which `stage.count` are to be kept."""
         count, merged = stage.count, stage.merged
-        tokens, vision = self.layout.token[sample, rows], self.vision
+        tokens, vision, joint = self.layout.token[sample, rows], self.vision, self.joint
 
         def states() -> Tensor:
             return self.hidden[sample, rows]
 
         if isinstance(method, ProjectorPruner):
             signals = None if vision is None else lambda: vision(states())
-            return ProjectorView(self.boundary, count, tokens, states, signals)
+            words = self.layout.instruction[sample]
+            return ProjectorView(
+                self.boundary,
+                count,
+                tokens,
+                states,
+                _vision=signals,
+                _instruction=lambda: self.hidden[sample, words],
+                _joint=None if joint is None or signals is None else lambda: joint(sample, signals()),
+            )
         attention = self.attention
         if attention is None:
             return LayerView(self.boundary, count, tokens, states, merged=merged)

@@ -1,0 +1,106 @@
+"""CDPruner: a subset that is both diverse and relevant to the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from transprune.errors import MethodError, MissingSignal
+from transprune.methods.keeping import KeepPruner, everything, split_budget
+from transprune.plan import Reading
+from transprune.recipe import register
+from transprune.select import cosine_matrix, select_dpp
+from transprune.views import ProjectorView, Selection
+
+EXPONENT = 0.5  # theta / (2 (1 - theta)) at the port's relevance weight theta = 0.5
+
+
+@register("cdpruner")
+@dataclass(frozen=True)
+class CDPruner(KeepPruner):
+    """Take the most probable subset of a determinantal point process whose kernel is similarity times relevance.
+
+    Zhang et al., NeurIPS 2025. https://arxiv.org/abs/2506.10967
+
+    The kernel is r_i S_ij r_j, with S the cosines of the projected features and r the relevance between 0 and 1; the
+    subset grows greedily, most relevant token first. In CLIP's space relevance is *minus* the cosine between patch and
+    question: the patches that a text names score low there, which the authors found and others confirmed. CLIP's text
+    tower is no part of a LLaVA checkpoint: it is found in `clip/` beside it, or given as `prune(..., text_tower=...)`.
+
+    Where the vision tower is not CLIP's (SigLIP, Qwen2.5-VL) the authors leave the method undefined. The substitute is
+    that of a third party (OpenVINO's port): plus the cosine between a visual token and the instruction's input
+    embeddings, mean over the instruction, entering as exp(0.5 r).
+
+    Args:
+        keep: tokens that stay, an int (count) or a float (share). Default 128, as in the authors' README; TransPrune's
+            Table 5 has 288 and 192.
+        relevance: `"clip"`, `"embedding"` (the substitute), or None: whichever the model allows.
+        sign: of the relevance. None: -1 in CLIP's space, +1 for the substitute.
+
+    Raises:
+        MethodError, ScheduleError: settings out of range.
+        MissingSignal: a CLIP tower without its text half, or `"clip"` on a model without CLIP.
+    """
+
+    keep: int | float = 128
+    relevance: Literal["clip", "embedding"] | None = None
+    sign: int | None = None
+
+    title: ClassVar[str] = "CDPruner: conditional diversity by a determinantal point process"
+    paper: ClassVar[str] = "Zhang et al., NeurIPS 2025, arXiv 2506.10967"
+    deviates: ClassVar[str] = (
+        "relevance is normalised per sample, not over the batch; one pool per sample, newline tokens go first; long "
+        "questions are cut into whole segments for the text tower"
+    )
+    reads_vision: ClassVar[tuple[str, ...]] = ("place",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.relevance not in ("clip", "embedding", None):
+            raise MethodError(f"relevance is 'clip', 'embedding' or None; got {self.relevance!r}")
+        if self.sign is not None and (isinstance(self.sign, bool) or self.sign not in (-1, 1)):
+            raise MethodError(f"sign is -1, 1 or None; got {self.sign!r}")
+
+    @property
+    def reads_question(self) -> bool:
+        """The text tower is not needed for the substitute."""
+        return self.relevance != "embedding"
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """Every feature is compared with every other."""
+        return (Reading(0, similarity="features"),)
+
+    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+        """Greedy picks in raster order; the score is the relevance."""
+        relevance = self.relate(view)
+        if (whole := everything(view)) is not None:
+            return Selection(whole.keep, scores={"score": relevance})
+        patches, others = split_budget(view.vision, view.count)
+        r = relevance[patches]
+        kernel = r[:, None] * cosine_matrix(view.features[patches]) * r
+        picks, _ = select_dpp(kernel, view.count - len(others))
+        return Selection(torch.cat([patches[picks], others]).sort().values, scores={"score": relevance})
+
+    def relate(self, view: ProjectorView) -> Tensor:
+        """Relevance of every token, fp32 [N]: 0 to 1 in CLIP's space, exp of half of that for the substitute."""
+        joint = view.joint if self.reads_question else None
+        if joint is None and self.relevance == "clip":
+            raise MissingSignal("this model's vision tower is not CLIP's; use relevance='embedding'")
+        if joint is None:
+            return (EXPONENT * rescale((self.sign or 1) * cosines(view.features, view.instruction))).exp()
+        return rescale((self.sign or -1) * cosines(joint.patches, joint.question))
+
+
+def cosines(rows: Tensor, texts: Tensor) -> Tensor:
+    """Mean cosine of each row with the texts, fp32. [N, D], [M, D] -> [N]."""
+    unit = torch.nn.functional.normalize
+    return (unit(rows.float(), dim=-1) @ unit(texts.float(), dim=-1).T).mean(dim=-1)
+
+
+def rescale(relevance: Tensor) -> Tensor:
+    """Between 1e-6 and 1, the smallest above 0 so that no token is beyond choice; 1 where all are equal. [N] -> [N]."""
+    low, high = relevance.amin(), relevance.amax()
+    return torch.where(high > low, (relevance - low + 1e-6) / (high - low).clamp(min=1e-12), 1.0)
