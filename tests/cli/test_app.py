@@ -28,7 +28,7 @@ def test_import_is_light():
 
 def test_help_of_every_command(cli):
     top = cli("--help").out
-    for command in ("demo", "run", "methods", "cost", "doctor"):
+    for command in ("demo", "run", "methods", "cost", "doctor", "calibrate"):
         assert command in top
         shown = cli(command, "--help")
         assert shown.code == 0
@@ -50,10 +50,30 @@ def test_methods(cli):
     for row in rows:
         assert row["title"]
         assert row["paper"]
-        assert row["kind"] in ("projector-side", "within-LLM", "composition")
+        assert row["kind"] in ("projector-side", "within-LLM", "hybrid", "composition")
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["visionzip"]["reads"][0].startswith("vision attention (CLS row")
+    assert by_name["sparsevlm"]["reads"][:2] == ["attention of the instruction", "embeddings of image and instruction"]
+    assert by_name["shortv"]["reads"] == ["an order of layers, released or from `transprune calibrate`"]
+    assert "mean query" in by_name["pact"]["reads"]
     shown = cli("methods", env={"COLUMNS": "80"}).out
     assert max(map(len, shown.splitlines())) <= 80
     assert "transprune-iga" in shown
+    assert "as published" in shown
+    assert "deviates: " in shown
+
+
+def test_calibrate(cli):
+    scene = demo.folder() / "pictures" / "scene2.png"
+    options = ("--model", "nano", "--image", scene, "--question", "what color is the circle ?")
+    found = cli("calibrate", *options, "--freeze", 3, "--json").data
+    assert found["prompts"] == 1
+    assert sorted(found["order"]) == list(range(len(found["nats"])))
+    assert found["recipe"] == f"shortv:order={','.join(map(str, found['order']))},count=3"
+    assert found["nats"][found["order"][0]] == min(found["nats"])
+    shown = cli("calibrate", *options).out
+    assert "layer contribution, 1 prompt(s)" in " ".join(shown.split())
+    assert "shortv:order=" in shown
 
 
 def test_a_real_process(tmp_path):

@@ -42,7 +42,7 @@ def calibrate_command(
         order = list(measured.order)
         print_json({"nats": list(measured.nats), "prompts": measured.prompts, "order": order, "recipe": recipe})
         return
-    table = new_table(f"layer contribution, {measured.prompts} prompts", ("layer", "nats", "frozen"))
+    table = new_table(f"layer contribution, {measured.prompts} prompt(s)", ("layer", "nats", "frozen"))
     for layer in measured.order:
         table.add_row(str(layer), f"{measured.nats[layer]:.2e}", "yes" if layer in measured.order[:count] else "")
     show(table, "", recipe)

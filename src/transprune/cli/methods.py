@@ -8,18 +8,20 @@ from transprune.cli.console import Json, new_table, print_json, show
 
 
 def methods_command(as_json: Json = False) -> None:
-    """List the methods: kind, presets, what they read, where they deviate, and their papers."""
+    """List the methods: kind, presets, what they need of the model, whether and how they deviate, and their papers."""
     rows = list_methods()
     if as_json:
         print_json({"methods": rows})
         return
-    table = new_table("methods", ("name", "kind", "presets", "reads"), left=("name", "kind"), wrap=("presets", "reads"))
+    table = new_table("methods", ("name", "kind", "presets", "needs"), left=("name", "kind"), wrap=("presets", "needs"))
     details = new_table("papers", ("name", "what"), left=("name",), wrap=("what",))
     for row in rows:
         table.add_row(row["name"], row["kind"], ", ".join(row["presets"]) or "-", ", ".join(row["reads"]) or "nothing")
         what = [row["title"], row["paper"]]
         if row["deviates"]:
             what.append(f"deviates: {row['deviates']}")
+        elif row["kind"] != "composition" and not row["paper"].startswith("control"):
+            what.append("as published")
         details.add_row(row["name"], "\n".join(what))
     show(
         table,
@@ -53,19 +55,36 @@ def list_methods() -> list[dict[str, Any]]:
     return rows
 
 
+SIGNALS = {
+    "saliency": "vision attention (CLS row, or the mean where there is no CLS)",
+    "early_saliency": "vision attention of an early layer",
+    "outer_saliency": "vision attention one layer further out",
+    "keys": "vision keys",
+    "outer_keys": "vision keys one layer further out",
+    "place": "patch grid",
+    "picture": "the picture, to encode it again",
+}
+ROWS = {"instruction": "attention of the instruction", "last": "attention of the last token", "mean": "mean query"}
+COMPARED = {"features": "features compared with each other", "layer_keys": "keys of a layer"}
+
+
 def _reads(cls: Any) -> list[str]:
     """What a method needs from the model besides the hidden states, with its defaults."""
     from transprune.errors import MethodError
 
-    reads = ["vision tower"] if cls.reads_vision else []
     try:
-        readings = cls().readings(32)
+        method = cls()
+        readings = method.readings(32)
     except MethodError:  # a composition has no defaults
         return ["what its parts read"]
-    rows = sorted({reading.rows for reading in readings if reading.rows})
-    reads += [f"attention of the {'instruction' if row == 'instruction' else 'last token'}" for row in rows]
+    reads = [SIGNALS[name] for name in SIGNALS if name in method.reads_vision]
+    if method.reads_question:
+        reads.append("CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings")
+    reads += [text for rows, text in ROWS.items() if any(reading.rows == rows for reading in readings)]
+    if any(reading.embeddings for reading in readings):
+        reads.append("embeddings of image and instruction")
     if any(reading.observed for reading in readings):
         reads.append("module transitions")
-    if any(reading.similarity == "features" for reading in readings):
-        reads.append("projected features")
-    return reads
+    if method.frozen(32):
+        reads.append("an order of layers, released or from `transprune calibrate`")
+    return reads + [text for kind, text in COMPARED.items() if any(r.similarity == kind for r in readings)]
