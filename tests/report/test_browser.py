@@ -137,3 +137,4 @@ def test_it_prints_light_without_navigation(visit, tmp_path) -> None:
     page.emulate_media(media="print")
     assert luminance(page.evaluate("getComputedStyle(document.body).color")) < 0.1
     assert not page.locator("nav").is_visible()
+    assert page.locator("details li").first.is_visible()  # folded on screen, open on paper

@@ -74,6 +74,7 @@ def _content(
         "command": certificate.command,
         "own_command": own_command,
         "notes": words.notes(results),
+        "budget_notes": words.budget_notes(results),
         "answers": len(results.run.records),
     }
 

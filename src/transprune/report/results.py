@@ -10,7 +10,7 @@ from typing import Any
 
 from transprune.bench.records import Record, Run, read_run
 from transprune.bench.statistics import Difference
-from transprune.bench.summary import UNPRUNED, Row, summarise
+from transprune.bench.summary import TRANSPRUNE, UNPRUNED, Row, summarise
 from transprune.errors import RecordError
 
 BILL, BILL_SCHEMA = "bill.json", 1
@@ -54,15 +54,16 @@ class Results:
 
     @property
     def series(self) -> tuple[Series, ...]:
-        """Methods and controls with their budgets, in the order of the run."""
+        """Methods with their budgets, TransPrune first, then controls; otherwise in the order of the run."""
         found: dict[str, list[Row]] = {}
         for row in self.rows:
             if row.condition.group in ("methods", "controls"):
                 found.setdefault(row.condition.method, []).append(row)
-        return tuple(
+        series = [
             Series(method, rows[0].condition.group, tuple(sorted(rows, key=lambda row: -row.exact_share)))
             for method, rows in found.items()
-        )
+        ]
+        return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
 
     @property
     def ablations(self) -> dict[str, tuple[Row, ...]]:
@@ -136,8 +137,8 @@ def in_words(difference: Difference | None) -> str:
     if difference.sure:
         return f"{span} really {difference.verdict}"
     if difference.verdict != "unclear":
-        return f"{span} {difference.verdict}, but not once corrected for many comparisons"
-    return f"{span} no difference shown"
+        return f"{span} {difference.verdict}, not after Holm"
+    return f"{span} unclear"
 
 
 def budget_name(budget: float | None) -> str:

@@ -85,7 +85,7 @@ def certificate(results: Results) -> list[tuple[str, str]]:
 def _condition(row: Row, best: bool) -> dict[str, Any]:
     a = row.relative
     return {
-        "name": row.condition.method + ("" if row.condition.reached else " (budget not reached)"),
+        "name": row.condition.method + ("" if row.condition.reached else " †"),
         "acc": f"{a.value:.1f} [{a.low:.1f}, {a.high:.1f}]",
         "best": best,
         "exact": f"{100 * row.exact_share:.1f} %",

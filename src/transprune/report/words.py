@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from transprune.bench.summary import TRANSPRUNE, Row
 from transprune.report.figures.signal import reversed_layers
+from transprune.report.gallery import FLOOR_ITEMS
 from transprune.report.results import Results, budget_name, listed
-
-LEVEL = 1.0  # points of relative Acc. worth a sentence
 
 
 def lede(results: Results) -> str:
@@ -33,7 +32,7 @@ def findings(results: Results, floor: float | None) -> list[str]:
     if floor is not None:
         said.append(
             f"With every picture blanked the unpruned model keeps {floor:.0f} % of its accuracy: the "
-            "language-only floor."
+            f"language-only floor (up to {FLOOR_ITEMS} questions of each task)."
         )
     return said
 
@@ -86,7 +85,7 @@ def ablations(results: Results, main: Row | None) -> list[str]:
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader must know: what is unfinished, was left out, or could not be brought to its budget."""
+    """What a reader must know: what is unfinished, was left out, or never reached its budget."""
     certificate = results.run.certificate
     said = [*results.run.notes]
     said += [f"{row.condition.name} has {row.n} of {row.expected} answers." for row in results.rows if not row.complete]
@@ -94,10 +93,9 @@ def notes(results: Results) -> list[str]:
     absent = [c.name for c in certificate.conditions if c.name not in answered]
     if absent:
         said.append(f"Without any answer yet: {listed(absent)}.")
-    said += [f"{c.name}: {c.note}" for c in certificate.conditions if c.note]
-    said += [
-        f"{c.name} is also {listed(c.also)}: the same choice at this budget." for c in certificate.conditions if c.also
-    ]
+    over = [row.condition.name for row in results.rows if not row.condition.reached]
+    if over:
+        said.append(f"Not comparable at equal cost, because they cannot get as cheap as their budget: {listed(over)}.")
     said += [f"Left out of the tasks: {line}" for line in certificate.skipped]
     if certificate.settings.split == "validation":
         said.append(
@@ -108,6 +106,15 @@ def notes(results: Results) -> list[str]:
         "One model, one seed: intervals say how sure a figure is for this model on such images, not for other models."
     )
     return said
+
+
+def budget_notes(results: Results) -> list[str]:
+    """What was changed so that a method costs what its budget says, and which names came to the same."""
+    conditions = results.run.certificate.conditions
+    changed = [f"{c.name}: {c.note}" for c in conditions if c.note]
+    return changed + [
+        f"{c.name} is also {listed(c.also)}: the same choice at this budget." for c in conditions if c.also
+    ]
 
 
 def _layers(numbers: Sequence[int]) -> str:

@@ -44,6 +44,7 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
     figure = new_figure(7.4, 0.235 * total + 0.8, theme)
     axes = figure.add_subplot()
     dress(axes, theme, grid=False)
+    axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=theme.rule, linewidth=0.6)
     ticks, labels, place = [], [], 0
     for number, (group, rows) in enumerate(groups.items()):

@@ -58,29 +58,46 @@ def _overview(series: Sequence[Series], floor: float | None, theme: Theme) -> Fi
     figure = new_figure(8.4, max(4.6, 0.235 * len(series) + 1.2), theme)
     axes = figure.add_subplot()
     _frame(axes, series, floor, theme)
-    low, high = axes.get_ylim()
-    ends = [one.rows[-1].relative.value for one in series]
-    places = spread(ends, (high - low) / max(18, 1.02 * len(series)), low, high)
     left, edge = axes.get_xlim()
-    right = edge - 0.03 * (left - edge)
-    for number, (one, place) in enumerate(zip(series, places, strict=True)):
+    ends = [100 * one.rows[-1].exact_share for one in series]
+    early = [end > edge + 0.12 * (left - edge) for end in ends]  # a method that cannot be that cheap ends in mid-figure
+    places = iter(_places(axes, [one.rows[-1].relative.value for one, e in zip(series, early, strict=True) if not e]))
+    for number, one in enumerate(series):
         style = _style(one, number, theme)
         shift = 0.006 * (left - edge) * (number % 5 - 2)  # intervals at one cost stand side by side
         _line(axes, one, style, shift)
-        end = 100 * one.rows[-1].exact_share - shift
-        color = style["color"]
-        axes.annotate(
-            one.method,
-            (end, ends[number]),
-            (right, place),
-            color=color,
-            va="center",
-            fontsize=9,
-            fontweight="bold" if one.method == TRANSPRUNE else "normal",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
-        )
+        point = (ends[number] - shift, one.rows[-1].relative.value)
+        beside = None if early[number] else (edge - 0.03 * (left - edge), next(places))
+        _name(axes, one.method, point, beside, style["color"])
     return figure
+
+
+def _places(axes: Axes, wanted: list[float]) -> list[float]:
+    """Heights of the names at the right edge."""
+    low, high = axes.get_ylim()
+    return spread(wanted, (high - low) / max(18, 1.02 * len(wanted)), low, high)
+
+
+def _name(axes: Axes, name: str, point: tuple[float, float], beside: tuple[float, float] | None, color: str) -> None:
+    """A method's name: beside the figure with a line to its last point, or right at that point."""
+    weight = "bold" if name == TRANSPRUNE else "normal"
+    if beside is None:
+        axes.annotate(
+            name, point, (5, 5), textcoords="offset points", color=color, fontsize=8.5, fontweight=weight, va="bottom"
+        )
+        return
+    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
+    axes.annotate(
+        name,
+        point,
+        beside,
+        color=color,
+        va="center",
+        fontsize=9,
+        fontweight=weight,
+        annotation_clip=False,
+        arrowprops=arrow,
+    )
 
 
 def _frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: Theme) -> None:

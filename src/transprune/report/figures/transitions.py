@@ -79,7 +79,7 @@ def _figure(
             for axes, layer in zip(line[1:], block, strict=False):
                 _map(axes, values[what][layer, module].reshape(shape), theme)
                 if row == 0:
-                    axes.set_title(f"layer {layer + 1}", fontsize=9.5, color=theme.ink)
+                    axes.set_title(f"layer {layer + 1}", fontsize=9.5, color=theme.ink, pad=12 if number else 6)
     return figure
 
 
