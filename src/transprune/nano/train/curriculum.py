@@ -1,8 +1,9 @@
 """What is asked of the language model while it learns, and what is asked only then.
 
-Two kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare two
-of those, and a yes or no teaches little by itself. A *leaked* multiple choice names its answer in the question, so that
-matching an answer to its letter can be learnt apart from finding it; its share falls to zero.
+Three kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare
+two of those, and a yes or no teaches little by itself. A *told* relation says the places of both objects behind their
+names; saying them is trained too, so that an object is found where it is named, and comparing is learnt apart from
+finding. A *leaked* multiple choice names its answer in the question, for the same reason; its share falls to zero.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from transprune.nano.words import ASSISTANT, COLUMNS, EOS, PAD, ROWS, character_
 SHORT_TOKENS = 12  # of the longest question with its answer, options aside
 CHOICE_TOKENS = 20
 IGNORE = -100
+_PLACES = torch.tensor(encode([*ROWS, *COLUMNS]))
 
 ODDS = {
     "exist": 0.13,
@@ -40,19 +42,20 @@ class Mix:
     """How many questions are asked about a scene, and which.
 
     Attributes:
-        short, choice: questions with one word to say, and multiple choices.
+        short, choice: questions with one word to say, and long ones: multiple choices, `told` of them told relations.
         odds: of the families of short questions; they need not add up to one.
     """
 
     short: int = 14
     choice: int = 6
     odds: Mapping[str, float] = field(default_factory=lambda: dict(ODDS))
+    told: int = 0
 
 
 def draw_questions(
     scene: Scene, mix: Mix, leak: float, rng: np.random.Generator
 ) -> tuple[list[Question], list[Question]]:
-    """Short questions without repeats, and multiple choices, a share `leak` of them leaked."""
+    """Short questions without repeats, and long ones, a share `leak` of the multiple choices leaked."""
     families, odds = list(mix.odds), np.array(list(mix.odds.values()))
     short: dict[str, Question] = {}
     for number in rng.choice(len(families), 4 * mix.short, p=odds / odds.sum()):
@@ -62,7 +65,8 @@ def draw_questions(
     filled = list(short.values())
     while len(filled) < mix.short:  # a small scene may not have so many: some come twice
         filled.append(filled[int(rng.integers(len(filled)))])
-    return filled, [_choice(scene, leak, rng) for _ in range(mix.choice)]
+    told = [_told(scene, rng) for _ in range(mix.told)]
+    return filled, [*(_choice(scene, leak, rng) for _ in range(mix.choice - mix.told)), *told]
 
 
 def _ask(scene: Scene, family: str, rng: np.random.Generator) -> Question | None:
@@ -74,6 +78,19 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question:
     thing = scene.objects[number]
     ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[rng.integers(2)]
     return Question("place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,))
+
+
+def _told(scene: Scene, rng: np.random.Generator) -> Question:
+    """`is the red circle row1 col3 left of the blue square row2 col4 ?`"""
+    question = ask_surely(scene, "relation", rng)
+    if question is None:  # all objects in one row or column, or a single one
+        return _choice(scene, 0.0, rng)
+    text = question.text
+    for number in question.objects:
+        thing = scene.objects[number]
+        name = f"{thing.color} {thing.shape}"
+        text = text.replace(name, f"{name} {ROWS[thing.row]} {COLUMNS[thing.col]}")
+    return Question("told", question.kind, text, question.answer, question.objects)
 
 
 def _choice(scene: Scene, leak: float, rng: np.random.Generator) -> Question:
@@ -95,7 +112,9 @@ def _leaked(question: Question) -> str:
 
 
 def pack(questions: list[Question], tokens: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of branches: question, `ASSISTANT:`, answer; targets stand only on the answer and its `</s>`.
+    """Inputs and targets of branches: question, `ASSISTANT:`, answer.
+
+    Targets stand on the answer and its `</s>`, and on places that a question tells.
 
     Returns:
         ids, targets: long [K, tokens], padded on the right; targets are -100 elsewhere.
@@ -106,5 +125,7 @@ def pack(questions: list[Question], tokens: int) -> tuple[Tensor, Tensor]:
         asked, answer = [*encode(question.text), ASSISTANT], encode(question.answer)
         whole = torch.tensor([*asked, *answer, EOS])
         ids[row, : len(whole) - 1] = whole[:-1]
-        targets[row, len(asked) - 1 : len(whole) - 1] = whole[len(asked) :]
+        said = torch.isin(whole[1:], _PLACES)
+        said[len(asked) - 1 :] = True
+        targets[row, : len(whole) - 1] = torch.where(said, whole[1:], IGNORE)
     return ids, targets

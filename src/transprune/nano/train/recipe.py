@@ -29,6 +29,7 @@ _LATE = {
     "position": 0.11,
     "place": 0.14,
 }
+_LAST = {**_LATE, "relation": 0.3}
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ EYES_FIRST = TrainingRecipe(
         LanguageSettings("grown", steps=1300, horizon=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
         LanguageSettings(
             "seasoned",
-            steps=1500,
+            steps=830,
+            horizon=1500,
             muon=0.008,
             adam=1.2e-3,
             warmup=20,
@@ -83,6 +85,20 @@ EYES_FIRST = TrainingRecipe(
             leak_until=0.7,
             first=FIRST + 2_000_000,
             mix=Mix(12, 8, _LATE),
+        ),
+        LanguageSettings(
+            "related",
+            steps=1000,
+            muon=0.006,
+            adam=1e-3,
+            warmup=20,
+            blind=4,
+            blind_until=0.5,
+            sighted_from=0.75,
+            leak=0.3,
+            leak_until=0.6,
+            first=FIRST + 3_000_000,
+            mix=Mix(12, 8, _LAST, told=4),
         ),
     ),
 )
