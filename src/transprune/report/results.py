@@ -65,6 +65,11 @@ class Results:
         ]
         return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
 
+    @staticmethod
+    def competes(row: Row) -> bool:
+        """Whether it can be the best of its budget: a method, no control, and not dearer than the others."""
+        return row.condition.group == "methods" and row.condition.reached
+
     @property
     def ablations(self) -> dict[str, tuple[Row, ...]]:
         """Group of the seed paper's ablations -> its variants."""

@@ -28,7 +28,7 @@ def conditions(results: Results) -> list[dict[str, Any]]:
     """Rows by budget; the best method of a budget marked."""
     groups = [{"name": "unpruned", "rows": [_condition(results.unpruned, False)]}]
     for budget, rows in results.budgets:
-        top = max((r.relative.value for r in rows if r.condition.group == "methods"), default=None)
+        top = max((r.relative.value for r in rows if results.competes(r)), default=None)
         groups.append(
             {
                 "name": f"at {budget_name(budget)}",
@@ -43,7 +43,7 @@ def tasks(results: Results) -> list[dict[str, Any]]:
     names = [task.name for task in results.run.certificate.tasks]
     groups = [{"name": "unpruned", "rows": [_scores(results.unpruned, names, {})]}]
     for budget, rows in results.budgets:
-        methods = [row for row in rows if row.condition.group == "methods"]
+        methods = [row for row in rows if results.competes(row)]
         tops = {name: max((_score(row, name) or 0.0 for row in methods), default=None) for name in (*names, "mean")}
         groups.append({"name": f"at {budget_name(budget)}", "rows": [_scores(row, names, tops) for row in rows]})
     return groups
@@ -113,7 +113,7 @@ def _score(row: Row, name: str) -> float | None:
 
 
 def _is_best(row: Row, value: float, top: float | None) -> bool:
-    return top is not None and row.condition.group == "methods" and round(value, 1) == round(top, 1)
+    return top is not None and Results.competes(row) and round(value, 1) == round(top, 1)
 
 
 def _bill(row: Mapping[str, Any]) -> list[str]:

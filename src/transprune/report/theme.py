@@ -124,21 +124,21 @@ def bare(axes: Axes, theme: Theme) -> None:
 
 
 def spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels as near as possible to where they are wanted, at least `gap` apart, within low..high."""
+    """Places for labels, at least `gap` apart within low..high, in all as near as possible to where they are wanted.
+
+    Least squares under an order: pool neighbours that would collide, and centre each pool on its mean.
+    """
+    gap = min(gap, (high - low) / max(1, len(wanted) - 1))
     order = sorted(range(len(wanted)), key=lambda number: wanted[number])
-    gap = min(gap, (high - low) / max(1, len(wanted) - 1)) if len(wanted) > 1 else gap
-    placed = [wanted[number] for number in order]
-    for _ in range(2):
-        for above in range(len(placed)):
-            floor = low if above == 0 else placed[above - 1] + gap
-            placed[above] = max(placed[above], floor)
-        for below in range(len(placed) - 1, -1, -1):
-            ceiling = high if below == len(placed) - 1 else placed[below + 1] - gap
-            placed[below] = min(placed[below], ceiling)
-    result = [0.0] * len(wanted)
-    for number, place in zip(order, placed, strict=True):
-        result[number] = place
-    return result
+    pools: list[list[float]] = []
+    for rank, number in enumerate(order):
+        pools.append([wanted[number] - rank * gap])
+        while len(pools) > 1 and sum(pools[-2]) / len(pools[-2]) > sum(pools[-1]) / len(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    bases = [sum(pool) / len(pool) for pool in pools for _ in pool]
+    top = high - gap * (len(wanted) - 1)
+    places = {number: min(max(bases[rank], low), top) + rank * gap for rank, number in enumerate(order)}
+    return [places[number] for number in range(len(wanted))]
 
 
 def _png(figure: Figure, theme: Theme) -> bytes:

@@ -26,7 +26,7 @@ def findings(results: Results, floor: float | None) -> list[str]:
     """Per budget: who is best, who is really better or worse than TransPrune, and how far below unpruned."""
     said = []
     for budget, rows in results.budgets:
-        methods = [row for row in rows if row.condition.group == "methods"]
+        methods = [row for row in rows if results.competes(row)]
         if methods:
             said.append(_budget(budget, methods))
     if floor is not None:
