@@ -16,26 +16,29 @@ from rich.table import Table
 from torch import Tensor
 
 import transprune
-from transprune import DivPrune, FastV, Method, PDrop, Random, Session, TransPrune, Uniform, VisionZip, prune
+from transprune import Compose, Method, Random, Session, TransPrune, Uniform, VisionZip, prune
+from transprune.recipe import METHODS as REGISTRY
 
 from .memory import peak_bytes
 from .model import build_inputs, build_model
 from .oracle import oracle
 from .timing import Times, paired, ratio
 
-METHODS: dict[str, Method] = {
+NAMED: dict[str, Method] = {
     "transprune-high": TransPrune.high(),
     "transprune-low": TransPrune.low(),
-    "fastv": FastV(),
-    "pdrop": PDrop(),
-    "visionzip": VisionZip(192),
-    "divprune": DivPrune(),
     "random-high": Random.high(),
     "uniform-high": Uniform.high(),
+    "visionzip+transprune-low": Compose([VisionZip(192), TransPrune.low()]),
 }
+OTHERS = sorted({*REGISTRY} - {"compose", "random", "transprune", "uniform"})  # these stand among the named ones
+METHODS: dict[str, Method] = NAMED | {name: REGISTRY.get(name)() for name in OTHERS}  # every registered method
 LIMITS = {"transprune-high": 1.02}
 DEFAULT_LIMIT = 1.03
-WHY = {"divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth"}
+WHY = {
+    "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth",
+    "pact": "compares the keys of 316 tokens pairwise, and those of the dropped ones with every centre, in fp32",
+}
 DECODE_STEPS = 4
 Row = dict[str, Any]
 
@@ -82,9 +85,10 @@ def measure(model: Any, inputs: dict[str, Tensor], names: list[str], rounds: int
 def contest(model: Any, inputs: dict[str, Tensor], name: str) -> dict[str, Callable[[], Any]]:
     """A method, its session made beforehand and attached each time, and its oracle."""
     session = prune(model, METHODS[name])
+    pruned_prefill(model, inputs, session)  # how many tokens stay may depend on the data
     return {
         name: lambda: pruned_prefill(model, inputs, session),
-        f"{name} oracle": oracle(model, inputs, METHODS[name]),
+        f"{name} oracle": oracle(model, inputs, session.trace),
     }
 
 

@@ -91,3 +91,14 @@ def test_json(cli, tmp_path, monkeypatch):
     assert [row["method"] for row in result.data["methods"]] == ["unpruned", "fastv"]
     assert len(result.data["questions"]) == len(result.data["methods"][1]["answers"]) == 24
     assert len(result.data["overlays"]) == 6
+
+
+def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
+    """One that drops no token has no picture to show; one whose count depends on the picture has."""
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+    result = cli("demo", "--out", tmp_path, "--method", "shortv", "--method", "pact:layer=2", "--json")
+    assert [row["method"] for row in result.data["methods"]] == ["unpruned", "shortv", "pact:layer=2"]
+    assert all(row["paper"] < 1 for row in result.data["methods"][1:] if "paper" in row)
+    assert len(result.data["overlays"]) == 6
+    shown = cli("demo", "--out", tmp_path, "--method", "shortv").out
+    assert "shortv" in shown

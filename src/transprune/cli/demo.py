@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 def demo_command(
     out: Annotated[Path, typer.Option("--out", help="Folder for the pictures of what was kept.")] = Path("demo-out"),
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="A method instead of the usual seven; repeat for several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Answer questions about six pictures with the bundled model, unpruned and with each method."""
@@ -31,7 +34,7 @@ def demo_command(
         from transprune.nano.demo import run_demo
 
         with quiet_libraries(bars=False):
-            result = run_demo(out, progress=progress)
+            result = run_demo(out, methods=method or None, progress=progress)
     if as_json:
         print_json({"model": "nano", **result.to_dict()})
         return

@@ -35,7 +35,7 @@ def methods_command(as_json: Json = False) -> None:
 def list_methods() -> list[dict[str, Any]]:
     """One JSON-ready mapping per registered method."""
     import transprune.methods  # noqa: F401  (registers them)
-    from transprune.recipe import METHODS
+    from transprune.recipe import METHODS, preset_names
 
     rows = []
     for name in METHODS:
@@ -46,7 +46,7 @@ def list_methods() -> list[dict[str, Any]]:
                 "title": cls.title,
                 "kind": cls.kind,
                 "paper": cls.paper,
-                "presets": [f"{name}-{preset}" for preset in cls.presets],
+                "presets": preset_names(name),
                 "reads": _reads(cls),
                 "deviates": cls.deviates,
                 "positions": cls.default_positions,

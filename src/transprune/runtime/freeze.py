@@ -30,12 +30,14 @@ class Asking:
         real: bool [B, T], False on those fillers.
         rest: long [B, L - T], all other rows.
         place: long [B, L], where each row stands in `rest` followed by `index`.
+        dense: there is no filler.
     """
 
     index: Tensor
     real: Tensor
     rest: Tensor
     place: Tensor
+    dense: bool
 
     @classmethod
     def of(cls, layout: Layout) -> Asking:
@@ -44,15 +46,17 @@ class Asking:
         for sample in range(layout.batch):
             asks[sample, layout.rows(sample)[-1:]] = True
         counts = asks.sum(dim=1)
-        width = int(counts.max())
+        width, least = int(counts.max()), int(counts.min())
         # a filler is a visual row before it is padding, which may see nothing at all
         order = torch.argsort(asks.long() + (asks | layout.visual).long(), dim=1, stable=True)
         first = layout.rows_total - width
         real = torch.arange(width, device=asks.device) >= width - counts[:, None]
-        return cls(order[:, first:], real, order[:, :first], order.argsort(dim=1))
+        return cls(order[:, first:], real, order[:, :first], order.argsort(dim=1), width == least)
 
     def put_back(self, changed: Tensor, before: Tensor) -> Tensor:
         """`before` [B, L, D] with the rows that asked replaced by `changed` [B, T, D]."""
+        if self.dense and len(before) == 1:
+            return before.index_copy(1, self.index[0], changed)
         index = self.index[..., None].expand_as(changed)
         return before.scatter(1, index, torch.where(self.real[..., None], changed, before.gather(1, index)))
 
@@ -68,13 +72,17 @@ class JointCache:
     """Stands in for a layer's cache: joins the keys and values of the rest with those of the rows that ask."""
 
     def __init__(self, cache: Any, keys: Tensor, values: Tensor, place: Tensor) -> None:
-        self._cache, self._rest, self._place = cache, (keys, values), place[:, None, :, None]
+        self._cache, self._rest, self._place = cache, (keys, values), place
 
     def update(self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """All keys and values [B, H, L, d] in the order of the rows, stored by the real cache if there is one."""
-        joint = tuple(torch.cat(pair, dim=2) for pair in zip(self._rest, (keys, values), strict=True))
-        keys, values = (both.gather(2, self._place.expand(-1, *both.shape[1:2], -1, both.shape[3])) for both in joint)
+        keys, values = (self._in_order(torch.cat(pair, dim=2)) for pair in zip(self._rest, (keys, values), strict=True))
         return (keys, values) if self._cache is None else self._cache.update(keys, values, *args, **kwargs)
+
+    def _in_order(self, both: Tensor) -> Tensor:
+        if len(both) == 1:
+            return both.index_select(2, self._place[0])
+        return both.gather(2, self._place[:, None, :, None].expand(-1, both.shape[1], -1, both.shape[3]))
 
 
 class Freezer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,7 +108,12 @@ def read_questions() -> tuple[Question, ...]:
 
 
 def run_demo(
-    out: Path, *, pictures: int | None = None, rounds: int = ROUNDS, progress: Callable[[str], None] = lambda step: None
+    out: Path,
+    *,
+    pictures: int | None = None,
+    rounds: int = ROUNDS,
+    methods: Sequence[str] | None = None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> DemoResult:
     """Run the demo and write one overlay per picture into `out` (made if missing).
 
@@ -116,6 +121,7 @@ def run_demo(
         out: folder for the overlays.
         pictures: only so many pictures; None for all.
         rounds: timing pairs per picture and method.
+        methods: recipes to run beside the unpruned model; None for `METHODS`.
         progress: told what is being done.
     """
     start = time.perf_counter()
@@ -127,7 +133,7 @@ def run_demo(
         progress("loading the bundled model")
         bench = _Bench(load(NANO, dtype="float32", device="cpu"), questions)
         results, mains = [], {}
-        for method in METHODS:
+        for method in METHODS if methods is None else (UNPRUNED, *methods):
             progress(f"answering with {method}")
             answers = bench.answer(method)
             results.append(bench.row(method, answers, rounds))
@@ -210,9 +216,9 @@ def _draw(bench: _Bench, name: str, answers: dict[str, dict[Question, Answer]], 
     main = bench.mains[name]
     grid = find_grid(bench.checkpoint.model.config, bench.inputs[main], 0, bench.visual, cropped=bench.checkpoint.crops)
     strips = []
-    for method in METHODS:
-        answer = answers[method][main]
-        if answer.trace is None:
+    for method, given in answers.items():
+        answer = given[main]
+        if answer.trace is None or not answer.trace.stages:
             continue
         verdict = "right" if answer.text == main.answer else "wrong"
         title = f"{method}: {answer.text} ({verdict})"
