@@ -32,7 +32,7 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
         "accuracy",
         "Accuracy against cost",
         "Relative accuracy (100 = unpruned) against measured prefill FLOPs, all tokens and scoring included; bars are "
-        "95 % intervals (bootstrap over images). Cost falls to the right. Black: controls. Names stand beside the "
+        "95 % intervals (bootstrap over images). Cost falls to the right. Dotted: controls. Names stand beside the "
         "cheapest point of each method.",
         f"Line chart of {len(series)} methods. At {100 * last.exact_share:.0f} % cost the best method, {best.method}, "
         f"has {last.relative.value:.1f} % of the unpruned accuracy. All values are in the table of conditions.",
