@@ -31,12 +31,15 @@ NAMED: dict[str, Method] = {
     "uniform-high": Uniform.high(),
     "visionzip+transprune-low": Compose([VisionZip(192), TransPrune.low()]),
 }
-OTHERS = sorted({*REGISTRY} - {"compose", "random", "transprune", "uniform"})  # these stand among the named ones
-METHODS: dict[str, Method] = NAMED | {name: REGISTRY.get(name)() for name in OTHERS}  # every registered method
+# every registered method, the last four among the named ones
+OTHERS = sorted({*REGISTRY} - {"compose", "random", "transprune", "uniform"})
+SETTINGS = {"cdpruner": {"relevance": "embedding"}}  # a random model has no text tower
+METHODS: dict[str, Method] = NAMED | {name: REGISTRY.get(name)(**SETTINGS.get(name, {})) for name in OTHERS}
 LIMITS = {"transprune-high": 1.02}
 DEFAULT_LIMIT = 1.03
 WHY = {
     "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth",
+    "cdpruner": "compares all pairs of features in fp32 and picks one token after another",
     "pact": "compares the keys of 316 tokens pairwise, and those of the dropped ones with every centre, in fp32",
 }
 DECODE_STEPS = 4

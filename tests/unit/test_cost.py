@@ -295,3 +295,28 @@ def test_impossible_counts_are_refused(visual: list[int], text: int, unpruned: i
 def test_a_reading_outside_the_model_is_refused(boundary: int) -> None:
     with pytest.raises(ScheduleError, match=r"0\.\.2; got"):
         score(Reading(boundary, rows="last"))
+
+
+@pytest.mark.parametrize("convention", ["paper", "exact"])
+def test_a_frozen_layer_projects_keys_and_values_of_its_visual_tokens_only(convention: Convention) -> None:
+    frozen = count_cost(TINY, [6, 6, 6], 4, unpruned=6, convention=convention, frozen=(1,))
+    plain = count_cost(TINY, [6, 6, 6], 4, unpruned=6, convention=convention)
+    # paper: two projections, 8 wide; exact: they are 4 wide, two FLOPs each, and the 4 text tokens see all 10
+    text = 4 if convention == "exact" else 0
+    still = 6 * 2 * 8 * 8 if convention == "paper" else 2 * 6 * 2 * 8 * 4
+    seen = layer_cost(TINY, text, 6 + text, convention)
+    assert frozen.prefill == plain.prefill - layer_cost(TINY, 6 + text, 6 + text, convention) + still + seen
+    assert (frozen.decode, frozen.kv_bytes) == (plain.decode, plain.kv_bytes)
+
+
+def test_keys_of_a_layer_are_as_wide_as_its_key_heads_and_only_some_pairs_count() -> None:
+    assert similarity_cost(TINY, Reading(0, similarity="layer_keys"), 6) == 2 * 36 * 4
+    assert similarity_cost(TINY, Reading(0, similarity="features", pairs=0.25), 6) == 2 * 9 * 8
+
+
+def test_embeddings_of_image_and_instruction_are_multiplied() -> None:
+    assert score(Reading(1, embeddings=True)) == 2 * 6 * 2 * 8
+
+
+def test_the_mean_query_is_one_row() -> None:
+    assert score(Reading(1, rows="mean")) == score(Reading(1, rows="last"))
