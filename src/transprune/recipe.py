@@ -33,10 +33,14 @@ R = TypeVar("R", bound="Recipe")
 
 
 class Recipe:
-    """What can be written as a recipe: a registered dataclass. Every method is one."""
+    """What can be written as a recipe: a registered dataclass. Every method is one.
+
+    `presets` are classmethods (`transprune-high` is `TransPrune.high()`), `recipes` names for whole recipe texts.
+    """
 
     name: ClassVar[str]
     presets: ClassVar[tuple[str, ...]] = ()
+    recipes: ClassVar[Mapping[str, str]] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON-ready data, schema version first."""
@@ -198,6 +202,11 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
     """A method, or a preset: `transprune-high` is `TransPrune.high()`; settings change what either starts from."""
     if name in METHODS:
         return _build(name, values)
+    recipes = {key: text for method in METHODS for key, text in METHODS.get(method).recipes.items()}
+    if name in recipes:
+        if values:
+            raise RecipeError(f"{name} is the composition {recipes[name]!r}; write that out to change its settings")
+        return parse(recipes[name])
     base, _, preset = name.rpartition("-")
     if base in METHODS and preset in METHODS.get(base).presets:
         return _build(base, values, preset)
@@ -205,9 +214,10 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
     raise UnknownMethod(f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 
 
-def preset_names() -> list[str]:
-    """Every preset text, as `transprune-high`."""
-    return [f"{name}-{preset}" for name in METHODS for preset in METHODS.get(name).presets]
+def preset_names(*methods: str) -> list[str]:
+    """Every preset text, as `transprune-high`, and every named recipe; of these methods only, if any are given."""
+    classes = [(name, METHODS.get(name)) for name in methods or METHODS]
+    return [text for name, cls in classes for text in (*(f"{name}-{preset}" for preset in cls.presets), *cls.recipes)]
 
 
 def _literal(text: str) -> Any:

@@ -154,14 +154,14 @@ def select_dpp(kernel: Tensor, k: int) -> tuple[Tensor, Tensor]:
     wide = torch.float32 if kernel.device.type == "mps" else torch.float64  # Apple's GPUs have no double
     kernel = torch.nan_to_num(kernel.to(wide), nan=0.0, posinf=0.0, neginf=0.0)
     gain = kernel.diagonal().clone()
-    floor = 1e-6 * gain.max()  # below it is the rounding of the features, not a new direction
+    floor = 1e-6 * gain  # what is left of a token below it is the rounding of its features, not a new direction
     directions = kernel.new_zeros(k, len(kernel))
     picks, value = torch.empty(k, dtype=torch.long, device=kernel.device), gain.clone()
     taken = torch.zeros(len(kernel), dtype=torch.bool, device=kernel.device)
     for step in range(k):
         pick = gain.masked_fill(taken, -1).argmax()
         picks[step], value[pick], taken[pick] = pick, gain[pick], True
-        scale = torch.where(gain[pick] > floor, gain[pick].clamp(min=1e-30).rsqrt(), 0.0)
+        scale = torch.where(gain[pick] > 0, gain[pick].clamp(min=1e-300).rsqrt(), 0.0)
         directions[step] = (kernel[pick] - directions[:step, pick] @ directions[:step]) * scale
         gain = gain - directions[step].square()
         gain = torch.where(gain > floor, gain, 0.0)

@@ -236,7 +236,8 @@ def test_presets() -> None:
     assert TransPrune.low().keep == Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
     assert (TransPrune.ttv().alpha, TransPrune.iga().alpha) == (1.0, 0.0)
     assert TransPrune.ttv().keep == TransPrune.iga().keep == TransPrune.high().keep
-    assert TransPrune.presets == ("high", "low", "ttv", "iga")
+    assert TransPrune.combined().keep == Schedule({7: 0.5, 9: 0.25, 12: 0.125}, depth=32)
+    assert TransPrune.presets == ("high", "low", "ttv", "iga", "combined")
 
 
 def test_presets_take_changes() -> None:

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from methods.cases import METHODS as CASES
 from transprune import recipe
+from transprune.cost import count_method
 from transprune.errors import MethodError, RecipeError, ScheduleError, UnknownMethod
+from transprune.geometry import geometry
 from transprune.methods import Compose, DivPrune, FastV, Method, PDrop, Random, TransPrune, Uniform, VisionZip
 from transprune.recipe import METHODS, from_dict, parse, preset_names, read_recipe, resolve
 from transprune.schedule import Schedule
@@ -32,16 +35,33 @@ METHODS_AS_BUILT = [
     Random(keep={0: 0.5}, seed=7),
     Compose([VisionZip(288), TransPrune(keep={7: 0.5, 9: 0.25, 12: 0.125})]),
     Compose([DivPrune(), FastV(), PDrop()]),
+    *(case.method for case in CASES.values()),
 ]
 
 
 def test_every_method_and_preset_is_there() -> None:
-    names = ["compose", "divprune", "fastv", "pdrop", "random", "transprune", "uniform", "visionzip"]
-    assert list(METHODS) == names
-    assert {m.name for m in METHODS_AS_BUILT} == set(names)
-    presets = {"transprune-high", "transprune-low", "transprune-ttv", "transprune-iga", "fastv-aggressive"}
-    controls = {f"{control}-{preset}" for control in ("random", "uniform") for preset in ("high", "low")}
-    assert set(preset_names()) == presets | controls
+    assert list(METHODS) == sorted(METHODS)
+    assert {m.name for m in METHODS_AS_BUILT} == set(METHODS)
+    presets = {"transprune-high", "transprune-low", "transprune-ttv", "transprune-iga", "transprune-combined"}
+    presets |= {"fastv-aggressive", "prumerge-plus"}
+    presets |= {f"{control}-{preset}" for control in ("random", "uniform") for preset in ("high", "low")}
+    assert presets <= set(preset_names())
+    assert preset_names("prumerge", "compose") == ["prumerge-plus", *preset_names("compose")]
+
+
+def test_the_compositions_of_the_paper_have_names() -> None:
+    """Tables 4 and 5 of TransPrune: twelve of them, with the costs printed there."""
+    published = {"fastv": ("1.00", "0.66"), "pdrop": ("0.88", "0.59"), "transprune": ("0.66", "0.44")}
+    assert len(preset_names("compose")) == 12
+    for name in preset_names("compose"):
+        projector, tokens, inside = name.split("-")
+        method = resolve(name)
+        assert [part.name for part in method.parts] == [projector, inside]
+        assert method.plan(32, 576)[0].count == int(tokens)
+        cost = count_method(geometry("llava-1.5-7b"), method, 576)
+        assert f"{cost.prefill / 1e12:.2f}" == published[inside][tokens == "192"]
+    with pytest.raises(RecipeError, match="write that out"):
+        parse("visionzip-288-fastv:layer=3")
 
 
 # ---------------------------------------------------------------------------------------------- JSON
@@ -121,7 +141,7 @@ def test_unknown_methods_are_refused_with_the_closest_one() -> None:
     for build in (lambda: parse("tranprune"), lambda: from_dict({"method": "tranprune"})):
         with pytest.raises(UnknownMethod, match=r"no method 'tranprune'\. Did you mean 'transprune'\?"):
             build()
-    with pytest.raises(UnknownMethod, match="Known: compose, divprune, fastv"):
+    with pytest.raises(UnknownMethod, match="Known: adaptinfer, cdpruner, compose"):
         from_dict({"method": "zzz"})
     with pytest.raises(UnknownMethod, match=r"Did you mean 'transprune-high'\?"):
         parse("transprune-hihg")
@@ -340,7 +360,7 @@ def test_resolve_hands_methods_through() -> None:
 def test_text_is_read_without_importing_the_methods_first() -> None:
     code = "from transprune.recipe import METHODS, parse; print(list(METHODS)[0], parse('fastv').layer)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["compose", "2"]
+    assert done.stdout.split() == ["adaptinfer", "2"]
 
 
 def test_every_method_is_a_frozen_hashable_record() -> None:

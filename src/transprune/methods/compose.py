@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,13 +14,22 @@ from transprune.plan import Reading, Stage
 from transprune.recipe import register
 from transprune.views import Selection
 
+# TransPrune's Tables 4 and 5, by name: "visionzip-288-fastv" and so on; VisionZip keeps its ratio of 27 to 5 at 288
+BEHIND = {"fastv": "fastv", "pdrop": "pdrop", "transprune": "transprune-combined"}
+TABLES = {
+    f"{projector}-{tokens}-{name}": f"{projector}:keep={tokens}+{recipe}"
+    for projector in ("visionzip", "cdpruner")
+    for tokens in (288, 192)
+    for name, recipe in BEHIND.items()
+}
+
 
 @register("compose")
 @dataclass(frozen=True)
 class Compose(Method):
     """Run several methods in one pass: projector side first, then within the language model.
 
-    The combinations of TransPrune's Tables 4 and 5 are `Compose([VisionZip(288), TransPrune(...)])` and the like.
+    The combinations of TransPrune's Tables 4 and 5 have names, as `"visionzip-288-transprune"`.
 
     Args:
         parts: methods in the order they act. The second counts its tokens from what the first left.
@@ -35,6 +44,7 @@ class Compose(Method):
     title: ClassVar[str] = "Compose: one method after another"
     paper: ClassVar[str] = "TransPrune, Tables 4 and 5"
     kind: ClassVar[str] = "composition"
+    recipes: ClassVar[Mapping[str, str]] = TABLES
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,8 @@ from transprune.schedule import Schedule, ScheduleLike
 
 HIGH = Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)  # TransPrune, supplement, section B
 LOW = Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
+# behind VisionZip or CDPruner; inferred from the cost in Tables 4 and 5, which neither High nor Low gives
+COMBINED = Schedule({7: 0.5, 9: 0.25, 12: 0.125}, depth=32)
 
 C = TypeVar("C", bound="Control")
 S = TypeVar("S", bound="ScheduledPruner")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.base import Positions
-from transprune.methods.scheduled import HIGH, LOW, ScheduledPruner
+from transprune.methods.scheduled import COMBINED, HIGH, LOW, ScheduledPruner
 from transprune.plan import Reading
 from transprune.recipe import register
 from transprune.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
@@ -70,7 +70,7 @@ class TransPrune(ScheduledPruner):
 
     title: ClassVar[str] = "TransPrune: token transitions and instruction attention"
     paper: ClassVar[str] = "Li et al., CVPR 2026, arXiv 2507.20630"
-    presets: ClassVar[tuple[str, ...]] = ("high", "low", "ttv", "iga")
+    presets: ClassVar[tuple[str, ...]] = ("high", "low", "ttv", "iga", "combined")
     default_positions: ClassVar[Positions] = "renumber"
     published_depths: ClassVar[tuple[int, ...]] = (28, 32)  # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of 28 layers
     rows: ClassVar[Literal["instruction", "last"] | None] = "instruction"
@@ -105,6 +105,11 @@ class TransPrune(ScheduledPruner):
     def low(cls, **changes: Any) -> TransPrune:
         """The paper's Low budget: 360, 108, 36 of 576 tokens, 31 % of the visual FLOPs of LLaVA-1.5-7B."""
         return cls(**{"keep": LOW, **changes})
+
+    @classmethod
+    def combined(cls, **changes: Any) -> TransPrune:
+        """Behind a projector-side method: 1/2, 1/4, 1/8 of what it left, which gives the cost of Tables 4 and 5."""
+        return cls(**{"keep": COMBINED, **changes})
 
     @classmethod
     def ttv(cls, **changes: Any) -> TransPrune:

@@ -84,7 +84,8 @@ class VisionListener:
             name: torch.cat([self._silently(family.vision_signal, base, capture, name) for capture in captures])
             for name in names
         }
-        homes, crops = [], []
+        homes: list[tuple[int, int]] = []
+        crops: list[Tensor] = []
         for number, part in enumerate(rows):
             crops.append(part.crop + len(homes))
             homes += [(number, crop) for crop in range(int(part.crop.max()) + 1)]
