@@ -40,6 +40,8 @@ DEFAULT_LIMIT = 1.03
 WHY = {
     "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth",
     "cdpruner": "compares all pairs of features in fp32 and picks one token after another",
+    "prumerge": "has every kept patch find its nearest 32, beside a prefill cut to a tenth",
+    "vscan": "reads two layers of the tower and merges all other tokens, beside a prefill cut to a sixth",
     "pact": "compares the keys of 316 tokens pairwise, and those of the dropped ones with every centre, in fp32",
 }
 DECODE_STEPS = 4

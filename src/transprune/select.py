@@ -56,10 +56,10 @@ def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return picks, torch.where(to_set.isneginf(), value, to_set)
 
 
-def cosine_matrix(features: Tensor) -> Tensor:
-    """Cosine of every pair of rows, fp32. [N, D] -> [N, N]."""
+def cosine_matrix(features: Tensor, others: Tensor | None = None) -> Tensor:
+    """Cosine of every row with every row of `others` [M, D], by default its own, fp32. [N, D] -> [N, M]."""
     unit = torch.nn.functional.normalize(features.float(), dim=-1)
-    return unit @ unit.T
+    return unit @ (unit if others is None else torch.nn.functional.normalize(others.float(), dim=-1)).T
 
 
 def assign_nearest(metric: Tensor, targets: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
     even, odd = even.to(metric.device), odd.to(metric.device)
     if len(odd) == 0:
         return even[:0], odd
-    similarity = cosine_matrix(metric)[even][:, odd]
+    similarity = cosine_matrix(metric[even], metric[odd])
     best, partner = similarity.max(dim=1)
     chosen = best.argsort(descending=True, stable=True)[: min(r, len(odd))]
     return even[chosen], odd[partner[chosen]]

@@ -99,7 +99,8 @@ class PruMerge(ProjectorPruner):
         patches, others = split_budget(vision, view.count if self.keep is not None else 0)
         c, values = saliency[patches], metric(view, vision)[patches]
         kept = self._choose(c, view.count - len(others))
-        near = cosine_matrix(vision["outer_keys"][patches])[kept]
+        keys = vision["outer_keys"][patches]
+        near = cosine_matrix(keys[kept], keys)
         near = near.scatter(1, kept[:, None], float("-inf")).topk(min(self.neighbours, len(c) - 1)).indices
         merged = values[kept] + (c[near][..., None] * values[near]).sum(dim=1)  # [K, V] + [K, 32, V] -> [K, V]
         gone = torch.ones(len(c), dtype=torch.bool, device=c.device).index_fill(0, kept, False).nonzero().flatten()
