@@ -10,7 +10,7 @@ from transprune.nano.architecture import Sizes, new_llava, new_processor
 from transprune.nano.questions import ask_each
 from transprune.nano.scenes import draw
 from transprune.nano.train.asking import answer_tokens, language_batch, prefix_of, right_answers
-from transprune.nano.train.curriculum import Mix
+from transprune.nano.train.curriculum import Help, Mix
 from transprune.nano.train.language import compiled_layer
 from transprune.nano.train.packed import layer_forward, run_packed
 from transprune.nano.train.start import grow, initialise
@@ -75,7 +75,7 @@ def test_growing_changes_no_answer(model) -> None:
     grown = new_llava(Sizes(width=64, mlp=96, vision_layers=3, text_layers=1, layers=6)).eval()
     grown.model.vision_tower.load_state_dict(model.model.vision_tower.state_dict())
     grow(model, grown)
-    batch = language_batch(range(2), Mix(3, 2), 0.0, (2, 8), "picture")
+    batch = language_batch(range(2), Mix(3, 2), Help(), (2, 8), "picture")
     before = answer_tokens(model, batch, (), layer_forward)
     after = answer_tokens(grown, batch, (), layer_forward)
     torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
@@ -84,7 +84,7 @@ def test_growing_changes_no_answer(model) -> None:
 
 def test_gradients_reach_every_weight_but_the_tower(model) -> None:
     model.zero_grad()
-    batch = language_batch(range(2), Mix(3, 2), 0.0, (2, 8), "picture")
+    batch = language_batch(range(2), Mix(3, 2), Help(), (2, 8), "picture")
     answer_tokens(model, batch, (), layer_forward).logits.square().mean().backward()
     without = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
     assert {name for name in without if "vision_tower" not in name} == set()

@@ -11,7 +11,7 @@ import pytest
 from transprune.nano.captions import caption, description
 from transprune.nano.questions import FAMILIES, Question, ask, ask_each, ask_surely
 from transprune.nano.scenes import Scene, draw, question_rng
-from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, Mix, draw_questions, pack
+from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, Help, Mix, draw_questions, pack
 from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, encode
 
 
@@ -144,7 +144,7 @@ def test_training_questions_fit_and_leak_as_told() -> None:
     for leak, expected in ((0.0, 0), (1.0, 5)):
         for number in range(30):
             scene = draw("train", number, (2, 8))
-            short, choice = draw_questions(scene, mix, leak, question_rng("train", number))
+            short, choice = draw_questions(scene, mix, Help(leak), question_rng("train", number))
             assert (len(short), len(choice)) == (10, 5)
             pack(short, SHORT_TOKENS), pack(choice, CHOICE_TOKENS)
             leaked = [question for question in choice if re.match(r"what \w+ is \w+ \? A", question.text)]

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from transprune import __version__
+from transprune.cli.bench import bench_command
 from transprune.cli.calibrate import calibrate_command
 from transprune.cli.cost import cost_command
 from transprune.cli.demo import demo_command
@@ -36,6 +37,7 @@ app.command("methods")(methods_command)
 app.command("cost")(cost_command)
 app.command("report")(report_command)
 app.command("doctor")(doctor_command)
+app.command("bench")(bench_command)
 app.command("calibrate")(calibrate_command)
 app.add_typer(nano_app, name="nano")
 

@@ -24,7 +24,7 @@ class Item:
         question: the text asked, options included.
         answers: the right ones, at least one.
         family, kind: what sort of question it is.
-        relevant: numbers of the visual tokens that show what is asked about; None where nobody knows.
+        relevant: for each thing asked about, numbers of the visual tokens that show it; None where nobody knows.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Item:
     answers: tuple[str, ...]
     family: str = ""
     kind: str = ""
-    relevant: tuple[int, ...] | None = None
+    relevant: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)

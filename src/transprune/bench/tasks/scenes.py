@@ -46,7 +46,7 @@ def _item(split: scenes.Split, index: int, scene: scenes.Scene, question: questi
         answers=(question.answer,),
         family=question.family,
         kind=question.kind,
-        relevant=tuple(scene.tokens(question.objects)),
+        relevant=tuple(tuple(scene.tokens([number])) for number in question.objects),
     )
 
 

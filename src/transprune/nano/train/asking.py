@@ -12,7 +12,7 @@ from torch import Tensor
 from transprune.nano.captions import description
 from transprune.nano.questions import FAMILIES, Question
 from transprune.nano.scenes import Scene, Split, draw, question_rng
-from transprune.nano.train.curriculum import CHOICE_TOKENS, IGNORE, SHORT_TOKENS, Mix, draw_questions, pack
+from transprune.nano.train.curriculum import CHOICE_TOKENS, IGNORE, SHORT_TOKENS, Help, Mix, draw_questions, pack
 from transprune.nano.train.packed import run_packed
 from transprune.nano.train.vision import normalise
 from transprune.nano.words import BOS, EOS, USER, encode
@@ -74,13 +74,13 @@ def prefix_of(model: Any, seen: Tensor) -> Tensor:
 
 
 def language_batch(
-    indices: range, mix: Mix, leak: float, objects: tuple[int, int], source: str, split: Split = "train"
+    indices: range, mix: Mix, help: Help, objects: tuple[int, int], source: str, split: Split = "train"
 ) -> LanguageBatch:
     """Scenes of a split with their questions, packed."""
     rows = []
     for index in indices:
         scene, rng = draw(split, index, objects), question_rng(split, index)
-        short, choice = draw_questions(scene, mix, leak, rng)
+        short, choice = draw_questions(scene, mix, help, rng)
         seen = torch.from_numpy(scene.pixels) if source == "picture" else _description_ids(scene, rng)
         rows.append((seen, *pack(short, SHORT_TOKENS), *pack(choice, CHOICE_TOKENS), _families(short + choice)))
     seen, short_ids, short_targets, choice_ids, choice_targets, families = (

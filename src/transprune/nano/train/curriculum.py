@@ -52,25 +52,48 @@ class Mix:
     told: int = 0
 
 
+@dataclass(frozen=True)
+class Help:
+    """What makes learning easier for a while.
+
+    Attributes:
+        leak: share of multiple choices that name their answer.
+        slant: share of questions about *right of* and *below* that are left out. With both directions alike, neither
+            the word nor the places alone say anything about the answer, and nothing is there to start from.
+    """
+
+    leak: float = 0.0
+    slant: float = 0.0
+
+
 def draw_questions(
-    scene: Scene, mix: Mix, leak: float, rng: np.random.Generator
+    scene: Scene, mix: Mix, help: Help, rng: np.random.Generator
 ) -> tuple[list[Question], list[Question]]:
-    """Short questions without repeats, and long ones, a share `leak` of the multiple choices leaked."""
+    """Short questions without repeats, and long ones."""
     families, odds = list(mix.odds), np.array(list(mix.odds.values()))
     short: dict[str, Question] = {}
     for number in rng.choice(len(families), 4 * mix.short, p=odds / odds.sum()):
-        question = _ask(scene, families[number], rng)
+        question = _ask(scene, families[number], help, rng)
         if question is not None and len(short) < mix.short:
             short.setdefault(question.text, question)
     filled = list(short.values())
     while len(filled) < mix.short:  # a small scene may not have so many: some come twice
         filled.append(filled[int(rng.integers(len(filled)))])
-    told = [_told(scene, rng) for _ in range(mix.told)]
-    return filled, [*(_choice(scene, leak, rng) for _ in range(mix.choice - mix.told)), *told]
+    told = [_told(scene, help, rng) for _ in range(mix.told)]
+    return filled, [*(_choice(scene, help.leak, rng) for _ in range(mix.choice - mix.told)), *told]
 
 
-def _ask(scene: Scene, family: str, rng: np.random.Generator) -> Question | None:
+def _ask(scene: Scene, family: str, help: Help, rng: np.random.Generator) -> Question | None:
+    if family == "relation":
+        return _relation(scene, help.slant, rng)
     return _place(scene, rng) if family == "place" else ask(scene, family, rng)
+
+
+def _relation(scene: Scene, slant: float, rng: np.random.Generator) -> Question | None:
+    question = ask(scene, "relation", rng)
+    while question and slant and question.kind in ("right of", "below") and rng.random() < slant:
+        question = ask(scene, "relation", rng)
+    return question
 
 
 def _place(scene: Scene, rng: np.random.Generator) -> Question:
@@ -80,9 +103,10 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question:
     return Question("place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,))
 
 
-def _told(scene: Scene, rng: np.random.Generator) -> Question:
+def _told(scene: Scene, help: Help, rng: np.random.Generator) -> Question:
     """`is the red circle row1 col3 left of the blue square row2 col4 ?`"""
-    question = ask_surely(scene, "relation", rng)
+    drawn = (_relation(scene, help.slant, rng) for _ in range(TRIES))
+    question = next((question for question in drawn if question), None)
     if question is None:  # all objects in one row or column, or a single one
         return _choice(scene, 0.0, rng)
     text = question.text

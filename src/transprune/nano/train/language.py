@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from transprune.nano.scenes import OBJECTS
 from transprune.nano.train.asking import ASKED, LanguageBatch, answer_tokens, language_batch, right_answers
-from transprune.nano.train.curriculum import Mix
+from transprune.nano.train.curriculum import Help, Mix
 from transprune.nano.train.loop import Metrics, cosine
 from transprune.nano.train.optimizer import Optimizer
 from transprune.nano.train.packed import layer_forward
@@ -43,7 +43,8 @@ class LanguageSettings:
         trained: everything behind the tower, or the projector alone.
         blind: lowest layers that may not see the picture for a while.
         blind_until, sighted_from: shares of the stage: full use of the rule up to the first, none from the second on.
-        leak, leak_until: share of leaked multiple choices at the start, and where it has fallen to zero.
+        leak, slant: shares of questions made easier at the start (see `curriculum.Help`).
+        help_until: share of the stage at which both have fallen to zero.
         objects_until: share of the stage in which the largest scene grows from 4 to 8 objects.
         first: number of the first scene.
         mix: what is asked.
@@ -64,7 +65,8 @@ class LanguageSettings:
     blind_until: float = 0.6
     sighted_from: float = 0.8
     leak: float = 0.0
-    leak_until: float = 0.33
+    slant: float = 0.0
+    help_until: float = 0.33
     objects_until: float = 0.0
     first: int = FIRST
     seed: int = 0
@@ -104,9 +106,9 @@ class LanguageStage:
         """The step's scenes and questions; no scene comes twice."""
         s, done = self.settings, step / self._horizon
         most = OBJECTS[1] if done >= s.objects_until else 4 + int(4 * done / s.objects_until)
-        leak = s.leak * max(0.0, 1 - done / s.leak_until)
+        help = Help(*(share * max(0.0, 1 - done / s.help_until) for share in (s.leak, s.slant)))
         first = s.first + step * s.batch
-        return language_batch(range(first, first + s.batch), s.mix, leak, (2, most), s.source)
+        return language_batch(range(first, first + s.batch), s.mix, help, (2, most), s.source)
 
     def loss(self, batch: LanguageBatch, step: int) -> tuple[Tensor, Metrics]:
         """Cross-entropy of the answers (their `</s>` counts little), and the share of right answers per family."""

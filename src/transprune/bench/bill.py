@@ -1,0 +1,189 @@
+"""The bill: what each condition costs in time and memory, measured in pairs with the unpruned model.
+
+A pair is one pruned and one unpruned run of the same prompt, back to back; the ratio of a pair is steadier than either
+time, and medians over pairs are reported with their quartiles. Pictures are encoded beforehand where that is possible,
+so the prefill is the language model's (a method that listens to the vision tower pays for it, in both runs of a pair).
+Memory is counted from the allocator's own events. FLOPs stand beside, in both conventions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from transprune.bench.certificate import write_json
+from transprune.bench.prompts import Prompts
+from transprune.bench.tasks import Item
+from transprune.bench.trials import Trial
+from transprune.cost import Cost
+from transprune.methods.base import Method
+from transprune.session import prune
+
+FILE, SCHEMA = "bill.json", 1
+ROUNDS = 5
+PROMPTS = 4
+NEW_TOKENS = 4
+
+Report = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one run: the prefill, and one new token after it."""
+
+    prefill: float
+    decode: float
+
+
+def measure_bill(
+    folder: Path,
+    prompts: Prompts,
+    items: Sequence[Item],
+    trials: Sequence[Trial],
+    *,
+    rounds: int = ROUNDS,
+    report: Report = lambda condition, done, total: None,
+) -> Path:
+    """Measure every trial on the first few questions and write `bill.json`; returns the file.
+
+    Args:
+        folder: of the run.
+        prompts, items: prepared questions; the first four about different pictures are used.
+        trials: what is measured, the unpruned one first.
+        rounds: pairs per question.
+        report: told which condition is at work.
+    """
+    chosen = list({item.image: item for item in items}.values())[:PROMPTS]
+    full_peak, full_kv = _peak(prompts, chosen[0], None)
+    rows = []
+    for number, trial in enumerate(trials):
+        report(trial.condition.name, number, len(trials))
+        rows.append(_row(prompts, chosen, trial, rounds, full_peak, full_kv))
+    document = {
+        "schema": SCHEMA,
+        "threads": torch.get_num_threads(),
+        "rounds": rounds,
+        "prompts": len(chosen),
+        "rows": rows,
+    }
+    write_json(folder / FILE, document)
+    return folder / FILE
+
+
+def _row(
+    prompts: Prompts, items: Sequence[Item], trial: Trial, rounds: int, full_peak: int, full_kv: int
+) -> dict[str, Any]:
+    pairs = [(_time(prompts, item, trial), _time(prompts, item, None)) for _ in range(rounds) for item in items]
+    peak, kv = _peak(prompts, items[0], trial)
+    method = trial.bind([items[0]], 0)
+    return {
+        "condition": trial.condition.name,
+        "prefill_ms": 1000 * median(own.prefill for own, _ in pairs),
+        "prefill_ratio": _quartiles([own.prefill / full.prefill for own, full in pairs]),
+        "decode_ms": 1000 * median(own.decode for own, _ in pairs),
+        "decode_ratio": _quartiles([own.decode / full.decode for own, full in pairs]),
+        "kv_bytes": kv,
+        "kv_share": kv / full_kv,
+        "peak_bytes": peak,
+        "peak_share": peak / full_peak,
+        "paper": _cost(prompts, method, "paper"),
+        "exact": _cost(prompts, method, "exact"),
+    }
+
+
+def _inputs(prompts: Prompts, item: Item, method: Method | None) -> dict[str, Any]:
+    listens = method is not None and any(step.reads_vision for step in method.steps)
+    return prompts.batch([item], encoded=not listens)
+
+
+@torch.no_grad()
+def _time(prompts: Prompts, item: Item, trial: Trial | None) -> Timing:
+    """One prompt, then a few tokens, each by itself."""
+    method = None if trial is None else trial.bind([item], 0)
+    inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
+    with ExitStack() as stack:
+        if method is not None:
+            stack.enter_context(prune(model, method))
+        start = _now(model)
+        out = model(**inputs, use_cache=True, logits_to_keep=1)
+        prefilled = _now(model)
+        mask = inputs["attention_mask"]
+        for _ in range(NEW_TOKENS):
+            mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
+            token = out.logits[:, -1:].argmax(dim=-1)
+            out = model(input_ids=token, attention_mask=mask, past_key_values=out.past_key_values, use_cache=True)
+        return Timing(prefilled - start, (_now(model) - prefilled) / NEW_TOKENS)
+
+
+def _now(model: Any) -> float:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
+
+
+@torch.no_grad()
+def _peak(prompts: Prompts, item: Item, trial: Trial | None) -> tuple[int, int]:
+    """Most bytes allocated at once during a prefill, above what was there before; bytes of the K/V it leaves."""
+    method = None if trial is None else trial.bind([item], 0)
+    inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
+    with ExitStack() as stack:
+        if method is not None:
+            stack.enter_context(prune(model, method))
+        found: list[Any] = []
+        peak = peak_bytes(lambda: found.append(model(**inputs, use_cache=True, logits_to_keep=1)), model.device)
+    layers = found[-1].past_key_values.layers
+    return peak, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
+
+def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
+    """Most bytes that were allocated at once during `run`, above what was there before it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    held = peak = 0
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def _quartiles(ratios: Sequence[float]) -> dict[str, float]:
+    low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
+    return {"median": middle, "low": low, "high": high}
+
+
+def _cost(prompts: Prompts, method: Method | None, convention: str) -> dict[str, Any]:
+    cost = prompts.nominal().cost(method, convention) if method is not None else _unpruned(prompts, convention)
+    keys = ("prefill", "scoring", "decode", "unit")
+    whole = asdict(cost)
+    shares = {"prefill_share": cost.prefill_share, "decode_share": cost.decode_share}
+    return {key: whole[key] for key in keys} | shares
+
+
+def _unpruned(prompts: Prompts, convention: str) -> Cost:
+    from transprune.cost import count_cost
+
+    nominal = prompts.nominal()
+    visual = [nominal.visual_tokens] * prompts.geometry.layers
+    return count_cost(
+        prompts.geometry,
+        visual,
+        nominal.text_tokens,
+        unpruned=nominal.visual_tokens,
+        convention=convention,  # type: ignore[arg-type]
+    )
