@@ -37,7 +37,9 @@ def test_prompts_are_averaged_and_the_model_is_left_alone(model, family):
     both = layer_contributions(model, [case.batch([first]), case.batch([second])])
     alone = [layer_contributions(model, [case.batch([s])]).nats for s in (first, second)]
     assert both.nats == pytest.approx([sum(pair) / 2 for pair in zip(*alone, strict=True)])
-    assert all(torch.equal(a, b) for a, b in zip(greedy(model, case.batch([first]), steps=2).logits, plain, strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(greedy(model, case.batch([first]), steps=2).logits, plain, strict=True)
+    )
 
 
 def test_the_order_builds_a_method(model, family):
