@@ -44,21 +44,21 @@ def nano():
 def _leave_no_trace():
     yield
     sys.modules.pop("contributing_example", None)
-    METHODS._classes.pop("norm", None)
+    METHODS._classes.pop("unusual", None)
     FAMILIES._classes.pop("llava_onevision", None)
 
 
 def test_the_method_works_by_name_alone_and_composed(nano):
     model, inputs = nano
-    norm = example("src/transprune/methods/norm.py")["Norm"]
+    unusual = example("src/transprune/methods/unusual.py")["Unusual"]
     with torch.no_grad():
         unpruned = model(**inputs).logits
-        for method, kept in ((norm(0.25), 36), ("norm:keep=0.25", 36), (norm(1.0), 144)):
+        for method, kept in ((unusual(0.25), 36), ("unusual:keep=0.25", 36), (unusual(1.0), 144)):
             with prune(model, method) as session:
                 logits = model(**inputs).logits
             assert len(session.trace.stages[0].keep[0]) == kept
             assert torch.equal(logits, unpruned) == (kept == 144)
-        with prune(model, Compose([norm(0.5), TransPrune.low()])) as session:
+        with prune(model, Compose([unusual(0.5), TransPrune.low()])) as session:
             model(**inputs)
     assert [len(stage.keep[0]) for stage in session.trace.stages] == [72, 45, 13, 4]
 
