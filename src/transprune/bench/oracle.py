@@ -68,7 +68,17 @@ class Oracle(Control):
 
 def interleave(groups: Groups) -> list[int]:
     """Tokens of all groups, one of each in turn, each group from its middle outwards, none twice."""
-    ordered = [sorted(group, key=lambda token, g=group: abs(2 * list(g).index(token) - len(g) + 1)) for group in groups]
+    ordered = [_outwards(group) for group in groups]
     longest = max(map(len, ordered), default=0)
     turns = [group[turn] for turn in range(longest) for group in ordered if turn < len(group)]
     return list(dict.fromkeys(turns))
+
+
+def _outwards(group: Sequence[int]) -> list[int]:
+    order = sorted(range(len(group)), key=lambda place: abs(2 * place - len(group) + 1))
+    return [group[place] for place in order]
+
+
+def _from_middle(group: Sequence[int]) -> list[int]:
+    middle = (len(group) - 1) / 2
+    return [group[place] for place in sorted(range(len(group)), key=lambda place: abs(place - middle))]

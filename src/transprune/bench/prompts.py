@@ -140,7 +140,7 @@ class Prompts:
                 self._features[name] = features
                 self._kept += sum(row.nbytes for row in features)
         # some state has to be there: without one, a session takes the features for a chunk of a prompt
-        return BaseModelOutputWithPooling(last_hidden_state=all_features[0], pooler_output=all_features)  # type: ignore
+        return BaseModelOutputWithPooling(last_hidden_state=all_features[0], pooler_output=all_features)
 
 
 def _key(item: Item) -> tuple[str, str]:
