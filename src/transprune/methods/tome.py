@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transprune.methods.keeping import KeepPruner, everything, metric, project, split_budget
+from transprune.plan import Reading
 from transprune.recipe import register
 from transprune.select import match_bipartite
 from transprune.views import ProjectorView, Selection
@@ -39,6 +40,10 @@ class ToMe(KeepPruner):
     paper: ClassVar[str] = "Bolya et al., ICLR 2023, arXiv 2210.09461"
     deviates: ClassVar[str] = "merges once behind the tower instead of in each of its blocks, without size in attention"
     reads_vision: ClassVar[tuple[str, ...]] = ("keys",)
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """Half of the keys are compared with the other half, round by round."""
+        return (Reading(0, similarity="keys", pairs=0.5),)
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Size-weighted means in front of the projector, at the places of the tokens merged into."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from transprune.errors import ScheduleError
-from transprune.methods.base import Positions
 from transprune.methods.keeping import KeepPruner, everything, metric, split_budget
+from transprune.plan import Reading
 from transprune.recipe import register
 from transprune.schedule import count_kept
 from transprune.select import cosine_matrix, rankable, select_top
@@ -48,7 +48,6 @@ class VisPruner(KeepPruner):
     title: ClassVar[str] = "VisPruner: CLS attention, then the least duplicated"
     paper: ClassVar[str] = "Zhang et al., ICCV 2025, arXiv 2412.01818"
     deviates: ClassVar[str] = "one pool per sample: anyres tiles share the budget, and newline tokens go first"
-    default_positions: ClassVar[Positions] = "renumber"
     reads_vision: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def __post_init__(self) -> None:
@@ -58,6 +57,10 @@ class VisPruner(KeepPruner):
             raise ScheduleError(f"important is a share of keep and must lie in [0, 1]; got {self.important!r}")
         if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 1:
             raise ScheduleError(f"step is the number of deletions per round, at least 1; got {self.step!r}")
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """All that is not important is compared pairwise; the language model's width bounds the tower's from above."""
+        return (Reading(0, similarity="features"),)
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Important and diverse patches, in raster order."""
