@@ -2,6 +2,10 @@
 #   make demo    set everything up and run the main job on the bundled model
 #   make test    set everything up and run the suite
 # Both are quick the second time: the environment is rebuilt only when what it is made from changes.
+#
+# To choose a pruner; takes long, and goes on where it was stopped:
+#   make bench-accuracy    right answers of every method at equal work on the bundled model, with a report in
+#                          out/accuracy/report
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,10 +13,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench bench-accuracy clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | bench | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | bench | bench-accuracy | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -37,6 +41,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(OFFLINE) $(BIN)/python -m bench
+
+bench-accuracy: $(READY)
+	$(OFFLINE) $(BIN)/transprune bench --out out/accuracy --ablations $(ARGS)
+	$(OFFLINE) $(BIN)/transprune report out/accuracy
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

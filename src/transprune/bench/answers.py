@@ -13,7 +13,6 @@ from transprune.bench.prompts import Prompts
 from transprune.bench.tasks import Item
 from transprune.cost import count_cost
 from transprune.methods.base import Method
-from transprune.session import prune
 from transprune.trace import Trace
 
 
@@ -47,7 +46,7 @@ def answer(prompts: Prompts, items: Sequence[Item], method: Method | None, max_n
     inputs = prompts.batch(items, encoded=not listens)
     model = prompts.checkpoint.model
     with ExitStack() as stack:
-        session = None if method is None else stack.enter_context(prune(model, method))
+        session = None if method is None else stack.enter_context(prompts.prune(method))
         stack.enter_context(torch.no_grad())
         ids = generate(model, _placed(inputs, model), max_new_tokens)
     texts = [_text(prompts, row[inputs["input_ids"].shape[1] :]) for row in ids]

@@ -3,11 +3,14 @@
 A pair is one pruned and one unpruned run of the same prompt, back to back; the ratio of a pair is steadier than either
 time, and medians over pairs are reported with their quartiles. Pictures are encoded beforehand where that is possible,
 so the prefill is the language model's (a method that listens to the vision tower pays for it, in both runs of a pair).
-Memory is counted from the allocator's own events. FLOPs stand beside, in both conventions.
+Memory is that of the tensors alive at once (see `memory`). FLOPs stand beside, in both conventions.
+
+Each row is written when it is measured. Continuing keeps the rows that are there, if they were measured alike.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,12 +23,13 @@ import numpy as np
 import torch
 
 from transprune.bench.certificate import write_json
+from transprune.bench.memory import peak_bytes
 from transprune.bench.prompts import Prompts
 from transprune.bench.tasks import Item
 from transprune.bench.trials import Trial
-from transprune.cost import Cost
+from transprune.cost import Convention, Cost, count_cost
+from transprune.errors import RecordError
 from transprune.methods.base import Method
-from transprune.session import prune
 
 FILE, SCHEMA = "bill.json", 1
 ROUNDS = 5
@@ -60,22 +64,34 @@ def measure_bill(
         trials: what is measured, the unpruned one first.
         rounds: pairs per question.
         report: told which condition is at work.
+
+    Raises:
+        RecordError: there is a bill already, and it is damaged.
     """
     chosen = list({item.image: item for item in items}.values())[:PROMPTS]
-    full_peak, full_kv = _peak(prompts, chosen[0], None)
-    rows = []
+    file = folder / FILE
+    meta = {"schema": SCHEMA, "threads": torch.get_num_threads(), "rounds": rounds, "prompts": len(chosen)}
+    rows = _measured(file, meta)
+    full = _peak(prompts, chosen[0], None)
     for number, trial in enumerate(trials):
         report(trial.condition.name, number, len(trials))
-        rows.append(_row(prompts, chosen, trial, rounds, full_peak, full_kv))
-    document = {
-        "schema": SCHEMA,
-        "threads": torch.get_num_threads(),
-        "rounds": rounds,
-        "prompts": len(chosen),
-        "rows": rows,
-    }
-    write_json(folder / FILE, document)
-    return folder / FILE
+        if trial.condition.name not in rows:
+            rows[trial.condition.name] = _row(prompts, chosen, trial, rounds, *full)
+            write_json(file, {**meta, "rows": list(rows.values())})
+    report("done", len(trials), len(trials))
+    return file
+
+
+def _measured(file: Path, meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rows by condition of a bill that was measured alike; none of another."""
+    if not file.exists():
+        return {}
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        rows = {row["condition"]: row for row in known.pop("rows")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{file} is damaged ({error!r}); remove it, and it is measured again") from error
+    return rows if known == meta else {}
 
 
 def _row(
@@ -111,7 +127,7 @@ def _time(prompts: Prompts, item: Item, trial: Trial | None) -> Timing:
     inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
     with ExitStack() as stack:
         if method is not None:
-            stack.enter_context(prune(model, method))
+            stack.enter_context(prompts.prune(method))
         start = _now(model)
         out = model(**inputs, use_cache=True, logits_to_keep=1)
         prefilled = _now(model)
@@ -136,30 +152,11 @@ def _peak(prompts: Prompts, item: Item, trial: Trial | None) -> tuple[int, int]:
     inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
     with ExitStack() as stack:
         if method is not None:
-            stack.enter_context(prune(model, method))
+            stack.enter_context(prompts.prune(method))
         found: list[Any] = []
         peak = peak_bytes(lambda: found.append(model(**inputs, use_cache=True, logits_to_keep=1)), model.device)
     layers = found[-1].past_key_values.layers
     return peak, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
-
-
-def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
-    """Most bytes that were allocated at once during `run`, above what was there before it."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return torch.cuda.max_memory_allocated(device) - before
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
-    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
-    held = peak = 0
-    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        peak = max(peak, held)
-    return peak
 
 
 def _quartiles(ratios: Sequence[float]) -> dict[str, float]:
@@ -167,7 +164,7 @@ def _quartiles(ratios: Sequence[float]) -> dict[str, float]:
     return {"median": middle, "low": low, "high": high}
 
 
-def _cost(prompts: Prompts, method: Method | None, convention: str) -> dict[str, Any]:
+def _cost(prompts: Prompts, method: Method | None, convention: Convention) -> dict[str, Any]:
     cost = prompts.nominal().cost(method, convention) if method is not None else _unpruned(prompts, convention)
     keys = ("prefill", "scoring", "decode", "unit")
     whole = asdict(cost)
@@ -175,9 +172,7 @@ def _cost(prompts: Prompts, method: Method | None, convention: str) -> dict[str,
     return {key: whole[key] for key in keys} | shares
 
 
-def _unpruned(prompts: Prompts, convention: str) -> Cost:
-    from transprune.cost import count_cost
-
+def _unpruned(prompts: Prompts, convention: Convention) -> Cost:
     nominal = prompts.nominal()
     visual = [nominal.visual_tokens] * prompts.geometry.layers
     return count_cost(
@@ -185,5 +180,5 @@ def _unpruned(prompts: Prompts, convention: str) -> Cost:
         visual,
         nominal.text_tokens,
         unpruned=nominal.visual_tokens,
-        convention=convention,  # type: ignore[arg-type]
+        convention=convention,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from transprune.cost import Cost, count_method
+from transprune.cost import Convention, Cost, count_method
 from transprune.errors import MethodError, ScheduleError
 from transprune.geometry import Geometry
 from transprune.methods.base import Method
@@ -35,14 +35,14 @@ class Prompt:
     text_tokens: int
     instruction_tokens: int
 
-    def cost(self, method: Method, convention: str = "exact") -> Cost:
+    def cost(self, method: Method, convention: Convention = "exact") -> Cost:
         """The bill of a method on this prompt."""
         return count_method(
             self.geometry,
             method,
             self.visual_tokens,
             self.text_tokens,
-            convention,  # type: ignore[arg-type]
+            convention,
             instruction=self.instruction_tokens,
         )
 

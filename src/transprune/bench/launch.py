@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from transprune.bench.bill import measure_bill
+from transprune.bench.bill import ROUNDS, measure_bill
 from transprune.bench.certificate import Certificate, Settings, TaskInfo
 from transprune.bench.prompts import Prompts
+from transprune.bench.provenance import commit, fingerprint, machine, versions
 from transprune.bench.records import Run, read_run
-from transprune.bench.runner import BATCH, Progress, open_run, run_trials
-from transprune.bench.tasks import NANO, load_tasks
-from transprune.bench.trials import ORACLES, QUICK, default_methods, plan_trials
-from transprune.checkpoint import load, locate
+from transprune.bench.runner import BATCH, Progress, Report, open_run, run_trials
+from transprune.bench.tasks import NANO, SCENES, Questions, load_tasks
+from transprune.bench.trials import ORACLES, QUICK, Trial, default_methods, plan_trials
+from transprune.checkpoint import load
+from transprune.errors import BenchError, FamilyError
 
+LONGEST_NANO, LONGEST = 2, 32  # new tokens; the bundled model answers in one word
+QUICK_SCENES, QUICK_ROUNDS = 60, 2
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 
 
@@ -42,8 +39,10 @@ class Plan:
         seed: of questions and of methods that draw.
         ablations: also the seed paper's ablations.
         bill: also measure time and memory.
+        rounds: pairs per prompt of the bill.
         strict: a bad line of a task file is an error.
         dtype, device, attention: how the model is loaded.
+        text_tower: folder or hub id of the model's CLIP, for CDPruner; None looks beside the weights.
         batch_size: prompts at a time.
         max_new_tokens: longest answer.
         command: to be written into the certificate.
@@ -59,10 +58,12 @@ class Plan:
     seed: int = 0
     ablations: bool = False
     bill: bool = True
+    rounds: int = ROUNDS
     strict: bool = False
     dtype: str = "auto"
     device: str = "auto"
     attention: str = "sdpa"
+    text_tower: str | None = None
     batch_size: int = BATCH
     max_new_tokens: int | None = None
     command: str = ""
@@ -71,9 +72,7 @@ class Plan:
 Said = Callable[[str], None]
 
 
-def launch(
-    plan: Plan, progress: Callable[[Progress], None] = lambda progress: None, say: Said = lambda line: None
-) -> Run:
+def launch(plan: Plan, progress: Report = lambda progress: None, say: Said = lambda line: None) -> Run:
     """Do it, or go on where an earlier call stopped; everything is on disk after every batch.
 
     Raises:
@@ -84,29 +83,43 @@ def launch(
     questions = load_tasks(plan.tasks, n=plan.n, split=plan.split, seed=plan.seed, strict=plan.strict)
     for line in questions.skipped:
         say(f"left out: {line}")
-    checkpoint = load(plan.model, dtype=plan.dtype, device=plan.device, attention=plan.attention)
-    items = [item for task in questions.tasks for item in task.items]
-    prompts = Prompts(checkpoint, items)
+    checkpoint = load(
+        plan.model, dtype=plan.dtype, device=plan.device, attention=plan.attention, text_tower=plan.text_tower
+    )
+    prompts = Prompts(checkpoint, questions.items)
     methods = plan.methods or default_methods(oracle=questions.knows_relevant)
     trials = plan_trials(methods, plan.budgets, prompts.nominal(), seed=plan.seed, ablate=plan.ablations)
-    longest = plan.max_new_tokens or (2 if plan.tasks == NANO else 32)
-    model = checkpoint.model
-    settings = Settings(
-        model=plan.model,
-        weights=fingerprint(plan.model),
-        tasks=plan.tasks,
-        items=questions.fingerprint,
-        split=questions.split,
-        n=plan.n,
-        seed=plan.seed,
-        dtype=str(model.dtype).removeprefix("torch."),
-        attention=str(model.config._attn_implementation),
-        device=model.device.type,
-        max_new_tokens=longest,
+    trials = list(_fitting(trials, prompts, say if not plan.methods else None))
+    certificate = open_run(plan.out, certify(plan, questions, prompts, trials))
+    note = run_trials(
+        plan.out, certificate, prompts, questions.tasks, trials, batch_size=plan.batch_size, report=progress
     )
+    if note:
+        say(note)
+    if plan.bill:
+        _measure(plan, prompts, questions, trials, progress)
+    return read_run(plan.out)
+
+
+def _fitting(trials: Sequence[Trial], prompts: Prompts, say: Said | None) -> Iterator[Trial]:
+    """Trials whose method finds on this model what it needs; the others are said, or without `say` an error."""
+    for trial in trials:
+        try:
+            if trial.method is not None:
+                prompts.prune(trial.method)
+        except FamilyError as error:
+            if say is None:
+                raise BenchError(f"{trial.condition.method} cannot run on this model: {error}") from error
+            say(f"left out: {trial.condition.name}: {error}")
+        else:
+            yield trial
+
+
+def certify(plan: Plan, questions: Questions, prompts: Prompts, trials: Sequence[Trial]) -> Certificate:
+    """The birth certificate of the run that is about to begin."""
     nominal = prompts.nominal()
-    certificate = Certificate(
-        settings=settings,
+    return Certificate(
+        settings=_settings(plan, questions, prompts.checkpoint.model),
         conditions=tuple(trial.condition for trial in trials),
         tasks=tuple(TaskInfo(task.name, task.metric.name, len(task.items), task.images) for task in questions.tasks),
         prompt={
@@ -119,61 +132,39 @@ def launch(
         commit=commit(),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=plan.command,
-        machine={"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        machine=machine(),
         skipped=questions.skipped,
     )
-    certificate = open_run(plan.out, certificate)
-    note = run_trials(
-        plan.out, certificate, prompts, questions.tasks, trials, batch_size=plan.batch_size, report=progress
+
+
+def _settings(plan: Plan, questions: Questions, model: Any) -> Settings:
+    nano = plan.tasks == NANO
+    return Settings(
+        model=plan.model,
+        weights=fingerprint(plan.model),
+        tasks=plan.tasks,
+        items=questions.fingerprint,
+        split=questions.split,
+        n=SCENES if nano and plan.n is None else plan.n,
+        seed=plan.seed,
+        dtype=str(model.dtype).removeprefix("torch."),
+        attention=str(model.config._attn_implementation),
+        device=model.device.type,
+        max_new_tokens=plan.max_new_tokens or (LONGEST_NANO if nano else LONGEST),
     )
-    if note:
-        say(note)
-    if plan.bill:
-        own = [trial for trial in trials if not trial.condition.group.startswith("ablation")]
-        timed = [trial for trial in own if trial.condition.method not in ORACLES]
-        measure_bill(
-            plan.out,
-            prompts,
-            items,
-            timed,
-            report=lambda name, done, total: progress(Progress(f"bill: {name}", done, total)),
-        )
-    return read_run(plan.out)
 
 
-def quick(plan_out: Path, command: str, methods: Sequence[str] = ()) -> Plan:
-    """A plan that answers in minutes: a few methods, two budgets, sixty scenes."""
-    return Plan(plan_out, methods=tuple(methods) or QUICK, budgets=(0.41, 0.20), n=60, command=command)
+def _measure(plan: Plan, prompts: Prompts, questions: Questions, trials: Sequence[Trial], progress: Report) -> None:
+    """The bill of all that a user could run: no oracle, no ablation."""
+    timed = [trial for trial in trials if trial.condition.method not in ORACLES]
+    timed = [trial for trial in timed if not trial.condition.group.startswith("ablation")]
+
+    def report(name: str, done: int, total: int) -> None:
+        progress(Progress(f"bill: {name}", done, total))
+
+    measure_bill(plan.out, prompts, questions.items, timed, rounds=plan.rounds, report=report)
 
 
-def versions() -> dict[str, str]:
-    """Of everything that could change an answer."""
-    from transprune import __version__
-
-    packages = ("torch", "transformers", "numpy", "pillow")
-    return {"transprune": __version__, **{name: version(name) for name in packages}, "python": sys.version.split()[0]}
-
-
-def commit() -> str | None:
-    """Revision of the checkout this code runs from, with a `+` where files were changed; None elsewhere."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def fingerprint(model: str) -> str:
-    """Of the weight files of a model in a folder here; empty for one that is not."""
-    folder = Path(locate(model))
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest()[:16] if files else ""
+def quick(out: Path) -> Plan:
+    """A plan that answers in minutes: a few methods, two budgets, sixty scenes, a short bill."""
+    return Plan(out, methods=QUICK, budgets=(0.41, 0.20), n=QUICK_SCENES, rounds=QUICK_ROUNDS)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -31,10 +32,12 @@ class Oracle(Control):
         keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule, scaled with depth.
         seed: of the tokens that fill spare slots.
         told: per sample of the batch, in order, the token numbers of each object asked about.
+        fillers: per sample, what its spare slots are drawn by; from the question, so that batches do not matter.
     """
 
     seed: int = 0
     told: tuple[Groups, ...] = field(default=(), repr=False)
+    fillers: tuple[int, ...] = field(default=(), repr=False)
 
     name: ClassVar[str] = "oracle"
     title: ClassVar[str] = "Oracle: control, keeps the asked objects"
@@ -48,14 +51,15 @@ class Oracle(Control):
 
     def bind(self, items: Sequence[Item]) -> Oracle:
         """The oracle for one batch."""
-        return replace(self, told=tuple(item.relevant or () for item in items))
+        fillers = tuple(crc32(f"{item.family} {item.id}".encode()) for item in items)
+        return replace(self, told=tuple(item.relevant or () for item in items), fillers=fillers)
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """1 and more for tokens of asked objects, less for the rest; the same at every boundary, so cuts are nested."""
         sample = self._turns[view.boundary]  # a stage asks sample by sample, in the order of the batch
         self._turns[view.boundary] += 1
         total = int(view.candidates.max()) + 1
-        score = torch.rand(total, generator=torch.Generator().manual_seed(self.seed + 8191 * sample))
+        score = torch.rand(total, generator=torch.Generator().manual_seed(self.seed + self.fillers[sample]))
         for rank, token in enumerate(interleave(self.told[sample])):
             if token < total:
                 score[token] = 1 + 1 / (1 + rank)

@@ -22,6 +22,8 @@ from transprune.checkpoint import Checkpoint
 from transprune.errors import LayoutError, PruneError, TaskError
 from transprune.families import find_family
 from transprune.geometry import Geometry
+from transprune.methods.base import Method
+from transprune.session import Session, prune
 
 MEMORY = 2**30  # bytes of pictures and features that are kept
 TEXTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
@@ -68,6 +70,14 @@ class Prompts:
             median_low(count.text for count in counts),
             median_low(count.instruction for count in counts),
         )
+
+    def prune(self, method: Method) -> Session:
+        """A session of this model, with the text tower that was given for it.
+
+        Raises:
+            FamilyError: the model lacks what the method needs.
+        """
+        return prune(self.checkpoint.model, method, text_tower=self.checkpoint.text_tower)
 
     def count(self, item: Item) -> Counts:
         """Tokens of the prompt of an item."""

@@ -180,6 +180,14 @@ class RecordLog:
         self.close()
 
 
+def check_free(folder: Path) -> None:
+    """Raise RecordError if another process is writing the records of this folder; nothing is changed."""
+    file = folder / FILE
+    if file.exists():
+        with file.open("rb") as stream:
+            _lock(stream, file)
+
+
 def _split_tail(data: bytes) -> tuple[bytes, bytes]:
     """Whole lines, and what stands behind the last of them."""
     end = data.rfind(b"\n") + 1

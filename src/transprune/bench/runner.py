@@ -11,7 +11,7 @@ from typing import Any
 from transprune.bench.answers import Given, answer
 from transprune.bench.certificate import FILE, Certificate, check_same, read_certificate, write_certificate
 from transprune.bench.prompts import Prompts
-from transprune.bench.records import Record, RecordLog
+from transprune.bench.records import Record, RecordLog, check_free
 from transprune.bench.tasks import Item, Task
 from transprune.bench.trials import DRAWS, Trial
 from transprune.errors import RecordError
@@ -38,7 +38,8 @@ def open_run(folder: Path, certificate: Certificate) -> Certificate:
         The certificate in force: the one there, with new conditions behind its own.
 
     Raises:
-        RecordError: the folder holds a run with other settings, or something that is no run.
+        RecordError: the folder holds a run with other settings, or something that is no run, or another process is
+            writing this run.
     """
     if (folder / FILE).exists():
         known = read_certificate(folder)
@@ -47,6 +48,7 @@ def open_run(folder: Path, certificate: Certificate) -> Certificate:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecordError(f"{folder} exists and holds no run; choose an empty or new folder for --out")
     folder.mkdir(parents=True, exist_ok=True)
+    check_free(folder)
     write_certificate(folder, certificate)
     return certificate
 
@@ -90,17 +92,23 @@ Asked = tuple[Task, Item]
 def _batches(
     trial: Trial, tasks: Sequence[Task], prompts: Prompts, log: RecordLog, draws: dict[str, int], size: int
 ) -> Iterator[tuple[list[Asked], int]]:
-    """Open questions in batches of prompts as long as each other, with the draw of chance they share."""
-    name = trial.condition.name
-    pending = [(task, item) for task in tasks for item in task.items if (name, task.name, item.id) not in log.keys]
+    """Open questions in batches of prompts as long as each other, with the draw of chance they share.
+
+    Batches are made of all questions and then lose the answered ones, so a continued run has those of an undisturbed
+    one: padding and rounding are the same.
+    """
     groups: dict[int, list[Asked]] = {}
-    for pair in pending:
-        groups.setdefault(draws[pair[1].image] if trial.draws else 0, []).append(pair)
+    for task in tasks:
+        for item in task.items:
+            groups.setdefault(draws[item.image] if trial.draws else 0, []).append((task, item))
     for draw, group in sorted(groups.items()):
         group.sort(key=lambda pair: prompts.count(pair[1]).length)  # stable
         parts = math.ceil(len(group) / size)
         for part in range(parts):
-            yield group[part * len(group) // parts : (part + 1) * len(group) // parts], draw
+            batch = group[part * len(group) // parts : (part + 1) * len(group) // parts]
+            keys = [(trial.condition.name, task.name, item.id) for task, item in batch]
+            if pending := [pair for pair, key in zip(batch, keys, strict=True) if key not in log.keys]:
+                yield pending, draw
 
 
 def _draws(tasks: Sequence[Task]) -> dict[str, int]:

@@ -81,7 +81,7 @@ class Row:
         n: answers that counted (questions that unpruned answered too).
         expected: questions of the run; fewer answers mean that it is not finished.
         n_resamples: resamples behind the intervals.
-        comparisons: how many comparisons Holm's correction was made for.
+        comparisons: with TransPrune in the whole table, for which Holm's correction was made.
     """
 
     condition: Condition
@@ -113,7 +113,7 @@ def summarise(run: Run, *, n_resamples: int = RESAMPLES, seed: int = 0) -> list[
         RecordError: no unpruned answers, to which everything is compared.
     """
     table = _Table(run, n_resamples, seed)
-    rows = [table.row(condition) for condition in run.certificate.conditions if table.answers[condition.name]]
+    rows = [table.row(condition) for condition in run.certificate.conditions if table.shared(condition.name, UNPRUNED)]
     return _corrected(rows)
 
 
@@ -132,19 +132,19 @@ class _Table:
         images = sorted({record.image for record in self.answers[UNPRUNED].values()})
         self.units = {image: number for number, image in enumerate(images)}
         self.weights = draw_weights(len(images), n_resamples, seed)
-        self.partners = {c.budget: c.name for c in run.certificate.conditions if c.method == TRANSPRUNE}
+        self.partners = _partners(run.certificate.conditions)
         self._scores: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, Floats]] = {}
 
     def row(self, condition: Condition) -> Row:
         """Everything about one condition."""
         name, partner = condition.name, self.partners.get(condition.budget)
         partner = None if partner == name or name == UNPRUNED or partner not in self.answers else partner
-        keys = self._common(name, UNPRUNED)
+        keys = self.shared(name, UNPRUNED)
         own, full = self._task_scores(name, keys), self._task_scores(UNPRUNED, keys)
         relative = _relative(own, full)
         other: dict[str, Floats] | None = None
         against_transprune = None
-        if partner is not None and (shared := self._common(name, UNPRUNED, partner)):
+        if partner is not None and (shared := self.shared(name, UNPRUNED, partner)):
             other = self._task_scores(partner, shared)
             mine, base = self._task_scores(name, shared), self._task_scores(UNPRUNED, shared)
             against_transprune = difference_of(_relative(mine, base) - _relative(other, base))
@@ -165,7 +165,7 @@ class _Table:
             comparisons=0,
         )
 
-    def _common(self, *names: str) -> list[tuple[str, str]]:
+    def shared(self, *names: str) -> list[tuple[str, str]]:
         """Questions that all of these conditions answered, in the order of the unpruned answers."""
         return [key for key in self.answers[UNPRUNED] if all(key in self.answers[name] for name in names)]
 
@@ -219,6 +219,16 @@ class _Table:
         return record.kv_bytes / full if full else 1.0
 
 
+def _partners(conditions: Iterable[Condition]) -> dict[float | None, str]:
+    """The main TransPrune condition of each budget: the one called so, else the first of that method."""
+    found: dict[float | None, str] = {}
+    ranked = sorted(conditions, key=lambda c: TRANSPRUNE not in (c.method, *c.also))  # stable
+    for condition in ranked:
+        if condition.recipe is not None and condition.recipe.get("method") == TRANSPRUNE:
+            found.setdefault(condition.budget, condition.name)
+    return found
+
+
 def _relative(own: Mapping[str, Floats], full: Mapping[str, Floats]) -> Floats:
     """100 x mean over tasks of score / unpruned score; a task the unpruned model fails entirely says nothing."""
     with np.errstate(all="ignore"):
@@ -233,6 +243,6 @@ def _corrected(rows: list[Row]) -> list[Row]:
         compared = [(number, getattr(row, field)) for number, row in enumerate(rows) if getattr(row, field)]
         corrected = holm([difference.p for _, difference in compared])
         for (number, difference), p in zip(compared, corrected, strict=True):
-            changed = replace(rows[number], **{field: replace(difference, holm_p=p)})
-            rows[number] = replace(changed, comparisons=len(compared))
-    return rows
+            rows[number] = replace(rows[number], **{field: replace(difference, holm_p=p)})
+    comparisons = sum(row.against_transprune is not None for row in rows)
+    return [replace(row, comparisons=comparisons) for row in rows]

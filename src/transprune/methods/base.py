@@ -23,6 +23,7 @@ Positions = Literal["keep", "renumber"]
 POSITIONS = ("keep", "renumber")
 
 M = TypeVar("M", bound="Method")
+L = TypeVar("L", bound="LayerPruner")
 
 
 @dataclass(frozen=True)
@@ -181,12 +182,13 @@ class LayerPruner(Method):
             previous = boundary
         return tuple(readings)
 
-    def earlier(self: M, layers: int, num_layers: int) -> M:
+    def earlier(self: L, layers: int, num_layers: int) -> L:
         """With its setting `layer` so much smaller; a method with other boundaries overrides this."""
         layer = getattr(self, "layer", None)
         if not isinstance(layer, int) or layer - layers < self.first_boundary:
             raise ScheduleError(f"{self.name} cannot start {layers} layers earlier")
-        return replace(self, **{"layer": layer - layers})
+        changes: dict[str, Any] = {"layer": layer - layers}
+        return replace(self, **changes)
 
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
         """The `view.count` best-scored candidates; ties to the lower index."""

@@ -8,7 +8,7 @@ from transprune.bench.tasks.base import Item, Picture, Questions, Task
 from transprune.bench.tasks.files import read_questions
 from transprune.bench.tasks.scenes import ask_scenes
 
-__all__ = ["Item", "Picture", "Questions", "Task", "load_tasks"]
+__all__ = ["NANO", "SCENES", "Item", "Picture", "Questions", "Task", "load_tasks"]
 
 NANO = "nano"
 SCENES = 200

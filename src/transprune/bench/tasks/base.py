@@ -68,6 +68,11 @@ class Questions:
     split: str = ""
 
     @property
+    def items(self) -> list[Item]:
+        """The questions of all tasks."""
+        return [item for task in self.tasks for item in task.items]
+
+    @property
     def fingerprint(self) -> str:
         """The same for the same questions, answers and order."""
         digest = hashlib.sha256()
@@ -80,4 +85,4 @@ class Questions:
     @property
     def knows_relevant(self) -> bool:
         """Whether every item says which tokens it is about, which the oracle needs."""
-        return all(item.relevant is not None for task in self.tasks for item in task.items)
+        return all(item.relevant is not None for item in self.items)

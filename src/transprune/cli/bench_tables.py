@@ -1,0 +1,111 @@
+"""The tables of `transprune bench`: methods at each budget, the ablations, the tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transprune.cli.console import legend, new_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from transprune.bench.certificate import Certificate
+    from transprune.bench.statistics import Difference
+    from transprune.bench.summary import Row
+
+MARKS = {"better": "+", "worse": "-", "unclear": ""}
+ABLATION = "ablation: "
+COLUMNS = ("method", "exact", "paper", "Acc.", "95 %", "vs TP", "95 % ", "")
+
+
+def tables(rows: Sequence[Row], certificate: Certificate, per_task: bool = False) -> Iterator[Any]:
+    """Everything there is to show, one below the other."""
+    asked = sum(task.items for task in certificate.tasks)
+    title = f"{asked} questions, {certificate.settings.split or certificate.settings.tasks}; relative to unpruned = 100"
+    main = [row for row in rows if not row.condition.group.startswith(ABLATION)]
+    yield _methods(title, main)
+    if len(main) < len(rows):
+        yield from ("", _ablations(rows))
+    if per_task:
+        yield from ("", _tasks(rows))
+    if notes := _notes(rows):
+        yield from ("", notes)
+    yield from ("", _legend(rows))
+
+
+def _methods(title: str, rows: Sequence[Row]) -> Table:
+    table = _new(title)
+    budget: float | None = None
+    for row in rows:
+        if row.condition.budget != budget:
+            table.add_section()
+            budget = row.condition.budget
+            table.add_row(*([f"[dim]at {100 * budget:g} %[/]" if budget else ""] + [""] * 7))
+        table.add_row(_name(row), *_cells(row))
+    return table
+
+
+def _ablations(rows: Sequence[Row]) -> Table:
+    """By group, with the main condition where it is one of the variants."""
+    table = _new("ablations of TransPrune")
+    groups = list(dict.fromkeys(row.condition.group for row in rows if row.condition.group.startswith(ABLATION)))
+    for group in groups:
+        table.add_section()
+        table.add_row(f"[dim]{group.removeprefix(ABLATION)}[/]", *[""] * 7)
+        for row in rows:
+            if row.condition.group == group:
+                table.add_row(row.condition.method.removeprefix("transprune/"), *_cells(row))
+    return table
+
+
+def _new(title: str) -> Table:
+    return new_table(title, COLUMNS, left=("",), wrap=("method",))
+
+
+def _name(row: Row) -> str:
+    also = [name for name in row.condition.also if "/" not in name]
+    name = " = ".join([row.condition.method, *also])
+    return name + ("" if row.condition.reached else " †") + ("" if row.complete else f" ({row.n} of {row.expected})")
+
+
+def _cells(row: Row) -> list[str]:
+    against = row.against_transprune
+    shares = [f"{100 * row.exact_share:.1f}", f"{100 * row.paper_share:.1f}"]
+    own = [f"{row.relative.value:.1f}", f"{row.relative.low:.1f}..{row.relative.high:.1f}"]
+    if against is None:
+        return [*shares, *own, "", "", ""]
+    return [*shares, *own, f"{against.value:+.1f}", f"{against.low:+.1f}..{against.high:+.1f}", _mark(against)]
+
+
+def _mark(difference: Difference) -> str:
+    """`+` or `-` where the interval excludes 0, doubled where it also stands after Holm's correction."""
+    return MARKS[difference.verdict] * (2 if difference.sure else 1)
+
+
+def _tasks(rows: Sequence[Row]) -> Table:
+    names = [task.task for task in rows[0].tasks]
+    table = new_table("score of each task, percent", ("condition", *names), wrap=("condition",))
+    for row in rows:
+        scores = {task.task: f"{task.score.value:.1f}" for task in row.tasks}
+        table.add_row(row.condition.name, *(scores.get(name, "-") for name in names))
+    return table
+
+
+def _notes(rows: Sequence[Row]) -> str:
+    return "\n".join(f"{row.condition.name}: {row.condition.note}" for row in rows if row.condition.note)
+
+
+def _legend(rows: Sequence[Row]) -> Table:
+    compared = rows[0].comparisons
+    return legend(
+        {
+            "exact, paper": "measured prefill cost in percent of unpruned, mean over prompts, in the two conventions",
+            "Acc.": "100 x mean over tasks of score / unpruned score, as the paper reports it",
+            "vs TP": "points of Acc. more than TransPrune at the same budget",
+            "95 %": f"paired bootstrap over pictures, {rows[0].n_resamples:,} resamples",
+            "+ -": "the interval excludes 0: better or worse than TransPrune; doubled where it also stands after "
+            f"Holm's correction for all {compared} comparisons",
+            "†": "the budget cannot be reached; the note says why",
+        }
+    )
