@@ -99,7 +99,7 @@ def ask(checkpoint: Checkpoint, inputs: Any, method: Method | str | None = None,
     """The greedy answer to a prepared prompt, pruned by `method`; None runs the model as it is."""
     if method is None:
         return _generate(checkpoint, inputs, max_new_tokens)
-    with prune(checkpoint.model, method) as session:
+    with prune(checkpoint.model, method, text_tower=checkpoint.text_tower) as session:
         answer = _generate(checkpoint, inputs, max_new_tokens)
     return Answer(answer.text, answer.tokens, answer.first_token, answer.total, session.trace)
 

@@ -28,11 +28,13 @@ class Checkpoint:
     Attributes:
         source: where it came from, as given.
         model, processor: ready to use, the model in evaluation mode on its device.
+        text_tower: where the text half of the model's CLIP is, for methods that want it; None: beside the weights.
     """
 
     source: str
     model: Any
     processor: Any
+    text_tower: str | None = None
 
     @property
     def crops(self) -> bool:
@@ -41,7 +43,12 @@ class Checkpoint:
 
 
 def load(
-    source: str | os.PathLike[str], *, dtype: str = "auto", device: str = "auto", attention: str = "sdpa"
+    source: str | os.PathLike[str],
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str = "sdpa",
+    text_tower: str | None = None,
 ) -> Checkpoint:
     """The model and processor at a folder, a hub id, or `"nano"` for the bundled model.
 
@@ -50,6 +57,7 @@ def load(
         dtype: `"float32"`, `"bfloat16"`, `"float16"`, or `"auto"`: the checkpoint's own on a GPU, float32 on a CPU.
         device: `"cpu"`, `"cuda"`, or `"auto"`: a GPU if there is one.
         attention: attention implementation, `"sdpa"`, `"eager"` or `"flash_attention_2"`.
+        text_tower: folder or hub id of the CLIP whose text half CDPruner wants; None looks beside the weights.
 
     Raises:
         CheckpointError: nothing there, no weights, damaged, missing or mismatched weights, no usable processor.
@@ -61,7 +69,7 @@ def load(
     config = read_config(source)
     FAMILIES.get(config.model_type)
     model = _load_model(source, choose_dtype(dtype, place), attention)
-    return Checkpoint(os.fspath(source), model.to(place), load_processor(source, config.model_type))
+    return Checkpoint(os.fspath(source), model.to(place), load_processor(source, config.model_type), text_tower)
 
 
 def locate(source: str | os.PathLike[str]) -> str:

@@ -102,9 +102,9 @@ def _load_for(given: str | os.PathLike[str] | None, home: str) -> TextTower:
     if given is None and not (home and Path(source).is_dir()):
         raise MissingSignal(
             "this method compares patches with the question in CLIP's space, but the checkpoint holds only the vision "
-            "half of its CLIP. Give the other half: prune(model, method, text_tower=...), which for LLaVA-1.5 and "
-            "LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or put a CLIPModel with its tokenizer into "
-            f"{FOLDER}/ beside the weights; or do without: cdpruner:relevance=embedding"
+            "half of its CLIP. Give the other half: prune(model, method, text_tower=...) or --text-tower, which for "
+            "LLaVA-1.5 and LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or put a CLIPModel with its tokenizer "
+            f"into {FOLDER}/ beside the weights; or do without: cdpruner:relevance=embedding"
         )
     try:
         return _load(source, home)

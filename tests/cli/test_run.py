@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from transprune import nano
 from transprune.images import open_image
 from transprune.nano import demo
 
@@ -115,3 +116,30 @@ def test_one_pixel_is_a_picture(cli, tmp_path):
     file = tmp_path / "pixel.png"
     Image.new("RGB", (1, 1), "red").save(file)
     assert cli("run", "--model", "nano", "--image", file, *ASK).code == 0
+
+
+def test_a_text_tower_can_be_given(cli, nano_copy):
+    """Without the text half beside the weights the cure is named, and following it gives what the whole folder does."""
+    asked = ("--image", SCENE, *ASK, "--method", "cdpruner:keep=12", "--json")
+    refused = cli("run", "--model", nano_copy, *asked)
+    assert refused.code != 0 and "--text-tower" in " ".join((refused.err + refused.out).split())
+    given = cli("run", "--model", nano_copy, *asked, "--text-tower", nano.path() / "clip").data["runs"][0]
+    beside = cli("run", "--model", "nano", *asked).data["runs"][0]
+    assert given["trace"]["stages"] == beside["trace"]["stages"]
+
+
+@pytest.mark.parametrize(
+    "method", ["cdpruner", "downsample", "fastervlm", "norm", "pool", "tome", "vispruner", "vscan"]
+)
+def test_every_projector_side_method_runs(cli, method):
+    run = cli("run", "--model", "nano", "--image", SCENE, *ASK, "--method", f"{method}:keep=36", "--json").data["runs"][
+        0
+    ]
+    assert len(run["trace"]["stages"][0]["keep"][0]) == 36
+
+
+def test_a_composition_runs_by_its_name(cli):
+    asked = ("--image", SCENE, *ASK, "--method", "visionzip-192-transprune", "--compare", "prumerge", "--json")
+    runs = cli("run", "--model", "nano", *asked).data["runs"]
+    assert [len(stage["keep"][0]) for stage in runs[1]["trace"]["stages"]] == [144, 72, 36, 18]
+    assert len(runs[2]["trace"]["stages"][0]["keep"][0]) < 40

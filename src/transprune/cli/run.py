@@ -58,6 +58,9 @@ def run_command(
     dtype: Annotated[Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, else the model's own.")] = Dtype.auto,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU if there is one.")] = Device.auto,
     attn: Annotated[Attention, typer.Option("--attn", help="Attention implementation.")] = Attention.sdpa,
+    text_tower: Annotated[
+        str | None, typer.Option("--text-tower", help="Folder or hub id of the model's CLIP, for cdpruner.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")] = 64,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs per method; times are medians.")] = 1,
     overlay: Annotated[Path | None, typer.Option("--overlay", help="Write a picture of what was kept.")] = None,
@@ -80,7 +83,9 @@ def run_command(
             _check_overlay(overlay)
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
-            checkpoint = load(model, dtype=dtype.value, device=device.value, attention=attn.value)
+            checkpoint = load(
+                model, dtype=dtype.value, device=device.value, attention=attn.value, text_tower=text_tower
+            )
             _check_fit(checkpoint, methods)
             inputs = prepare(checkpoint, pictures, question)
             runs = _ask_all(checkpoint, inputs, methods, max_new_tokens, repeat, progress)
@@ -137,7 +142,7 @@ def _check_fit(checkpoint: Checkpoint, methods: list[str]) -> None:
 
     for method in methods:
         if method != UNPRUNED:
-            prune(checkpoint.model, method)
+            prune(checkpoint.model, method, text_tower=checkpoint.text_tower)
 
 
 def _check_overlay(overlay: Path | None) -> None:
