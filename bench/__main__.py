@@ -17,9 +17,9 @@ from torch import Tensor
 
 import transprune
 from transprune import Compose, Method, Random, Session, TransPrune, Uniform, VisionZip, prune
+from transprune.bench.memory import peak_bytes
 from transprune.recipe import METHODS as REGISTRY
 
-from .memory import peak_bytes
 from .model import build_inputs, build_model
 from .oracle import oracle
 from .timing import Times, paired, ratio

@@ -153,7 +153,7 @@ class _Table:
             condition=condition,
             relative=interval_of(relative),
             score=interval_of(100 * np.mean(list(own.values()), axis=0)),
-            tasks=tuple(self._task(task, name, partner, keys) for task in own),
+            tasks=tuple(self._task(task, name, partner, keys) for task in self.metrics if task in own),
             exact_share=fmean(record.exact_share for record in records),
             paper_share=fmean(record.paper_share for record in records),
             kv_share=fmean(self._kv_share(record) for record in records),

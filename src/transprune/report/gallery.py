@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transprune.bench.provenance import fingerprint
 from transprune.bench.tasks import Item, Questions, load_tasks
 from transprune.checkpoint import Checkpoint, load
 from transprune.errors import PruneError
@@ -98,12 +99,19 @@ def _load(results: Results, model: str | None, gallery: Gallery, step: Step) -> 
         return None
     step(f"loading {source}")
     try:
-        return load(source, dtype=settings.dtype, device="auto")
+        checkpoint = load(source, dtype=settings.dtype, device="auto")
     except PruneError as error:
         gallery.missing.append(
             f"No transition maps, positions, AUC or language-only floor: the model cannot be loaded ({error})."
         )
         return None
+    found = fingerprint(source)
+    if settings.weights and found != settings.weights:
+        gallery.missing.append(
+            f"Transition maps, positions, AUC and language-only floor are of the model at {source} as it is now "
+            f"(weights {found or 'unknown'}), not of the one that answered (weights {settings.weights})."
+        )
+    return checkpoint
 
 
 def _examples(results: Results, questions: Questions, count: int, prompts: _Prompts, gallery: Gallery) -> list[Example]:

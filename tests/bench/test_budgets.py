@@ -1,0 +1,112 @@
+"""Every method at equal work: it comes to the budget, or says why not, and only its amounts and start are changed."""
+
+from dataclasses import fields
+
+import pytest
+
+from transprune import TransPrune
+from transprune.bench.budgets import TOLERANCE, fit, parse_budgets
+from transprune.bench.trials import ORACLES, default_methods
+from transprune.errors import MethodError
+from transprune.methods.scheduled import HIGH, LOW
+from transprune.recipe import METHODS, resolve
+from transprune.schedule import Schedule
+
+BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
+
+
+@pytest.fixture(scope="module")
+def prompt(prompts):
+    return prompts.nominal()
+
+
+def _method(name):
+    return ORACLES.get(name) or resolve(name)
+
+
+@pytest.mark.parametrize("name", default_methods())
+def test_every_method_comes_to_every_budget_or_says_why_not(prompt, name) -> None:
+    method = _method(name)
+    for budget in BUDGETS:
+        found = fit(method, budget, prompt)
+        assert found.share == pytest.approx(prompt.share(found.method))
+        assert type(found.method) is type(method)
+        if abs(found.share - budget) <= TOLERANCE:
+            assert found.reached
+        else:
+            assert not found.reached
+            assert f"{budget:.0%} cannot be reached: {found.share:.1%}" in found.note
+
+
+@pytest.mark.parametrize("budget", BUDGETS[:-1])
+@pytest.mark.parametrize("name", ["transprune", "fastv", "pdrop", "divprune", "random", "oracle", "oracle-0"])
+def test_these_reach_these(prompt, name, budget) -> None:
+    assert fit(_method(name), budget, prompt).reached
+
+
+def test_more_than_a_budget_leaves_is_unreachable(prompt) -> None:
+    found = fit(resolve("fastv"), 0.01, prompt)
+    assert not found.reached
+    assert "cheapest setting here" in found.note
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_only_amounts_and_start_change(prompt, budget) -> None:
+    method = TransPrune.high(alpha=0.25)
+    found = fit(method, budget, prompt).method
+    for name in (field.name for field in fields(method)):
+        if name not in (*method.amounts, "accumulate"):
+            assert getattr(found, name) == getattr(method, name)
+
+
+def test_scaling_keeps_the_shape_of_a_schedule() -> None:
+    scaled = TransPrune.high().scaled(0.5)
+    assert [boundary for boundary, _ in scaled.keep] == [boundary for boundary, _ in HIGH]
+    for (_, before), (_, after) in zip(HIGH, scaled.keep, strict=True):
+        assert after == pytest.approx(before / 2)
+    assert max(share for _, share in TransPrune.high().scaled(1e3).keep) == 1
+
+
+def test_earlier_keeps_gaps_and_shares(prompt) -> None:
+    layers = prompt.geometry.layers
+    here = TransPrune.high().schedule(layers)
+    earlier = TransPrune.high().earlier(2, layers).schedule(layers)
+    assert earlier.boundaries == tuple(boundary - 2 for boundary in here.boundaries)
+    assert [share for _, share in earlier] == [share for _, share in here]
+
+
+def test_high_and_low_mean_what_they_meant() -> None:
+    assert TransPrune.high().keep == HIGH == Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)
+    assert TransPrune.low().keep == LOW == Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
+
+
+def test_a_deep_start_is_moved_and_said(prompt) -> None:
+    found = fit(TransPrune.high(), 0.20, prompt)
+    assert "starts earlier to reach this budget: boundaries 4, 5, 6 became" in found.note
+    assert fit(TransPrune.high(), 0.60, prompt).note == ""
+
+
+def test_smaller_budgets_cost_less(prompt) -> None:
+    shares = [fit(resolve("fastv"), budget, prompt).share for budget in BUDGETS]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_every_registered_method_is_in_the_default_list() -> None:
+    built = {name for name in METHODS if name not in ("compose",)}
+    assert built <= set(default_methods())
+    assert set(ORACLES) <= set(default_methods())
+    assert not set(ORACLES) & set(default_methods(oracle=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "budgets"),
+    [("60,41", (0.6, 0.41)), (" 41% , own", (0.41, None)), ("12.5,12.5", (0.125,)), ("own", (None,))],
+)
+def test_budgets_from_text(text, budgets) -> None:
+    assert parse_budgets(text) == pytest.approx(budgets)
+
+
+@pytest.mark.parametrize("text", ["", ",", "0", "100", "-5", "many", "nan"])
+def test_budgets_that_are_none(text) -> None:
+    with pytest.raises(MethodError, match="budget"):
+        parse_budgets(text)

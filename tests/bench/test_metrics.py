@@ -1,0 +1,98 @@
+"""Metrics against numbers by hand."""
+
+import numpy as np
+import pytest
+
+from transprune.bench.metrics import METRICS, normalise, option_letter
+
+POPE, VQA, MC, EXACT = (METRICS[name] for name in ("pope", "vqa", "mc", "exact_match"))
+
+
+def _pope(record, kind, item, given, answer):
+    return record(kind=kind, item=item, given=given, answers=(answer,))
+
+
+def test_pope_by_hand(record) -> None:
+    """Three splits with (tp, fp, fn, tn) of (1, 1, 0, 1), (1, 0, 1, 1), (2, 0, 0, 0): F1 2/3, 2/3 and 1."""
+    positives = {  # an item's place among the splits is the sum of its bytes modulo three
+        split: [name for name in map(chr, range(97, 123)) if ord(name) % 3 == number]
+        for number, split in enumerate(("random", "popular", "adversarial"))
+    }
+    records = [
+        _pope(record, "positive", positives["random"][0], "yes", "yes"),
+        _pope(record, "random", "n1", "Yes.", "no"),
+        _pope(record, "random", "n2", "no", "no"),
+        _pope(record, "positive", positives["popular"][0], "yes", "yes"),
+        _pope(record, "positive", positives["popular"][1], "No, it is not", "yes"),
+        _pope(record, "popular", "n3", "no", "no"),
+        _pope(record, "positive", positives["adversarial"][0], "there is", "yes"),
+        _pope(record, "positive", positives["adversarial"][1], "yes", "yes"),
+    ]
+    totals = np.sum([POPE.tally(one) for one in records], axis=0)
+    assert POPE.score(totals) == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    details = POPE.details(totals)
+    assert details["random accuracy"] == pytest.approx(2 / 3)
+    assert details["random precision"] == pytest.approx(1 / 2)
+    assert details["popular recall"] == pytest.approx(1 / 2)
+    assert details["adversarial yes ratio"] == 1
+    assert details["accuracy"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+
+
+def test_pope_scores_many_resamples_at_once(record) -> None:
+    records = [
+        _pope(record, "random", "a", "no", "no"),
+        _pope(record, "random", "b", "yes", "no"),
+        _pope(record, "positive", "c", "yes", "yes"),
+    ]
+    tallies = np.array([POPE.tally(one) for one in records])
+    weights = np.array([[1, 1, 1], [0, 2, 1], [3, 0, 0]])
+    each = [POPE.score((row[:, None] * tallies).sum(axis=0)) for row in weights]
+    np.testing.assert_array_equal(POPE.score(weights @ tallies), each)
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)], ids=lambda n: str(n)
+)
+def test_vqa_by_hand(agreeing, score) -> None:
+    """k of ten agree: k subsets miss one of them, the rest none. k = 3: (3 x 2/3 + 7 x 1) / 10 = 0.9."""
+    answers = ["The Red!"] * agreeing + [f"other {i}" for i in range(10 - agreeing)]
+    assert VQA.grade("red", answers) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("said", "letter"),
+    [
+        ("B", "B"),
+        ("b", "B"),
+        ("(b)", "B"),
+        (" B. red", "B"),
+        ("B: red", "B"),
+        ("The answer is C", "C"),
+        ("The answer is (D).", "D"),
+        ("Blue", ""),
+        ("", ""),
+    ],
+)
+def test_option_letters(said, letter) -> None:
+    assert option_letter(said) == letter
+    assert MC.grade(said, [letter or "A"]) == float(bool(letter))
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("The Red  ball.", "red ball"),
+        ("A", "a"),
+        ("an apple", "apple"),
+        ("it's", "its"),
+        ("theatre", "theatre"),
+        ("!", ""),
+    ],
+)
+def test_normalise(text, plain) -> None:
+    assert normalise(text) == plain
+
+
+def test_exact_match_takes_any_of_the_answers() -> None:
+    assert EXACT.grade("The Crimson.", ["red", "crimson"]) == 1
+    assert EXACT.grade("crimson red", ["red", "crimson"]) == 0

@@ -1,0 +1,97 @@
+"""Records survive the disk, and damage is named: a piece at the end is a kill's work, anything else is an error."""
+
+import json
+
+import pytest
+
+from transprune.bench.records import FILE, Record, RecordLog, read_run
+from transprune.errors import RecordError
+
+
+def test_a_record_comes_back_as_it_was(record) -> None:
+    one = record()
+    line = one.to_json()
+    assert "\n" not in line
+    assert Record.from_json(line) == one
+
+
+def test_a_record_of_unpruned_too(record) -> None:
+    one = record(condition="unpruned", recipe=None, budget=None, kept={})
+    assert Record.from_json(one.to_json()) == one
+
+
+def test_appending_and_reading_again(run_copy, run, record) -> None:
+    more = [record(item=str(number)) for number in range(3)]
+    with RecordLog(run_copy) as log:
+        log.append(more)
+        assert {one.key for one in more} <= log.keys
+    assert read_run(run_copy).records == [*run.records, *more]
+
+
+def test_a_half_written_end_is_left_out_when_read_and_dropped_when_continued(run_copy, run) -> None:
+    file = run_copy / FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    read = read_run(run_copy)
+    assert read.records == run.records[:-1]
+    assert FILE in read.notes[0]
+    assert file.read_bytes() == whole[:-20]
+    with RecordLog(run_copy) as log:
+        assert FILE in log.note
+    assert file.read_bytes() == whole[: whole[:-1].rindex(b"\n") + 1]
+
+
+@pytest.mark.parametrize("end", [b'{"schema":1,"x":\xc3', b"{}"], ids=["amid a letter", "whole JSON without its end"])
+def test_any_piece_without_a_line_end_is_half_written(run_copy, run, end) -> None:
+    with (run_copy / FILE).open("ab") as stream:
+        stream.write(end)
+    assert read_run(run_copy).records == run.records
+
+
+def _changed(line: bytes, **changes) -> bytes:
+    return json.dumps({**json.loads(line), **changes}).encode()
+
+
+DAMAGE = {
+    "no JSON": lambda line: line[:30],
+    "not UTF-8": lambda line: line.replace(b'"task"', b'"t\xe4sk"'),
+    "empty": lambda line: b"",
+    "unknown field": lambda line: _changed(line, colour=1),
+    "field missing": lambda line: json.dumps({k: v for k, v in json.loads(line).items() if k != "given"}).encode(),
+    "newer schema": lambda line: _changed(line, schema=2),
+    "another shape": lambda line: b"[1]",
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(run_copy, case) -> None:
+    file = run_copy / FILE
+    lines = file.read_bytes().split(b"\n")
+    lines[4] = DAMAGE[case](lines[4])
+    file.write_bytes(b"\n".join(lines))
+    for use in (read_run, RecordLog):
+        with pytest.raises(RecordError, match=r"records\.jsonl, line 5"):
+            use(run_copy)
+    assert file.read_bytes() == b"\n".join(lines)
+
+
+def test_a_newer_schema_says_what_can_be_read(run_copy) -> None:
+    file = run_copy / "run.json"
+    file.write_text(file.read_text().replace('"schema": 1', '"schema": 7'))
+    with pytest.raises(RecordError, match="schema 7; this release reads up to 1"):
+        read_run(run_copy)
+
+
+def test_an_answer_given_twice_is_an_error(run_copy) -> None:
+    lines = (run_copy / FILE).read_bytes().splitlines(keepends=True)
+    (run_copy / FILE).write_bytes(b"".join([*lines, lines[0]]))
+    with pytest.raises(RecordError, match=rf"line {len(lines) + 1} answers .* again; line 1 did"):
+        read_run(run_copy)
+
+
+def test_no_run_and_a_damaged_certificate_are_named(tmp_path, run_copy) -> None:
+    with pytest.raises(RecordError, match=r"run\.json is missing"):
+        read_run(tmp_path / "nothing")
+    (run_copy / "run.json").write_text("{")
+    with pytest.raises(RecordError, match=r"run\.json is damaged"):
+        read_run(run_copy)

@@ -1,0 +1,110 @@
+"""A run may be killed at any moment: continued, it is the run that was never disturbed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from transprune.bench.records import FILE, RecordLog, read_run
+from transprune.errors import RecordError
+
+COMMAND = ["bench", "--n", "2", "--budgets", "41", "--batch-size", "4", "--no-bill", "--threads", "1", "--json"]
+
+
+def _start(folder) -> subprocess.Popen:
+    methods = [word for name in ("transprune", "fastv", "random", "oracle") for word in ("--methods", name)]
+    command = [sys.executable, "-m", "transprune.cli", *COMMAND, *methods, "--out", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _kill_after(lines: int, folder) -> bytes:
+    """Start a run, kill it once so many answers are there; gives what it left."""
+    process, file = _start(folder), folder / FILE
+    try:
+        while not (file.exists() and file.read_bytes().count(b"\n") >= lines):
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    return file.read_bytes()
+
+
+def test_killed_and_continued_equals_undisturbed(run, go, tmp_path) -> None:
+    folder = tmp_path / "killed"
+    left = _kill_after(6, folder)
+    whole = left[: left.rindex(b"\n") + 1]
+    assert 6 <= whole.count(b"\n") < len(run.records)
+    go(folder)
+    continued = (folder / FILE).read_bytes()
+    assert continued.startswith(whole)
+    assert continued == (run.folder / FILE).read_bytes()
+
+
+def test_a_half_written_answer_is_given_again(run, run_copy, go) -> None:
+    file = run_copy / FILE
+    before = file.read_bytes()
+    file.write_bytes(before[:-40])
+    continued = go(run_copy)
+    assert [r.key for r in continued.records] == [r.key for r in run.records]
+    assert continued.records[-1].given == run.records[-1].given
+    assert file.read_bytes().startswith(before[: before[:-1].rindex(b"\n") + 1])
+
+
+def test_a_finished_run_is_left_as_it_is(run_copy, go) -> None:
+    before = {file.name: file.read_bytes() for file in run_copy.iterdir()}
+    go(run_copy)
+    assert {file.name: file.read_bytes() for file in run_copy.iterdir()} == before
+
+
+def test_further_methods_join_at_the_end(run, run_copy, go) -> None:
+    continued = go(run_copy, methods=("uniform",))
+    assert continued.records[: len(run.records)] == run.records
+    assert {r.condition for r in continued.records[len(run.records) :]} == {"uniform@41"}
+    names = [condition.name for condition in continued.certificate.conditions]
+    assert names == [*(c.name for c in run.certificate.conditions), "uniform@41"]
+
+
+def test_unpruned_comes_first(run) -> None:
+    assert run.certificate.conditions[0].name == "unpruned"
+    order = list(dict.fromkeys(record.condition for record in run.records))
+    assert order == [condition.name for condition in run.certificate.conditions]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"n": 3}, r"n was 2, now 3.*items was|items was .*n was 2, now 3"),
+        ({"seed": 1}, "seed was 0, now 1"),
+        ({"split": "validation"}, "split was 'test', now 'validation'"),
+        ({"attention": "eager"}, "attention was 'sdpa', now 'eager'"),
+        ({"max_new_tokens": 5}, "max_new_tokens was 2, now 5"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_other_settings_are_refused_and_nothing_is_touched(run_copy, go, changes, said) -> None:
+    before = {file.name: file.read_bytes() for file in run_copy.iterdir()}
+    with pytest.raises(RecordError, match=said):
+        go(run_copy, **changes)
+    assert {file.name: file.read_bytes() for file in run_copy.iterdir()} == before
+
+
+def test_a_folder_with_something_else_is_refused(go, tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(RecordError, match="holds no run"):
+        go(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")
+def test_two_writers_are_refused(run_copy, go) -> None:
+    before = (run_copy / "run.json").read_bytes()
+    with RecordLog(run_copy), pytest.raises(RecordError, match="another process is writing"):
+        go(run_copy, methods=("uniform",))
+    assert (run_copy / "run.json").read_bytes() == before
+    assert read_run(run_copy).records
