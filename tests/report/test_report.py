@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from transprune.bench.provenance import fingerprint
 from transprune.bench.records import read_run
 from transprune.bench.summary import summarise
 from transprune.errors import RecordError
 from transprune.report.build import build_report
+from transprune.report.gallery import Gallery, _load
 from transprune.report.results import read_results
 from transprune.report.theme import spread
 
@@ -138,6 +140,19 @@ def test_a_model_that_cannot_be_loaded_is_said(run_copy) -> None:
     report = build_report(run_copy, examples=0, model="./nowhere")
     assert any("no model at './nowhere'" in sentence for sentence in report.missing)
     assert "no model at &#39;./nowhere&#39;" in report.page.read_text(encoding="utf-8")
+
+
+def test_weights_that_changed_are_said(run_copy) -> None:
+    file, notes = run_copy / "run.json", {}
+    for weights in (fingerprint("nano"), "0" * 16):
+        data = json.loads(file.read_text())
+        data["settings"]["weights"] = weights
+        file.write_text(json.dumps(data))
+        gallery = Gallery()
+        _load(read_results(run_copy, n_resamples=10), None, gallery, lambda step: None)
+        notes[weights] = gallery.missing
+    assert notes.pop(fingerprint("nano")) == []
+    assert f"not of the one that answered (weights {'0' * 16})" in notes["0" * 16][0]
 
 
 def test_questions_that_changed_are_not_shown(run_copy) -> None:

@@ -68,7 +68,7 @@ def measure_bill(
     Raises:
         RecordError: there is a bill already, and it is damaged.
     """
-    chosen = list({item.image: item for item in items}.values())[:PROMPTS]
+    chosen = _first_of_each_picture(items)[:PROMPTS]
     file = folder / FILE
     meta = {"schema": SCHEMA, "threads": torch.get_num_threads(), "rounds": rounds, "prompts": len(chosen)}
     rows = _measured(file, meta)
@@ -80,6 +80,13 @@ def measure_bill(
             write_json(file, {**meta, "rows": list(rows.values())})
     report("done", len(trials), len(trials))
     return file
+
+
+def _first_of_each_picture(items: Sequence[Item]) -> list[Item]:
+    found: dict[str, Item] = {}
+    for item in items:
+        found.setdefault(item.image, item)
+    return list(found.values())
 
 
 def _measured(file: Path, meta: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ from transprune.plan import per_layer
 TOLERANCE = 0.01  # of the unpruned prefill
 LEAST_SHARE = 1 / 16
 _RANGE = (1e-4, 1e4)
-_HALVINGS = 40
+_HALVINGS = 24  # to a millionth
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,18 @@ class Fit:
     note: str = ""
 
 
-def fit(method: Method, budget: float, prompt: Prompt) -> Fit:
+def fit(method: Method, budget: float, prompt: Prompt, *, move: bool = True) -> Fit:
     """The method at `budget`, a share of the unpruned prefill in (0, 1).
+
+    Args:
+        method, budget, prompt: what to fit to what.
+        move: whether it may start earlier; False where its boundaries are what is being compared.
 
     Raises:
         MethodError: the method does not say how it scales, or does not fit the model.
     """
     best: Fit | None = None
-    for layers, start in _starts(method, prompt.geometry.layers):
+    for layers, start in _starts(method, prompt.geometry.layers if move else 1):
         found = _scale(start, budget, prompt)
         share = prompt.share(found)
         candidate = Fit(found, share, abs(share - budget) <= TOLERANCE, _moved(method, found, layers, prompt))
@@ -106,6 +110,8 @@ def _starts(method: Method, num_layers: int) -> Iterator[tuple[int, Method]]:
 def _scale(method: Method, budget: float, prompt: Prompt) -> Method:
     """The scaled method whose share is nearest to the budget."""
     low, high = _RANGE
+    if prompt.share(method.scaled(low)) > budget:
+        return method.scaled(low)
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5
         low, high = (middle, high) if prompt.share(method.scaled(middle)) <= budget else (low, middle)

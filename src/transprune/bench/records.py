@@ -154,13 +154,22 @@ class RecordLog:
         self.file = folder / FILE
         self.note = ""
         self._stream: IO[bytes] = self.file.open("ab+")
+        try:
+            self.keys: set[Key] = self._take_up()
+        except RecordError:
+            self.close()
+            raise
+
+    def _take_up(self) -> set[Key]:
+        """Hold the file and read it; a piece at its end is dropped once all before it is known to be whole."""
         _lock(self._stream, self.file)
         self._stream.seek(0)
         whole, piece = _split_tail(self._stream.read())
+        keys = {record.key for record in parse_lines(whole, self.file)}
         if piece:
             self._stream.truncate(len(whole))
             self.note = f"{self.file}: the last record was written half ({len(piece)} bytes) and is dropped"
-        self.keys: set[Key] = {record.key for record in parse_lines(whole, self.file)}
+        return keys
 
     def append(self, records: Iterable[Record]) -> None:
         """Write records in one go."""
@@ -203,5 +212,4 @@ def _lock(stream: IO[bytes], file: Path) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        stream.close()
         raise RecordError(f"another process is writing {file}; wait for it, or choose another --out") from error

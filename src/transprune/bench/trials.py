@@ -78,7 +78,7 @@ def plan_trials(
         budget = ABLATION_BUDGET if ABLATION_BUDGET in budgets else budgets[0]
         for group, variants in ablations(prompt.geometry.layers).items():
             for name, method in variants.items():
-                _add(trials, _trial(f"transprune/{name}", f"ablation: {group}", method, budget, prompt))
+                _add(trials, _trial(f"transprune/{name}", f"ablation: {group}", method, budget, prompt, move=False))
     return trials
 
 
@@ -99,9 +99,9 @@ def _unpruned(prompt: Prompt) -> Trial:
     return Trial(Condition(UNPRUNED, UNPRUNED, UNPRUNED, None, UNPRUNED, None, 1.0, 1.0, tokens), None)
 
 
-def _trial(name: str, group: str, method: Method, budget: float | None, prompt: Prompt) -> Trial:
+def _trial(name: str, group: str, method: Method, budget: float | None, prompt: Prompt, *, move: bool = True) -> Trial:
     try:
-        fitted = Fit(method, prompt.share(method), True) if budget is None else fit(method, budget, prompt)
+        fitted = Fit(method, prompt.share(method), True) if budget is None else fit(method, budget, prompt, move=move)
         paper, tokens = prompt.cost(fitted.method, "paper").prefill_share, prompt.tokens(fitted.method)
     except MethodError as error:
         raise BenchError(f"{name} cannot run here: {error}") from error
@@ -138,5 +138,5 @@ def _same(old: Trial, new: Trial) -> bool:
     a, b = old.method, new.method
     if type(a) is not type(b) or a is None or b is None or old.condition.tokens != new.condition.tokens:
         return False
-    names = [f.name for f in fields(a) if f.compare and f.name not in a.amounts]
-    return all(getattr(a, name) == getattr(b, name) for name in names)
+    names = [f.name for f in fields(a) if f.compare and f.name not in (*a.amounts, "positions")]
+    return a.policy == b.policy and all(getattr(a, name) == getattr(b, name) for name in names)

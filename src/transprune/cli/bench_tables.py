@@ -26,7 +26,7 @@ def tables(rows: Sequence[Row], certificate: Certificate, per_task: bool = False
     main = [row for row in rows if not row.condition.group.startswith(ABLATION)]
     yield _methods(title, main)
     if len(main) < len(rows):
-        yield from ("", _ablations(rows))
+        yield from ("", _ablations(rows, certificate.geometry["layers"]))
     if per_task:
         yield from ("", _tasks(rows))
     if notes := _notes(rows):
@@ -36,26 +36,32 @@ def tables(rows: Sequence[Row], certificate: Certificate, per_task: bool = False
 
 def _methods(title: str, rows: Sequence[Row]) -> Table:
     table = _new(title)
-    budget: float | None = None
-    for row in rows:
-        if row.condition.budget != budget:
-            table.add_section()
-            budget = row.condition.budget
-            table.add_row(*([f"[dim]at {100 * budget:g} %[/]" if budget else ""] + [""] * 7))
-        table.add_row(_name(row), *_cells(row))
+    _fill(table, [(row, [_name(row), *_cells(row)]) for row in rows])
     return table
 
 
-def _ablations(rows: Sequence[Row]) -> Table:
-    """By group, with the main condition where it is one of the variants."""
+def _fill(table: Table, lines: Sequence[tuple[Row, list[str]]]) -> None:
+    """One line per condition, each budget under its heading."""
+    budget: float | None = None
+    for row, cells in lines:
+        if row.condition.budget != budget:
+            budget = row.condition.budget
+            table.add_section()
+            table.add_row(f"[dim]at {100 * budget:g} %[/]" if budget else "[dim]as they are[/]")
+        table.add_row(*cells)
+
+
+def _ablations(rows: Sequence[Row], num_layers: int) -> Table:
+    """By group; a variant that is the main condition shows that one's row."""
+    from transprune.bench.ablations import ablations
+
     table = _new("ablations of TransPrune")
-    groups = list(dict.fromkeys(row.condition.group for row in rows if row.condition.group.startswith(ABLATION)))
-    for group in groups:
+    known = {name: row for row in reversed(rows) for name in (row.condition.method, *row.condition.also)}
+    for group, variants in ablations(num_layers).items():
         table.add_section()
-        table.add_row(f"[dim]{group.removeprefix(ABLATION)}[/]", *[""] * 7)
-        for row in rows:
-            if row.condition.group == group:
-                table.add_row(row.condition.method.removeprefix("transprune/"), *_cells(row))
+        table.add_row(f"[dim]{group}[/]", *[""] * 7)
+        for row, name in [(known[f"transprune/{name}"], name) for name in variants if f"transprune/{name}" in known]:
+            table.add_row(name + ("" if row.condition.reached else " †"), *_cells(row))
     return table
 
 
@@ -85,10 +91,12 @@ def _mark(difference: Difference) -> str:
 
 def _tasks(rows: Sequence[Row]) -> Table:
     names = [task.task for task in rows[0].tasks]
-    table = new_table("score of each task, percent", ("condition", *names), wrap=("condition",))
-    for row in rows:
-        scores = {task.task: f"{task.score.value:.1f}" for task in row.tasks}
-        table.add_row(row.condition.name, *(scores.get(name, "-") for name in names))
+    table = new_table("score of each task, percent", ("method", *names), wrap=("method",))
+    scores = [{task.task: f"{task.score.value:.1f}" for task in row.tasks} for row in rows]
+    lines = [
+        [row.condition.method, *(own.get(name, "-") for name in names)] for row, own in zip(rows, scores, strict=True)
+    ]
+    _fill(table, list(zip(rows, lines, strict=True)))
     return table
 
 
