@@ -30,6 +30,7 @@ _LATE = {
     "place": 0.14,
 }
 _LAST = {**_LATE, "relation": 0.3}
+_COUNTS = {**ODDS, "count": 0.7}
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,15 @@ EYES_FIRST = TrainingRecipe(
             help_until=0.55,
             first=FIRST + 4_000_000,
             mix=Mix(12, 8, _LAST, told=4),
+        ),
+        LanguageSettings(
+            "counted",
+            steps=260,
+            muon=0.004,
+            adam=6e-4,
+            warmup=10,
+            first=FIRST + 5_000_000,
+            mix=Mix(12, 8, _COUNTS, told=2),
         ),
     ),
 )
