@@ -66,6 +66,22 @@ def test_shares_are_of_the_unpruned_model(rows) -> None:
     assert rows["visionzip@41"]["peak_share"] > 0
 
 
+def test_both_runs_of_a_pair_get_the_same_inputs(prompts, questions, trials, tmp_path, monkeypatch) -> None:
+    """VisionZip listens to the vision tower, so the tower runs for its unpruned partner too; for others for neither."""
+    seen, original = [], prompts.batch
+
+    def batch(items, *, encoded):
+        seen.append(encoded)
+        return original(items, encoded=encoded)
+
+    monkeypatch.setattr(prompts, "batch", batch)
+    for number, listens in ((1, False), (2, True)):
+        seen.clear()
+        (tmp_path / str(number)).mkdir()
+        measure_bill(tmp_path / str(number), prompts, questions.items, [trials[number]], rounds=1)
+        assert set(seen) == {not listens}
+
+
 def test_measured_rows_are_kept_and_others_added(folder, prompts, questions, trials, tmp_path) -> None:
     (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
     more = plan_trials(["fastv"], [0.41], prompts.nominal())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transprune.bench.tasks import Item
 from transprune.cost import count_cost
 from transprune.methods.base import Method
 from transprune.trace import Trace
+
+PILOT = 32  # questions
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,17 @@ def answer(prompts: Prompts, items: Sequence[Item], method: Method | None, max_n
     with ExitStack() as stack:
         session = None if method is None else stack.enter_context(prompts.prune(method))
         stack.enter_context(torch.no_grad())
-        ids = generate(model, _placed(inputs, model), max_new_tokens)
+        ids = generate(model, placed(inputs, model), max_new_tokens)
     texts = [_text(prompts, row[inputs["input_ids"].shape[1] :]) for row in ids]
     if session is None:
         return [_unpruned(prompts, item, text) for item, text in zip(items, texts, strict=True)]
     return [_pruned(session.trace, number, text, repr(method)) for number, text in enumerate(texts)]
+
+
+def measure_share(prompts: Prompts, items: Sequence[Item], method: Method) -> float:
+    """Mean `exact` prefill share of a method over a few questions spread over all of them."""
+    chosen = items[:: max(1, len(items) // PILOT)][:PILOT]
+    return fmean(given.exact_share for given in answer(prompts, chosen, method, max_new_tokens=1))
 
 
 def generate(model: Any, inputs: dict[str, Any], max_new_tokens: int) -> Any:
@@ -61,7 +70,7 @@ def generate(model: Any, inputs: dict[str, Any], max_new_tokens: int) -> Any:
     return model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **own)
 
 
-def _placed(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
+def placed(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
     """On the model's device; encoded pictures are there already."""
     return {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from transprune.bench.answers import placed
 from transprune.bench.certificate import write_json
 from transprune.bench.memory import peak_bytes
 from transprune.bench.prompts import Prompts
@@ -72,11 +73,10 @@ def measure_bill(
     file = folder / FILE
     meta = {"schema": SCHEMA, "threads": torch.get_num_threads(), "rounds": rounds, "prompts": len(chosen)}
     rows = _measured(file, meta)
-    full = _peak(prompts, chosen[0], None)
     for number, trial in enumerate(trials):
         report(trial.condition.name, number, len(trials))
         if trial.condition.name not in rows:
-            rows[trial.condition.name] = _row(prompts, chosen, trial, rounds, *full)
+            rows[trial.condition.name] = _row(prompts, chosen, trial, rounds)
             write_json(file, {**meta, "rows": list(rows.values())})
     report("done", len(trials), len(trials))
     return file
@@ -101,11 +101,15 @@ def _measured(file: Path, meta: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows if known == meta else {}
 
 
-def _row(
-    prompts: Prompts, items: Sequence[Item], trial: Trial, rounds: int, full_peak: int, full_kv: int
-) -> dict[str, Any]:
-    pairs = [(_time(prompts, item, trial), _time(prompts, item, None)) for _ in range(rounds) for item in items]
-    peak, kv = _peak(prompts, items[0], trial)
+def _row(prompts: Prompts, items: Sequence[Item], trial: Trial, rounds: int) -> dict[str, Any]:
+    encoded = not _listens(trial.method)
+    pairs = [
+        (_time(prompts, item, trial.bind([item], 0), encoded), _time(prompts, item, None, encoded))
+        for _ in range(rounds)
+        for item in items
+    ]
+    full_peak, full_kv = _peak(prompts, items[0], None, encoded)
+    peak, kv = _peak(prompts, items[0], trial.bind([items[0]], 0), encoded)
     method = trial.bind([items[0]], 0)
     return {
         "condition": trial.condition.name,
@@ -122,16 +126,16 @@ def _row(
     }
 
 
-def _inputs(prompts: Prompts, item: Item, method: Method | None) -> dict[str, Any]:
-    listens = method is not None and any(step.reads_vision for step in method.steps)
-    return prompts.batch([item], encoded=not listens)
+def _listens(method: Method | None) -> bool:
+    """Whether the vision tower has to run, in both runs of a pair then."""
+    return method is not None and any(step.reads_vision for step in method.steps)
 
 
 @torch.no_grad()
-def _time(prompts: Prompts, item: Item, trial: Trial | None) -> Timing:
+def _time(prompts: Prompts, item: Item, method: Method | None, encoded: bool) -> Timing:
     """One prompt, then a few tokens, each by itself."""
-    method = None if trial is None else trial.bind([item], 0)
-    inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
+    model = prompts.checkpoint.model
+    inputs = placed(prompts.batch([item], encoded=encoded), model)
     with ExitStack() as stack:
         if method is not None:
             stack.enter_context(prompts.prune(method))
@@ -153,10 +157,10 @@ def _now(model: Any) -> float:
 
 
 @torch.no_grad()
-def _peak(prompts: Prompts, item: Item, trial: Trial | None) -> tuple[int, int]:
-    """Most bytes allocated at once during a prefill, above what was there before; bytes of the K/V it leaves."""
-    method = None if trial is None else trial.bind([item], 0)
-    inputs, model = _inputs(prompts, item, method), prompts.checkpoint.model
+def _peak(prompts: Prompts, item: Item, method: Method | None, encoded: bool) -> tuple[int, int]:
+    """Most bytes alive at once during a prefill, above what was there before; bytes of the K/V it leaves."""
+    model = prompts.checkpoint.model
+    inputs = placed(prompts.batch([item], encoded=encoded), model)
     with ExitStack() as stack:
         if method is not None:
             stack.enter_context(prompts.prune(method))
