@@ -106,7 +106,9 @@ def test_ablations_run_at_one_budget(nominal) -> None:
     assert {condition.budget for condition in ablated} == {0.41}
     groups = {condition.group.removeprefix("ablation: ") for condition in ablated}
     assert {"layers", "accumulation layers", "terms", "direction", "alpha", "positions"} <= groups
-    assert all(condition.reached for condition in ablated)
+    # boundaries are what is compared, so they stay, and the paper's own are too deep for this budget here
+    assert {condition.method for condition in ablated if not condition.reached} == {"transprune/depth=as-printed"}
+    assert not any("starts earlier" in condition.note for condition in ablated)
     assert len({condition.name for condition in ablated}) == len(ablated)
 
 

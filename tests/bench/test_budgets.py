@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 
 from transprune import TransPrune
-from transprune.bench.budgets import TOLERANCE, fit, parse_budgets
+from transprune.bench.budgets import TOLERANCE, fit, fit_measured, lets_data_decide, parse_budgets
 from transprune.bench.trials import ORACLES, default_methods
 from transprune.errors import MethodError
 from transprune.methods.scheduled import HIGH, LOW
@@ -110,3 +110,28 @@ def test_budgets_from_text(text, budgets) -> None:
 def test_budgets_that_are_none(text) -> None:
     with pytest.raises(MethodError, match="budget"):
         parse_budgets(text)
+
+
+def test_a_method_that_lets_the_picture_decide_is_fitted_to_what_it_costs(prompt) -> None:
+    """Its plan is an upper bound; here the picture always lets through four fifths of what was planned."""
+    method = resolve("pact")
+    assert lets_data_decide(method, prompt)
+    assert not lets_data_decide(resolve("fastv"), prompt)
+    asked = []
+
+    def measure(fitted):
+        asked.append(fitted)
+        return 0.8 * prompt.share(fitted)
+
+    found = fit_measured(method, 0.41, prompt, measure)
+    assert found.reached
+    assert found.share == pytest.approx(0.41, abs=0.005)
+    assert prompt.share(found.method) == pytest.approx(0.41 / 0.8, abs=0.01)
+    assert 1 < len(asked) <= 5
+    assert "depends on the picture" in found.note
+
+
+def test_what_is_measured_too_dear_is_said(prompt) -> None:
+    found = fit_measured(resolve("pact"), 0.41, prompt, lambda method: 0.7)
+    assert not found.reached
+    assert "41% cannot be reached: 70.0% is the nearest" in found.note

@@ -67,3 +67,12 @@ def test_holm_by_hand() -> None:
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_few_units_prove_nothing() -> None:
+    """Two pictures that agree agree in every resample; a sign test of two can never give less than a half."""
+    values = np.full(1000, 5.0)
+    assert difference_of(values).verdict == "better"
+    few, many = difference_of(values, units=2), difference_of(values, units=30)
+    assert (few.verdict, few.p) == ("unclear", 0.5)
+    assert (many.verdict, many.p) == ("better", pytest.approx(2 / 1000))

@@ -11,7 +11,7 @@ reaches the budget the cheapest setting runs and says so. Nothing here looks at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from transprune.cost import Convention, Cost, count_method
@@ -24,6 +24,9 @@ TOLERANCE = 0.01  # of the unpruned prefill
 LEAST_SHARE = 1 / 16
 _RANGE = (1e-4, 1e4)
 _HALVINGS = 24  # to a millionth
+_AIMS, _NEAR, _HIGHEST_AIM = 5, 0.003, 0.98
+
+Measure = Callable[[Method], float]
 
 
 @dataclass(frozen=True)
@@ -88,13 +91,39 @@ def fit(method: Method, budget: float, prompt: Prompt, *, move: bool = True) -> 
         found = _scale(start, budget, prompt)
         share = prompt.share(found)
         candidate = Fit(found, share, abs(share - budget) <= TOLERANCE, _moved(method, found, layers, prompt))
-        if best is None or _preferred(candidate, best, prompt):
+        if best is None or _preferred(candidate, best, budget, prompt):
             best = candidate
         if candidate.reached and _last(candidate.method, prompt) >= LEAST_SHARE * prompt.visual_tokens:
             best = candidate
             break
     assert best is not None  # there is always the start as given
     return best if best.reached else replace(best, note=_unreached(best, budget))
+
+
+def fit_measured(method: Method, budget: float, prompt: Prompt, measure: Measure, *, move: bool = True) -> Fit:
+    """`fit` for a method that lets the picture decide how much stays: aimed until what is measured is the budget.
+
+    Such a method plans an upper bound (`Stage.at_most`). What it really costs is measured on some of the questions,
+    whose answers nobody looks at, and the aim is corrected in proportion, a few times.
+    """
+    aim, best = budget, None
+    for _ in range(_AIMS):
+        found = fit(method, aim, prompt, move=move)
+        share = measure(found.method)
+        if best is None or abs(share - budget) < abs(best.share - budget):
+            best = Fit(found.method, share, abs(share - budget) <= TOLERANCE, found.note if found.reached else "")
+        if abs(best.share - budget) <= _NEAR:
+            break
+        aim = min(_HIGHEST_AIM, aim * budget / share)
+    assert best is not None
+    note = "how much stays depends on the picture; fitted to what was measured"
+    missed = "" if best.reached else f"{budget:.0%} cannot be reached: {best.share:.1%} is the nearest"
+    return replace(best, note="; ".join(filter(None, [missed, note, best.note])))
+
+
+def lets_data_decide(method: Method, prompt: Prompt) -> bool:
+    """Whether the plan of a method is an upper bound only."""
+    return any(stage.at_most for stage in method.plan(prompt.geometry.layers, prompt.visual_tokens))
 
 
 def _starts(method: Method, num_layers: int) -> Iterator[tuple[int, Method]]:
@@ -119,13 +148,13 @@ def _scale(method: Method, budget: float, prompt: Prompt) -> Method:
     return min(ends, key=lambda end: abs(prompt.share(end) - budget))
 
 
-def _preferred(new: Fit, old: Fit, prompt: Prompt) -> bool:
-    """Reached before unreached, then more tokens at the last stage, then, if neither reaches, the cheaper."""
+def _preferred(new: Fit, old: Fit, budget: float, prompt: Prompt) -> bool:
+    """Reached before unreached, then more tokens at the last stage, then, if neither reaches, the nearer."""
     if new.reached != old.reached:
         return new.reached
     if new.reached:
         return _last(new.method, prompt) > _last(old.method, prompt)
-    return new.share < old.share
+    return abs(new.share - budget) < abs(old.share - budget)
 
 
 def _last(method: Method, prompt: Prompt) -> int:

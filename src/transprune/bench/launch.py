@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from transprune.bench.answers import measure_share
 from transprune.bench.bill import ROUNDS, measure_bill
 from transprune.bench.certificate import Certificate, Settings, TaskInfo
 from transprune.bench.prompts import Prompts
@@ -88,7 +89,14 @@ def launch(plan: Plan, progress: Report = lambda progress: None, say: Said = lam
     )
     prompts = Prompts(checkpoint, questions.items)
     methods = plan.methods or default_methods(oracle=questions.knows_relevant)
-    trials = plan_trials(methods, plan.budgets, prompts.nominal(), seed=plan.seed, ablate=plan.ablations)
+    trials = plan_trials(
+        methods,
+        plan.budgets,
+        prompts.nominal(),
+        seed=plan.seed,
+        ablate=plan.ablations,
+        measure=lambda method: measure_share(prompts, questions.items, method),
+    )
     trials = list(_fitting(trials, prompts, say if not plan.methods else None))
     certificate = open_run(plan.out, certify(plan, questions, prompts, trials))
     note = run_trials(

@@ -61,12 +61,20 @@ def interval_of(values: Floats) -> Interval:
     return Interval(float(values[0]), float(low), float(high))
 
 
-def difference_of(values: Floats) -> Difference:
-    """The same for a difference, with its p-value; `holm_p` is filled in by `correct`."""
+def difference_of(values: Floats, units: int | None = None) -> Difference:
+    """The same for a difference, with its p-value; `holm_p` is filled in with all others at hand.
+
+    Resamples of very few units promise too much: with two pictures that agree, every resample agrees. No two-sided
+    paired test of n units can give less than 2^(1 - n) (the sign test), so p is never less, and where that alone is too
+    much nothing is called different.
+    """
     interval, resampled = interval_of(values), values[1:]
     side = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
-    p = min(1.0, 2 * (side + 1) / (len(resampled) + 1))
+    least = 0.0 if units is None else 2.0 ** (1 - units)
+    p = min(1.0, max(least, 2 * (side + 1) / (len(resampled) + 1)))
     verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "unclear"
+    if least > 1 - LEVEL:
+        verdict = "unclear"
     return Difference(interval.value, interval.low, interval.high, p, p, verdict)
 
 

@@ -147,7 +147,7 @@ class _Table:
         if partner is not None and (shared := self.shared(name, UNPRUNED, partner)):
             other = self._task_scores(partner, shared)
             mine, base = self._task_scores(name, shared), self._task_scores(UNPRUNED, shared)
-            against_transprune = difference_of(_relative(mine, base) - _relative(other, base))
+            against_transprune = difference_of(_relative(mine, base) - _relative(other, base), len(self.units))
         records = [self.answers[name][key] for key in keys]
         return Row(
             condition=condition,
@@ -157,7 +157,7 @@ class _Table:
             exact_share=fmean(record.exact_share for record in records),
             paper_share=fmean(record.paper_share for record in records),
             kv_share=fmean(self._kv_share(record) for record in records),
-            against_unpruned=None if name == UNPRUNED else difference_of(relative - 100),
+            against_unpruned=None if name == UNPRUNED else difference_of(relative - 100, len(self.units)),
             against_transprune=against_transprune,
             n=len(keys),
             expected=self.expected,
@@ -198,7 +198,7 @@ class _Table:
         versus = None
         if partner is not None and shared:
             mine, other = (100 * self._score(metric, [self.answers[c][k] for k in shared]) for c in (name, partner))
-            versus = difference_of(mine - other)
+            versus = difference_of(mine - other, len(self.units))
         kinds: dict[str, list[float]] = defaultdict(list)
         for record in records:
             kinds[record.kind].append(100 * record.score)
@@ -207,7 +207,7 @@ class _Table:
             metric=metric.name,
             score=interval_of(own),
             unpruned=float(full[0]),
-            against_unpruned=None if name == UNPRUNED else difference_of(own - full),
+            against_unpruned=None if name == UNPRUNED else difference_of(own - full, len(self.units)),
             against_transprune=versus,
             n=len(records),
             kinds={kind: (fmean(scores), len(scores)) for kind, scores in sorted(kinds.items())},

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from transprune.bench.ablations import ablations
-from transprune.bench.budgets import Fit, Prompt, fit
+from transprune.bench.budgets import Fit, Measure, Prompt, fit, fit_measured, lets_data_decide
 from transprune.bench.certificate import Condition
 from transprune.bench.oracle import Oracle
 from transprune.bench.summary import UNPRUNED
 from transprune.bench.tasks import Item
-from transprune.errors import BenchError, MethodError
+from transprune.errors import BenchError, FamilyError, MethodError
 from transprune.methods.base import Method
 from transprune.recipe import METHODS, preset_names, resolve
 
@@ -59,9 +59,22 @@ def default_methods(*, oracle: bool = True) -> tuple[str, ...]:
 
 
 def plan_trials(
-    methods: Sequence[str], budgets: Sequence[float | None], prompt: Prompt, *, seed: int = 0, ablate: bool = False
+    methods: Sequence[str],
+    budgets: Sequence[float | None],
+    prompt: Prompt,
+    *,
+    seed: int = 0,
+    ablate: bool = False,
+    measure: Measure | None = None,
 ) -> list[Trial]:
     """The unpruned model, then every method at every budget, then the ablations.
+
+    Args:
+        methods, budgets: what is asked for.
+        prompt: what budgets are counted for.
+        seed: of methods that draw.
+        ablate: whether the ablations are asked for too.
+        measure: the `exact` share a method really costs, for those that let the picture decide; None takes their plan.
 
     Raises:
         BenchError: a method that cannot run here at all, or cannot be brought to a budget.
@@ -71,7 +84,7 @@ def plan_trials(
     for budget in budgets:
         found: list[Trial] = []
         for name in methods:
-            trial = _trial(name, _group(name), _seeded(_resolve(name), seed), budget, prompt)
+            trial = _trial(name, _group(name), _seeded(_resolve(name), seed), budget, prompt, measure=measure)
             _add(found, trial)
         trials += found
     if ablate:
@@ -99,9 +112,29 @@ def _unpruned(prompt: Prompt) -> Trial:
     return Trial(Condition(UNPRUNED, UNPRUNED, UNPRUNED, None, UNPRUNED, None, 1.0, 1.0, tokens), None)
 
 
-def _trial(name: str, group: str, method: Method, budget: float | None, prompt: Prompt, *, move: bool = True) -> Trial:
+def _fit(method: Method, budget: float | None, prompt: Prompt, move: bool, measure: Measure | None) -> Fit:
+    if budget is None:
+        return Fit(method, prompt.share(method), True)
+    if measure is not None and lets_data_decide(method, prompt):
+        try:
+            return fit_measured(method, budget, prompt, measure, move=move)
+        except FamilyError:  # it cannot run on this model, which is said elsewhere
+            pass
+    return fit(method, budget, prompt, move=move)
+
+
+def _trial(
+    name: str,
+    group: str,
+    method: Method,
+    budget: float | None,
+    prompt: Prompt,
+    *,
+    move: bool = True,
+    measure: Measure | None = None,
+) -> Trial:
     try:
-        fitted = Fit(method, prompt.share(method), True) if budget is None else fit(method, budget, prompt, move=move)
+        fitted = _fit(method, budget, prompt, move, measure)
         paper, tokens = prompt.cost(fitted.method, "paper").prefill_share, prompt.tokens(fitted.method)
     except MethodError as error:
         raise BenchError(f"{name} cannot run here: {error}") from error
