@@ -24,8 +24,8 @@ def write_card(
     model = load_trained(checkpoint)
     scenes = recipe.report_scenes
     scores = evaluate(model, "test", scenes, progress=told)
-    floor = evaluate(model, "test", scenes, blank=True)
-    depth = _depth(model, recipe, max(1, scenes // 20))
+    floor = evaluate(model, "test", max(1, scenes // 4), blank=True)
+    depth = _depth(model, recipe, max(1, scenes // 80))
     found = {"scores": scores.to_dict(), "floor": floor.to_dict(), "depth": depth, "stages": _stages(recipe, run)}
     (checkpoint / "scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (checkpoint / "README.md").write_text(_card(recipe, scores, floor, found), encoding="utf-8")
@@ -89,6 +89,7 @@ def _card(recipe: TrainingRecipe, scores: Scores, floor: Scores, found: dict[str
         rows=rows,
         mean=scores.mean,
         floor=floor.mean,
+        floor_scenes=floor.scenes,
         kinds=kinds,
         depth=depth,
         stages=stages,
