@@ -22,8 +22,8 @@ TABLES = {
     for tokens in (288, 192)
     for name, recipe in BEHIND.items()
 }
-# Better than High and Low on the bundled model, chosen on its validation scenes 0 to 49: different tokens first, and the
-# instruction asked only where the model reads, at layer 7 of 16. TTV added nothing there, and renumbering cost answers.
+# Better than High and Low on the bundled model, chosen on its validation scenes 0 to 49: different tokens first, and
+# the instruction asked only where the model reads, at layer 7 of 16. TTV added nothing there; renumbering cost answers.
 TUNED = {"transprune-nano": "divprune:keep_ratio=0.53+transprune:keep=7:0.45,alpha=0,positions=keep"}
 
 
