@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPModel
 
 from transprune.errors import CheckpointError, TrainingError
 from transprune.nano.evaluate import evaluate, load_trained
+from transprune.nano.train.curriculum import Mix
+from transprune.nano.train.language import LanguageSettings
 from transprune.nano.train.muon import Muon, orthogonalise
 from transprune.nano.train.plot import plot_run
 from transprune.nano.train.recipe import EYES_FIRST, MINIATURE, RECIPES, WORDS_FIRST
@@ -146,6 +149,22 @@ def test_evaluating_another_architecture_names_the_file(zoo, tmp_path) -> None:
         load_trained(tmp_path)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_trained(tmp_path / "nowhere")
+
+
+def test_words_first_keeps_the_language_model_while_the_projector_learns(tmp_path) -> None:
+    """Words, then the projector alone, then all together; each stage changes what it may and nothing else."""
+    mix = Mix(4, 2)
+    stages = (
+        LanguageSettings("words", steps=2, batch=2, layers=3, warmup=1, source="words", mix=mix),
+        LanguageSettings("aligned", steps=2, batch=2, layers=3, warmup=1, trained="projector", mix=mix),
+        LanguageSettings("tuned", steps=2, batch=2, layers=3, warmup=1, mix=mix),
+    )
+    recipe = replace(MINIATURE, name="tiny-words", language=stages)
+    assert run(tmp_path, recipe=recipe) == tmp_path / "checkpoint"
+    words, aligned, tuned = (torch.load(tmp_path / f"{s.name}.pt", weights_only=True)["module"] for s in stages)
+    changed = {name for name in words if not torch.equal(words[name], aligned[name])}
+    assert changed == {name for name in words if name.startswith("projector")}
+    assert any(not torch.equal(aligned[name], tuned[name]) for name in tuned if name.startswith("language"))
 
 
 def test_recipes_see_no_scene_twice() -> None:

@@ -27,16 +27,18 @@ class Optimizer:
         inner = [weight for name, weight in named if matrices in name and weight.ndim == 2]
         outer = _rest([weight for _, weight in named], inner)
         self._outer = outer
-        self._peaks = (muon, adam)
-        self._parts: tuple[torch.optim.Optimizer, ...] = (
-            Muon(inner, lr=muon),
-            torch.optim.AdamW(outer, lr=adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-        )
+        # (optimizer, peak) of what there is to train; the projector alone has no layers
+        self._parts: list[tuple[torch.optim.Optimizer, float]] = []
+        if inner:
+            self._parts.append((Muon(inner, lr=muon), muon))
+        if outer:
+            adamw = torch.optim.AdamW(outer, lr=adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+            self._parts.append((adamw, adam))
 
     def step(self, rate: float) -> None:
         """One step at `rate` times the peak learning rates; gradients are gone afterwards."""
         nn.utils.clip_grad_norm_(self._outer, CLIP)
-        for part, peak in zip(self._parts, self._peaks, strict=True):
+        for part, peak in self._parts:
             for group in part.param_groups:
                 group["lr"] = peak * rate
             part.step()
@@ -44,11 +46,11 @@ class Optimizer:
 
     def state_dict(self) -> list[dict[str, Any]]:
         """State of both."""
-        return [part.state_dict() for part in self._parts]
+        return [part.state_dict() for part, _ in self._parts]
 
     def load_state_dict(self, state: Iterable[dict[str, Any]]) -> None:
         """Take up a saved state."""
-        for part, saved in zip(self._parts, state, strict=True):
+        for (part, _), saved in zip(self._parts, state, strict=True):
             part.load_state_dict(saved)
 
 
