@@ -46,4 +46,4 @@ def test_tokens_equal_a_hand_computation():
     expected = projector(torch.stack([rows[i] for i in sorted(rows)]))
 
     assert session.trace.stages[0].keep[0].tolist() == sorted(rows)
-    torch.testing.assert_close(entered["rows"][0, 2:66], expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(entered["rows"][0, 2:66], expected, atol=2e-5, rtol=1e-6)  # features reach 70

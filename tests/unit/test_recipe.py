@@ -52,8 +52,9 @@ def test_every_method_and_preset_is_there() -> None:
 def test_the_compositions_of_the_paper_have_names() -> None:
     """Tables 4 and 5 of TransPrune: twelve of them, with the costs printed there."""
     published = {"fastv": ("1.00", "0.66"), "pdrop": ("0.88", "0.59"), "transprune": ("0.66", "0.44")}
-    assert len(preset_names("compose")) == 12
-    for name in preset_names("compose"):
+    tables = [name for name in preset_names("compose") if name.startswith(("visionzip-", "cdpruner-"))]
+    assert len(tables) == 12
+    for name in tables:
         projector, tokens, inside = name.split("-")
         method = resolve(name)
         assert [part.name for part in method.parts] == [projector, inside]
