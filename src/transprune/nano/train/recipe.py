@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from transprune.nano.architecture import Sizes
@@ -31,6 +32,8 @@ _LATE = {
 }
 _LAST = {**_LATE, "relation": 0.3}
 _COUNTS = {**ODDS, "count": 0.7}
+
+_LATER = partial(LanguageSettings, warmup=20, blind=4, blind_until=0.5, sighted_from=0.75)
 
 
 @dataclass(frozen=True)
@@ -72,45 +75,33 @@ EYES_FIRST = TrainingRecipe(
             mix=Mix(odds=_EARLY),
         ),
         LanguageSettings("grown", steps=1300, horizon=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
-        LanguageSettings(
+        _LATER(
             "seasoned",
             steps=830,
             horizon=1500,
             muon=0.008,
             adam=1.2e-3,
-            warmup=20,
-            blind=4,
-            blind_until=0.5,
-            sighted_from=0.75,
             leak=0.7,
             help_until=0.7,
             first=FIRST + 2_000_000,
             mix=Mix(12, 8, _LATE),
         ),
-        LanguageSettings(
+        _LATER(
             "related",
             steps=270,
             horizon=1000,
             muon=0.006,
             adam=1e-3,
-            warmup=20,
-            blind=4,
-            blind_until=0.5,
-            sighted_from=0.75,
             leak=0.3,
             help_until=0.6,
             first=FIRST + 3_000_000,
             mix=Mix(12, 8, _LAST, told=4),
         ),
-        LanguageSettings(
+        _LATER(
             "compared",
             steps=800,
             muon=0.006,
             adam=1e-3,
-            warmup=20,
-            blind=4,
-            blind_until=0.5,
-            sighted_from=0.75,
             leak=0.2,
             slant=0.95,
             help_until=0.55,
