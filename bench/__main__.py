@@ -43,7 +43,7 @@ WHY = {
     "prumerge": "has every kept patch find its nearest 32, beside a prefill cut to a tenth",
     "vscan": "reads two layers of the tower and merges all other tokens, beside a prefill cut to a sixth",
     "sparsevlm": "clusters the dropped tokens at each boundary, which compares them pairwise",
-    "vispruner": "takes out near-duplicates one after another, by pairwise comparisons, beside a prefill cut to a quarter",
+    "vispruner": "takes out near-duplicates step by step, by pairwise comparisons, beside a prefill cut to a quarter",
     "transprune-high": "projects and rotates keys of tokens that are then dropped, and measures twelve transitions",
     "visionzip+transprune-low": "pays for two scorings beside a prefill cut to a sixth",
     "pact": "compares the keys of 316 tokens pairwise, and those of the dropped ones with every centre, in fp32",
