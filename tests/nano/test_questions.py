@@ -7,12 +7,13 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+import torch
 
 from transprune.nano.captions import caption, description
 from transprune.nano.questions import FAMILIES, Question, ask, ask_each, ask_surely
 from transprune.nano.scenes import Scene, draw, question_rng
 from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, Help, Mix, draw_questions, pack
-from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, encode
+from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, WORDS, encode
 
 
 def named(scene: Scene, phrase: str):
@@ -137,6 +138,37 @@ def test_packing_puts_targets_on_the_answer_only() -> None:
     supervised = (targets[0] >= 0).nonzero().flatten().tolist()
     assert supervised == [len(whole) - 2, len(whole) - 1]
     assert targets[0, supervised].tolist() == [*encode("red"), EOS]
+
+
+def test_told_relations_tell_the_truth_and_saying_places_is_trained() -> None:
+    mix = Mix(short=4, choice=3, told=3)
+    for number in range(30):
+        scene = draw("train", number)
+        _, told = draw_questions(scene, mix, Help(), question_rng("train", number))
+        for question in (question for question in told if question.family == "told"):
+            bare = re.sub(r" row\d col\d", "", question.text)
+            assert solve(scene, Question("", "", bare, "", ())) == question.answer
+            for name, row, col in re.findall(r"(\S+ \S+) row(\d) col(\d)", question.text):
+                thing = named(scene, name)
+                assert (thing.row + 1, thing.col + 1) == (int(row), int(col))
+            ids, targets = pack([question], CHOICE_TOKENS)
+            said = {WORDS[word] for word in targets[0][targets[0] >= 0].tolist()}
+            places = set(re.findall(r"row\d|col\d", question.text))
+            assert said == {*places, question.answer, "</s>"}
+            following = targets[0][:-1] >= 0
+            at_places = following & torch.isin(ids[0][1:], torch.tensor(encode(sorted(places))))
+            assert torch.equal(targets[0][:-1][at_places], ids[0][1:][at_places])  # the word that comes next
+
+
+def test_slant_leaves_out_two_of_four_directions() -> None:
+    kinds = {slant: Counter() for slant in (0.0, 1.0)}
+    for slant, counter in kinds.items():
+        for number in range(60):
+            mix = Mix(short=8, choice=1, odds={"relation": 1.0})
+            short, _ = draw_questions(draw("train", number), mix, Help(slant=slant), question_rng("train", number))
+            counter.update(question.kind for question in short)
+    assert set(kinds[0.0]) == {"left of", "right of", "above", "below"}
+    assert set(kinds[1.0]) == {"left of", "above"}
 
 
 def test_training_questions_fit_and_leak_as_told() -> None:

@@ -2,8 +2,8 @@
 
 Trained plainly, a model this small reads the picture in its first two layers, and pruning at a depth a paper would
 choose would measure nothing. So a shallower model is trained first; then it grows from below by layers that at first
-change nothing, and in most steps those layers may not look at the picture until the last fifth of the training. The
-finished model is an ordinary one without any such rule; it reads in the middle.
+change nothing, and in most steps of the stages that follow those layers may not look at the picture. The last stage
+has no such rule, and the finished model is an ordinary one; it reads in the middle.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The trainings that exist: which stages, in which order, with which settings.
 
-`eyes-first` trains the language model on pictures from the start. `words-first` is how large models come about: the
+`eyes-first` trains the language model on pictures from the start; its later stages each answer to something that stood
+still before (see `curriculum`), and made the bundled model. `words-first` is how large models come about: the
 language model first learns the same tasks on scenes told in words, then stays frozen while the projector learns to
 speak its language, then all is tuned together. `miniature` proves the loop in seconds and learns next to nothing.
 """
