@@ -135,17 +135,17 @@ def _table(found: list[Scores]) -> object:
     columns = ("questions", "n", "right %", *(["blank %"] if len(found) > 1 else []))
     table = new_table(f"{found[0].scenes} scenes of the {found[0].split} split", columns, left=("questions",))
     for name, tally in found[0].families.items():
-        _row(table, name, found, [scores.families[name].percent for scores in found], tally.asked)
+        _row(table, name, [scores.families[name].percent for scores in found], tally.asked)
         for kind, part in sorted(found[0].kinds.items()):
             if kind.startswith(f"{name}/"):
                 values = [scores.kinds[kind].percent for scores in found]
-                _row(table, "  " + kind.partition("/")[2], found, values, part.asked)
+                _row(table, "  " + kind.partition("/")[2], values, part.asked)
     table.add_section()
-    _row(table, "mean of families", found, [scores.mean for scores in found], None)
+    _row(table, "mean of families", [scores.mean for scores in found], None)
     return table
 
 
-def _row(table: object, name: str, found: list[Scores], values: list[float], asked: int | None) -> None:
+def _row(table: object, name: str, values: list[float], asked: int | None) -> None:
     table.add_row(name, "" if asked is None else str(asked), *(f"{value:.1f}" for value in values))  # type: ignore[attr-defined]
 
 
