@@ -125,10 +125,39 @@ WORDS_FIRST = TrainingRecipe(
     "words-first",
     language=(
         LanguageSettings(
-            "words", steps=1200, muon=0.02, adam=3e-3, source="words", leak=0.5, objects_until=0.3, first=2 * FIRST
+            "words",
+            steps=1200,
+            muon=0.02,
+            adam=3e-3,
+            source="words",
+            leak=0.7,
+            slant=0.95,
+            help_until=0.6,
+            objects_until=0.3,
+            first=2 * FIRST,
+            mix=Mix(12, 8, told=4),
         ),
-        LanguageSettings("aligned", steps=200, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
-        LanguageSettings("tuned", steps=1400, first=2 * FIRST + 2_000_000),
+        LanguageSettings("aligned", steps=240, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
+        LanguageSettings(
+            "tuned",
+            steps=1500,
+            muon=0.01,
+            adam=1.5e-3,
+            leak=0.4,
+            slant=0.95,
+            help_until=0.45,
+            first=2 * FIRST + 2_000_000,
+            mix=Mix(12, 8, _LATE, told=4),
+        ),
+        LanguageSettings(
+            "finished",
+            steps=300,
+            muon=0.004,
+            adam=6e-4,
+            warmup=10,
+            first=2 * FIRST + 3_000_000,
+            mix=Mix(12, 8, _COUNTS, told=2),
+        ),
     ),
 )
 
