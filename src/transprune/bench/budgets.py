@@ -6,7 +6,8 @@ whose counted cost is nearest to the budget. Counts are whole tokens, so a few t
 A method that starts deep cannot get cheap: its first layers see everything. Its boundaries then move earlier, one layer
 at a time, until the budget leaves it at least one token in sixteen at its last stage (the share TransPrune-Low ends
 with). Where that never happens the start at which most tokens stay within the budget is taken, and where no start
-reaches the budget the cheapest setting runs and says so. Nothing here looks at answers.
+reaches the budget the cheapest setting runs and says so. What acts in front of the language model can get as cheap as
+anyone likes, so a composition or hybrid that begins there stays where it is. Nothing here looks at answers.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def fit(method: Method, budget: float, prompt: Prompt, *, move: bool = True) -> 
         MethodError: the method does not say how it scales, or does not fit the model.
     """
     best: Fit | None = None
-    for layers, start in _starts(method, prompt.geometry.layers if move else 1):
+    for layers, start in _starts(method, prompt, move):
         found = _scale(start, budget, prompt)
         share = prompt.share(found)
         candidate = Fit(found, share, abs(share - budget) <= TOLERANCE, _moved(method, found, layers, prompt))
@@ -126,9 +127,12 @@ def lets_data_decide(method: Method, prompt: Prompt) -> bool:
     return any(stage.at_most for stage in method.plan(prompt.geometry.layers, prompt.visual_tokens))
 
 
-def _starts(method: Method, num_layers: int) -> Iterator[tuple[int, Method]]:
+def _starts(method: Method, prompt: Prompt, move: bool) -> Iterator[tuple[int, Method]]:
     """The method as given, and with its boundaries earlier and earlier."""
     yield 0, method
+    num_layers = prompt.geometry.layers
+    if not move or any(stage.boundary == 0 for stage in method.plan(num_layers, prompt.visual_tokens)):
+        return
     for layers in range(1, num_layers):
         try:
             yield layers, method.earlier(layers, num_layers)

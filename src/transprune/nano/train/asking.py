@@ -18,7 +18,7 @@ from transprune.nano.train.vision import normalise
 from transprune.nano.words import BOS, EOS, USER, encode
 
 WORDS_LENGTH = 84  # tokens of the longest description, and a full stop or more behind it
-ASKED = (*FAMILIES, "place", "told")
+ASKED = (*FAMILIES, "place", "told", "retell")
 
 
 class LanguageBatch(NamedTuple):

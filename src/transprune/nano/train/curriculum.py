@@ -1,9 +1,11 @@
 """What is asked of the language model while it learns, and what is asked only then.
 
-Three kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare
+Four kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare
 two of those, and a yes or no teaches little by itself. A *told* relation says the places of both objects behind their
 names; saying them is trained too, so that an object is found where it is named, and comparing is learnt apart from
 finding. A *leaked* multiple choice names its answer in the question, for the same reason; its share falls to zero.
+*Retell* asks for all of an object by its place or its name: a model that reads scenes in words finds no other hold, as
+what belongs together there lies in different tokens.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ def draw_questions(
 def _ask(scene: Scene, family: str, help: Help, rng: np.random.Generator) -> Question | None:
     if family == "relation":
         return _relation(scene, help.slant, rng)
-    return _place(scene, rng) if family == "place" else ask(scene, family, rng)
+    own = {"place": _place, "retell": _retell}.get(family)
+    return own(scene, rng) if own else ask(scene, family, rng)
 
 
 def _relation(scene: Scene, slant: float, rng: np.random.Generator) -> Question | None:
@@ -101,6 +104,17 @@ def _place(scene: Scene, rng: np.random.Generator) -> Question:
     thing = scene.objects[number]
     ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[rng.integers(2)]
     return Question("place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,))
+
+
+def _retell(scene: Scene, rng: np.random.Generator) -> Question:
+    """`row1 col3 ?` small red cross with the number 4; `red cross ?` row1 col3 small with the number 4."""
+    number = int(rng.integers(len(scene.objects)))
+    thing = scene.objects[number]
+    place, name = f"{ROWS[thing.row]} {COLUMNS[thing.col]}", f"{thing.color} {thing.shape}"
+    mark = f" with the {character_kind(thing.character)} {thing.character}" if thing.character else ""
+    if rng.random() < 0.5:
+        return Question("retell", "place", f"{place} ?", f"{thing.size} {name}{mark}", (number,))
+    return Question("retell", "name", f"{name} ?", f"{place} {thing.size}{mark}", (number,))
 
 
 def _told(scene: Scene, help: Help, rng: np.random.Generator) -> Question:

@@ -33,6 +33,7 @@ _LATE = {
 }
 _LAST = {**_LATE, "relation": 0.3}
 _COUNTS = {**ODDS, "count": 0.7}
+_TOLD = {**ODDS, "retell": 0.6}  # the scene lies there in words
 
 _LATER = partial(LanguageSettings, warmup=20, blind=4, blind_until=0.5, sighted_from=0.75)
 
@@ -127,15 +128,14 @@ WORDS_FIRST = TrainingRecipe(
         LanguageSettings(
             "words",
             steps=1200,
-            muon=0.02,
-            adam=3e-3,
+            muon=0.014,
             source="words",
             leak=0.7,
             slant=0.95,
             help_until=0.6,
             objects_until=0.3,
             first=2 * FIRST,
-            mix=Mix(12, 8, told=4),
+            mix=Mix(14, 6, _TOLD, told=3),
         ),
         LanguageSettings("aligned", steps=240, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
         LanguageSettings(
