@@ -73,6 +73,13 @@ def assign_nearest(metric: Tensor, targets: Tensor) -> Tensor:
     return similarity.float().argmax(dim=-1)
 
 
+def count_nearest(features: Tensor, keep: Tensor) -> Tensor:
+    """How many rows each kept one stands for: itself, and the dropped ones nearest to it by cosine. -> [K] long."""
+    dropped = torch.ones(len(features), dtype=torch.bool, device=keep.device).index_fill(0, keep, False)
+    group = assign_nearest(features[dropped], features[keep])
+    return 1 + torch.bincount(group, minlength=len(keep))
+
+
 def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
     """Mean of the rows of `values` [M, D] in each of `groups` groups; zeros for an empty one. -> [groups, D] fp32."""
     values = values.float()  # a sum of many half-precision rows may overflow

@@ -92,6 +92,7 @@ VARIANTS = {
         TransPrune(STAGES, accumulation=False, softmax_over="visual"), TransPrune(NONE_GO, accumulation=False)
     ),
     "cdpruner-embedding": MethodCase(CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")),
+    "divprune-proportional": MethodCase(DivPrune(0.3, proportional=True), DivPrune(1.0, proportional=True)),
     "prumerge-fixed-plus": MethodCase(
         PruMerge.plus(keep=0.4), PruMerge.plus(keep=1.0), ties="patches at even distances are added"
     ),

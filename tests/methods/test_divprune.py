@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from transprune.errors import MissingSignal, ScheduleError
+from transprune.errors import MethodError, MissingSignal, ScheduleError
 from transprune.methods import DivPrune
 from transprune.plan import Reading, Stage
 from transprune.views import ProjectorView, Selection
@@ -92,6 +92,31 @@ def test_the_count_is_rounded_to_the_nearest(ratio: float, tokens: int, count: i
     assert DivPrune(ratio).plan(32, tokens) == (Stage(0, count),)
 
 
+def test_in_proportion_a_token_weighs_as_much_as_those_nearest_to_it() -> None:
+    # kept: 0, 50 and 90; 5 and 10 are nearest to 0, 80 to 90; 50 stands for itself
+    view = ProjectorView(0, 3, torch.arange(6), lambda: at_angles(0, 5, 10, 50, 80, 90))
+    selection = DivPrune(proportional=True).select(view)
+    assert selection.keep.tolist() == [0, 3, 5] == DivPrune().select(view).keep.tolist()
+    torch.testing.assert_close(selection.key_bias, torch.tensor([3.0, 1.0, 2.0]).log())
+    assert DivPrune().select(view).key_bias is None
+
+
+def test_in_proportion_twins_that_both_stay_count_themselves() -> None:
+    selection = DivPrune(proportional=True).select(ProjectorView(0, 3, torch.arange(4), lambda: torch.ones(4, 2)))
+    assert selection.key_bias is not None
+    assert sorted(selection.key_bias.exp().round().tolist()) == [1, 1, 2]
+
+
+def test_in_proportion_nothing_is_weighed_where_all_stay() -> None:
+    view = ProjectorView(0, 4, torch.arange(4), lambda: at_angles(0, 5, 10, 90))
+    assert DivPrune(1.0, proportional=True).select(view).key_bias is None
+
+
+def test_a_flag_that_is_none_is_refused() -> None:
+    with pytest.raises(MethodError, match="proportional is True or False"):
+        DivPrune(proportional="no")  # type: ignore[arg-type]
+
+
 def test_at_least_one_token_stays() -> None:
     assert DivPrune(0.098).plan(32, 4) == (Stage(0, 1, rounded_up=True),)
     assert run(torch.ones(1, 4), 1).keep.tolist() == [0]
@@ -105,6 +130,7 @@ def test_bad_ratios_are_refused(ratio: Any) -> None:
 
 def test_reads_features_only() -> None:
     assert DivPrune().readings(32) == (Reading(0, similarity="features"),)
+    assert DivPrune(0.25, proportional=True).readings(32) == (Reading(0, similarity="features", pairs=1.25),)
     assert not DivPrune.reads_vision
     assert DivPrune().policy == "keep"
     with pytest.raises(MissingSignal):

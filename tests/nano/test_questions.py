@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from transprune.nano.architecture import Sizes, new_llava
 from transprune.nano.captions import caption, description
 from transprune.nano.questions import FAMILIES, Question, ask, ask_each, ask_surely
 from transprune.nano.scenes import Scene, draw, question_rng
+from transprune.nano.train.asking import prefix_of
 from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, Help, Mix, draw_questions, pack
-from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, WORDS, encode
+from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, WORDS, character_kind, encode
 
 
 def named(scene: Scene, phrase: str):
@@ -158,6 +160,35 @@ def test_told_relations_tell_the_truth_and_saying_places_is_trained() -> None:
             following = targets[0][:-1] >= 0
             at_places = following & torch.isin(ids[0][1:], torch.tensor(encode(sorted(places))))
             assert torch.equal(targets[0][:-1][at_places], ids[0][1:][at_places])  # the word that comes next
+
+
+def test_retelling_tells_the_truth() -> None:
+    """By place the name, by name the place, each with everything else, once the object is found in the scene."""
+    mix, kinds = Mix(short=6, choice=0, odds={"retell": 1.0}), Counter()
+    for number in range(60):
+        scene = draw("train", number)
+        for question in draw_questions(scene, mix, Help(), question_rng("train", number))[0]:
+            thing = scene.objects[question.objects[0]]
+            said = f"{question.text} {question.answer}".split()
+            mark = [character_kind(thing.character), thing.character] if thing.character else []
+            assert set(said) - {"?", "with", "the"} == {
+                *(f"row{thing.row + 1}", f"col{thing.col + 1}", thing.size, thing.color, thing.shape, *mark)
+            }
+            kinds[question.kind] += 1
+    assert min(kinds["place"], kinds["name"]) > 100
+
+
+def test_words_are_gathered_at_the_sign_behind_them() -> None:
+    told = torch.tensor([encode("red cross , blue star . . ."), encode("a small red cross . . . .")])
+    model = new_llava(Sizes(width=32, mlp=64, vision_layers=1, text_layers=1, layers=1))
+    words = prefix_of(model, told)
+    change = prefix_of(model, told, gather=0.5) - words
+    own = words[:, 2:]  # behind <s> USER:
+    expected = torch.zeros_like(own)
+    expected[0, 2], expected[0, 5] = own[0, :2].sum(0) / 2, own[0, 3:5].sum(0) / 2
+    expected[1, 4] = own[1, :4].sum(0) / 2
+    torch.testing.assert_close(change[:, 2:], expected)
+    assert not change[:, :2].any()
 
 
 def test_slant_leaves_out_two_of_four_directions() -> None:

@@ -155,7 +155,7 @@ def test_words_first_keeps_the_language_model_while_the_projector_learns(tmp_pat
     """Words, then the projector alone, then all together; each stage changes what it may and nothing else."""
     mix = Mix(4, 2)
     stages = (
-        LanguageSettings("words", steps=2, batch=2, layers=3, warmup=1, source="words", mix=mix),
+        LanguageSettings("words", steps=2, batch=2, layers=3, warmup=1, source="words", gather=1.0, mix=mix),
         LanguageSettings("aligned", steps=2, batch=2, layers=3, warmup=1, trained="projector", mix=mix),
         LanguageSettings("tuned", steps=2, batch=2, layers=3, warmup=1, mix=mix),
     )

@@ -218,6 +218,12 @@ def check_ratio(name: str, value: float) -> None:
         raise ScheduleError(f"{name} is the share of visual tokens that stays and must lie in (0, 1]; got {value!r}")
 
 
+def check_flag(name: str, value: bool) -> None:
+    """Raise MethodError unless `value` is a bool: the text "no" would count as yes."""
+    if not isinstance(value, bool):
+        raise MethodError(f"{name} is True or False; got {value!r}")
+
+
 def check_keep(name: str, value: int | float) -> None:
     """Raise ScheduleError unless `value` is a positive count (int) or a share in (0, 1] (float)."""
     if isinstance(value, int) and not isinstance(value, bool):

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from transprune.methods.base import ProjectorPruner, check_ratio
+from transprune.methods.base import ProjectorPruner, check_flag, check_ratio
 from transprune.plan import Reading
 from transprune.recipe import register
-from transprune.select import cosine_matrix, select_diverse
+from transprune.select import cosine_matrix, count_nearest, select_diverse
 from transprune.views import ProjectorView, Selection
 
 
@@ -27,12 +27,18 @@ class DivPrune(ProjectorPruner):
     Args:
         keep_ratio: share of the visual tokens that stays; the count is rounded to the nearest. Default 0.098, the
             paper's 56 of 576.
+        proportional: whether a kept token weighs in attention as much as it and those nearest to it together (log of
+            their number on its key). Not in the paper; it is ToMe's proportional attention (Bolya et al., ICLR 2023,
+            section 3) without the merging. What the model counts then keeps its proportions. Default False.
 
     Raises:
         ScheduleError: a ratio outside (0, 1].
+        MethodError: `proportional` is no bool.
+        LayoutError: when proportional attention runs under FlashAttention, which takes no bias.
     """
 
     keep_ratio: float = 0.098
+    proportional: bool = False
 
     title: ClassVar[str] = "DivPrune: max-min diversity of the projected features"
     paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
@@ -40,16 +46,20 @@ class DivPrune(ProjectorPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ratio("keep_ratio", self.keep_ratio)
+        check_flag("proportional", self.proportional)
 
     def count(self, visual_tokens: int) -> int:
         """`round(N * ratio)`."""
         return round(visual_tokens * self.keep_ratio)
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
-        """Every feature is compared with every other."""
-        return tuple(replace(reading, similarity="features") for reading in super().readings(num_layers))
+        """Every feature is compared with every other, and for sizes once more with the kept ones."""
+        pairs = 1 + self.keep_ratio if self.proportional else 1.0
+        return tuple(replace(reading, similarity="features", pairs=pairs) for reading in super().readings(num_layers))
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Greedy max-min selection; the score is the distance to the set when a token was (or was not) picked."""
         picks, distance = select_diverse(1 - cosine_matrix(view.features), view.count)
-        return Selection(picks.sort().values, scores={"score": distance})
+        keep = picks.sort().values
+        bias = count_nearest(view.features, keep).log() if self.proportional and len(keep) < len(distance) else None
+        return Selection(keep, scores={"score": distance}, key_bias=bias)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from transprune.cluster import density_cover
 from transprune.errors import MethodError
-from transprune.methods.base import LayerPruner, Positions, check_ratio
+from transprune.methods.base import LayerPruner, Positions, check_flag, check_ratio
 from transprune.plan import Reading, Rows, Stage
 from transprune.recipe import register
 from transprune.schedule import Schedule
@@ -64,8 +64,7 @@ class PACT(LayerPruner):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
                 raise MethodError(f"{name} is a number from 0 on; got {value!r}")
-        if not isinstance(self.proportional, bool):
-            raise MethodError(f"proportional is True or False; got {self.proportional!r}")
+        check_flag("proportional", self.proportional)
 
     def schedule(self, num_layers: int) -> Schedule:
         """One boundary, `layer`."""

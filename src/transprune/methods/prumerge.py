@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from transprune.errors import MethodError
-from transprune.methods.base import Positions, ProjectorPruner, check_keep, resolve_count
+from transprune.methods.base import Positions, ProjectorPruner, check_flag, check_keep, resolve_count
 from transprune.methods.keeping import everything, metric, project, split_budget
 from transprune.plan import Reading, Stage
 from transprune.recipe import register
@@ -62,8 +62,7 @@ class PruMerge(ProjectorPruner):
         super().__post_init__()
         if self.keep is not None:
             check_keep("keep", self.keep)
-        if not isinstance(self.spread, bool):
-            raise MethodError(f"spread is True or False; got {self.spread!r}")
+        check_flag("spread", self.spread)
         if isinstance(self.neighbours, bool) or not isinstance(self.neighbours, int) or self.neighbours < 0:
             raise MethodError(f"neighbours is a number of patches; got {self.neighbours!r}")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.base import Positions
+from transprune.methods.base import Positions, check_flag
 from transprune.methods.scheduled import COMBINED, HIGH, LOW, ScheduledPruner
 from transprune.plan import Reading
 from transprune.recipe import register
@@ -86,8 +86,7 @@ class TransPrune(ScheduledPruner):
         if self.softmax_over not in ("all", "visual"):
             raise MethodError(f"softmax_over is 'all' or 'visual'; got {self.softmax_over!r}")
         for name in ("use_magnitude", "use_direction", "accumulation"):
-            if not isinstance(getattr(self, name), bool):  # the text "no" would count as yes
-                raise MethodError(f"{name} is True or False; got {getattr(self, name)!r}")
+            check_flag(name, getattr(self, name))
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
             raise MethodError("TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone.")
         cut, start = schedule.boundaries[0], min(self.accumulate or (), default=0)

@@ -23,12 +23,13 @@ ASKED = (*FAMILIES, "place", "told", "retell")
 
 class LanguageBatch(NamedTuple):
     """seen: uint8 pixels [B, 96, 96, 3] or long ids of descriptions [B, 84]; per kind of branch ids and targets long
-    [B, K, T]; families long [B, K of all kinds], numbers of `ASKED`."""
+    [B, K, T]; families long [B, K of all kinds], numbers of `ASKED`; gather as in `curriculum.Help`."""
 
     seen: Tensor
     ids: tuple[Tensor, Tensor]
     targets: tuple[Tensor, Tensor]
     families: Tensor
+    gather: float = 0.0
 
 
 class Answers(NamedTuple):
@@ -41,8 +42,8 @@ class Answers(NamedTuple):
 
 def answer_tokens(model: Any, batch: LanguageBatch, hidden: Container[int], layer: Callable[..., Tensor]) -> Answers:
     """What the model says at every supervised token, the picture hidden from the questions in some layers."""
-    device = model.device
-    states = run_packed(model.model.language_model, prefix_of(model, batch.seen), _to(batch.ids, device), hidden, layer)
+    device, prefix = model.device, prefix_of(model, batch.seen, batch.gather)
+    states = run_packed(model.model.language_model, prefix, _to(batch.ids, device), hidden, layer)
     targets = torch.cat([part.flatten(1) for part in _to(batch.targets, device)], dim=1)
     where = targets != IGNORE
     rows = torch.cat([part.flatten(1, 2) for part in states], dim=1)[where]
@@ -60,7 +61,7 @@ def right_answers(answers: Answers, batch: LanguageBatch) -> Tensor:
     ).flatten()
 
 
-def prefix_of(model: Any, seen: Tensor) -> Tensor:
+def prefix_of(model: Any, seen: Tensor, gather: float = 0.0) -> Tensor:
     """Embeddings in front of the questions: `<s> USER:`, then the projected picture or the words. -> [B, P, D]."""
     embed = model.model.language_model.embed_tokens
     start = embed(torch.tensor([BOS, USER], device=model.device)).expand(len(seen), -1, -1)
@@ -70,7 +71,18 @@ def prefix_of(model: Any, seen: Tensor) -> Tensor:
         body = model.model.multi_modal_projector(tower.hidden_states[-2][:, 1:].float()).float()
     else:
         body = embed(seen.to(model.device))
+        body = body + gather * _sums_at_signs(body, seen.to(model.device)) if gather else body
     return torch.cat([start, body], dim=1)
+
+
+def _sums_at_signs(words: Tensor, ids: Tensor) -> Tensor:
+    """At each comma and full stop the sum of the words since the sign before it, elsewhere zero. [B, T, D] -> same."""
+    sign = torch.isin(ids, torch.tensor(encode(", ."), device=ids.device))[..., None]
+    total = torch.where(sign, 0.0, words).cumsum(dim=1)
+    position = torch.arange(ids.shape[1], device=ids.device)[:, None]
+    before = torch.where(sign, position, -1).cummax(dim=1).values.roll(1, dims=1).index_fill(1, position[0], -1)
+    earlier = torch.where(before < 0, 0.0, total.gather(1, before.clamp(min=0).expand_as(total)))
+    return torch.where(sign, total - earlier, 0.0)
 
 
 def language_batch(
@@ -86,7 +98,7 @@ def language_batch(
     seen, short_ids, short_targets, choice_ids, choice_targets, families = (
         torch.stack(part) for part in zip(*rows, strict=True)
     )
-    return LanguageBatch(seen, (short_ids, choice_ids), (short_targets, choice_targets), families)
+    return LanguageBatch(seen, (short_ids, choice_ids), (short_targets, choice_targets), families, help.gather)
 
 
 def _description_ids(scene: Scene, rng: np.random.Generator) -> Tensor:

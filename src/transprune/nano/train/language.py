@@ -43,8 +43,8 @@ class LanguageSettings:
         trained: everything behind the tower, or the projector alone.
         blind: lowest layers that may not see the picture for a while.
         blind_until, sighted_from: shares of the stage: full use of the rule up to the first, none from the second on.
-        leak, slant: shares of questions made easier at the start (see `curriculum.Help`).
-        help_until: share of the stage at which both have fallen to zero.
+        leak, slant, gather: what makes learning easier at the start (see `curriculum.Help`).
+        help_until: share of the stage at which all three have fallen to zero.
         objects_until: share of the stage in which the largest scene grows from 4 to 8 objects.
         first: number of the first scene.
         mix: what is asked.
@@ -66,6 +66,7 @@ class LanguageSettings:
     sighted_from: float = 0.8
     leak: float = 0.0
     slant: float = 0.0
+    gather: float = 0.0
     help_until: float = 0.33
     objects_until: float = 0.0
     first: int = FIRST
@@ -106,7 +107,7 @@ class LanguageStage:
         """The step's scenes and questions; no scene comes twice."""
         s, done = self.settings, step / self._horizon
         most = OBJECTS[1] if done >= s.objects_until else 4 + int(4 * done / s.objects_until)
-        help = Help(*(share * max(0.0, 1 - done / s.help_until) for share in (s.leak, s.slant)))
+        help = Help(*(share * max(0.0, 1 - done / s.help_until) for share in (s.leak, s.slant, s.gather)))
         first = s.first + step * s.batch
         return language_batch(range(first, first + s.batch), s.mix, help, (2, most), s.source)
 

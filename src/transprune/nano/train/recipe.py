@@ -33,7 +33,7 @@ _LATE = {
 }
 _LAST = {**_LATE, "relation": 0.3}
 _COUNTS = {**ODDS, "count": 0.7}
-_TOLD = {**ODDS, "retell": 0.6}  # the scene lies there in words
+_RETOLD = {**ODDS, "retell": 0.6}  # the scene lies there in words
 
 _LATER = partial(LanguageSettings, warmup=20, blind=4, blind_until=0.5, sighted_from=0.75)
 
@@ -127,20 +127,22 @@ WORDS_FIRST = TrainingRecipe(
     language=(
         LanguageSettings(
             "words",
-            steps=1200,
-            muon=0.014,
+            steps=1400,
+            layers=4,
             source="words",
+            floor=0.3,
             leak=0.7,
             slant=0.95,
-            help_until=0.6,
-            objects_until=0.3,
+            gather=1.0,
+            help_until=0.85,
+            objects_until=0.85,
             first=2 * FIRST,
-            mix=Mix(14, 6, _TOLD, told=3),
+            mix=Mix(14, 6, _RETOLD, told=3),
         ),
-        LanguageSettings("aligned", steps=240, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
+        LanguageSettings("aligned", steps=150, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
         LanguageSettings(
             "tuned",
-            steps=1500,
+            steps=1200,
             muon=0.01,
             adam=1.5e-3,
             leak=0.4,
@@ -151,7 +153,7 @@ WORDS_FIRST = TrainingRecipe(
         ),
         LanguageSettings(
             "finished",
-            steps=300,
+            steps=250,
             muon=0.004,
             adam=6e-4,
             warmup=10,
