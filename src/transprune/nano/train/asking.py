@@ -17,7 +17,7 @@ from transprune.nano.train.packed import run_packed
 from transprune.nano.train.vision import normalise
 from transprune.nano.words import BOS, EOS, USER, encode
 
-WORDS_LENGTH = 84  # tokens of the longest description, and a full stop or more behind it
+WORDS_LENGTH = 84  # tokens of the longest description; a shorter one is told again until they are full
 ASKED = (*FAMILIES, "place", "told", "retell")
 
 
@@ -71,18 +71,17 @@ def prefix_of(model: Any, seen: Tensor, gather: float = 0.0) -> Tensor:
         body = model.model.multi_modal_projector(tower.hidden_states[-2][:, 1:].float()).float()
     else:
         body = embed(seen.to(model.device))
-        body = body + gather * _sums_at_signs(body, seen.to(model.device)) if gather else body
+        body = body + gather * _sums_of_objects(body, seen.to(model.device)) if gather else body
     return torch.cat([start, body], dim=1)
 
 
-def _sums_at_signs(words: Tensor, ids: Tensor) -> Tensor:
-    """At each comma and full stop the sum of the words since the sign before it, elsewhere zero. [B, T, D] -> same."""
-    sign = torch.isin(ids, torch.tensor(encode(", ."), device=ids.device))[..., None]
-    total = torch.where(sign, 0.0, words).cumsum(dim=1)
-    position = torch.arange(ids.shape[1], device=ids.device)[:, None]
-    before = torch.where(sign, position, -1).cummax(dim=1).values.roll(1, dims=1).index_fill(1, position[0], -1)
-    earlier = torch.where(before < 0, 0.0, total.gather(1, before.clamp(min=0).expand_as(total)))
-    return torch.where(sign, total - earlier, 0.0)
+def _sums_of_objects(words: Tensor, ids: Tensor) -> Tensor:
+    """At every word the sum of all words between the signs around it, at signs zero. [B, T, D] -> same."""
+    sign = torch.isin(ids, torch.tensor(encode(", ."), device=ids.device))
+    number = sign.cumsum(dim=1)[..., None].expand_as(words)  # of the object a word belongs to
+    words = torch.where(sign[..., None], 0.0, words)
+    sums = torch.zeros_like(words).scatter_add(1, number.clamp(max=words.shape[1] - 1), words)
+    return torch.where(sign[..., None], 0.0, sums.gather(1, number.clamp(max=words.shape[1] - 1)))
 
 
 def language_batch(
@@ -103,7 +102,7 @@ def language_batch(
 
 def _description_ids(scene: Scene, rng: np.random.Generator) -> Tensor:
     words = description(scene, rng)
-    return torch.tensor(encode([*words, *["."] * (WORDS_LENGTH - len(words))]))
+    return torch.tensor(encode((words * WORDS_LENGTH)[:WORDS_LENGTH]))
 
 
 def _families(questions: list[Question]) -> Tensor:

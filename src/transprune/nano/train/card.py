@@ -14,6 +14,13 @@ from typing import Any
 from transprune.nano.evaluate import Scores, evaluate, load_trained
 from transprune.nano.train.recipe import TrainingRecipe
 
+_STEERED = """The depth of reading was
+steered in training (`transprune.nano.train.language` says how), so it is no evidence about real models."""
+_FREE = "Nothing steered the depth of reading."
+_IN_WORDS = """
+The language model first learnt the same tasks on scenes told in words; then the projector learnt alone, then all
+together."""
+
 Told = Callable[[int, int], None]
 
 
@@ -93,4 +100,6 @@ def _card(recipe: TrainingRecipe, scores: Scores, floor: Scores, found: dict[str
         kinds=kinds,
         depth=depth,
         stages=stages,
+        steered=_STEERED if any(stage.blind for stage in recipe.language) else _FREE,
+        told=_IN_WORDS if any(stage.source == "words" for stage in recipe.language) else "",
     )

@@ -62,8 +62,8 @@ class Help:
         leak: share of multiple choices that name their answer.
         slant: share of questions about *right of* and *below* that are left out. With both directions alike, neither
             the word nor the places alone say anything about the answer, and nothing is there to start from.
-        gather: of a scene told in words, how strongly the sign behind an object carries the sum of its words. Binding
-            words that stand apart and using what is bound are learnt one after the other, not at once.
+        gather: of a scene told in words, how strongly each word carries the sum of all words about its object. Using
+            what is bound and binding words that stand apart are then learnt one after the other, not at once.
     """
 
     leak: float = 0.0
