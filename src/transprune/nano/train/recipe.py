@@ -139,6 +139,18 @@ WORDS_FIRST = TrainingRecipe(
             first=2 * FIRST,
             mix=Mix(14, 6, _RETOLD, told=3),
         ),
+        LanguageSettings(
+            "fluent",
+            steps=400,
+            layers=4,
+            muon=0.008,
+            adam=1.2e-3,
+            source="words",
+            leak=0.7,
+            help_until=0.9,
+            first=2 * FIRST + 500_000,
+            mix=Mix(12, 8, _RETOLD, told=3),
+        ),
         LanguageSettings("aligned", steps=120, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
         LanguageSettings(
             "tuned",
