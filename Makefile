@@ -3,7 +3,7 @@
 #   make test    set everything up and run the suite
 # Both are quick the second time: the environment is rebuilt only when what it is made from changes.
 #
-# To choose a pruner; an hour or two (estimated), and goes on where it was stopped:
+# To choose a pruner; an hour or two, and goes on where it was stopped:
 #   make bench-accuracy    right answers of every method at equal work on the bundled model, with a report in
 #                          out/accuracy/report
 
