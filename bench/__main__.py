@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 import transprune
-from transprune import Compose, Method, Random, Session, TransPrune, Uniform, VisionZip, prune
+from transprune import Compose, DivPrune, Method, Random, Session, TransPrune, Uniform, VisionZip, prune
 from transprune.bench.memory import peak_bytes
 from transprune.recipe import METHODS as REGISTRY
 
@@ -30,8 +30,9 @@ NAMED: dict[str, Method] = {
     "random-high": Random.high(),
     "uniform-high": Uniform.high(),
     "visionzip+transprune-low": Compose([VisionZip(192), TransPrune.low()]),
+    "divprune-proportional": DivPrune(proportional=True),
 }
-# every registered method, the last four among the named ones
+# every registered method, four of them among the named ones
 OTHERS = sorted({*REGISTRY} - {"compose", "random", "transprune", "uniform"})
 SETTINGS = {"cdpruner": {"relevance": "embedding"}}  # a random model has no text tower
 METHODS: dict[str, Method] = NAMED | {name: REGISTRY.get(name)(**SETTINGS.get(name, {})) for name in OTHERS}
@@ -39,6 +40,7 @@ LIMITS = {"transprune-high": 1.02}
 DEFAULT_LIMIT = 1.03
 WHY = {
     "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth",
+    "divprune-proportional": "does as divprune, and finds the nearest kept token of each dropped one; masks carry a bias",
     "cdpruner": "compares all pairs of features in fp32 and picks one token after another",
     "prumerge": "has every kept patch find its nearest 32, beside a prefill cut to a tenth",
     "vscan": "reads two layers of the tower and merges all other tokens, beside a prefill cut to a sixth",
