@@ -40,7 +40,7 @@ LIMITS = {"transprune-high": 1.02}
 DEFAULT_LIMIT = 1.03
 WHY = {
     "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), beside a prefill cut to a tenth",
-    "divprune-proportional": "does as divprune, and finds the nearest kept token of each dropped one; masks carry a bias",
+    "divprune-proportional": "does as divprune, finds the nearest kept token of each dropped one, and biases its masks",
     "cdpruner": "compares all pairs of features in fp32 and picks one token after another",
     "prumerge": "has every kept patch find its nearest 32, beside a prefill cut to a tenth",
     "vscan": "reads two layers of the tower and merges all other tokens, beside a prefill cut to a sixth",
