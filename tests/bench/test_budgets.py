@@ -86,6 +86,16 @@ def test_a_deep_start_is_moved_and_said(prompt) -> None:
     assert fit(TransPrune.high(), 0.60, prompt).note == ""
 
 
+@pytest.mark.parametrize("text", ["visionzip:keep=64+transprune-low", "vscan:keep=64", "transprune-nano"])
+def test_what_begins_in_front_of_the_language_model_is_not_moved(text, prompt) -> None:
+    method, layers = resolve(text), prompt.geometry.layers
+    found = fit(method, 0.15, prompt)
+    boundaries = [[stage.boundary for stage in m.plan(layers, prompt.visual_tokens)] for m in (method, found.method)]
+    assert boundaries[0] == boundaries[1]
+    assert found.reached
+    assert "earlier" not in found.note
+
+
 def test_smaller_budgets_cost_less(prompt) -> None:
     shares = [fit(resolve("fastv"), budget, prompt).share for budget in BUDGETS]
     assert shares == sorted(shares, reverse=True)
