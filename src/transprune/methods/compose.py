@@ -23,8 +23,8 @@ TABLES = {
     for name, recipe in BEHIND.items()
 }
 # Better than High and Low on the bundled model, chosen on its validation scenes 0 to 149: different tokens first, each
-# weighing as much as those it stands for, and the instruction asked at layer 9 of 16, behind the layers that read. In an
-# earlier form of it TTV added nothing, and renumbering cost answers.
+# weighing as much as those it stands for, and the instruction asked at layer 9 of 16, behind the layers that read. In
+# an earlier form of it TTV added nothing, and renumbering cost answers.
 TUNED = {
     "transprune-nano": "divprune:keep_ratio=0.56,proportional=true+transprune:keep=9:0.3,alpha=0,positions=keep",
 }
