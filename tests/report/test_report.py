@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -221,3 +222,15 @@ def test_labels_keep_their_distance_and_their_order() -> None:
     assert sorted(range(5), key=wanted.__getitem__) == sorted(range(5), key=placed.__getitem__)
     assert ordered[0] >= 0 and ordered[-1] <= 10
     assert spread([3.0], 1.0, 0, 10) == [3.0]
+
+
+def test_methods_that_make_the_same_choice_share_a_row_in_their_lines(run) -> None:
+    results = read_results(run, n_resamples=10)
+    rows = {row.condition.name: row for row in results.rows}
+    shared = replace(rows["fastv@41"], condition=replace(rows["fastv@41"].condition, also=("pdrop", "transprune-high")))
+    rows["fastv@41"] = shared
+    del rows["pdrop@41"]
+    lines = {one.method: one.rows for one in replace(results, rows=tuple(rows.values())).series}
+    assert lines["fastv"][0] is lines["pdrop"][0] is shared
+    assert [len(lines[name]) for name in ("fastv", "pdrop")] == [2, 2]
+    assert "transprune-high" not in lines  # nothing of its own: it would be the same line again

@@ -54,11 +54,16 @@ class Results:
 
     @property
     def series(self) -> tuple[Series, ...]:
-        """Methods with their budgets, TransPrune first, then controls; otherwise in the order of the run."""
-        found: dict[str, list[Row]] = {}
-        for row in self.rows:
-            if row.condition.group in ("methods", "controls"):
-                found.setdefault(row.condition.method, []).append(row)
+        """Methods with their budgets, TransPrune first, then controls; otherwise in the order of the run.
+
+        A method that makes the same choice as another at some budget has that row too.
+        """
+        compared = [row for row in self.rows if row.condition.group in ("methods", "controls")]
+        found: dict[str, list[Row]] = {row.condition.method: [] for row in compared}
+        for row in compared:
+            for method in (row.condition.method, *row.condition.also):
+                if method in found:
+                    found[method].append(row)
         series = [
             Series(method, rows[0].condition.group, tuple(sorted(rows, key=lambda row: -row.exact_share)))
             for method, rows in found.items()
