@@ -108,9 +108,9 @@ def _row(prompts: Prompts, items: Sequence[Item], trial: Trial, rounds: int) -> 
         for _ in range(rounds)
         for item in items
     ]
-    full_peak, full_kv = _peak(prompts, items[0], None, encoded)
-    peak, kv = _peak(prompts, items[0], trial.bind([items[0]], 0), encoded)
     method = trial.bind([items[0]], 0)
+    full_peak, full_kv = _peak(prompts, items[0], None, encoded)
+    peak, kv = _peak(prompts, items[0], method, encoded)
     return {
         "condition": trial.condition.name,
         "prefill_ms": 1000 * median(own.prefill for own, _ in pairs),

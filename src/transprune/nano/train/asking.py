@@ -70,18 +70,19 @@ def prefix_of(model: Any, seen: Tensor, gather: float = 0.0) -> Tensor:
             tower = model.model.vision_tower(pixel_values=normalise(seen, model.device), output_hidden_states=True)
         body = model.model.multi_modal_projector(tower.hidden_states[-2][:, 1:].float()).float()
     else:
-        body = embed(seen.to(model.device))
-        body = body + gather * _sums_of_objects(body, seen.to(model.device)) if gather else body
+        ids = seen.to(model.device)
+        body = embed(ids)
+        body = body + gather * _sums_of_objects(body, ids) if gather else body
     return torch.cat([start, body], dim=1)
 
 
 def _sums_of_objects(words: Tensor, ids: Tensor) -> Tensor:
     """At every word the sum of all words between the signs around it, at signs zero. [B, T, D] -> same."""
     sign = torch.isin(ids, torch.tensor(encode(", ."), device=ids.device))
-    number = sign.cumsum(dim=1)[..., None].expand_as(words)  # of the object a word belongs to
+    number = (sign.cumsum(dim=1) - sign.long())[..., None].expand_as(words)  # signs before it: its object
     words = torch.where(sign[..., None], 0.0, words)
-    sums = torch.zeros_like(words).scatter_add(1, number.clamp(max=words.shape[1] - 1), words)
-    return torch.where(sign[..., None], 0.0, sums.gather(1, number.clamp(max=words.shape[1] - 1)))
+    sums = torch.zeros_like(words).scatter_add(1, number, words)
+    return torch.where(sign[..., None], 0.0, sums.gather(1, number))
 
 
 def language_batch(

@@ -36,6 +36,7 @@ _COUNTS = {**ODDS, "count": 0.7}
 _RETOLD = {**ODDS, "retell": 0.6}  # the scene lies there in words
 
 _LATER = partial(LanguageSettings, warmup=20, blind=4, blind_until=0.5, sighted_from=0.75)
+_COUNTING = partial(LanguageSettings, muon=0.004, adam=6e-4, warmup=10, mix=Mix(12, 8, _COUNTS, told=2))  # ends both
 
 
 @dataclass(frozen=True)
@@ -110,15 +111,7 @@ EYES_FIRST = TrainingRecipe(
             first=FIRST + 4_000_000,
             mix=Mix(12, 8, _LAST, told=4),
         ),
-        LanguageSettings(
-            "counted",
-            steps=260,
-            muon=0.004,
-            adam=6e-4,
-            warmup=10,
-            first=FIRST + 5_000_000,
-            mix=Mix(12, 8, _COUNTS, told=2),
-        ),
+        _COUNTING("counted", steps=260, first=FIRST + 5_000_000),
     ),
 )
 
@@ -163,15 +156,7 @@ WORDS_FIRST = TrainingRecipe(
             first=2 * FIRST + 2_000_000,
             mix=Mix(12, 8, _LATE, told=4),
         ),
-        LanguageSettings(
-            "finished",
-            steps=200,
-            muon=0.004,
-            adam=6e-4,
-            warmup=10,
-            first=2 * FIRST + 3_000_000,
-            mix=Mix(12, 8, _COUNTS, told=2),
-        ),
+        _COUNTING("finished", steps=200, first=2 * FIRST + 3_000_000),
     ),
 )
 
