@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test check format bench bench-accuracy clean
+.PHONY: help demo test test-newest test-floor check format bench bench-accuracy clean
 
 help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | bench | bench-accuracy | clean'
@@ -29,6 +29,20 @@ demo: $(READY)
 
 test: $(READY)
 	$(OFFLINE) $(BIN)/python -m pytest -q
+
+# Families and runtime with other releases of transformers, each in an environment of its own.
+OTHERS := tests/families tests/runtime tests/recorded
+UNPINNED := ^(transformers|huggingface_hub|tokenizers|safetensors)==
+
+test-newest: TRANSFORMERS := transformers
+test-floor: TRANSFORMERS := transformers==5.19.0
+
+test-newest test-floor: test-%:
+	@test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	@grep -vE '$(UNPINNED)' constraints.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c .venv-$*/constraints.txt -e '.[test]' '$(TRANSFORMERS)'
+	@.venv-$*/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
+	$(OFFLINE) .venv-$*/bin/python -m pytest -q -n 2 $(OTHERS)
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests bench examples
@@ -47,4 +61,4 @@ bench-accuracy: $(READY)
 	$(OFFLINE) $(BIN)/transprune report out/accuracy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist out demo-out
+	rm -rf $(VENV) .venv-newest .venv-floor .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

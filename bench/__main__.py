@@ -18,6 +18,7 @@ from torch import Tensor
 import transprune
 from transprune import Compose, DivPrune, Method, Random, Session, TransPrune, Uniform, VisionZip, prune
 from transprune.bench.memory import peak_bytes
+from transprune.core.library import cache_argument, cache_of_output
 from transprune.recipe import METHODS as REGISTRY
 
 from .model import build_inputs, build_model
@@ -117,14 +118,14 @@ def pruned_prefill(model: Any, inputs: dict[str, Tensor], session: Session) -> A
 
 def decoders(model: Any, inputs: dict[str, Tensor], method: Method) -> dict[str, Callable[[], None]]:
     """Decode steps on an unpruned cache, on a pruned one, and with hooks attached to an unpruned one."""
-    plain = prefill(model, inputs).past_key_values
+    plain = cache_of_output(prefill(model, inputs))
     token, session = torch.tensor([[5]]), prune(model, method)
-    short = pruned_prefill(model, inputs, session).past_key_values
+    short = cache_of_output(pruned_prefill(model, inputs, session))
 
     @torch.no_grad()
     def steps(cache: Any) -> None:
         for _ in range(DECODE_STEPS):
-            model(input_ids=token, past_key_values=cache, use_cache=True)
+            model(input_ids=token, use_cache=True, **cache_argument(model, cache))
         cache.crop(-DECODE_STEPS)
 
     def attached(cache: Any) -> None:

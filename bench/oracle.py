@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from transprune import Trace
+from transprune.core.library import cache_argument
 
 from .model import BEFORE, VISUAL
 
@@ -42,7 +43,9 @@ def oracle(model: Any, inputs: dict[str, Tensor], trace: Trace) -> Callable[[], 
             if index in trace.frozen:
                 hidden = frozen(layer, hidden, embeddings, visual, cache)
             else:
-                hidden = layer(hidden, attention_mask=None, position_embeddings=embeddings, past_key_values=cache)
+                hidden = layer(
+                    hidden, attention_mask=None, position_embeddings=embeddings, **cache_argument(layer, cache)
+                )
         return model.lm_head(decoder.norm(hidden)[:, -1:])
 
     return prefill

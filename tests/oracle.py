@@ -83,7 +83,6 @@ def reference(
             attention_mask=mask[None, None],
             position_embeddings=decoder.rotary_emb(hidden, here),
             position_ids=None,
-            past_key_values=None,
         )
         output = output[0] if isinstance(output, tuple) else output
         if index in frozen:

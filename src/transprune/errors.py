@@ -19,6 +19,7 @@
     │   ├── TaskError           questions, answers or images that cannot be used
     │   └── RecordError         a run folder that is damaged, in use, or of another run
     ├── TrainingError           a training run that cannot go on as asked
+    ├── TransformersError       a transformers release without something pruning builds on
     └── MissingExtra            an optional dependency is not installed
 
 Each keeps the built-in parent a caller would expect to catch.
@@ -101,6 +102,10 @@ class TaskError(BenchError):
 
 class RecordError(BenchError):
     """A run folder is damaged, in use by another process, or holds a run with other settings."""
+
+
+class TransformersError(PruneError, ImportError):
+    """The installed transformers lacks something pruning builds on."""
 
 
 class MissingExtra(PruneError, ImportError):

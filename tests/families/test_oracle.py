@@ -6,6 +6,7 @@ import torch
 from families.cases import FAMILIES, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import prune
+from transprune.core.library import cache_of_output
 
 each_place = pytest.mark.parametrize("places", PLACES, ids=str)
 POSITIONS = [(name, policy) for name, case in FAMILIES.items() for policy in case.positions]
@@ -55,7 +56,7 @@ def test_each_layer_stores_only_what_is_left(model, family, places):
     samples = FAMILIES[family].ragged()
     keeps = [draw_keeps(sample, places) for sample in samples]
     with torch.no_grad(), prune(model, Forced.of(samples, keeps)) as session:
-        cache = greedy(model, FAMILIES[family].batch(samples), steps=1).past_key_values
+        cache = cache_of_output(greedy(model, FAMILIES[family].batch(samples), steps=1))
     widths, width = [], max(len(sample.ids) for sample in samples)
     for layer in range(len(cache.layers)):
         if layer in places:

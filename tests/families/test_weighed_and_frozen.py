@@ -8,6 +8,7 @@ import torch
 from families.cases import FAMILIES, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_biases, draw_keeps, reference
 from transprune import prune
+from transprune.core.library import cache_argument, cache_of_output
 
 POSITIONS = [(name, policy) for name, case in FAMILIES.items() for policy in case.positions]
 FROZEN = (1, 2, 5, 7)  # the last layer too, and layers in front of, at and behind a cut
@@ -85,9 +86,9 @@ def test_a_second_turn_continues(zoo, model, family, case, way, copied):
     inputs = case.batch([sample])
     with prune(model, method):
         first = greedy(model, inputs, steps=4)
-        cache = copy.deepcopy(first.past_key_values) if copied else first.past_key_values
+        cache = copy.deepcopy(cache_of_output(first)) if copied else cache_of_output(first)
         ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
-        second = greedy(model, case.text_turn(ids), steps=4, past_key_values=cache)
+        second = greedy(model, case.text_turn(ids), steps=4, **cache_argument(model, cache))
     expected = reference(zoo(family), inputs, extra=second.sequences[0, len(sample.ids) : -1], **told[0])
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
 
@@ -130,11 +131,11 @@ def test_decoding_behind_frozen_layers_runs_no_hook_of_ours(model, case):
     sample = case.even()[0]
     method = Forced.of([sample], [{3: range(sample.visual_tokens)}], freeze=FROZEN)
     with torch.no_grad(), prune(model, method) as session:
-        cache = model(**case.batch([sample]), use_cache=True).past_key_values
+        cache = cache_of_output(model(**case.batch([sample]), use_cache=True))
         assert {type(layer).__name__ for layer in cache.layers} == {"DynamicLayer"}
         assert session._engine._running() is None
         token = torch.tensor([[7]])
-        inside = model(input_ids=token, past_key_values=copy.deepcopy(cache)).logits
+        inside = model(input_ids=token, **cache_argument(model, copy.deepcopy(cache))).logits
     with torch.no_grad():
-        outside = model(input_ids=token, past_key_values=cache).logits
+        outside = model(input_ids=token, **cache_argument(model, cache)).logits
     assert torch.equal(inside, outside)

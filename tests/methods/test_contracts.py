@@ -7,6 +7,7 @@ from families.cases import FAMILIES, IMAGE, greedy
 from methods.cases import CASES, METHODS
 from oracle import TOLERANCE, reference
 from transprune import prune
+from transprune.core.library import cache_of_output
 from transprune.errors import PruneError
 from transprune.recipe import METHODS as REGISTRY
 
@@ -154,7 +155,7 @@ def test_the_answer_is_that_of_the_oracle_for_the_tokens_kept(zoo, model, family
 def test_the_cache_really_is_shorter_and_its_bytes_are_told(model, case, samples, inputs):
     longest = inputs["input_ids"].shape[1]
     with prune(model, case.method) as session:
-        layers = greedy(model, inputs, steps=1).past_key_values.layers
+        layers = cache_of_output(greedy(model, inputs, steps=1)).layers
     stored = sum(t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values))
     assert session.trace.kv_bytes == stored
     assert (layers[-1].keys.shape[-2] < longest) == case.drops

@@ -10,6 +10,7 @@ from transformers import DynamicCache
 from families.cases import FAMILIES, IMAGE, Sample, greedy
 from oracle import Forced
 from transprune import prune
+from transprune.core.library import cache_argument
 from transprune.methods import Compose, LayerPruner
 from transprune.schedule import Schedule
 
@@ -102,12 +103,12 @@ def test_rows_of_a_second_image_look_back_at_a_pruned_first_turn(zoo, attn, fami
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
         with prune(model, Forced.of([first], [{1: early}])):
-            model(**case.batch([first]), past_key_values=cache)
+            model(**case.batch([first]), **cache_argument(model, cache))
         turn = case.batch([second])
         turn["attention_mask"] = torch.ones(1, len(both.ids), dtype=torch.long)
         turn["position_ids"] = torch.arange(len(first.ids), len(both.ids))[None]
         with prune(model, reader):
-            model(**turn, past_key_values=cache)
+            model(**turn, **cache_argument(model, cache))
     joint = [*early, *range(first.visual_tokens, both.visual_tokens)]
     layer = 3 if source == "next" else 2
     maps = eager_map(zoo, family, [both], layer, Forced.of([both], [{1: joint}]))[0]

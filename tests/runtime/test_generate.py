@@ -10,6 +10,7 @@ from transformers import DynamicCache
 from families.cases import FAMILIES, IMAGE, Sample, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import TransPrune, prune
+from transprune.core.library import cache_argument, cache_of_output
 
 each_place = pytest.mark.parametrize("places", PLACES[:2], ids=str)
 
@@ -72,14 +73,14 @@ def test_a_second_turn_continues_the_pruned_cache(zoo, model, family, case, plac
     inputs = case.batch([sample])
     with session_for(model, [sample], places):
         first = greedy(model, inputs, steps=4)
-        cache = copy.deepcopy(first.past_key_values) if copied else first.past_key_values
+        cache = copy.deepcopy(cache_of_output(first)) if copied else cache_of_output(first)
         ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
-        second = greedy(model, case.text_turn(ids), steps=4, past_key_values=cache)
+        second = greedy(model, case.text_turn(ids), steps=4, **cache_argument(model, cache))
     new = second.sequences[0, len(sample.ids) : -1]
     expected = reference(zoo(family), inputs, draw_keeps(sample, places), new)
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
     if copied:
-        stored = first.past_key_values.layers[-1].keys.shape[-2]
+        stored = cache_of_output(first).layers[-1].keys.shape[-2]
         assert stored == cache.layers[-1].keys.shape[-2] - 7  # 4 answers and 3 new words: the original is untouched
 
 
@@ -109,7 +110,7 @@ def test_second_images_join_the_pruned_cache_of_a_padded_batch(zoo, attn, family
         for samples in turns:
             inputs = turn(case, samples, mask)
             mask = inputs["attention_mask"]
-            logits.append(model(**inputs, past_key_values=cache, use_cache=True).logits)
+            logits.append(model(**inputs, **cache_argument(model, cache), use_cache=True).logits)
     for row, (first, second, third, fourth) in enumerate(zip(*turns, strict=True)):
         joint = Sample((*first.ids, *second.ids, *third.ids, *fourth.ids), (*first.images, *second.images))
         early, late = draw_keeps(first, places), draw_keeps(second, places)
@@ -202,7 +203,7 @@ def test_a_sampled_image_id_is_no_image(zoo, model, family, case):
         first = greedy(model, inputs, steps=2)
         trace = session.trace
         ids = torch.cat([first.sequences, torch.tensor([[IMAGE, IMAGE]])], dim=1)
-        second = greedy(model, case.text_turn(ids), steps=2, past_key_values=first.past_key_values)
+        second = greedy(model, case.text_turn(ids), steps=2, **cache_argument(model, cache_of_output(first)))
     assert session.trace is trace
     expected = reference(zoo(family), inputs, keep, second.sequences[0, len(sample.ids) : -1])
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-2:])
@@ -213,10 +214,10 @@ def test_samples_of_a_cache_can_change_places(zoo, attn, family, case):
     model, samples, new = zoo(family, attn), case.level(), torch.tensor([[11], [12]])
     with session_for(model, samples), torch.no_grad():
         first = greedy(model, case.batch(samples), steps=2)
-        cache = first.past_key_values
+        cache = cache_of_output(first)
         cache.reorder_cache(torch.tensor([1, 0]))
         turn = case.text_turn(torch.cat([first.sequences.flip(0), new], dim=1))
-        second = greedy(model, turn, steps=3, past_key_values=cache)
+        second = greedy(model, turn, steps=3, **cache_argument(model, cache))
     for row, sample in enumerate(reversed(samples)):
         behind = second.sequences[row, len(sample.ids) : -1]
         expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, PLACES[0]), behind)
@@ -231,13 +232,13 @@ def test_a_batch_of_one_prompt_can_be_repeated_from_its_cache(zoo, attn, family,
     inputs, keep = case.batch([sample]), draw_keeps(sample, PLACES[0])
     new = torch.tensor([[11], [12], [13]])
     with session_for(model, [sample]), torch.no_grad():
-        cache = greedy(model, inputs, steps=1).past_key_values
+        cache = cache_of_output(greedy(model, inputs, steps=1))
         cache.batch_repeat_interleave(3)
         mask = torch.ones(3, len(sample.ids) + 1, dtype=torch.long)
-        got = model(input_ids=new, attention_mask=mask, past_key_values=cache).logits[:, -1]
+        got = model(input_ids=new, attention_mask=mask, **cache_argument(model, cache)).logits[:, -1]
         cache.crop(-1)
         cache.batch_select_indices(torch.tensor([2, 0]))
-        again = model(input_ids=new[[2, 0]], attention_mask=mask[:2], past_key_values=cache).logits[:, -1]
+        again = model(input_ids=new[[2, 0]], attention_mask=mask[:2], **cache_argument(model, cache)).logits[:, -1]
     for row in range(3):
         assert_near(got[row], reference(zoo(family), inputs, keep, new[row])[-1])
     assert_near(again, got[[2, 0]])

@@ -11,6 +11,7 @@ import torch
 from families.cases import FAMILIES, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_keeps
 from transprune import Compose, FastV, TransPrune, VisionZip, prune
+from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import SessionError
 
 BUSY = Compose([VisionZip(0.5), FastV(layer=2, keep_ratio=0.5), TransPrune({4: 0.5, 6: 0.3})])  # every kind of hook
@@ -176,7 +177,7 @@ def test_a_pruned_cache_goes_on_under_another_session(model, family):
     with prune(model, Forced.of([sample], [draw_keeps(sample, PLACES[0])])):
         first = greedy(model, case.batch([sample]), steps=2)
         turn = case.text_turn(first.sequences)
-        inside = greedy(model, turn, steps=2, past_key_values=copy.deepcopy(first.past_key_values))
+        inside = greedy(model, turn, steps=2, **cache_argument(model, copy.deepcopy(cache_of_output(first))))
     with prune(model, FastV()):
-        again = greedy(model, turn, steps=2, past_key_values=first.past_key_values)
+        again = greedy(model, turn, steps=2, **cache_argument(model, cache_of_output(first)))
     torch.testing.assert_close(again.logits, inside.logits, atol=TOLERANCE, rtol=0)

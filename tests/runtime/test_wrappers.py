@@ -8,6 +8,7 @@ from peft import LoraConfig, get_peft_model
 from families.cases import FAMILIES, greedy
 from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import Compose, FastV, TransPrune, prune
+from transprune.core.library import cache_of_output
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.*:FutureWarning")  # peft's own
 
@@ -83,7 +84,7 @@ def test_half_precision_runs_and_keeps_its_dtype(zoo, family, attn, samples, inp
     inputs = {key: t.to(dtype) if t.is_floating_point() else t for key, t in inputs.items()}
     with prune(model, SCORING) as session:
         run = greedy(model, inputs, steps=3)
-    layers = run.past_key_values.layers
+    layers = cache_of_output(run).layers
     assert all(layer.keys.dtype == dtype for layer in layers)
     assert torch.stack(run.logits).isfinite().all()
     stored = sum(t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values))

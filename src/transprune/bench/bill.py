@@ -28,6 +28,7 @@ from transprune.bench.memory import peak_bytes
 from transprune.bench.prompts import Prompts
 from transprune.bench.tasks import Item
 from transprune.bench.trials import Trial
+from transprune.core.library import cache_argument, cache_of_output
 from transprune.cost import Convention, Cost, count_cost
 from transprune.errors import RecordError
 from transprune.methods.base import Method
@@ -143,10 +144,11 @@ def _time(prompts: Prompts, item: Item, method: Method | None, encoded: bool) ->
         out = model(**inputs, use_cache=True, logits_to_keep=1)
         prefilled = _now(model)
         mask = inputs["attention_mask"]
+        cache = cache_of_output(out)
         for _ in range(NEW_TOKENS):
             mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)
             token = out.logits[:, -1:].argmax(dim=-1)
-            out = model(input_ids=token, attention_mask=mask, past_key_values=out.past_key_values, use_cache=True)
+            out = model(input_ids=token, attention_mask=mask, use_cache=True, **cache_argument(model, cache))
         return Timing(prefilled - start, (_now(model) - prefilled) / NEW_TOKENS)
 
 
@@ -166,7 +168,7 @@ def _peak(prompts: Prompts, item: Item, method: Method | None, encoded: bool) ->
             stack.enter_context(prompts.prune(method))
         found: list[Any] = []
         peak = peak_bytes(lambda: found.append(model(**inputs, use_cache=True, logits_to_keep=1)), model.device)
-    layers = found[-1].past_key_values.layers
+    layers = cache_of_output(found[-1]).layers
     return peak, sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
 
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from transprune.cli.console import RIGHT, WRONG, Json, mebibytes, new_table, print_json, show, status
+from transprune.core.library import SUPPORTED as SUPPORTED_TRANSFORMERS
 
-SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": ">=5.16,<6"}
+SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": SUPPORTED_TRANSFORMERS}
 
 
 def doctor_command(

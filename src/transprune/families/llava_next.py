@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from transprune.core.library import private
 from transprune.families.base import register_family
 from transprune.families.llava import Llava
 
@@ -19,8 +20,7 @@ class LlavaNext(Llava):
 
     def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """What the model's own packing makes of each image, tried on one channel."""
-        from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
-
+        image_size_to_num_patches = private(type(base).__module__, "image_size_to_num_patches")
         config = base.config
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import apply_rotary_pos_emb_vision
 
+from transprune.core.library import private
 from transprune.families.base import Family, VisionCapture, VisionRows, VisionTap, register_family
 from transprune.families.tower import attention_received, grid_places, resize
 
@@ -54,7 +54,8 @@ class Qwen2_5_VL(Family):
         attention, unit = tower.blocks[block].attn, tower.spatial_merge_unit
         query, key, _ = capture.outputs[f"qkv{block}"].unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
         inputs = capture.inputs["attention"][1]
-        query, key = apply_rotary_pos_emb_vision(query, key, *inputs["position_embeddings"])  # [n, H, d]
+        rotate = private(type(attention).__module__, "apply_rotary_pos_emb_vision")
+        query, key = rotate(query, key, *inputs["position_embeddings"])  # [n, H, d]
         if name.endswith("keys"):
             return key.float().mean(dim=1).unflatten(0, (-1, unit)).mean(dim=1)
         lengths = inputs["cu_seqlens"].diff().tolist()  # one image or frame must not see another

@@ -10,7 +10,6 @@ layer in front of the boundary has run, and its projections were tapped on the w
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from transprune.core.library import private
 from transprune.errors import MissingSignal
 from transprune.runtime.masks import Projection
 
@@ -185,4 +185,4 @@ def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
 
 def rotary_of(attention: Any) -> Callable[..., Any]:
     """The family's own rotation: (queries, keys, cos, sin) -> both rotated."""
-    return sys.modules[type(attention).__module__].apply_rotary_pos_emb
+    return private(type(attention).__module__, "apply_rotary_pos_emb")

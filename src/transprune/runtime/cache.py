@@ -13,9 +13,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from transprune.core.library import private
 from transprune.errors import CacheError
+
+Cache: Any = private("transformers.cache_utils", "Cache")
+DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
+DynamicLayer: Any = private("transformers.cache_utils", "DynamicLayer")
+DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSlidingWindowLayer")
 
 
 class Slots:

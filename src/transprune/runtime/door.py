@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transprune.core.library import cache_of
 from transprune.layout import gather_rows
 from transprune.runtime.cache import KeptLayer, Slots, install, kept_layer
 from transprune.runtime.masks import Projection, is_flash
@@ -32,7 +33,7 @@ class LayerCall:
     @property
     def cache(self) -> Any:
         """The cache object, or None."""
-        return self.kwargs.get("past_key_values")
+        return cache_of(self.kwargs)
 
     @property
     def stored(self) -> KeptLayer | None:

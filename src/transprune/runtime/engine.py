@@ -24,6 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transprune.core.library import (
+    cache_of,
+    cache_of_output,
+    check_checkpointing,
+    check_decoder_layer,
+    warn_if_untested,
+)
 from transprune.errors import PruneWarning
 from transprune.families.base import Family
 from transprune.layout import Layout, gather_rows
@@ -97,6 +104,9 @@ class Engine:
         def after(module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
             stack.callback(module.register_forward_hook(hook, **options).remove)
 
+        warn_if_untested()
+        for layer in self._layers:
+            check_decoder_layer(layer)
         decoder = self._family.decoder(self._base)
         before(self._base, self._read_prompt)
         after(self._base, self._forget_prompt, always_call=True)
@@ -138,7 +148,7 @@ class Engine:
         rows = rows if rows is not None else kwargs.get("input_ids", args[0] if args else None)
         if rows is None:
             return
-        cache = kwargs.get("past_key_values")
+        cache = cache_of(kwargs)
         prompt: Layout | None = getattr(self._local, "prompt", None)
         layout = None if prompt is None or prompt.rows_total != rows.shape[1] else prompt
         first = cache is None or cache.get_seq_length() == 0
@@ -147,6 +157,7 @@ class Engine:
         state = Pass(length=rows.shape[1], batch=rows.shape[0], layout=layout, prompt=layout, first=first)
         if layout is not None:
             check_cache(cache)
+            check_checkpointing(self._layers[0])
             self._observer.begin(state)
             if self._vision is not None:
                 state.taps["vision"] = self._vision.take()
@@ -160,7 +171,7 @@ class Engine:
         if output is None or state is None:  # an exception is on its way through, or nothing happened
             return
         if state.layout is not None or state.first:
-            self._publish(state, getattr(output, "past_key_values", None))
+            self._publish(state, cache_of_output(output))
 
     def _note_positions(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if (state := self._running()) is not None:

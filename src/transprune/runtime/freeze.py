@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transprune.core.library import cache_keyword
 from transprune.errors import MethodError, MissingSignal
 from transprune.layout import Layout, gather_rows
 from transprune.runtime.attention import rotary_of, split_heads
@@ -118,7 +119,7 @@ class Freezer:
         keys, values = _project_rest(call, kwargs["position_embeddings"], asking)
         state.asking, state.entered = asking, (call.index, call.hidden, kwargs["position_embeddings"])
         joint = JointCache(call.cache, keys, values, asking.place)
-        return gather_rows(call.hidden, asking.index), {**kwargs, **keywords, "past_key_values": joint}
+        return gather_rows(call.hidden, asking.index), {**kwargs, **keywords, cache_keyword(kwargs): joint}
 
 
 def _keywords(state: Pass, call: LayerCall, kwargs: dict[str, Any], asking: Asking) -> dict[str, Any]:

@@ -7,12 +7,16 @@ user's own survive. Shapes: B samples, P query rows, K keys, S rows of the unpru
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, flash_attention_mask
 
+from transprune.core.library import private
 from transprune.errors import LayoutError
+
+ALL_MASK_ATTENTION_FUNCTIONS: Any = private("transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS")
+flash_attention_mask: Any = private("transformers.masking_utils", "flash_attention_mask")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transprune.core.library import cache_of
 from transprune.errors import LayoutError
 from transprune.families.base import Family
 from transprune.layout import Layout
@@ -22,6 +23,7 @@ def read_prompt(family: Family, base: Any, input_ids: Tensor | None, kwargs: Map
         LayoutError: features without placeholders or in another number, no ids to find them by, or a prompt in chunks.
     """
     if not family.feeds_features(kwargs):
+        _check_not_blind(family, base, input_ids, kwargs)
         return None
     if family.in_chunks(kwargs):
         raise LayoutError(
@@ -44,6 +46,21 @@ def read_prompt(family: Family, base: Any, input_ids: Tensor | None, kwargs: Map
     if sum(lengths) != total:
         raise LayoutError(f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} features")
     return Layout.of_prompt(visual, _valid(visual, kwargs.get("attention_mask")), _number_images(visual, lengths))
+
+
+def _check_not_blind(family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]) -> None:
+    """Refuse the first pass over a prompt that has placeholders, but whose image features were left out.
+
+    Up to 5.22, transformers does so itself when `prefill_chunk_size` is set.
+    """
+    cache = cache_of(kwargs)
+    if input_ids is None or (cache is not None and cache.get_seq_length() > 0):
+        return  # a later pass: there the image id is a token the model sampled
+    if bool(family.visual(base, input_ids).any()):
+        raise LayoutError(
+            "the prompt has image placeholders, but no image features came with this call; pass pixel_values, or "
+            "leave prefill_chunk_size unset: a chunk of a prompt comes without them"
+        )
 
 
 def ends_with_image(layout: Layout) -> bool:

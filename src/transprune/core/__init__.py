@@ -1,0 +1,1 @@
+"""The words that methods, families and the runtime share: layouts, views, signals, schedules, plans."""
