@@ -4,19 +4,21 @@
 # Both are quick the second time: the environment is rebuilt only when what it is made from changes.
 #
 # To choose a pruner; an hour or two, and goes on where it was stopped:
-#   make bench-accuracy    right answers of every method at equal work on the bundled model, with a report in
-#                          out/accuracy/report
+#   make bench       right answers of every method at equal work on the bundled model, with a report in
+#                    out/accuracy/report
+#   make overhead    what pruning costs on top of the work it leaves
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CODE := src tests benchmarks examples
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-newest test-floor check format bench bench-accuracy clean
+.PHONY: help demo test test-newest test-floor check format bench overhead clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | bench | bench-accuracy | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-newest | test-floor | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -45,20 +47,20 @@ test-newest test-floor: test-%:
 	$(OFFLINE) .venv-$*/bin/python -m pytest -q -n 2 $(OTHERS)
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests bench examples
-	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 
 format: $(READY)
-	$(BIN)/ruff format src tests bench examples
-	$(BIN)/ruff check --fix src tests bench examples
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 bench: $(READY)
-	$(OFFLINE) $(BIN)/python -m bench
-
-bench-accuracy: $(READY)
 	$(OFFLINE) $(BIN)/transprune bench --out out/accuracy --ablations $(ARGS)
 	$(OFFLINE) $(BIN)/transprune report out/accuracy
+
+overhead: $(READY)
+	$(OFFLINE) $(BIN)/python -m benchmarks.overhead $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-floor .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

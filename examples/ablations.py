@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from transprune import Compose, TransPrune, VisionZip, nano, prune
-from transprune.nano.demo import folder, read_questions
+from transprune.demo import folder, read_questions
 
 METHODS = {
     "High": TransPrune.high(),
@@ -28,12 +28,18 @@ processor = AutoProcessor.from_pretrained(nano.path())
 
 
 def answer(question: str, image: Image.Image) -> str:
-    inputs = processor(images=image, text=f"USER: <image>\n{question} ASSISTANT:", return_tensors="pt")
+    inputs = processor(
+        images=image, text=f"USER: <image>\n{question} ASSISTANT:", return_tensors="pt"
+    )
     out = model.generate(**inputs, max_new_tokens=8)
-    return processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    return processor.decode(
+        out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+    ).strip()
 
 
-questions = [(asked, Image.open(folder() / "pictures" / asked.picture)) for asked in read_questions()]
+questions = [
+    (asked, Image.open(folder() / "pictures" / asked.picture)) for asked in read_questions()
+]
 for name, method in METHODS.items():
     with prune(model, method) as session:
         right = sum(answer(asked.question, image) == asked.answer for asked, image in questions)

@@ -8,16 +8,22 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from transprune import TransPrune, nano, prune
-from transprune.nano.demo import folder, read_questions
+from transprune.demo import folder, read_questions
 
 model = AutoModelForImageTextToText.from_pretrained(nano.path(), dtype=torch.float32)
 processor = AutoProcessor.from_pretrained(nano.path())
 asked = read_questions()[1]
 image = Image.open(folder() / "pictures" / asked.picture)
-inputs = processor(images=image, text=f"USER: <image>\n{asked.question} ASSISTANT:", return_tensors="pt")
+inputs = processor(
+    images=image, text=f"USER: <image>\n{asked.question} ASSISTANT:", return_tensors="pt"
+)
 
 with prune(model, TransPrune.high()) as session:
     out = model.generate(**inputs, max_new_tokens=8)
 
-print(asked.question, "->", processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+print(
+    asked.question,
+    "->",
+    processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True),
+)
 print(session.trace)

@@ -7,7 +7,9 @@ from families.cases import FAMILIES, Zoo
 from transprune.core import library
 
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
-library._warned = True  # a newer transformers is judged by these tests, not by the warning that nobody tried it
+library._warned = (
+    True  # a newer transformers is judged by these tests, not by the warning that nobody tried it
+)
 
 
 @pytest.fixture(scope="session")

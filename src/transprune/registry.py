@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from threading import RLock
 from typing import Generic, TypeVar
 
@@ -32,7 +32,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class Registry(Generic[T]):
     """Classes of one kind (`"method"`, `"family"`) by name; `home` is the package that registers the built-in ones."""
 
-    def __init__(self, kind: str, group: str, error: type[PruneError], cure: str = "", home: str = "") -> None:
+    def __init__(
+        self, kind: str, group: str, error: type[PruneError], cure: str = "", home: str = ""
+    ) -> None:
         self.kind, self.group, self.error, self.cure, self.home = kind, group, error, cure, home
         self._classes: dict[str, type[T]] = {}
         self._lock, self._loaded, self._loading = RLock(), False, False
@@ -43,8 +45,13 @@ class Registry(Generic[T]):
         def enter(cls: type[T]) -> type[T]:
             """Enter the class, refusing a second one of that name; a reloaded module may bring its own anew."""
             known = self._classes.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise PruneError(f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}")
+            if known is not None and (known.__module__, known.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
+                raise PruneError(
+                    f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}"
+                )
             setattr(cls, "name", name)  # noqa: B010
             self._classes[name] = cls
             return cls
@@ -56,7 +63,9 @@ class Registry(Generic[T]):
         self._load()
         if name not in self._classes:
             known = ", ".join(sorted(self._classes))
-            raise self.error(f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}")
+            raise self.error(
+                f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}"
+            )
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:
@@ -76,8 +85,8 @@ class Registry(Generic[T]):
             try:
                 if self.home:
                     home = import_module(self.home)
-                    for module in iter_modules(home.__path__):
-                        import_module(f"{self.home}.{module.name}")
+                    for module in walk_packages(home.__path__, f"{self.home}."):
+                        import_module(module.name)
                 for point in entry_points(group=self.group):
                     point.load()
                 self._loaded = True

@@ -12,16 +12,16 @@ from typing import Any
 
 from torch import nn
 
+from transprune.core.plan import per_layer_widths
+from transprune.cost.geometry import Geometry
 from transprune.errors import MethodError, PositionsError, SessionError
 from transprune.families import Family, find_family
-from transprune.geometry import Geometry
-from transprune.methods.base import POSITIONS, Method, Positions
-from transprune.plan import per_layer_widths
-from transprune.recipe import resolve
+from transprune.methods.common.method import POSITIONS, Method, Positions
+from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
+from transprune.runtime.forward_pass import Pass
 from transprune.runtime.stage import Pool
-from transprune.runtime.state import Pass
-from transprune.text_tower import TextTower, find_text_tower
+from transprune.runtime.taps.text_tower import TextTower, find_text_tower
 from transprune.trace import Trace
 
 RECORDS = ("scores", "transitions", "changes")
@@ -53,7 +53,7 @@ def prune(
         record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the observed layers,
             `"changes"` of all layers.
         text_tower: the text half of the model's CLIP, for methods that compare patches with the question (CDPruner): a
-            folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `transprune.text_tower.TextTower`.
+            folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `TextTower`.
             None looks into `clip/` beside the checkpoint.
 
     Returns:
@@ -64,7 +64,9 @@ def prune(
         UnknownFamily, MissingSignal: the model.
         PositionsError: renumbering asked for under M-RoPE.
     """
-    return Session(model, method, positions=positions, pool=pool, record=record, text_tower=text_tower)
+    return Session(
+        model, method, positions=positions, pool=pool, record=record, text_tower=text_tower
+    )
 
 
 class Session:
@@ -86,16 +88,31 @@ class Session:
         self._config: Any = self._base.config
         self.geometry = Geometry.from_config(self._config)
         self._policies = _policies(self.method, self.family, positions)
-        self.method.plan(self.geometry.layers, self.geometry.visual_tokens)  # raises here what would fail later
+        self.method.plan(
+            self.geometry.layers, self.geometry.visual_tokens
+        )  # raises here what would fail later
         if pool not in ("sample", "image"):
             raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
         records = frozenset([record] if isinstance(record, str) else record)
         if unknown := sorted(records - set(RECORDS)):
-            raise MethodError(f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}")
+            raise MethodError(
+                f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}"
+            )
         tower: TextTower | None = None
-        if any(step.reads_question for step in self.method.steps) and self.family.speaks_clip(self._base):
+        if any(step.reads_question for step in self.method.steps) and self.family.speaks_clip(
+            self._base
+        ):
             tower = find_text_tower(text_tower, self._base, self._config)
-        self._engine = Engine(self.family, self._base, self.method, self._policies, pool, records, self._publish, tower)
+        self._engine = Engine(
+            self.family,
+            self._base,
+            self.method,
+            self._policies,
+            pool,
+            records,
+            self._publish,
+            tower,
+        )
         self._stack: ExitStack | None = None
         self._latest: Trace | None = None
         self._own = threading.local()
@@ -109,7 +126,9 @@ class Session:
         """
         trace = getattr(self._own, "trace", None) or self._latest
         if trace is None:
-            raise SessionError("no trace yet: call the model, or model.generate, inside the session first")
+            raise SessionError(
+                "no trace yet: call the model, or model.generate, inside the session first"
+            )
         return trace
 
     @property
@@ -146,7 +165,10 @@ class Session:
         return self.attach()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.detach()
 
@@ -164,7 +186,11 @@ class Session:
         if cache is not None:  # earlier turns are in there too
             widths = tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
         entries = sum(widths) * state.batch
-        notes = [*self.method.notes(layers), *_position_notes(self.method, self._policies), *state.notes]
+        notes = [
+            *self.method.notes(layers),
+            *_position_notes(self.method, self._policies),
+            *state.notes,
+        ]
         if layout is None:
             notes = ["no image in the prompt: ran unpruned"]
         return Trace(
@@ -173,7 +199,9 @@ class Session:
             positions="+".join(self._policies),
             visual_tokens=layout.visual_counts if layout else (0,) * state.batch,
             text_tokens=layout.text_counts if layout else (state.length,) * state.batch,
-            instruction_tokens=layout.instruction_counts if layout else (state.length,) * state.batch,
+            instruction_tokens=layout.instruction_counts
+            if layout
+            else (state.length,) * state.batch,
             stages=tuple(state.stages),
             kv_lengths=widths,
             kv_bytes=2 * entries * self.geometry.kv_width * dtype.itemsize,

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from transprune.cost import Convention, Cost, count_cost, sum_costs
-from transprune.geometry import Geometry
-from transprune.plan import Reading, Stage, per_layer
+from transprune.core.plan import Reading, Stage, per_layer
+from transprune.cost.count import Convention, Cost, count_cost, sum_costs
+from transprune.cost.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,9 @@ class TraceStage:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
-        scores = {name: [s.tolist() for s in values] for name, values in (self.scores or {}).items()}
+        scores = {
+            name: [s.tolist() for s in values] for name, values in (self.scores or {}).items()
+        }
         return {
             "boundary": self.boundary,
             "method": self.method,
@@ -104,7 +106,9 @@ class Trace:
         Args:
             convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring included).
         """
-        return sum_costs([self.sample_cost(sample, convention) for sample in range(len(self.visual_tokens))])
+        return sum_costs(
+            [self.sample_cost(sample, convention) for sample in range(len(self.visual_tokens))]
+        )
 
     def sample_cost(self, sample: int, convention: Convention = "exact") -> Cost:
         """The same for one sample of the batch, padding not counted."""
@@ -147,12 +151,20 @@ class Trace:
         return json.dumps(self.to_dict(), indent=indent)
 
     def __str__(self) -> str:
-        lines = [self.method, f"{self.family}, {self.dtype}, {self.attention}, positions: {self.positions}"]
+        lines = [
+            self.method,
+            f"{self.family}, {self.dtype}, {self.attention}, positions: {self.positions}",
+        ]
         rows = [("boundary", "method", "arrived", "kept")]
-        rows += [(str(s.boundary), s.method, _counts(s.candidates), _counts(s.keep)) for s in self.stages]
+        rows += [
+            (str(s.boundary), s.method, _counts(s.candidates), _counts(s.keep)) for s in self.stages
+        ]
         rows = rows if self.stages else []
         widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
-        lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        lines += [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in rows
+        ]
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
         paper, exact = self.cost("paper"), self.cost("exact")
@@ -167,8 +179,12 @@ def _counts(tokens: Sequence[Tensor]) -> str:
     return ", ".join(str(len(t)) for t in tokens)
 
 
-def _transitions(transitions: Mapping[tuple[int, str], tuple[Tensor, ...]]) -> dict[str, list[list[float | None]]]:
+def _transitions(
+    transitions: Mapping[tuple[int, str], tuple[Tensor, ...]],
+) -> dict[str, list[list[float | None]]]:
     return {
-        f"{layer}.{module}": [[None if x != x else x for x in values.tolist()] for values in samples]
+        f"{layer}.{module}": [
+            [None if x != x else x for x in values.tolist()] for values in samples
+        ]
         for (layer, module), samples in transitions.items()
     }

@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transprune.bench.certificate import Certificate, Condition, Settings, TaskInfo, write_certificate
-from transprune.bench.launch import Plan, launch
-from transprune.bench.prompts import Prompts
-from transprune.bench.records import FILE, Record
-from transprune.bench.tasks import load_tasks
-from transprune.checkpoint import load
+from transprune.bench.data.manifest import (
+    Certificate,
+    Condition,
+    Settings,
+    TaskInfo,
+    write_certificate,
+)
+from transprune.bench.data.records import FILE, Record
+from transprune.bench.data.tasks import load_tasks
+from transprune.bench.run.launch import Plan, launch
+from transprune.bench.run.prompts import Prompts
 from transprune.cli.guard import quiet_libraries
+from transprune.models.checkpoint import load
 
 METHODS = ("transprune", "fastv", "random", "oracle")
 
@@ -45,10 +51,17 @@ def go(checkpoint):
         return checkpoint if (source, how["attention"]) == ("nano", "sdpa") else load(source, **how)
 
     def call(out, **changes):
-        plan = {"methods": METHODS, "budgets": (0.41,), "n": 2, "batch_size": 4, "bill": False, **changes}
+        plan = {
+            "methods": METHODS,
+            "budgets": (0.41,),
+            "n": 2,
+            "batch_size": 4,
+            "bill": False,
+            **changes,
+        }
         said = []
         with pytest.MonkeyPatch.context() as patch, quiet_libraries(bars=False):
-            patch.setattr("transprune.bench.launch.load", loaded)
+            patch.setattr("transprune.bench.run.launch.load", loaded)
             run = launch(Plan(out, **plan), say=said.append)
         return replace(run, notes=(*run.notes, *said))
 
@@ -120,18 +133,34 @@ def write_run(record, tmp_path):
             method, _, budget = name.partition("@")
             share = float(budget) / 100 if budget else None
             recipe = None if name == "unpruned" else {"method": method}
-            conditions.append(Condition(name, method, "methods", share, method, recipe, 1.0, 1.0, (144,)))
+            conditions.append(
+                Condition(name, method, "methods", share, method, recipe, 1.0, 1.0, (144,))
+            )
             for task, answers in by_task.items():
-                tasks[task] = TaskInfo(task, metric, len(answers), len({image for image, _ in answers}))
+                tasks[task] = TaskInfo(
+                    task, metric, len(answers), len({image for image, _ in answers})
+                )
                 lines += [
-                    record(condition=name, task=task, item=f"{task}/{i}", image=image, score=score, method=method)
+                    record(
+                        condition=name,
+                        task=task,
+                        item=f"{task}/{i}",
+                        image=image,
+                        score=score,
+                        method=method,
+                    )
                     for i, (image, score) in enumerate(answers)
                 ]
         settings = Settings("nano", "", "nano", "", "test", 1, 0, "float32", "sdpa", "cpu", 2)
         write_certificate(
-            folder, Certificate(settings, tuple(conditions), tuple(tasks.values()), {}, {}, {}, None, "", "", {})
+            folder,
+            Certificate(
+                settings, tuple(conditions), tuple(tasks.values()), {}, {}, {}, None, "", "", {}
+            ),
         )
-        (folder / FILE).write_text("".join(line.to_json() + "\n" for line in lines), encoding="utf-8")
+        (folder / FILE).write_text(
+            "".join(line.to_json() + "\n" for line in lines), encoding="utf-8"
+        )
         return folder
 
     return write

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from transprune.bench.answers import answer
-from transprune.bench.budgets import fit
-from transprune.bench.oracle import Oracle, interleave
-from transprune.bench.trials import DRAWS, ORACLES, default_methods, plan_trials
+from transprune.bench.run.answers import answer
+from transprune.bench.run.budgets import fit
+from transprune.bench.run.oracle import Oracle, interleave
+from transprune.bench.run.trials import DRAWS, ORACLES, default_methods, plan_trials
 from transprune.errors import BenchError, UnknownMethod
-from transprune.recipe import resolve
+from transprune.methods.common.recipe import resolve
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,9 @@ def _trial(name, nominal, budget=0.41):
     return plan_trials([name], [budget], nominal)[-1]
 
 
-@pytest.mark.parametrize("name", ["unpruned", "transprune", "fastv", "visionzip", "divprune", "random", "oracle"])
+@pytest.mark.parametrize(
+    "name", ["unpruned", "transprune", "fastv", "visionzip", "divprune", "random", "oracle"]
+)
 def test_a_batch_equals_its_singles(prompts, questions, nominal, name) -> None:
     trial = plan_trials([], [0.41], nominal)[0] if name == "unpruned" else _trial(name, nominal)
     items = questions.items[::4]
@@ -67,7 +69,9 @@ def test_an_oracle_is_no_recipe() -> None:
         Oracle().to_dict()
 
 
-def test_chance_is_drawn_anew_for_others_and_again_for_the_same(prompts, questions, nominal) -> None:
+def test_chance_is_drawn_anew_for_others_and_again_for_the_same(
+    prompts, questions, nominal
+) -> None:
     items, trial = questions.items[:2], _trial("random", nominal)
     kept = [answer(prompts, items, trial.bind(items, draw), 1)[0].kept for draw in (0, 1, 0)]
     assert kept[0] == kept[2] != kept[1]
@@ -75,7 +79,11 @@ def test_chance_is_drawn_anew_for_others_and_again_for_the_same(prompts, questio
 
 def test_a_run_uses_every_draw_and_says_which(go, tmp_path) -> None:
     run = go(tmp_path / "run", methods=("random",), n=3)
-    drawn = {record.image: record.method_repr for record in run.records if record.condition == "random@41"}
+    drawn = {
+        record.image: record.method_repr
+        for record in run.records
+        if record.condition == "random@41"
+    }
     assert len(set(drawn.values())) == min(3, DRAWS)
 
 
@@ -94,7 +102,8 @@ def test_own_budgets_leave_methods_as_they_are(nominal) -> None:
 
 def test_groups_tell_methods_from_controls(nominal) -> None:
     groups = {
-        trial.condition.method: trial.condition.group for trial in plan_trials(default_methods(), [0.41], nominal)
+        trial.condition.method: trial.condition.group
+        for trial in plan_trials(default_methods(), [0.41], nominal)
     }
     assert groups["fastv"] == "methods"
     assert {groups[name] for name in ("random", "uniform", *ORACLES)} == {"controls"}
@@ -102,12 +111,16 @@ def test_groups_tell_methods_from_controls(nominal) -> None:
 
 def test_ablations_run_at_one_budget(nominal) -> None:
     trials = plan_trials(["transprune"], [0.60, 0.41], nominal, ablate=True)
-    ablated = [trial.condition for trial in trials if trial.condition.group.startswith("ablation: ")]
+    ablated = [
+        trial.condition for trial in trials if trial.condition.group.startswith("ablation: ")
+    ]
     assert {condition.budget for condition in ablated} == {0.41}
     groups = {condition.group.removeprefix("ablation: ") for condition in ablated}
     assert {"layers", "accumulation layers", "terms", "direction", "alpha", "positions"} <= groups
     # boundaries are what is compared, so they stay, and the paper's own are too deep for this budget here
-    assert {condition.method for condition in ablated if not condition.reached} == {"transprune/depth=as-printed"}
+    assert {condition.method for condition in ablated if not condition.reached} == {
+        "transprune/depth=as-printed"
+    }
     assert not any("starts earlier" in condition.note for condition in ablated)
     assert len({condition.name for condition in ablated}) == len(ablated)
 

@@ -5,15 +5,23 @@ import json
 import pytest
 import torch
 
-from transprune.bench.bill import FILE, measure_bill
-from transprune.bench.memory import peak_bytes
-from transprune.bench.trials import plan_trials
+from transprune.bench.measure.bill import FILE, measure_bill
+from transprune.bench.measure.memory import peak_bytes
+from transprune.bench.run.trials import plan_trials
 from transprune.errors import RecordError
 from transprune.report.results import read_bill
 
 RATIOS = {"median", "low", "high"}
 COST = {"prefill", "scoring", "decode", "prefill_share", "decode_share", "unit"}
-ROW = {"condition", "prefill_ms", "prefill_ratio", "decode_ms", "decode_ratio", "kv_bytes", "kv_share"}
+ROW = {
+    "condition",
+    "prefill_ms",
+    "prefill_ratio",
+    "decode_ms",
+    "decode_ratio",
+    "kv_bytes",
+    "kv_share",
+}
 ROW |= {"peak_bytes", "peak_share", "paper", "exact"}
 
 
@@ -44,11 +52,17 @@ def test_it_is_as_documented(folder, trials, rows) -> None:
         assert set(row["prefill_ratio"]) == set(row["decode_ratio"]) == RATIOS
         assert set(row["paper"]) == set(row["exact"]) == COST
         assert row["prefill_ms"] > 0 and row["decode_ms"] > 0 and row["peak_bytes"] > 0
-        assert row["prefill_ratio"]["low"] <= row["prefill_ratio"]["median"] <= row["prefill_ratio"]["high"]
+        assert (
+            row["prefill_ratio"]["low"]
+            <= row["prefill_ratio"]["median"]
+            <= row["prefill_ratio"]["high"]
+        )
 
 
-def test_bytes_of_keys_and_values_are_those_of_the_records(prompts, questions, trials, rows) -> None:
-    from transprune.bench.answers import answer
+def test_bytes_of_keys_and_values_are_those_of_the_records(
+    prompts, questions, trials, rows
+) -> None:
+    from transprune.bench.run.answers import answer
 
     item = questions.items[0]
     for trial in trials:
@@ -66,7 +80,9 @@ def test_shares_are_of_the_unpruned_model(rows) -> None:
     assert rows["visionzip@41"]["peak_share"] > 0
 
 
-def test_both_runs_of_a_pair_get_the_same_inputs(prompts, questions, trials, tmp_path, monkeypatch) -> None:
+def test_both_runs_of_a_pair_get_the_same_inputs(
+    prompts, questions, trials, tmp_path, monkeypatch
+) -> None:
     """VisionZip listens to the vision tower, so the tower runs for its unpruned partner too; for others for neither."""
     seen, original = [], prompts.batch
 
@@ -82,7 +98,9 @@ def test_both_runs_of_a_pair_get_the_same_inputs(prompts, questions, trials, tmp
         assert set(seen) == {not listens}
 
 
-def test_measured_rows_are_kept_and_others_added(folder, prompts, questions, trials, tmp_path) -> None:
+def test_measured_rows_are_kept_and_others_added(
+    folder, prompts, questions, trials, tmp_path
+) -> None:
     (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
     more = plan_trials(["fastv"], [0.41], prompts.nominal())
     measure_bill(tmp_path, prompts, questions.items, more, rounds=1)

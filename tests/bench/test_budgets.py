@@ -5,12 +5,18 @@ from dataclasses import fields
 import pytest
 
 from transprune import TransPrune
-from transprune.bench.budgets import TOLERANCE, fit, fit_measured, lets_data_decide, parse_budgets
-from transprune.bench.trials import ORACLES, default_methods
+from transprune.bench.run.budgets import (
+    TOLERANCE,
+    fit,
+    fit_measured,
+    lets_data_decide,
+    parse_budgets,
+)
+from transprune.bench.run.trials import ORACLES, default_methods
+from transprune.core.schedule import Schedule
 from transprune.errors import MethodError
-from transprune.methods.scheduled import HIGH, LOW
-from transprune.recipe import METHODS, resolve
-from transprune.schedule import Schedule
+from transprune.methods.common.recipe import METHODS, resolve
+from transprune.methods.common.scheduled import HIGH, LOW
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 
@@ -39,7 +45,9 @@ def test_every_method_comes_to_every_budget_or_says_why_not(prompt, name) -> Non
 
 
 @pytest.mark.parametrize("budget", BUDGETS[:-1])
-@pytest.mark.parametrize("name", ["transprune", "fastv", "pdrop", "divprune", "random", "oracle", "oracle-0"])
+@pytest.mark.parametrize(
+    "name", ["transprune", "fastv", "pdrop", "divprune", "random", "oracle", "oracle-0"]
+)
 def test_these_reach_these(prompt, name, budget) -> None:
     assert fit(_method(name), budget, prompt).reached
 
@@ -86,11 +94,16 @@ def test_a_deep_start_is_moved_and_said(prompt) -> None:
     assert fit(TransPrune.high(), 0.60, prompt).note == ""
 
 
-@pytest.mark.parametrize("text", ["visionzip:keep=64+transprune-low", "vscan:keep=64", "transprune-nano"])
+@pytest.mark.parametrize(
+    "text", ["visionzip:keep=64+transprune-low", "vscan:keep=64", "transprune-nano"]
+)
 def test_what_begins_in_front_of_the_language_model_is_not_moved(text, prompt) -> None:
     method, layers = resolve(text), prompt.geometry.layers
     found = fit(method, 0.15, prompt)
-    boundaries = [[stage.boundary for stage in m.plan(layers, prompt.visual_tokens)] for m in (method, found.method)]
+    boundaries = [
+        [stage.boundary for stage in m.plan(layers, prompt.visual_tokens)]
+        for m in (method, found.method)
+    ]
     assert boundaries[0] == boundaries[1]
     assert found.reached
     assert "earlier" not in found.note
@@ -110,7 +123,12 @@ def test_every_registered_method_is_in_the_default_list() -> None:
 
 @pytest.mark.parametrize(
     ("text", "budgets"),
-    [("60,41", (0.6, 0.41)), (" 41% , own", (0.41, None)), ("12.5,12.5", (0.125,)), ("own", (None,))],
+    [
+        ("60,41", (0.6, 0.41)),
+        (" 41% , own", (0.41, None)),
+        ("12.5,12.5", (0.125,)),
+        ("own", (None,)),
+    ],
 )
 def test_budgets_from_text(text, budgets) -> None:
     assert parse_budgets(text) == pytest.approx(budgets)

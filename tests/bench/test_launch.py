@@ -7,10 +7,10 @@ from dataclasses import asdict
 import pytest
 
 from transprune import nano
-from transprune.bench.certificate import read_certificate
-from transprune.bench.launch import QUICK_SCENES, Plan, quick
-from transprune.bench.provenance import commit, fingerprint, versions
-from transprune.bench.trials import QUICK
+from transprune.bench.data.manifest import read_certificate
+from transprune.bench.data.provenance import commit, fingerprint, versions
+from transprune.bench.run.launch import QUICK_SCENES, Plan, quick
+from transprune.bench.run.trials import QUICK
 from transprune.errors import BenchError, CheckpointError
 
 
@@ -37,12 +37,21 @@ def test_the_certificate_says_everything(run) -> None:
     certificate = read_certificate(run.folder)
     assert certificate.settings.weights == fingerprint("nano")
     assert certificate.settings.n == 2
-    assert set(certificate.versions) == {"transprune", "torch", "transformers", "numpy", "pillow", "python"}
+    assert set(certificate.versions) == {
+        "transprune",
+        "torch",
+        "transformers",
+        "numpy",
+        "pillow",
+        "python",
+    }
     assert certificate.versions == versions()
     assert certificate.commit is None or re.fullmatch(r"[0-9a-f]{12}\+?", certificate.commit)
     assert (certificate.commit is None) == (commit() is None)
     assert set(certificate.prompt) == {"visual_tokens", "text_tokens", "instruction_tokens"}
-    assert sum(task.items for task in certificate.tasks) * len(certificate.conditions) == len(run.records)
+    assert sum(task.items for task in certificate.tasks) * len(certificate.conditions) == len(
+        run.records
+    )
     assert certificate.geometry["layers"] == len(certificate.conditions[0].tokens)
 
 
@@ -50,14 +59,18 @@ def test_records_repeat_their_condition(run) -> None:
     conditions = {condition.name: condition for condition in run.certificate.conditions}
     for record in run.records:
         condition = conditions[record.condition]
-        assert (record.method, record.budget, record.recipe) == (condition.method, condition.budget, condition.recipe)
+        assert (record.method, record.budget, record.recipe) == (
+            condition.method,
+            condition.budget,
+            condition.recipe,
+        )
         assert record.versions == run.certificate.versions
         assert 0 <= record.score <= 1
         assert all(kept == sorted(set(kept)) for kept in record.kept.values())
 
 
 def test_bundled_scenes_default_to_their_number_in_the_settings(go, run_copy) -> None:
-    from transprune.bench.launch import SCENES
+    from transprune.bench.run.launch import SCENES
     from transprune.errors import RecordError
 
     with pytest.raises(RecordError, match=f"n was 2, now {SCENES}"):
@@ -65,7 +78,7 @@ def test_bundled_scenes_default_to_their_number_in_the_settings(go, run_copy) ->
 
 
 def test_a_method_the_model_cannot_serve_is_an_error_if_named(go, tmp_path, monkeypatch) -> None:
-    from transprune.bench.prompts import Prompts
+    from transprune.bench.run.prompts import Prompts
     from transprune.errors import MissingSignal
 
     original = Prompts.prune
@@ -79,7 +92,9 @@ def test_a_method_the_model_cannot_serve_is_an_error_if_named(go, tmp_path, monk
     with pytest.raises(BenchError, match="cdpruner cannot run on this model: no text tower"):
         go(tmp_path / "named", methods=("cdpruner",), n=1)
     assert not (tmp_path / "named").exists()
-    monkeypatch.setattr("transprune.bench.launch.default_methods", lambda oracle: ("cdpruner", "fastv"))
+    monkeypatch.setattr(
+        "transprune.bench.run.launch.default_methods", lambda oracle: ("cdpruner", "fastv")
+    )
     run = go(tmp_path / "default", methods=(), n=1)
     assert [condition.name for condition in run.certificate.conditions] == ["unpruned", "fastv@41"]
     assert "left out: cdpruner@41: no text tower" in run.notes
@@ -87,7 +102,11 @@ def test_a_method_the_model_cannot_serve_is_an_error_if_named(go, tmp_path, monk
 
 def test_a_task_file_is_a_run_too(go, write_tasks, tmp_path) -> None:
     good = {"image": "a.png", "question": "what color is the circle ?", "answer": "red"}
-    folder = write_tasks(good, good | {"image": "missing.png"}, good | {"options": ["red", "blue"], "family": "choice"})
+    folder = write_tasks(
+        good,
+        good | {"image": "missing.png"},
+        good | {"options": ["red", "blue"], "family": "choice"},
+    )
     run = go(tmp_path / "run", tasks=str(folder), n=None, methods=("fastv",), max_new_tokens=2)
     assert [task.name for task in run.certificate.tasks] == ["questions", "choice"]
     assert len(run.records) == 4

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transprune.bench.metrics import METRICS, normalise, option_letter
+from transprune.bench.data.metrics import METRICS, normalise, option_letter
 
 POPE, VQA, MC, EXACT = (METRICS[name] for name in ("pope", "vqa", "mc", "exact_match"))
 
@@ -51,7 +51,9 @@ def test_pope_scores_many_resamples_at_once(record) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agreeing", "score"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)], ids=lambda n: str(n)
+    ("agreeing", "score"),
+    [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)],
+    ids=lambda n: str(n),
 )
 def test_vqa_by_hand(agreeing, score) -> None:
     """k of ten agree: k subsets miss one of them, the rest none. k = 3: (3 x 2/3 + 7 x 1) / 10 = 0.9."""

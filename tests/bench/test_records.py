@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from transprune.bench.records import FILE, Record, RecordLog, read_run
+from transprune.bench.data.records import FILE, Record, RecordLog, read_run
 from transprune.errors import RecordError
 
 
@@ -41,7 +41,9 @@ def test_a_half_written_end_is_left_out_when_read_and_dropped_when_continued(run
     assert file.read_bytes() == whole[: whole[:-1].rindex(b"\n") + 1]
 
 
-@pytest.mark.parametrize("end", [b'{"schema":1,"x":\xc3', b"{}"], ids=["amid a letter", "whole JSON without its end"])
+@pytest.mark.parametrize(
+    "end", [b'{"schema":1,"x":\xc3', b"{}"], ids=["amid a letter", "whole JSON without its end"]
+)
 def test_any_piece_without_a_line_end_is_half_written(run_copy, run, end) -> None:
     with (run_copy / FILE).open("ab") as stream:
         stream.write(end)
@@ -57,7 +59,9 @@ DAMAGE = {
     "not UTF-8": lambda line: line.replace(b'"task"', b'"t\xe4sk"'),
     "empty": lambda line: b"",
     "unknown field": lambda line: _changed(line, colour=1),
-    "field missing": lambda line: json.dumps({k: v for k, v in json.loads(line).items() if k != "given"}).encode(),
+    "field missing": lambda line: json.dumps(
+        {k: v for k, v in json.loads(line).items() if k != "given"}
+    ).encode(),
     "newer schema": lambda line: _changed(line, schema=2),
     "another shape": lambda line: b"[1]",
 }

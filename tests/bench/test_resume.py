@@ -8,17 +8,33 @@ import time
 
 import pytest
 
-from transprune.bench.records import FILE, RecordLog, read_run
+from transprune.bench.data.records import FILE, RecordLog, read_run
 from transprune.errors import RecordError
 
-COMMAND = ["bench", "--n", "2", "--budgets", "41", "--batch-size", "4", "--no-bill", "--threads", "1", "--json"]
+COMMAND = [
+    "bench",
+    "--n",
+    "2",
+    "--budgets",
+    "41",
+    "--batch-size",
+    "4",
+    "--no-bill",
+    "--threads",
+    "1",
+    "--json",
+]
 
 
 def _start(folder) -> subprocess.Popen:
-    methods = [word for name in ("transprune", "fastv", "random", "oracle") for word in ("--methods", name)]
+    methods = [
+        word for name in ("transprune", "fastv", "random", "oracle") for word in ("--methods", name)
+    ]
     command = [sys.executable, "-m", "transprune.cli", *COMMAND, *methods, "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _kill_after(lines: int, folder) -> bytes:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transprune.bench.statistics import difference_of, draw_weights, holm, interval_of
+from transprune.bench.results.statistics import difference_of, draw_weights, holm, interval_of
 
 UNITS = 60
 
@@ -20,7 +20,10 @@ def _exact_interval(outcomes):
     for _ in outcomes:
         total = np.convolve(total, one)
     cumulated = np.cumsum(total)
-    return [(np.searchsorted(cumulated, share) - len(outcomes)) / len(outcomes) for share in (0.025, 0.975)]
+    return [
+        (np.searchsorted(cumulated, share) - len(outcomes)) / len(outcomes)
+        for share in (0.025, 0.975)
+    ]
 
 
 def _means(values):
@@ -31,7 +34,9 @@ def _means(values):
 def test_interval_is_that_of_the_exact_bootstrap(scores) -> None:
     found = interval_of(_means(scores[:, 0]))
     assert found.value == pytest.approx(scores[:, 0].mean())
-    assert [found.low, found.high] == pytest.approx(_exact_interval(scores[:, 0]), abs=1.01 / UNITS)  # one answer
+    assert [found.low, found.high] == pytest.approx(
+        _exact_interval(scores[:, 0]), abs=1.01 / UNITS
+    )  # one answer
 
 
 def test_difference_is_paired(scores) -> None:

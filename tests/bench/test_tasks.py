@@ -2,7 +2,7 @@
 
 import pytest
 
-from transprune.bench.tasks import load_tasks
+from transprune.bench.data.tasks import load_tasks
 from transprune.errors import TaskError
 
 GOOD = {"image": "a.png", "question": "what?", "answers": ["red", "crimson"]}
@@ -22,16 +22,27 @@ def test_a_plain_line(write_tasks) -> None:
 
 
 def test_families_become_tasks_and_n_takes_the_first(write_tasks) -> None:
-    lines = [GOOD | {"family": family, "id": f"{family}{i}"} for i in range(2) for family in ("one", "two")]
+    lines = [
+        GOOD | {"family": family, "id": f"{family}{i}"}
+        for i in range(2)
+        for family in ("one", "two")
+    ]
     folder = write_tasks(*lines)
-    assert [(task.name, len(task.items)) for task in load_tasks(str(folder)).tasks] == [("one", 2), ("two", 2)]
+    assert [(task.name, len(task.items)) for task in load_tasks(str(folder)).tasks] == [
+        ("one", 2),
+        ("two", 2),
+    ]
     assert [item.id for item in _items(folder, n=3)] == ["one0", "one1", "two0"]
 
 
-@pytest.mark.parametrize("options", [["red", "blue"], {"A": "red", "b": "blue"}], ids=["list", "letters"])
+@pytest.mark.parametrize(
+    "options", [["red", "blue"], {"A": "red", "b": "blue"}], ids=["list", "letters"]
+)
 @pytest.mark.parametrize("answer", ["B", "b", "blue"])
 def test_options_make_it_multiple_choice(write_tasks, options, answer) -> None:
-    questions = load_tasks(str(write_tasks({"image": "a.png", "question": "q?", "options": options, "answer": answer})))
+    questions = load_tasks(
+        str(write_tasks({"image": "a.png", "question": "q?", "options": options, "answer": answer}))
+    )
     assert questions.tasks[0].metric.name == "mc"
     assert questions.items[0].question == "q? A red B blue"
     assert questions.items[0].answers == ("B",)
@@ -43,7 +54,9 @@ def test_ten_answers_make_it_vqa(write_tasks) -> None:
 
 
 def test_several_images(write_tasks) -> None:
-    (item,) = _items(write_tasks({"image": ["a.png", "b.png"], "question": "same?", "answer": "no"}))
+    (item,) = _items(
+        write_tasks({"image": ["a.png", "b.png"], "question": "same?", "answer": "no"})
+    )
     first, second = (picture() for picture in item.pictures)
     assert first.tobytes() != second.tobytes()
     assert item.image == "a.png|b.png"
@@ -70,13 +83,19 @@ BAD = {
     "no answers": ({"image": "a.png", "question": "q", "answers": []}, "at least one"),
     "not an object": ([1, 2], "a question is an object"),
     "no JSON": (b'{"image": ', "not JSON"),
-    "not UTF-8": (b'{"image": "a.png", "question": "gr\xfc\xdfe?", "answer": "x"}', "not UTF-8 (byte 0xfc"),
+    "not UTF-8": (
+        b'{"image": "a.png", "question": "gr\xfc\xdfe?", "answer": "x"}',
+        "not UTF-8 (byte 0xfc",
+    ),
     "unknown metric": (GOOD | {"metric": "exactmatch"}, "Did you mean 'exact_match'?"),
     "option that is none": (
         {"image": "a.png", "question": "q", "options": ["r", "b"], "answer": "C"},
         "must be one of the options",
     ),
-    "one option": ({"image": "a.png", "question": "q", "options": ["r"], "answer": "A"}, "at least two"),
+    "one option": (
+        {"image": "a.png", "question": "q", "options": ["r"], "answer": "A"},
+        "at least two",
+    ),
     "POPE without a split": (GOOD | {"metric": "pope", "answers": ["no"]}, "needs a kind"),
     "used id": (GOOD | {"id": "1"}, "id '1' was used on line 1 already"),
 }
@@ -106,7 +125,9 @@ def test_a_family_has_one_metric(write_tasks) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"), [((), "the file is empty"), ((b"{",), "line 1: not JSON")], ids=["empty", "nothing usable"]
+    ("lines", "said"),
+    [((), "the file is empty"), ((b"{",), "line 1: not JSON")],
+    ids=["empty", "nothing usable"],
 )
 def test_a_file_without_any_question_is_an_error(write_tasks, lines, said) -> None:
     with pytest.raises(TaskError, match=said):
@@ -123,7 +144,12 @@ def test_no_task_there(tmp_path) -> None:
 def test_the_fingerprint_tells_questions_apart(write_tasks) -> None:
     before = load_tasks(str(write_tasks(GOOD))).fingerprint
     assert load_tasks(str(write_tasks(GOOD))).fingerprint == before
-    for change in ({"question": "which?"}, {"answers": ["blue"]}, {"image": "b.png"}, {"family": "x"}):
+    for change in (
+        {"question": "which?"},
+        {"answers": ["blue"]},
+        {"image": "b.png"},
+        {"family": "x"},
+    ):
         assert load_tasks(str(write_tasks(GOOD | change))).fingerprint != before
 
 

@@ -28,7 +28,20 @@ SPECIAL = [
     "<|vision_start|>",
     "<|vision_end|>",
 ]
-WORDS = [*SPECIAL, "USER", ":", "ASSISTANT", "what", "color", "is", "the", "circle", "?", "red", "blue"]
+WORDS = [
+    *SPECIAL,
+    "USER",
+    ":",
+    "ASSISTANT",
+    "what",
+    "color",
+    "is",
+    "the",
+    "circle",
+    "?",
+    "red",
+    "blue",
+]
 TEMPLATE = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}PICTURE{% else %}"
     "{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}ASSISTANT:"
@@ -63,11 +76,15 @@ def cli():
     """Call the command line in this process; gives exit code, stdout, stderr, and `data`, the parsed JSON."""
 
     def call(*args, env=None):
-        result = CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "100", **(env or {})})
+        result = CliRunner().invoke(
+            app, [str(arg) for arg in args], env={"COLUMNS": "100", **(env or {})}
+        )
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         data = json.loads(result.stdout) if "--json" in args and result.exit_code == 0 else None
-        return SimpleNamespace(code=result.exit_code, out=result.stdout, err=result.stderr, data=data)
+        return SimpleNamespace(
+            code=result.exit_code, out=result.stdout, err=result.stderr, data=data
+        )
 
     return call
 
@@ -92,7 +109,9 @@ def llava(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("llava")
     torch.manual_seed(0)
     text = hf.AutoConfig.for_model("llama", **TEXT)
-    config = hf.LlavaConfig(vision_config=CLIP, text_config=text, image_token_id=4, vision_feature_layer=-2)
+    config = hf.LlavaConfig(
+        vision_config=CLIP, text_config=text, image_token_id=4, vision_feature_layer=-2
+    )
     hf.LlavaForConditionalGeneration(config).save_pretrained(folder)
     hf.LlavaProcessor(
         hf.models.clip.image_processing_pil_clip.CLIPImageProcessorPil(**CROP),
@@ -164,7 +183,9 @@ def qwen(tmp_path_factory) -> Path:
 
 
 def tokenizer(**names):
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    )
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.add_special_tokens(SPECIAL)
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 
 from transprune import __version__
-from transprune.nano import demo
-from transprune.recipe import METHODS
+from transprune.methods.common.recipe import METHODS
+from transprune import demo
 
 SOURCE = Path(demo.__file__).parents[3]
 
 
 def process(*args, **env):
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "HF_HUB_OFFLINE": "1", **env}
-    return subprocess.run([sys.executable, *args], capture_output=True, text=True, timeout=120, env=environment)
+    return subprocess.run(
+        [sys.executable, *args], capture_output=True, text=True, timeout=120, env=environment
+    )
 
 
 def test_import_is_light():
@@ -53,8 +55,13 @@ def test_methods(cli):
         assert row["kind"] in ("projector-side", "within-LLM", "hybrid", "composition")
     by_name = {row["name"]: row for row in rows}
     assert by_name["visionzip"]["reads"][0].startswith("vision attention (CLS row")
-    assert by_name["sparsevlm"]["reads"][:2] == ["attention of the instruction", "embeddings of image and instruction"]
-    assert by_name["shortv"]["reads"] == ["an order of layers, released or from `transprune calibrate`"]
+    assert by_name["sparsevlm"]["reads"][:2] == [
+        "attention of the instruction",
+        "embeddings of image and instruction",
+    ]
+    assert by_name["shortv"]["reads"] == [
+        "an order of layers, released or from `transprune calibrate`"
+    ]
     assert "mean query" in by_name["pact"]["reads"]
     shown = cli("methods", env={"COLUMNS": "80"}).out
     assert max(map(len, shown.splitlines())) <= 80
@@ -78,7 +85,15 @@ def test_calibrate(cli):
 
 def test_a_real_process(tmp_path):
     scene = demo.folder() / "pictures" / "scene2.png"
-    options = ("--model", "nano", "--image", str(scene), "--question", "what color is the circle?", "--json")
+    options = (
+        "--model",
+        "nano",
+        "--image",
+        str(scene),
+        "--question",
+        "what color is the circle?",
+        "--json",
+    )
     done = process("-m", "transprune.cli", "run", *options)
     assert done.returncode == 0
     assert done.stderr == ""

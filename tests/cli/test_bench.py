@@ -6,9 +6,20 @@ import json
 
 import pytest
 
-from transprune.nano import demo
+from transprune import demo
 
-SMALL = ("--n", 1, "--methods", "transprune", "--methods", "fastv", "--budgets", "41,20", "--threads", 1)
+SMALL = (
+    "--n",
+    1,
+    "--methods",
+    "transprune",
+    "--methods",
+    "fastv",
+    "--budgets",
+    "41,20",
+    "--threads",
+    1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +35,9 @@ def finished(cli, folder):
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_the_table_fits_and_nothing_is_cut(cli, folder, finished, columns) -> None:
-    result = cli("bench", "--out", folder, "--no-bill", "--per-task", *SMALL, env={"COLUMNS": str(columns)})
+    result = cli(
+        "bench", "--out", folder, "--no-bill", "--per-task", *SMALL, env={"COLUMNS": str(columns)}
+    )
     assert result.code == 0
     table = result.out.split("records:")[0]
     assert max(map(len, table.splitlines())) <= columns
@@ -43,7 +56,9 @@ def test_json_has_every_row(cli, folder, finished) -> None:
 
 
 def test_the_bill_is_quiet_and_written(cli, folder, finished, capfd) -> None:
-    result = cli("bench", "--out", folder, "--n", 1, "--methods", "fastv", "--budgets", "41", "--threads", 1)
+    result = cli(
+        "bench", "--out", folder, "--n", 1, "--methods", "fastv", "--budgets", "41", "--threads", 1
+    )
     assert result.code == 0
     assert capfd.readouterr().err == ""  # what libraries write past Python
     assert [row["condition"] for row in json.loads((folder / "bill.json").read_text())["rows"]] == [
@@ -90,10 +105,24 @@ def test_other_settings_are_refused(cli, folder, finished) -> None:
 
 def test_a_bad_line_of_a_task_is_said_or_strictly_an_error(cli, tmp_path) -> None:
     picture = demo.folder() / "pictures" / "scene1.png"
-    lines = [{"image": str(picture), "question": "what color is the circle ?", "answer": "red"}, {"image": "x"}]
+    lines = [
+        {"image": str(picture), "question": "what color is the circle ?", "answer": "red"},
+        {"image": "x"},
+    ]
     file = tmp_path / "mine.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
-    plan = ("bench", "--out", tmp_path / "run", "--tasks", file, "--methods", "fastv", "--budgets", "own", "--no-bill")
+    plan = (
+        "bench",
+        "--out",
+        tmp_path / "run",
+        "--tasks",
+        file,
+        "--methods",
+        "fastv",
+        "--budgets",
+        "own",
+        "--no-bill",
+    )
     assert "mine.jsonl, line 2" in cli(*plan, "--strict").err
     result = cli(*plan)
     assert result.code == 0

@@ -5,22 +5,37 @@ from __future__ import annotations
 import pytest
 
 from transprune import TransPrune
-from transprune.cost import count_method
-from transprune.geometry import geometry
-from transprune.paper import paper_table
+from transprune.cost.count import count_method
+from transprune.cost.geometry import known_geometry
+from transprune.cost.paper import paper_table
 
 
 def test_figures_are_the_library_s(cli):
     result = cli("cost", "--model", "llava-1.5-7b", "--method", "transprune-high", "--json")
-    expected = count_method(geometry("llava-1.5-7b"), TransPrune.high(), convention="exact")
+    expected = count_method(known_geometry("llava-1.5-7b"), TransPrune.high(), convention="exact")
     assert result.data["methods"]["transprune-high"]["exact"] == expected.to_dict()
     assert (result.data["visual_tokens"], result.data["text_tokens"]) == (576, 64)
 
 
 def test_token_counts_can_be_given(cli):
-    result = cli("cost", "--model", "qwen2.5-vl-7b", "--visual-tokens", "300", "--text-tokens", "20", "--json")
+    result = cli(
+        "cost",
+        "--model",
+        "qwen2.5-vl-7b",
+        "--visual-tokens",
+        "300",
+        "--text-tokens",
+        "20",
+        "--json",
+    )
     assert (result.data["visual_tokens"], result.data["text_tokens"]) == (300, 20)
-    assert set(result.data["methods"]) == {"transprune-high", "transprune-low", "fastv", "pdrop", "visionzip"}
+    assert set(result.data["methods"]) == {
+        "transprune-high",
+        "transprune-low",
+        "fastv",
+        "pdrop",
+        "visionzip",
+    }
 
 
 @pytest.mark.parametrize("columns", ["80", "100"])
@@ -28,7 +43,9 @@ def test_table_fits_and_cuts_nothing(cli, columns):
     result = cli("cost", env={"COLUMNS": columns})
     assert max(map(len, result.out.splitlines())) <= int(columns)
     assert "…" not in result.out
-    row = next(line for line in result.out.splitlines() if line.startswith("transprune-high")).split()
+    row = next(
+        line for line in result.out.splitlines() if line.startswith("transprune-high")
+    ).split()
     assert row[1:7] == ["1.56", "T", "40.8%", "3.99", "T", "46.9%"]
 
 

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from transprune.images import open_image
-from transprune.nano import demo
+from transprune.models.images import open_image
+from transprune import demo
 from transprune.nano.export import write_demo
 
 
@@ -31,7 +31,10 @@ def test_unpruned_model_knows_the_answers(result):
 def test_rows_count_what_they_say(result):
     assert [row.method for row in result.methods] == list(demo.METHODS)
     for row in result.methods:
-        right = [given == asked.answer for given, asked in zip(row.answers, result.questions, strict=True)]
+        right = [
+            given == asked.answer
+            for given, asked in zip(row.answers, result.questions, strict=True)
+        ]
         assert row.right == sum(right)
         assert len(row.tokens) == len(row.boundaries) + 1
 
@@ -41,7 +44,9 @@ def test_costs_are_the_planned_ones(result):
     high, low, zipped = rows["transprune-high"], rows["transprune-low"], rows["visionzip:keep=64"]
     assert (high.tokens, high.boundaries) == ((144, 126, 90, 18), (4, 5, 6))
     assert (low.tokens, low.boundaries) == ((144, 90, 27, 9), (4, 5, 6))
-    assert zipped.exact_share == pytest.approx(high.exact_share, rel=0.02)  # said to cost about the same
+    assert zipped.exact_share == pytest.approx(
+        high.exact_share, rel=0.02
+    )  # said to cost about the same
     for name in ("random-high", "uniform-high"):
         assert rows[name].paper_share == high.paper_share
     for row in result.methods[1:]:
@@ -67,7 +72,9 @@ def test_pictures_and_questions_are_the_generator_s(tmp_path):
     families = [question.family for question in questions]
     assert {families.count(family) for family in families} == {4}
     for name in {question.picture for question in questions}:
-        drawn, shipped = (open_image(place / "pictures" / name) for place in (tmp_path, demo.folder()))
+        drawn, shipped = (
+            open_image(place / "pictures" / name) for place in (tmp_path, demo.folder())
+        )
         assert np.array_equal(np.asarray(drawn), np.asarray(shipped))
 
 
@@ -79,8 +86,13 @@ def test_table(cli, tmp_path, monkeypatch):
     assert result.err == ""
     lines = result.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert any("transprune-low" in line and "90 @4, 27 @5, 9 @6" in line and "/24" in line for line in lines)
-    assert "24 questions show how pruning behaves; this is not a benchmark" in " ".join(result.out.split())
+    assert any(
+        "transprune-low" in line and "90 @4, 27 @5, 9 @6" in line and "/24" in line
+        for line in lines
+    )
+    assert "24 questions show how pruning behaves; this is not a benchmark" in " ".join(
+        result.out.split()
+    )
     assert "✓" in result.out
 
 
@@ -96,8 +108,14 @@ def test_json(cli, tmp_path, monkeypatch):
 def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
     """One that drops no token has no picture to show; one whose count depends on the picture has."""
     monkeypatch.setattr(demo, "ROUNDS", 1)
-    result = cli("demo", "--out", tmp_path, "--method", "shortv", "--method", "pact:layer=2", "--json")
-    assert [row["method"] for row in result.data["methods"]] == ["unpruned", "shortv", "pact:layer=2"]
+    result = cli(
+        "demo", "--out", tmp_path, "--method", "shortv", "--method", "pact:layer=2", "--json"
+    )
+    assert [row["method"] for row in result.data["methods"]] == [
+        "unpruned",
+        "shortv",
+        "pact:layer=2",
+    ]
     assert all(row["paper"] < 1 for row in result.data["methods"][1:] if "paper" in row)
     assert len(result.data["overlays"]) == 6
     shown = cli("demo", "--out", tmp_path, "--method", "shortv").out

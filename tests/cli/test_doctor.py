@@ -33,10 +33,13 @@ def test_machine(cli):
 
 
 @pytest.mark.parametrize(
-    ("family", "cls", "mrope"), [("llava", True, False), ("llava_next", True, False), ("qwen", False, True)]
+    ("family", "cls", "mrope"),
+    [("llava", True, False), ("llava_next", True, False), ("qwen", False, True)],
 )
 def test_models(cli, request, family, cls, mrope):
-    found = cli("doctor", "--model", request.getfixturevalue(family), "--load", "--json").data["model"]
+    found = cli("doctor", "--model", request.getfixturevalue(family), "--load", "--json").data[
+        "model"
+    ]
     assert (found["layers"], found["cls_token"], found["mrope"]) == (14, cls, mrope)
     assert found["weights"] == "complete"
     assert found["methods"]["transprune-high"] == ""

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from transprune.errors import UnknownMethod
-from transprune.nano import demo
+from transprune import demo
 
 SCENE = demo.folder() / "pictures" / "scene1.png"
 
@@ -33,7 +33,18 @@ def fails(cli):
 
 
 def run(model="nano", image=SCENE, method="fastv", question="what color is the circle?"):
-    return ("run", "--model", model, "--image", image, "--method", method, "--question", question, "--json")
+    return (
+        "run",
+        "--model",
+        model,
+        "--image",
+        image,
+        "--method",
+        method,
+        "--question",
+        question,
+        "--json",
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,7 +140,11 @@ def test_missing_weights_are_named(fails, nano_copy):
     file = nano_copy / "model.safetensors"
     weights = load_file(file)
     gone = [name for name in weights if "layers.3.self_attn.q_proj" in name]
-    save_file({name: value for name, value in weights.items() if name not in gone}, file, metadata={"format": "pt"})
+    save_file(
+        {name: value for name, value in weights.items() if name not in gone},
+        file,
+        metadata={"format": "pt"},
+    )
     assert len(gone) >= 1
     line = fails("of the weights its configuration asks for", *run(model=nano_copy))
     assert "layers.3.self_attn.q_proj.weight" in line

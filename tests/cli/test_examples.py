@@ -10,16 +10,26 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # spinning threads are slow where tests share the cores
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+}  # spinning threads are slow where tests share the cores
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"), ("ablations.py", "TTV alone")],
+    [
+        ("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"),
+        ("ablations.py", "TTV alone"),
+    ],
 )
 def test_an_example_runs(name, expected):
     run = subprocess.run(
-        [sys.executable, EXAMPLES / name], capture_output=True, text=True, check=False, env=ENVIRONMENT
+        [sys.executable, EXAMPLES / name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
     )
     assert run.returncode == 0, run.stderr
     assert expected in run.stdout

@@ -12,7 +12,9 @@ def test_scenes_are_written_with_their_questions(cli, tmp_path) -> None:
     result = cli("nano", "scenes", "--out", tmp_path, "--count", "3", "--first", "5")
     lines = [json.loads(line) for line in (tmp_path / "questions.jsonl").read_text().splitlines()]
     assert f"3 pictures and {len(lines)} questions" in result.out
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"demo-{number}.png" for number in (5, 6, 7)]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [
+        f"demo-{number}.png" for number in (5, 6, 7)
+    ]
     assert {line["image"] for line in lines} == {path.name for path in tmp_path.glob("*.png")}
     assert len({line["id"] for line in lines}) == len(lines) > 20
     with Image.open(tmp_path / "demo-5.png") as picture:
@@ -20,7 +22,17 @@ def test_scenes_are_written_with_their_questions(cli, tmp_path) -> None:
 
 
 def test_train_stop_resume_evaluate_and_plot(cli, tmp_path) -> None:
-    command = ("nano", "train", "--recipe", "miniature", "--out", tmp_path, "--threads", "1", "--no-compile")
+    command = (
+        "nano",
+        "train",
+        "--recipe",
+        "miniature",
+        "--out",
+        tmp_path,
+        "--threads",
+        "1",
+        "--no-compile",
+    )
     stopped = cli(*command, "--stop-after", "5")
     assert "stopped" in stopped.out
     finished = cli(*command)
@@ -28,7 +40,9 @@ def test_train_stop_resume_evaluate_and_plot(cli, tmp_path) -> None:
     told = [json.loads(line) for line in finished.err.splitlines() if line.startswith("{")]
     assert {line["stage"] for line in told} == {"vision", "young", "grown"}
     model = tmp_path / "checkpoint"
-    scored = cli("nano", "evaluate", "--model", model, "--scenes", "2", "--floor", "--threads", "1", "--json").data
+    scored = cli(
+        "nano", "evaluate", "--model", model, "--scenes", "2", "--floor", "--threads", "1", "--json"
+    ).data
     assert [scores["blank"] for scores in scored["scores"]] == [False, True]
     assert scored["scores"][0]["families"]["exist"]["asked"] == 4
     pytest.importorskip("matplotlib")

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from transprune import nano
-from transprune.images import open_image
-from transprune.nano import demo
+from transprune.models.images import open_image
+from transprune import demo
 
 SCENE = demo.folder() / "pictures" / "scene2.png"
 ASK = ("--question", "what color is the circle?")
@@ -24,12 +24,24 @@ def test_answers_about_a_picture(cli):
 
 
 def test_json_has_everything(cli):
-    methods = ("--method", "transprune-high", "--compare", "fastv:layer=3,keep_ratio=0.25", "--compare", "random-low")
+    methods = (
+        "--method",
+        "transprune-high",
+        "--compare",
+        "fastv:layer=3,keep_ratio=0.25",
+        "--compare",
+        "random-low",
+    )
     result = cli("run", "--model", "nano", "--image", SCENE, *ASK, *methods, "--json")
     data = result.data
     assert result.err == ""
     assert [run["method"] for run in data["runs"]] == ["unpruned", *methods[1::2]]
-    assert (data["family"], data["dtype"], data["device"], data["attention"]) == ("llava", "float32", "cpu", "sdpa")
+    assert (data["family"], data["dtype"], data["device"], data["attention"]) == (
+        "llava",
+        "float32",
+        "cpu",
+        "sdpa",
+    )
     unpruned, pruned, fastv, _ = data["runs"]
     assert unpruned["answer"] == "green"
     assert unpruned["trace"] is None
@@ -72,9 +84,22 @@ def test_every_family(cli, request, picture, tmp_path, family, attention):
 @pytest.mark.parametrize("family", ["llava", "llava_next", "qwen"])
 def test_several_pictures(cli, request, picture, tmp_path, family):
     folder, file = request.getfixturevalue(family), tmp_path / "kept.png"
-    one = cli("run", "--model", folder, "--image", picture, *ASK, "--max-new-tokens", "2", "--json").data
+    one = cli(
+        "run", "--model", folder, "--image", picture, *ASK, "--max-new-tokens", "2", "--json"
+    ).data
     images = ("--image", picture, "--image", picture)
-    two = cli("run", "--model", folder, *images, *ASK, "--max-new-tokens", "2", "--overlay", file, "--json").data
+    two = cli(
+        "run",
+        "--model",
+        folder,
+        *images,
+        *ASK,
+        "--max-new-tokens",
+        "2",
+        "--overlay",
+        file,
+        "--json",
+    ).data
     assert two["visual_tokens"] == 2 * one["visual_tokens"]
     assert file.is_file()
 
@@ -123,7 +148,9 @@ def test_a_text_tower_can_be_given(cli, nano_copy):
     asked = ("--image", SCENE, *ASK, "--method", "cdpruner:keep=12", "--json")
     refused = cli("run", "--model", nano_copy, *asked)
     assert refused.code != 0 and "--text-tower" in " ".join((refused.err + refused.out).split())
-    given = cli("run", "--model", nano_copy, *asked, "--text-tower", nano.path() / "clip").data["runs"][0]
+    given = cli("run", "--model", nano_copy, *asked, "--text-tower", nano.path() / "clip").data[
+        "runs"
+    ][0]
     beside = cli("run", "--model", "nano", *asked).data["runs"][0]
     assert given["trace"]["stages"] == beside["trace"]["stages"]
 
@@ -132,14 +159,23 @@ def test_a_text_tower_can_be_given(cli, nano_copy):
     "method", ["cdpruner", "downsample", "fastervlm", "norm", "pool", "tome", "vispruner", "vscan"]
 )
 def test_every_projector_side_method_runs(cli, method):
-    run = cli("run", "--model", "nano", "--image", SCENE, *ASK, "--method", f"{method}:keep=36", "--json").data["runs"][
-        0
-    ]
+    run = cli(
+        "run", "--model", "nano", "--image", SCENE, *ASK, "--method", f"{method}:keep=36", "--json"
+    ).data["runs"][0]
     assert len(run["trace"]["stages"][0]["keep"][0]) == 36
 
 
 def test_a_composition_runs_by_its_name(cli):
-    asked = ("--image", SCENE, *ASK, "--method", "visionzip-192-transprune", "--compare", "prumerge", "--json")
+    asked = (
+        "--image",
+        SCENE,
+        *ASK,
+        "--method",
+        "visionzip-192-transprune",
+        "--compare",
+        "prumerge",
+        "--json",
+    )
     runs = cli("run", "--model", "nano", *asked).data["runs"]
     assert [len(stage["keep"][0]) for stage in runs[1]["trace"]["stages"]] == [144, 72, 36, 18]
     assert len(runs[2]["trace"]["stages"][0]["keep"][0]) < 40

@@ -89,7 +89,9 @@ class FamilyCase:
     def batch(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """Model inputs of a left-padded batch."""
         length = max(len(sample.ids) for sample in samples)
-        ids = torch.tensor([[PAD] * (length - len(sample.ids)) + list(sample.ids) for sample in samples])
+        ids = torch.tensor(
+            [[PAD] * (length - len(sample.ids)) + list(sample.ids) for sample in samples]
+        )
         inputs = {"input_ids": ids, "attention_mask": (ids != PAD).long()}
         images = [image for sample in samples for image in sample.images]
         for key in images[0].tensors if images else ():
@@ -101,12 +103,21 @@ class FamilyCase:
     def text_turn(self, ids: Tensor) -> dict[str, Tensor]:
         """Inputs of a later turn that brings no image: all tokens so far and the new ones, as `generate` takes them."""
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        return {**inputs, "mm_token_type_ids": torch.zeros_like(ids).int()} if self.token_types else inputs
+        return (
+            {**inputs, "mm_token_type_ids": torch.zeros_like(ids).int()}
+            if self.token_types
+            else inputs
+        )
 
 
 def greedy(model: Any, inputs: dict[str, Tensor], steps: int = 9, **options: Any) -> Any:
     """Run `generate`; by default greedily, for the prefill and eight decode steps, with raw logits."""
-    settings = {"max_new_tokens": steps, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    settings = {
+        "max_new_tokens": steps,
+        "do_sample": False,
+        "output_logits": True,
+        "return_dict_in_generate": True,
+    }
     with torch.no_grad():
         return model.generate(**inputs, **{**settings, **options})
 
@@ -130,7 +141,9 @@ class Zoo:
             build(FAMILIES[name]).save_pretrained(path)
             if FAMILIES[name].clip:
                 save_text_half(path)
-        return transformers.AutoModelForImageTextToText.from_pretrained(path, attn_implementation=attn).eval()
+        return transformers.AutoModelForImageTextToText.from_pretrained(
+            path, attn_implementation=attn
+        ).eval()
 
 
 def build(case: FamilyCase) -> Any:
@@ -140,7 +153,9 @@ def build(case: FamilyCase) -> Any:
         torch.manual_seed(0)  # for what is not set below: biases, the CLS and newline embeddings
         model = transformers.AutoModelForImageTextToText.from_config(config)
     generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():  # default weights are so small that attention is uniform and every bug stays invisible
+    with (
+        torch.no_grad()
+    ):  # default weights are so small that attention is uniform and every bug stays invisible
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(0, 0.5 if "embed_tokens" in name else 0.12, generator=generator)
@@ -152,8 +167,18 @@ def build(case: FamilyCase) -> Any:
 
 def save_text_half(path: Path) -> None:
     """A tokenizer of numbered words for the model, and in `clip/` the text half of its vision tower's CLIP."""
-    text = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text |= {"vocab_size": VOCAB, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 3}
+    text = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
+    text |= {
+        "vocab_size": VOCAB,
+        "max_position_embeddings": 16,
+        "bos_token_id": 1,
+        "eos_token_id": 3,
+    }
     config = transformers.CLIPConfig(text_config=text, vision_config=_clip(), projection_dim=32)
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -201,7 +226,10 @@ def _clip() -> dict[str, Any]:
 
 def _llava() -> Any:
     return transformers.LlavaConfig(
-        vision_config=_clip(), text_config=_text("llama"), image_token_id=IMAGE, vision_feature_layer=-2
+        vision_config=_clip(),
+        text_config=_text("llama"),
+        image_token_id=IMAGE,
+        vision_feature_layer=-2,
     )
 
 
@@ -252,13 +280,18 @@ def _llava_image(number: int) -> Image:
 def _llava_next_image(number: int) -> Image:
     # 16 for the overview; 8 x 8 patches of four tiles, unpadded to 6 x 8, or 4 x 8 of two; a newline for each row
     size, tokens = ([28, 56], 16 + 4 * 9) if number == 1 else ([42, 56], 16 + 6 * 9)
-    return Image(tokens, {"pixel_values": _noise(number, 1, 5, 3, 28, 28), "image_sizes": torch.tensor([size])})
+    return Image(
+        tokens,
+        {"pixel_values": _noise(number, 1, 5, 3, 28, 28), "image_sizes": torch.tensor([size])},
+    )
 
 
 def _qwen_image(number: int) -> Image:
     grid = torch.tensor([[1, 6, 8] if number == 1 else [1, 8, 8]])
     patches = int(grid.prod())
-    return Image(patches // 4, {"pixel_values": _noise(number, patches, 3 * 7 * 7), "image_grid_thw": grid})
+    return Image(
+        patches // 4, {"pixel_values": _noise(number, patches, 3 * 7 * 7), "image_grid_thw": grid}
+    )
 
 
 def _llava_mistral() -> Any:
@@ -268,10 +301,14 @@ def _llava_mistral() -> Any:
     )
 
 
-WINDOWED = FamilyCase(_llava_mistral, _llava_image)  # a language model that looks back 12 tokens only
+WINDOWED = FamilyCase(
+    _llava_mistral, _llava_image
+)  # a language model that looks back 12 tokens only
 
 FAMILIES = {
     "llava": FamilyCase(_llava, _llava_image, clip=True),
     "llava_next": FamilyCase(_llava_next, _llava_next_image, clip=True),
-    "qwen2_5_vl": FamilyCase(_qwen2_5_vl, _qwen_image, brackets=True, token_types=True, positions=("keep",)),
+    "qwen2_5_vl": FamilyCase(
+        _qwen2_5_vl, _qwen_image, brackets=True, token_types=True, positions=("keep",)
+    ),
 }

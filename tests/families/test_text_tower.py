@@ -12,7 +12,7 @@ from families.cases import FAMILIES
 from transprune import nano, prune
 from transprune.errors import MissingSignal
 from transprune.methods import CDPruner
-from transprune.text_tower import TextTower, find_text_tower
+from transprune.runtime.taps.text_tower import TextTower, find_text_tower
 
 QUESTION = "what color is the circle ?"
 
@@ -21,7 +21,9 @@ QUESTION = "what color is the circle ?"
 def tower():
     config = SimpleNamespace(_name_or_path=str(nano.path()))
     vision = CLIPModel.from_pretrained(nano.path() / "clip").config.vision_config
-    return find_text_tower(None, SimpleNamespace(config=SimpleNamespace(vision_config=vision)), config)
+    return find_text_tower(
+        None, SimpleNamespace(config=SimpleNamespace(vision_config=vision)), config
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,9 @@ def test_the_question_is_what_the_template_does_not_say(tower, words):
     prompt = ids_of(words, f"USER: {QUESTION} ASSISTANT:")
     assert tower.read(ids_of(words, f"{QUESTION} ASSISTANT:"), prompt) == QUESTION
     assert tower.read(ids_of(words, QUESTION), prompt) == QUESTION, "a prompt without the template"
-    assert tower.read(ids_of(words, "ASSISTANT:"), prompt) == QUESTION, "a question in front of the image"
+    assert tower.read(ids_of(words, "ASSISTANT:"), prompt) == QUESTION, (
+        "a question in front of the image"
+    )
 
 
 def test_a_question_is_embedded_as_clip_itself_does(tower, words):
@@ -45,7 +49,9 @@ def test_a_question_is_embedded_as_clip_itself_does(tower, words):
     clip = CLIPModel.from_pretrained(nano.path() / "clip", dtype=torch.float32).eval()
     own = AutoTokenizer.from_pretrained(nano.path() / "clip")
     with torch.no_grad():
-        expected = clip.get_text_features(**own(f"{QUESTION} </s>", return_tensors="pt")).pooler_output
+        expected = clip.get_text_features(
+            **own(f"{QUESTION} </s>", return_tensors="pt")
+        ).pooler_output
     ids = ids_of(words, f"{QUESTION} ASSISTANT:")
     torch.testing.assert_close(tower.embed_question(ids, ids), expected, atol=1e-5, rtol=0)
 
@@ -68,9 +74,14 @@ def test_a_long_question_comes_in_segments(tower, words):
 def test_cdpruner_on_the_bundled_model_equals_a_hand_computation():
     model = AutoModelForImageTextToText.from_pretrained(nano.path(), dtype=torch.float32).eval()
     clip = CLIPModel.from_pretrained(nano.path() / "clip", dtype=torch.float32).eval()
-    own, processor = AutoTokenizer.from_pretrained(nano.path() / "clip"), AutoProcessor.from_pretrained(nano.path())
+    own, processor = (
+        AutoTokenizer.from_pretrained(nano.path() / "clip"),
+        AutoProcessor.from_pretrained(nano.path()),
+    )
     pixels = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    ids = processor.tokenizer(f"USER: {'<image>' * 144} {QUESTION} ASSISTANT:", return_tensors="pt")["input_ids"]
+    ids = processor.tokenizer(
+        f"USER: {'<image>' * 144} {QUESTION} ASSISTANT:", return_tensors="pt"
+    )["input_ids"]
     with prune(model, CDPruner(20)) as session:
         model(input_ids=ids, pixel_values=pixels)
 
@@ -102,7 +113,9 @@ def test_another_question_gives_another_choice(zoo):
 def test_without_the_text_half_the_cure_is_named(zoo, tmp_path):
     model = zoo.fresh("llava", "sdpa")
     model.config._name_or_path = str(tmp_path)
-    with pytest.raises(MissingSignal, match=r"text_tower=.*openai/clip-vit-large-patch14-336.*relevance=embedding"):
+    with pytest.raises(
+        MissingSignal, match=r"text_tower=.*openai/clip-vit-large-patch14-336.*relevance=embedding"
+    ):
         prune(model, "cdpruner:keep=6")
     prune(model, "cdpruner:keep=6,relevance=embedding")
     prune(zoo("qwen2_5_vl", "sdpa"), "cdpruner:keep=6")
@@ -115,7 +128,11 @@ def test_a_tower_can_be_given(zoo, tmp_path):
     words = AutoTokenizer.from_pretrained(folder)
     tower = TextTower(CLIPModel.from_pretrained(f"{folder}/clip"), words, words)
     keeps = []
-    for model, options in ((given, {}), (stripped, {"text_tower": tower}), (given, {"text_tower": f"{folder}/clip"})):
+    for model, options in (
+        (given, {}),
+        (stripped, {"text_tower": tower}),
+        (given, {"text_tower": f"{folder}/clip"}),
+    ):
         if model is stripped:
             model.config._name_or_path = str(tmp_path)
         with torch.no_grad(), prune(model, CDPruner(6), **options) as session:

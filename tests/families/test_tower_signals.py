@@ -14,11 +14,11 @@ from transformers import AutoModelForImageTextToText, LlavaConfig
 
 from families.cases import FAMILIES, IMAGE, _text, build
 from transprune import prune
+from transprune.core.views import Selection
 from transprune.errors import MethodError
 from transprune.families.qwen2_5_vl import Qwen2_5_VL
 from transprune.families.tower import attention_received
 from transprune.methods import ProjectorPruner
-from transprune.views import Selection
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,14 @@ def test_early_and_outer_attention_of_clip(zoo, llava):
         query, key = outer.self_attn.q_proj(states), outer.self_attn.k_proj(states)
         whole = (query @ key.mT / key.shape[-1] ** 0.5).softmax(dim=-1)
     torch.testing.assert_close(
-        vision["early_saliency"], out.attentions[0][:, :, 0, 1:].mean(1).flatten(), atol=1e-5, rtol=0
+        vision["early_saliency"],
+        out.attentions[0][:, :, 0, 1:].mean(1).flatten(),
+        atol=1e-5,
+        rtol=0,
     )
-    torch.testing.assert_close(vision["outer_saliency"], whole[:, 0, 1:].flatten(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        vision["outer_saliency"], whole[:, 0, 1:].flatten(), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(vision["outer_keys"], key[:, 1:].flatten(0, 1), atol=1e-5, rtol=0)
 
 
@@ -102,7 +107,9 @@ def test_a_picture_encoded_at_its_own_size_is_itself(model, family):
         with torch.no_grad():
             again = vision.encode(number, rows, columns).unflatten(0, (rows, columns))
         place = vision["place"][here]
-        torch.testing.assert_close(again[place[:, 0], place[:, 1]], features[here], atol=2e-5, rtol=0)
+        torch.testing.assert_close(
+            again[place[:, 0], place[:, 1]], features[here], atol=2e-5, rtol=0
+        )
 
 
 def test_a_smaller_picture_has_fewer_tokens(model, family):
@@ -144,7 +151,10 @@ def siglip():
 @torch.no_grad()
 def test_a_tower_without_cls_and_text_gets_the_documented_substitutes(method):
     model = siglip()
-    inputs = {"input_ids": torch.tensor([[5, *[IMAGE] * 16, 6, 7]]), "pixel_values": torch.randn(1, 3, 28, 28)}
+    inputs = {
+        "input_ids": torch.tensor([[5, *[IMAGE] * 16, 6, 7]]),
+        "pixel_values": torch.randn(1, 3, 28, 28),
+    }
     with prune(model, method) as session:
         assert model(**inputs).logits.isfinite().all()
     assert len(session.trace.stages[0].keep[0]) == (6 if "=6" in method else 5)
@@ -173,11 +183,15 @@ def watching() -> Iterator[Largest]:
 
 def test_attention_received_is_exact_in_chunks_and_never_a_whole_map(monkeypatch):
     heads, patches = 4, 700
-    query, key = torch.randn(2, heads, patches, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
+    query, key = torch.randn(
+        2, heads, patches, 8, generator=torch.Generator().manual_seed(0)
+    ).unbind(0)
     expected = (query @ key.mT / 8**0.5).softmax(dim=-1).mean(dim=(0, 1))
     for chunk in (1, heads * patches * 33, 2**22):
         monkeypatch.setattr("transprune.families.tower.CHUNK", chunk)
-        torch.testing.assert_close(attention_received(query, key, 8**-0.5), expected, atol=1e-7, rtol=0)
+        torch.testing.assert_close(
+            attention_received(query, key, 8**-0.5), expected, atol=1e-7, rtol=0
+        )
     monkeypatch.setattr("transprune.families.tower.CHUNK", heads * patches * 33)
     with watching() as largest:
         attention_received(query, key, 8**-0.5)
@@ -202,6 +216,11 @@ def test_reading_a_tower_makes_no_map_of_all_patches(monkeypatch):
     monkeypatch.setattr(Qwen2_5_VL, "vision_signal", watched)
     ids = torch.tensor([[5, *[IMAGE] * (side * side // 4), 6]])
     with torch.no_grad(), prune(model, "vscan:keep=32,then=none"):
-        model(input_ids=ids, pixel_values=pixels, image_grid_thw=grid, mm_token_type_ids=(ids == IMAGE).int())
+        model(
+            input_ids=ids,
+            pixel_values=pixels,
+            image_grid_thw=grid,
+            mm_token_type_ids=(ids == IMAGE).int(),
+        )
     assert len(sizes) == 4
     assert max(sizes) < (side * side) ** 2

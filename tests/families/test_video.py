@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from families.cases import IMAGE, LAYERS, VIDEO, VISION_END, VISION_START, greedy
-from oracle import TOLERANCE, reference
+from reference import TOLERANCE, reference
 from transprune import Random, TransPrune, VisionZip, prune
 
 FRAMES, SIDE, PATCH, UNIT = 2, 8, 7, 4
@@ -17,7 +17,11 @@ def visual(token: int, frames: int) -> tuple[list[int], torch.Tensor, torch.Tens
     generator = torch.Generator().manual_seed(frames)
     patches = frames * SIDE * SIDE
     block = [VISION_START, *[token] * (patches // UNIT), VISION_END]
-    return block, torch.randn(patches, 3 * PATCH * PATCH, generator=generator), torch.tensor([[frames, SIDE, SIDE]])
+    return (
+        block,
+        torch.randn(patches, 3 * PATCH * PATCH, generator=generator),
+        torch.tensor([[frames, SIDE, SIDE]]),
+    )
 
 
 def prompt(*, with_image: bool) -> dict[str, torch.Tensor]:
@@ -31,7 +35,11 @@ def prompt(*, with_image: bool) -> dict[str, torch.Tensor]:
     inputs["input_ids"] = torch.tensor([[*ids, 10, 11]])
     types = torch.zeros_like(inputs["input_ids"]).int()
     types[inputs["input_ids"] == IMAGE], types[inputs["input_ids"] == VIDEO] = 1, 2
-    return {**inputs, "mm_token_type_ids": types, "attention_mask": torch.ones_like(inputs["input_ids"])}
+    return {
+        **inputs,
+        "mm_token_type_ids": types,
+        "attention_mask": torch.ones_like(inputs["input_ids"]),
+    }
 
 
 @pytest.mark.parametrize("with_image", [False, True], ids=["video", "video and image"])

@@ -11,8 +11,8 @@ from transformers.vision_utils import get_vision_window_index
 
 from families.cases import FAMILIES, greedy
 from transprune import prune
+from transprune.core.views import Selection
 from transprune.methods import ProjectorPruner
-from transprune.views import Selection
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,11 @@ def beams(model, inputs):
     greedy(model, inputs, steps=2, num_beams=2)
 
 
-RUNS = {"forward": (plain, 1), "generate": (lambda m, i: greedy(m, i, steps=2), 1), "beams": (beams, 2)}
+RUNS = {
+    "forward": (plain, 1),
+    "generate": (lambda m, i: greedy(m, i, steps=2), 1),
+    "beams": (beams, 2),
+}
 
 
 @torch.no_grad()
@@ -49,7 +53,9 @@ def clip_signals(model, pixels):
     """CLS attention and keys [images, patches(, d)] of the layer whose output is used, from the eager tower's maps."""
     tower = model.model.vision_tower
     output = tower(pixels, output_attentions=True, output_hidden_states=True)
-    used = len(output.hidden_states) - 2  # vision_feature_layer -2: this hidden state leaves layer `used - 1`
+    used = (
+        len(output.hidden_states) - 2
+    )  # vision_feature_layer -2: this hidden state leaves layer `used - 1`
     layer = tower.encoder.layers[used - 1]
     keys = layer.self_attn.k_proj(layer.layer_norm1(output.hidden_states[used - 1]))
     heads = keys.unflatten(-1, (layer.self_attn.num_heads, -1)).mean(dim=2)
@@ -58,7 +64,9 @@ def clip_signals(model, pixels):
 
 
 def llava_signals(model, sample):
-    saliency, keys, cls = clip_signals(model, torch.cat([image.tensors["pixel_values"] for image in sample.images]))
+    saliency, keys, cls = clip_signals(
+        model, torch.cat([image.tensors["pixel_values"] for image in sample.images])
+    )
     crop = torch.arange(len(saliency)).repeat_interleave(saliency.shape[1])
     return saliency.flatten(), keys.flatten(0, 1), crop, cls
 
@@ -72,7 +80,9 @@ def llava_next_signals(model, sample):
         saliency, key, cls = clip_signals(model, image.tensors["pixel_values"][0, :tiles])
         patches = saliency.shape[1]
         numbers = torch.arange(tiles * patches, dtype=torch.float).view(tiles, patches, 1)
-        packed, _ = model.model.pack_image_features([numbers], size, "default", torch.tensor([-1.0]))
+        packed, _ = model.model.pack_image_features(
+            [numbers], size, "default", torch.tensor([-1.0])
+        )
         number = packed[0][:, 0].long()
         real = number >= 0
         saliencies.append(torch.where(real, saliency.flatten()[number], float("nan")))
@@ -103,7 +113,9 @@ def qwen_signals(model, sample):
         query, key, _ = block.qkv(states).view(len(states), 3, block.num_heads, -1).unbind(1)
         query, key = qwen.apply_rotary_pos_emb_vision(query, key, *seen["position_embeddings"])
         probabilities = torch.einsum("qhd,khd->hqk", query, key).mul(block.scaling).softmax(dim=-1)
-        window_index, _ = get_vision_window_index(grid, spatial_merge_size=2, window_size=28, patch_size=7)
+        window_index, _ = get_vision_window_index(
+            grid, spatial_merge_size=2, window_size=28, patch_size=7
+        )
         order = torch.argsort(torch.as_tensor(window_index))
         saliencies.append(probabilities.mean(dim=(0, 1)).view(-1, 4).mean(dim=1)[order])
         keys.append(key.mean(dim=1).view(-1, 4, key.shape[-1]).mean(dim=1)[order])
@@ -143,7 +155,9 @@ def test_several_questions_about_one_image(zoo, model, family):
         plain(model, case.batch(samples[:1]))
     for seen in together.seen:
         assert torch.equal(seen.crop, alone.seen[0].crop)
-        torch.testing.assert_close(seen["saliency"], alone.seen[0]["saliency"], atol=1e-6, rtol=0, equal_nan=True)
+        torch.testing.assert_close(
+            seen["saliency"], alone.seen[0]["saliency"], atol=1e-6, rtol=0, equal_nan=True
+        )
         assert (seen.cls is None) or seen.cls.shape == alone.seen[0].cls.shape
 
 

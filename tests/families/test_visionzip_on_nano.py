@@ -28,7 +28,11 @@ def test_tokens_equal_a_hand_computation():
     hidden, attention = out.hidden_states[-2][0], out.attentions[-2][0]  # [145, D], [H, 145, 145]
     layer = tower.encoder.layers[-2]
     heads = attention.shape[0]
-    keys = layer.self_attn.k_proj(layer.layer_norm1(out.hidden_states[-3][0])).unflatten(-1, (heads, -1)).mean(1)[1:]
+    keys = (
+        layer.self_attn.k_proj(layer.layer_norm1(out.hidden_states[-3][0]))
+        .unflatten(-1, (heads, -1))
+        .mean(1)[1:]
+    )
     patches, saliency = hidden[1:], attention[:, 0, 1:].mean(0)
 
     contextual, dominant_count = 10, 64 - 10 - 1
@@ -39,11 +43,17 @@ def test_tokens_equal_a_hand_computation():
     similarity = torch.cosine_similarity(keys[members][:, None], keys[targets][None], dim=-1)
     rows = {i: patches[i] for i in dominant}
     for number, target in enumerate(targets):
-        mine = [m for m, best in zip(members, similarity.argmax(1).tolist(), strict=True) if best == number]
+        mine = [
+            m
+            for m, best in zip(members, similarity.argmax(1).tolist(), strict=True)
+            if best == number
+        ]
         rows[target] = patches[target] + (patches[mine].mean(0) if mine else 0)
     cls_slot = next(i for i in range(144) if i not in rows)
     rows[cls_slot] = hidden[0]
     expected = projector(torch.stack([rows[i] for i in sorted(rows)]))
 
     assert session.trace.stages[0].keep[0].tolist() == sorted(rows)
-    torch.testing.assert_close(entered["rows"][0, 2:66], expected, atol=2e-5, rtol=1e-6)  # features reach 70
+    torch.testing.assert_close(
+        entered["rows"][0, 2:66], expected, atol=2e-5, rtol=1e-6
+    )  # features reach 70

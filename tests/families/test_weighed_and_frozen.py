@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from families.cases import FAMILIES, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_biases, draw_keeps, reference
+from reference import PLACES, TOLERANCE, Forced, draw_biases, draw_keeps, reference
 from transprune import prune
 from transprune.core.library import cache_argument, cache_of_output
 
@@ -26,7 +26,10 @@ def forced(samples, way, places):
     """The method, and for each sample what the reference must be told."""
     weigh, freeze = WAYS[way]
     keeps = [draw_keeps(sample, places) for sample in samples]
-    biases = [draw_biases(sample, keep) if weigh else {} for sample, keep in zip(samples, keeps, strict=True)]
+    biases = [
+        draw_biases(sample, keep) if weigh else {}
+        for sample, keep in zip(samples, keeps, strict=True)
+    ]
     told = [{"keeps": k, "biases": b, "frozen": freeze} for k, b in zip(keeps, biases, strict=True)]
     return Forced.of(samples, keeps, biases, freeze), told
 
@@ -48,7 +51,9 @@ def test_prefill_and_every_step_equal_the_oracle(zoo, attn, family, kind, places
         full, run = model(**inputs).logits, greedy(model, inputs)
     steps, new = torch.stack(run.logits, dim=1), run.sequences[:, -9:]
     for row, (sample, tell) in enumerate(zip(samples, told, strict=True)):
-        expected = reference(zoo(family), case.batch([sample]), extra=new[row, :-1], positions=positions, **tell)
+        expected = reference(
+            zoo(family), case.batch([sample]), extra=new[row, :-1], positions=positions, **tell
+        )
         length = len(sample.ids)
         assert_near(steps[row], expected[length - 1 :])
         alive = ~expected[:length].isnan().any(dim=-1)
@@ -75,7 +80,9 @@ def test_beam_scores_are_the_log_probabilities_of_the_oracle(zoo, model, family,
         run = greedy(model, case.batch([sample]), steps=5, num_beams=3, output_scores=True)
     new = run.sequences[0, -5:]
     expected = reference(zoo(family), case.batch([sample]), extra=new[:-1], **told[0])[-5:]
-    assert_near(run.sequences_scores[0], expected.log_softmax(dim=-1).gather(1, new[:, None]).sum() / 5)
+    assert_near(
+        run.sequences_scores[0], expected.log_softmax(dim=-1).gather(1, new[:, None]).sum() / 5
+    )
 
 
 @pytest.mark.parametrize("copied", [False, True], ids=["same cache", "deep copy"])
@@ -89,7 +96,9 @@ def test_a_second_turn_continues(zoo, model, family, case, way, copied):
         cache = copy.deepcopy(cache_of_output(first)) if copied else cache_of_output(first)
         ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
         second = greedy(model, case.text_turn(ids), steps=4, **cache_argument(model, cache))
-    expected = reference(zoo(family), inputs, extra=second.sequences[0, len(sample.ids) : -1], **told[0])
+    expected = reference(
+        zoo(family), inputs, extra=second.sequences[0, len(sample.ids) : -1], **told[0]
+    )
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
 
 
@@ -110,7 +119,9 @@ def test_a_prompt_without_an_image_beside_one_with(zoo, model, family, case, way
     with prune(model, method):
         run = greedy(model, case.batch([with_image, text]))
     for row, (sample, tell) in enumerate([(with_image, told[0]), (text, {"keeps": {}})]):
-        expected = reference(zoo(family), case.batch([sample]), extra=run.sequences[row, -9:-1], **tell)
+        expected = reference(
+            zoo(family), case.batch([sample]), extra=run.sequences[row, -9:-1], **tell
+        )
         assert_near(torch.stack(run.logits, dim=1)[row], expected[-9:])
 
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import pytest
 
-from transprune.cost import count_method, head_cost
-from transprune.geometry import geometry
+from transprune.core.plan import per_layer
+from transprune.cost.count import count_method, head_cost
+from transprune.cost.geometry import known_geometry
+from transprune.cost.paper import (
+    COMBINED,
+    FASTV,
+    FASTV_QUARTER,
+    HIGH,
+    LOW,
+    PDROP,
+    Keep,
+    paper_table,
+)
 from transprune.methods import (
     PACT,
     AdaptInfer,
@@ -25,8 +36,6 @@ from transprune.methods import (
     Uniform,
     VisionZip,
 )
-from transprune.paper import COMBINED, FASTV, FASTV_QUARTER, HIGH, LOW, PDROP, Keep, paper_table
-from transprune.plan import per_layer
 
 LLAVA, NEXT, VIDEO, QWEN = "llava-1.5-7b", "llava-next-7b", "video-llava-7b", "qwen2.5-vl-7b"
 INFERRED = {7: 0.5, 9: 0.25, 12: 0.125}
@@ -79,32 +88,39 @@ def row_id(row: object) -> str:
 @pytest.mark.parametrize("row", PUBLISHED, ids=row_id)
 def test_prefill_in_the_papers_convention(row: tuple[str, Method, int, str]) -> None:
     model, method, tokens, published = row
-    cost = count_method(geometry(model), method, tokens, convention="paper")
+    cost = count_method(known_geometry(model), method, tokens, convention="paper")
     decimals = len(published.partition(".")[2])
     assert f"{cost.prefill / 1e12:.{decimals}f}" == published
     assert (cost.scoring, cost.unit) == (0, "MACs")
 
 
-@pytest.mark.parametrize(("model", "published"), [(LLAVA, "3.82"), (NEXT, "20.83"), (VIDEO, "14.36")])
+@pytest.mark.parametrize(
+    ("model", "published"), [(LLAVA, "3.82"), (NEXT, "20.83"), (VIDEO, "14.36")]
+)
 def test_unpruned(model: str, published: str) -> None:
     """The paper prints 14.4 for Video-LLaVA; the second decimal is ours."""
-    cost = count_method(geometry(model), TransPrune.high())
+    cost = count_method(known_geometry(model), TransPrune.high())
     assert f"{cost.full_prefill / 1e12:.2f}" == published
 
 
-@pytest.mark.parametrize(("method", "published"), [(FastV(), "53.6"), (TransPrune.high(), "45.1")], ids=repr)
+@pytest.mark.parametrize(
+    ("method", "published"), [(FastV(), "53.6"), (TransPrune.high(), "45.1")], ids=repr
+)
 def test_the_published_share_of_qwen_is_linear_in_tokens(method: Method, published: str) -> None:
-    layers = geometry(QWEN).layers
+    layers = known_geometry(QWEN).layers
     assert layers == 28
     counts = per_layer(layers, 1000, method.plan(layers, 1000))
     assert f"{100 * sum(counts) / (1000 * layers):.1f}" == published
 
 
-@pytest.mark.parametrize(("model", "order", "published"), [(LLAVA, "llava-7b", "55"), (NEXT, "next-7b", "51")])
+@pytest.mark.parametrize(
+    ("model", "order", "published"), [(LLAVA, "llava-7b", "55"), (NEXT, "next-7b", "51")]
+)
 def test_shortv_counts_its_own_paper_s_share(model: str, order: str, published: str) -> None:
     """All tokens, with 64 of text, and no LM head: the formula of the ShortV paper."""
-    sizes = geometry(model)
-    cost, head = count_method(sizes, ShortV(order), text=64, convention="exact"), head_cost(geometry(model), "exact")
+    sizes = known_geometry(model)
+    cost = count_method(sizes, ShortV(order), text=64, convention="exact")
+    head = head_cost(sizes, "exact")
     assert f"{100 * (cost.prefill - head) / (cost.full_prefill - head):.0f}" == published
     if model == LLAVA:
         assert f"{(cost.full_prefill - head) / 1e12:.1f}" == "8.5"
@@ -113,7 +129,11 @@ def test_shortv_counts_its_own_paper_s_share(model: str, order: str, published: 
 @pytest.mark.parametrize(
     ("model", "method", "tera"),
     [
-        (LLAVA, ShortV(), "1.918"),  # TransPrune's Table 1 prints 44 % of 3.82 for it, which is no released setting
+        (
+            LLAVA,
+            ShortV(),
+            "1.918",
+        ),  # TransPrune's Table 1 prints 44 % of 3.82 for it, which is no released setting
         (NEXT, ShortV("next-7b"), "10.296"),
         (LLAVA, SparseVLM(), "1.353"),  # Table 1 prints 1.28, the split in a comment of its source
         (LLAVA, AdaptInfer(), "0.959"),
@@ -121,57 +141,70 @@ def test_shortv_counts_its_own_paper_s_share(model: str, order: str, published: 
     ids=lambda value: getattr(value, "name", value),
 )
 def test_what_the_released_settings_really_compute(model: str, method: Method, tera: str) -> None:
-    assert f"{count_method(geometry(model), method).prefill / 1e12:.3f}" == tera
+    assert f"{count_method(known_geometry(model), method).prefill / 1e12:.3f}" == tera
 
 
 def test_pact_is_an_upper_bound() -> None:
     d, m = 4096, 11008
     by_hand = sum(4 * n * d * d + 2 * n * n * d + 3 * n * d * m for n in [576] * 4 + [316] * 28)
-    assert count_method(geometry(LLAVA), PACT()).prefill == by_hand
+    assert count_method(known_geometry(LLAVA), PACT()).prefill == by_hand
 
 
-@pytest.mark.parametrize("method", [SparseVLM(), AdaptInfer(), PACT()], ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    "method", [SparseVLM(), AdaptInfer(), PACT()], ids=lambda method: method.name
+)
 def test_scoring_is_a_small_part_of_the_prefill(method: Method) -> None:
-    cost = count_method(geometry(LLAVA), method, convention="exact")
+    cost = count_method(known_geometry(LLAVA), method, convention="exact")
     assert 0 < cost.scoring / cost.prefill < 0.002
 
 
 def test_a_frozen_layer_still_stores_everything() -> None:
-    cost = count_method(geometry(LLAVA), ShortV(), convention="exact")
+    cost = count_method(known_geometry(LLAVA), ShortV(), convention="exact")
     assert (cost.kv_share, cost.decode_share) == (1.0, 1.0)
 
 
 def test_the_video_row_that_does_not_match() -> None:
     """6.1 is printed, with an unpublished configuration; High comes to 5.78."""
-    assert f"{count_method(geometry(VIDEO), TransPrune.high()).prefill / 1e12:.2f}" == "5.78"
+    assert f"{count_method(known_geometry(VIDEO), TransPrune.high()).prefill / 1e12:.2f}" == "5.78"
 
 
 def test_neither_preset_gives_the_published_combination() -> None:
     figures = {
-        (tokens, name): f"{count_method(geometry(LLAVA), after(tokens, method), 576).prefill / 1e12:.3f}"
+        (
+            tokens,
+            name,
+        ): f"{count_method(known_geometry(LLAVA), after(tokens, method), 576).prefill / 1e12:.3f}"
         for tokens in (288, 192)
         for name, method in (("high", TransPrune.high()), ("low", TransPrune.low()))
     }
-    assert figures == {(288, "high"): "0.772", (288, "low"): "0.592", (192, "high"): "0.513", (192, "low"): "0.393"}
+    assert figures == {
+        (288, "high"): "0.772",
+        (288, "low"): "0.592",
+        (192, "high"): "0.513",
+        (192, "low"): "0.393",
+    }
 
 
 def test_the_presets_as_shares() -> None:
     """41 % and 31 % of the visual work of LLaVA-1.5-7B, as the abstract and the docstrings say."""
-    assert f"{count_method(geometry(LLAVA), TransPrune.high()).prefill_share:.2f}" == "0.41"
-    assert f"{count_method(geometry(LLAVA), TransPrune.low()).prefill_share:.2f}" == "0.31"
+    assert f"{count_method(known_geometry(LLAVA), TransPrune.high()).prefill_share:.2f}" == "0.41"
+    assert f"{count_method(known_geometry(LLAVA), TransPrune.low()).prefill_share:.2f}" == "0.31"
 
 
 @pytest.mark.parametrize("preset", ["high", "low"])
 @pytest.mark.parametrize("model", [LLAVA, "llava-1.5-13b", NEXT, QWEN])
 def test_controls_cost_the_same_as_what_they_control(preset: str, model: str) -> None:
-    costs = {count_method(geometry(model), getattr(cls, preset)()).prefill for cls in (TransPrune, Random, Uniform)}
+    sizes = known_geometry(model)
+    costs = {
+        count_method(sizes, getattr(cls, preset)()).prefill for cls in (TransPrune, Random, Uniform)
+    }
     assert len(costs) == 1
 
 
 def test_divprune_runs_every_layer_on_56_tokens() -> None:
     d, m, n = 4096, 11008, 56
     by_hand = 32 * (4 * n * d * d + 2 * n * n * d + 3 * n * d * m)
-    assert count_method(geometry(LLAVA), DivPrune()).prefill == by_hand
+    assert count_method(known_geometry(LLAVA), DivPrune()).prefill == by_hand
 
 
 @pytest.mark.parametrize(
@@ -193,7 +226,7 @@ def test_the_table_of_published_schedules_and_the_methods_agree(keep: Keep, meth
 
 
 def test_every_row_of_ours_in_the_table_is_what_a_method_gives() -> None:
-    """Each row of `transprune.paper` that names a method of this library, recomputed by that method."""
+    """Each row of `transprune.cost.paper` that names a method of this library, recomputed by that method."""
     known = {
         "FastV (K=2, R=0.5)": FastV(),
         "FastV (K=2, R=0.75)": FastV.aggressive(),
@@ -215,7 +248,7 @@ def test_every_row_of_ours_in_the_table_is_what_a_method_gives() -> None:
             method = shifted(*map(int, row.method.rpartition(" ")[2].split("/")))
         if method is None or row.ours is None:
             continue
-        sizes = geometry(row.model)
+        sizes = known_geometry(row.model)
         counts = per_layer(sizes.layers, row.tokens, method.plan(sizes.layers, row.tokens))
         share = 100 * sum(counts) / (row.tokens * sizes.layers)
         tera = count_method(sizes, method, row.tokens).prefill / 1e12

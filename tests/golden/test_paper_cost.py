@@ -1,7 +1,7 @@
 """The published cost columns, to the last printed digit; what cannot match is listed with its reason.
 
-The expectations are written out here, independent of the data in `transprune.paper`: table, method, tokens entering the
-language model, figure as printed, and the schedule it was counted from.
+The expectations are written out here, independent of the data in `transprune.cost.paper`: table,
+method, tokens entering the language model, figure as printed, and the schedule it was counted from.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
-from transprune.cost import count_cost
-from transprune.geometry import geometry
-from transprune.paper import PaperRow, paper_table
-from transprune.plan import Stage, per_layer
+from transprune.core.plan import Stage, per_layer
+from transprune.cost.count import count_cost
+from transprune.cost.geometry import known_geometry
+from transprune.cost.paper import PaperRow, paper_table
 
 ROWS = {(row.table, row.method, row.tokens, row.published): row for row in paper_table()}
 
@@ -92,7 +92,11 @@ def test_every_row_is_expected_here() -> None:
     rows = paper_table()
     assert len(ROWS) == len(rows), "two rows share table, method, tokens and figure"
     assert {row[:4] for row in (*MATCHING, *OTHERS)} == set(ROWS)
-    assert Counter(row.verdict for row in rows) == {"matches": 43, "not computable": 3, "differs": 1}
+    assert Counter(row.verdict for row in rows) == {
+        "matches": 43,
+        "not computable": 3,
+        "differs": 1,
+    }
 
 
 def test_products_and_inferred_schedules_are_marked() -> None:
@@ -103,7 +107,7 @@ def test_products_and_inferred_schedules_are_marked() -> None:
 
 def test_the_published_share_of_qwen_ignores_the_square_term() -> None:
     """With n^2 counted, High costs 44.9 % at 300 tokens and less with more: 45.1 % is the linear share."""
-    sizes = geometry("qwen2.5-vl-7b")
+    sizes = known_geometry("qwen2.5-vl-7b")
     stages = tuple(Stage(b, int(300 * r)) for b, r in ((7, 0.875), (9, 0.625), (12, 0.125)))
     cost = count_cost(sizes, per_layer(sizes.layers, 300, stages), 0, unpruned=300)
     assert f"{100 * cost.prefill_share:.1f}" == "44.9"

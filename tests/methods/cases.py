@@ -63,7 +63,9 @@ METHODS = {
         ties="contextual tokens are spread evenly",
     ),
     "divprune": MethodCase(DivPrune(0.3), DivPrune(1.0)),
-    "downsample": MethodCase(Downsample(0.4), Downsample(1.0), ties="a smaller picture has its own tokens"),
+    "downsample": MethodCase(
+        Downsample(0.4), Downsample(1.0), ties="a smaller picture has its own tokens"
+    ),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
     "norm": MethodCase(Norm(0.4), Norm(1.0)),
@@ -73,14 +75,22 @@ METHODS = {
     "prumerge": MethodCase(PruMerge(0.4), PruMerge(1.0), ties="one token stands for all that go"),
     "random": MethodCase(Random(STAGES), Random(NONE_GO), ties="drawn at random"),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
-    "sparsevlm": MethodCase(SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"),
+    "sparsevlm": MethodCase(
+        SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"
+    ),
     "tome": MethodCase(ToMe(0.4), ToMe(1.0), ties="every second token is merged into the next"),
     "transprune": MethodCase(TransPrune(STAGES), TransPrune(NONE_GO)),
     "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO), ties="spread evenly"),
-    "vispruner": MethodCase(VisPruner(0.4), VisPruner(1.0), ties="every second of the least salient is deleted"),
-    "visionzip": MethodCase(VisionZip(0.4), VisionZip(1.0), ties="contextual tokens are spread evenly"),
+    "vispruner": MethodCase(
+        VisPruner(0.4), VisPruner(1.0), ties="every second of the least salient is deleted"
+    ),
+    "visionzip": MethodCase(
+        VisionZip(0.4), VisionZip(1.0), ties="contextual tokens are spread evenly"
+    ),
     "vscan": MethodCase(
-        VScan(0.5, {3: 0.5}), VScan(1.0, {3: 1.0}), ties="every window keeps some; equal tokens merge into the first"
+        VScan(0.5, {3: 0.5}),
+        VScan(1.0, {3: 1.0}),
+        ties="every window keeps some; equal tokens merge into the first",
     ),
 }
 
@@ -89,17 +99,27 @@ VARIANTS = {
     "transprune-ttv": MethodCase(TransPrune(STAGES, alpha=1.0), TransPrune(NONE_GO, alpha=1.0)),
     "transprune-iga": MethodCase(TransPrune(STAGES, alpha=0.0), TransPrune(NONE_GO, alpha=0.0)),
     "transprune-no-accumulation": MethodCase(
-        TransPrune(STAGES, accumulation=False, softmax_over="visual"), TransPrune(NONE_GO, accumulation=False)
+        TransPrune(STAGES, accumulation=False, softmax_over="visual"),
+        TransPrune(NONE_GO, accumulation=False),
     ),
-    "cdpruner-embedding": MethodCase(CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")),
-    "divprune-proportional": MethodCase(DivPrune(0.3, proportional=True), DivPrune(1.0, proportional=True)),
+    "cdpruner-embedding": MethodCase(
+        CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")
+    ),
+    "divprune-proportional": MethodCase(
+        DivPrune(0.3, proportional=True), DivPrune(1.0, proportional=True)
+    ),
     "prumerge-fixed-plus": MethodCase(
         PruMerge.plus(keep=0.4), PruMerge.plus(keep=1.0), ties="patches at even distances are added"
     ),
-    "vscan-without-cut": MethodCase(VScan(0.4, None), VScan(1.0, None), ties="every window keeps some"),
-    "random-from-0": MethodCase(Random({0: 0.5, 3: 0.25}), Random({0: 1.0, 3: 1.0}), ties="drawn at random"),
+    "vscan-without-cut": MethodCase(
+        VScan(0.4, None), VScan(1.0, None), ties="every window keeps some"
+    ),
+    "random-from-0": MethodCase(
+        Random({0: 0.5, 3: 0.25}), Random({0: 1.0, 3: 1.0}), ties="drawn at random"
+    ),
     "pact-merging-much": MethodCase(
-        PACT(layer=3, keep_ratio=0.9, cutoff=0.9, recover=1.1), PACT(layer=3, keep_ratio=1.0, cutoff=0)
+        PACT(layer=3, keep_ratio=0.9, cutoff=0.9, recover=1.1),
+        PACT(layer=3, keep_ratio=1.0, cutoff=0),
     ),
     "sparsevlm-plus": MethodCase(SparseVLM.plus(STAGES), SparseVLM.plus(NONE_GO)),
     "sparsevlm-no-noise": MethodCase(SparseVLM(STAGES, seed=None), SparseVLM(NONE_GO, seed=None)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from transprune.views import LayerView
+from transprune.core.views import LayerView
 
 
 @dataclass
@@ -21,11 +21,15 @@ class Given:
     rotated_keys: Tensor = field(default_factory=lambda: torch.empty(0))
     query: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, d]
     decay: Tensor = field(default_factory=lambda: torch.empty(0))  # [T, N]
-    embedded: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
+    embedded: tuple[Tensor, Tensor] = field(
+        default_factory=lambda: (torch.empty(0), torch.empty(0))
+    )
 
     def view(self, count: int, merged: int = 0, boundary: int = 3) -> LayerView:
         tokens = torch.arange(len(self.hidden))
-        return LayerView(boundary, count, tokens, lambda: self.hidden, self.attention, self, merged=merged)
+        return LayerView(
+            boundary, count, tokens, lambda: self.hidden, self.attention, self, merged=merged
+        )
 
     def attention(self, queries: str) -> Tensor:
         assert queries == "instruction"

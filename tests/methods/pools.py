@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Stage
+from transprune.core.signals import SIGNALS, JointSpace, VisionSignals
+from transprune.core.views import LayerView, ProjectorView
 from transprune.methods import Method, ProjectorPruner
-from transprune.plan import Stage
-from transprune.signals import SIGNALS, JointSpace, VisionSignals
-from transprune.views import LayerView, ProjectorView
 
 WIDTH, HEADS, WORDS = 12, 4, 5
 
@@ -41,18 +41,34 @@ class Pool:
                 lambda: hidden,
                 merged=stage.merged,
                 _vision=self.vision,
-                _instruction=lambda: torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(1)),
+                _instruction=lambda: torch.randn(
+                    WORDS, WIDTH, generator=torch.Generator().manual_seed(1)
+                ),
                 _joint=lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
             )
-        return LayerView(stage.boundary, stage.count, tokens, lambda: hidden, self.attention, self, merged=stage.merged)
+        return LayerView(
+            stage.boundary,
+            stage.count,
+            tokens,
+            lambda: hidden,
+            self.attention,
+            self,
+            merged=stage.merged,
+        )
 
     def vision(self) -> VisionSignals:
         """All signals of one crop with a grid of one row."""
         widths = {"keys": (3,), "outer_keys": (8,), "place": (2,), "grid": (2,)}
-        drawn = {name: self.draw(self.n, *widths.get(name, ())) for name in SIGNALS if name != "picture"}
+        drawn = {
+            name: self.draw(self.n, *widths.get(name, ())) for name in SIGNALS if name != "picture"
+        }
         place = torch.stack([torch.zeros(self.n), torch.arange(self.n)], dim=1).long()
         drawn |= {"place": place, "grid": torch.tensor([[1, self.n]]).expand(self.n, -1)}
-        drawn |= {name: values.softmax(dim=0) for name, values in drawn.items() if name.endswith("saliency")}
+        drawn |= {
+            name: values.softmax(dim=0)
+            for name, values in drawn.items()
+            if name.endswith("saliency")
+        }
         return VisionSignals(
             crop=torch.zeros(self.n, dtype=torch.long),
             signals=drawn,
@@ -79,4 +95,6 @@ class Pool:
         return torch.ones(WORDS, self.n)
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        return self.draw(self.n, WIDTH), torch.randn(WORDS, WIDTH, generator=torch.Generator().manual_seed(4))
+        return self.draw(self.n, WIDTH), torch.randn(
+            WORDS, WIDTH, generator=torch.Generator().manual_seed(4)
+        )

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transprune.core.signals import JointSpace, VisionSignals
+from transprune.core.views import ProjectorView, Selection
 from transprune.methods import ProjectorPruner
-from transprune.signals import JointSpace, VisionSignals
-from transprune.views import ProjectorView, Selection
 
 
 def numbered(n: int, width: int = 2) -> Tensor:

@@ -13,7 +13,9 @@ WORDS = torch.tensor([[[0.5, 0.0], [0.2, 0.3]]])  # the second word looks back a
 IMAGE = torch.tensor([[[0.4, 0.1], [0.1, 0.4]]])
 
 
-def score(method: AdaptInfer, words: torch.Tensor = WORDS, image: torch.Tensor = IMAGE) -> list[float]:
+def score(
+    method: AdaptInfer, words: torch.Tensor = WORDS, image: torch.Tensor = IMAGE
+) -> list[float]:
     given = Given(torch.zeros(image.shape[-1], 2), image, words)
     return method.score(given.view(1), None)["score"].tolist()
 
@@ -25,7 +27,9 @@ def test_importance_is_given_and_received_and_counts_the_diagonal_once() -> None
 
 def test_blending_makes_the_words_alike() -> None:
     assert score(AdaptInfer(blend=0)) == pytest.approx([0.6 * 0.5, 0.6 * 0.5])
-    half = [(a + b) / 2 for a, b in zip(score(AdaptInfer()), score(AdaptInfer(blend=0)), strict=True)]
+    half = [
+        (a + b) / 2 for a, b in zip(score(AdaptInfer()), score(AdaptInfer(blend=0)), strict=True)
+    ]
     assert score(AdaptInfer(blend=0.5)) == pytest.approx(half)
 
 
@@ -34,7 +38,9 @@ def test_heads_weigh_for_themselves() -> None:
     assert score(AdaptInfer(), words, image) == pytest.approx(score(AdaptInfer()))
 
 
-@pytest.mark.parametrize(("budget", "counts"), [(128, (290, 72, 18)), (64, (133, 27, 3)), (48, (80, 24, 2))])
+@pytest.mark.parametrize(
+    ("budget", "counts"), [(128, (290, 72, 18)), (64, (133, 27, 3)), (48, (80, 24, 2))]
+)
 def test_published_budgets(budget: int, counts: tuple) -> None:
     stages = AdaptInfer(budget).plan(32, 576)
     assert tuple(s.count for s in stages) == counts
@@ -47,7 +53,9 @@ def test_one_token_stays_where_the_smallest_budget_drops_all() -> None:
 
 
 def test_what_128_really_costs() -> None:
-    credited = (1 * 576 + 10 * 290 + 10 * 72 + 11 * 18) / 32  # tokens per layer, the cutting layer counted as cut
+    credited = (
+        1 * 576 + 10 * 290 + 10 * 72 + 11 * 18
+    ) / 32  # tokens per layer, the cutting layer counted as cut
     assert credited == pytest.approx(137.3, abs=0.05)
     counts = [576] * 2 + [290] * 9 + [72] * 10 + [18] * 11
     assert sum(counts) / 32 == pytest.approx(146.25)

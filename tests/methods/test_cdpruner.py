@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from methods.signals import choose, numbered
+from transprune.algebra.select import select_dpp
 from transprune.errors import MethodError, MissingSignal
 from transprune.methods import CDPruner
 from transprune.methods.cdpruner import rescale
-from transprune.select import select_dpp
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -19,7 +19,11 @@ def brute_force(kernel: torch.Tensor, k: int) -> list[int]:
     chosen: list[int] = []
     for _ in range(k):
         others = [i for i in range(len(kernel)) if i not in chosen]
-        chosen.append(max(others, key=lambda i: float(torch.linalg.det(kernel[[*chosen, i]][:, [*chosen, i]]))))
+        chosen.append(
+            max(
+                others, key=lambda i: float(torch.linalg.det(kernel[[*chosen, i]][:, [*chosen, i]]))
+            )
+        )
     return chosen
 
 
@@ -29,14 +33,18 @@ def test_the_greedy_search_is_that_by_determinants(seed: int) -> None:
     kernel = rows @ rows.T
     picks, gains = select_dpp(kernel, 8)
     assert picks.tolist() == brute_force(kernel, 8)
-    assert gains[picks].log().sum() == pytest.approx(float(torch.logdet(kernel[picks][:, picks])), rel=1e-4)
+    assert gains[picks].log().sum() == pytest.approx(
+        float(torch.logdet(kernel[picks][:, picks])), rel=1e-4
+    )
 
 
 def test_scaling_relevance_changes_nothing_and_shifting_does() -> None:
     features, r = torch.randn(40, 6, generator=GENERATOR), torch.rand(40, generator=GENERATOR)
     unit = torch.nn.functional.normalize(features, dim=-1)
     kernel = unit @ unit.T
-    first, scaled, shifted = (select_dpp(s[:, None] * kernel * s, 6)[0].tolist() for s in (r, 7 * r, r + 3))
+    first, scaled, shifted = (
+        select_dpp(s[:, None] * kernel * s, 6)[0].tolist() for s in (r, 7 * r, r + 3)
+    )
     assert first == scaled != shifted
 
 
@@ -49,7 +57,9 @@ def test_beyond_the_rank_the_rest_follows_by_index() -> None:
     assert gains.isfinite().all()
 
 
-@pytest.mark.parametrize("kernel", [torch.zeros(5, 5), torch.full((5, 5), float("nan")), torch.ones(5, 5)])
+@pytest.mark.parametrize(
+    "kernel", [torch.zeros(5, 5), torch.full((5, 5), float("nan")), torch.ones(5, 5)]
+)
 def test_hopeless_kernels_give_distinct_picks(kernel: torch.Tensor) -> None:
     picks, gains = select_dpp(kernel, 5)
     assert picks.tolist() == [0, 1, 2, 3, 4]
@@ -58,17 +68,27 @@ def test_hopeless_kernels_give_distinct_picks(kernel: torch.Tensor) -> None:
 
 def test_duplicates_are_never_both_taken_while_a_distinct_token_is_left() -> None:
     features = torch.randn(10, 16, generator=GENERATOR).repeat_interleave(2, dim=0)
-    joint = torch.randn(10, 5, generator=GENERATOR).repeat_interleave(2, dim=0), torch.randn(1, 5, generator=GENERATOR)
+    joint = (
+        torch.randn(10, 5, generator=GENERATOR).repeat_interleave(2, dim=0),
+        torch.randn(1, 5, generator=GENERATOR),
+    )
     keep = choose(CDPruner(10), features, joint=joint, place=torch.zeros(20, 2)).keep
     assert (keep // 2).tolist() == list(range(10))
 
 
 def test_in_clips_space_the_patch_that_scores_lowest_is_taken_first() -> None:
-    patches, question = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0.7, 0.7]]), torch.tensor([[1.0, 0]])
+    patches, question = (
+        torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0.7, 0.7]]),
+        torch.tensor([[1.0, 0]]),
+    )
     place = torch.zeros(4, 2)
     features = torch.eye(4)
-    assert choose(CDPruner(1), features, joint=(patches, question), place=place).keep.tolist() == [2]
-    assert choose(CDPruner(1, sign=1), features, joint=(patches, question), place=place).keep.tolist() == [0]
+    assert choose(CDPruner(1), features, joint=(patches, question), place=place).keep.tolist() == [
+        2
+    ]
+    assert choose(
+        CDPruner(1, sign=1), features, joint=(patches, question), place=place
+    ).keep.tolist() == [0]
 
 
 def test_the_substitute_takes_what_looks_like_the_instruction() -> None:
@@ -76,13 +96,17 @@ def test_the_substitute_takes_what_looks_like_the_instruction() -> None:
     for method in (CDPruner(1), CDPruner(1, relevance="embedding")):
         selection = choose(method, features, instruction=instruction, place=torch.zeros(4, 2))
         assert selection.keep.tolist() == [2]
-        assert selection.scores["score"][[0, 2]].tolist() == pytest.approx([1, 0.5**0 * 2.718281828**0.5], rel=1e-4)
+        assert selection.scores["score"][[0, 2]].tolist() == pytest.approx(
+            [1, 0.5**0 * 2.718281828**0.5], rel=1e-4
+        )
 
 
 def test_several_segments_count_by_their_mean() -> None:
     patches, question = torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 1, 0]])
     relevance = CDPruner(1, sign=1)
-    scores = choose(relevance, torch.eye(3), joint=(patches, question), place=torch.zeros(3, 2)).scores["score"]
+    scores = choose(
+        relevance, torch.eye(3), joint=(patches, question), place=torch.zeros(3, 2)
+    ).scores["score"]
     assert scores.tolist() == pytest.approx([1, 1, 0], abs=1e-4)
 
 
@@ -95,7 +119,10 @@ def test_relevance_that_is_the_same_everywhere_counts_alike() -> None:
 def test_newline_tokens_go_first() -> None:
     crop = torch.tensor([0, 0, -1, 0, -1])
     joint = (torch.randn(5, 3, generator=GENERATOR), torch.randn(1, 3, generator=GENERATOR))
-    keep = [choose(CDPruner(k), numbered(5), crop=crop, joint=joint, place=torch.zeros(5, 2)).keep for k in (3, 4)]
+    keep = [
+        choose(CDPruner(k), numbered(5), crop=crop, joint=joint, place=torch.zeros(5, 2)).keep
+        for k in (3, 4)
+    ]
     assert [k.tolist() for k in keep] == [[0, 1, 3], [0, 1, 2, 3]]
 
 

@@ -25,10 +25,16 @@ def test_newline_tokens_go_first() -> None:
 
 def test_vispruner_with_everything_important_is_fastervlm() -> None:
     generator = torch.Generator().manual_seed(0)
-    saliency, features = torch.rand(57, generator=generator), torch.randn(57, 8, generator=generator)
+    saliency, features = (
+        torch.rand(57, generator=generator),
+        torch.randn(57, 8, generator=generator),
+    )
     for count in (1, 7, 30, 56):
         ours = choose(VisPruner(count, important=1.0), features, saliency=saliency)
-        assert ours.keep.tolist() == choose(FasterVLM(count), features, saliency=saliency).keep.tolist()
+        assert (
+            ours.keep.tolist()
+            == choose(FasterVLM(count), features, saliency=saliency).keep.tolist()
+        )
 
 
 def test_of_exact_duplicates_the_even_ones_go_first() -> None:
@@ -39,7 +45,10 @@ def test_of_exact_duplicates_the_even_ones_go_first() -> None:
 def test_a_list_of_odd_length_as_the_published_setting_gives() -> None:
     """58 of 576 at 0.5: 547 patches are left over, an odd number, on which the released code stops."""
     generator = torch.Generator().manual_seed(1)
-    saliency, features = torch.rand(576, generator=generator), torch.randn(576, 8, generator=generator)
+    saliency, features = (
+        torch.rand(576, generator=generator),
+        torch.randn(576, 8, generator=generator),
+    )
     selection = choose(VisPruner(58), features, saliency=saliency)
     assert len(selection.keep.unique()) == 58
     important = saliency.argsort(descending=True)[:29].tolist()
@@ -56,16 +65,22 @@ def test_a_round_written_out() -> None:
 def test_the_list_is_by_falling_attention() -> None:
     """The same patches in the order of their attention: which of two equal ones goes depends on their place in it."""
     features = torch.tensor([[1.0, 0], [1.0, 0], [0, 1.0], [0.6, 0.8]])
-    keep = choose(VisPruner(3, important=0.0), features, saliency=[4.0, 3.0, 2.0, 1.0]).keep.tolist()
+    keep = choose(
+        VisPruner(3, important=0.0), features, saliency=[4.0, 3.0, 2.0, 1.0]
+    ).keep.tolist()
     assert keep == [1, 2, 3]
-    assert choose(VisPruner(3, important=0.0), features, saliency=[3.0, 4.0, 2.0, 1.0]).keep.tolist() == [0, 2, 3]
+    assert choose(
+        VisPruner(3, important=0.0), features, saliency=[3.0, 4.0, 2.0, 1.0]
+    ).keep.tolist() == [0, 2, 3]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 33])
 def test_every_count_of_every_odd_size(n: int) -> None:
     for count in range(1, n + 1):
         for important in (0.0, 0.5, 1.0):
-            keep = choose(VisPruner(count, important), torch.randn(n, 4), saliency=torch.rand(n)).keep.tolist()
+            keep = choose(
+                VisPruner(count, important), torch.randn(n, 4), saliency=torch.rand(n)
+            ).keep.tolist()
             assert len(keep) == count and keep == sorted(set(keep))
 
 

@@ -6,9 +6,18 @@ from typing import Any
 
 import pytest
 
+from transprune.core.plan import Reading, Stage
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
-from transprune.plan import Reading, Stage
+from transprune.methods import (
+    Compose,
+    DivPrune,
+    FastV,
+    PDrop,
+    Random,
+    TransPrune,
+    Uniform,
+    VisionZip,
+)
 
 COMBINED = {7: 0.5, 9: 0.25, 12: 0.125}
 
@@ -24,7 +33,9 @@ def test_high_after_192() -> None:
 
 
 def test_three_in_a_row() -> None:
-    stages = Compose([DivPrune(0.5), FastV(layer=2, keep_ratio=0.5), PDrop(keep={8: 0.5})]).plan(32, 576)
+    stages = Compose([DivPrune(0.5), FastV(layer=2, keep_ratio=0.5), PDrop(keep={8: 0.5})]).plan(
+        32, 576
+    )
     assert stages == (Stage(0, 288), Stage(2, 144), Stage(8, 72))
 
 
@@ -72,7 +83,9 @@ def test_parts_that_overlap_are_refused(parts: list[Any]) -> None:
         Compose(parts).plan(32, 576)
 
 
-@pytest.mark.parametrize("parts", [[FastV(), VisionZip(192)], [DivPrune(), VisionZip(56)]], ids=repr)
+@pytest.mark.parametrize(
+    "parts", [[FastV(), VisionZip(192)], [DivPrune(), VisionZip(56)]], ids=repr
+)
 def test_projector_side_comes_first(parts: list[Any]) -> None:
     with pytest.raises(MethodError, match="may only come first"):
         Compose(parts)
@@ -106,7 +119,10 @@ def test_a_list_is_asked_for(parts: Any) -> None:
 def test_positions_belong_to_the_parts() -> None:
     with pytest.raises(MethodError, match="set them on its parts"):
         Compose([VisionZip(192)], positions="keep")
-    policies = [part.policy for part in Compose([VisionZip(192), TransPrune(positions="keep"), Uniform()]).parts]
+    policies = [
+        part.policy
+        for part in Compose([VisionZip(192), TransPrune(positions="keep"), Uniform()]).parts
+    ]
     assert policies == ["keep", "keep", "keep"]
 
 

@@ -5,11 +5,11 @@ import torch
 
 from families.cases import FAMILIES, IMAGE, greedy
 from methods.cases import CASES, METHODS
-from oracle import TOLERANCE, reference
+from reference import TOLERANCE, reference
 from transprune import prune
 from transprune.core.library import cache_of_output
 from transprune.errors import PruneError
-from transprune.recipe import METHODS as REGISTRY
+from transprune.methods.common.recipe import METHODS as REGISTRY
 
 
 @pytest.fixture(params=CASES)
@@ -33,7 +33,11 @@ def kept(model, method, inputs, **options):
     """Per stage and sample the tokens that stayed, and the logits."""
     with prune(model, method, **options) as session:
         logits = model(**inputs).logits
-    return [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages], logits, session.trace
+    return (
+        [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages],
+        logits,
+        session.trace,
+    )
 
 
 def test_every_registered_method_has_a_row():
@@ -50,7 +54,8 @@ def test_keeping_everything_is_the_identity(model, case, inputs):
 
 
 @pytest.mark.parametrize(
-    ("name", "unfit"), [(name, family) for name, case in CASES.items() for family in case.refuses] or [("", "")]
+    ("name", "unfit"),
+    [(name, family) for name, case in CASES.items() for family in case.refuses] or [("", "")],
 )
 def test_a_pair_that_cannot_work_says_why(zoo, name, unfit):
     if not name:
@@ -65,7 +70,9 @@ def test_the_asked_counts_come_out(model, dropping, samples, inputs):
     for row, sample in enumerate(samples):
         plan = dropping.method.plan(8, sample.visual_tokens)
         for stage, keep in zip(plan, stages, strict=True):
-            assert len(keep[row]) == stage.count or (stage.at_most and 1 <= len(keep[row]) <= stage.count)
+            assert len(keep[row]) == stage.count or (
+                stage.at_most and 1 <= len(keep[row]) <= stage.count
+            )
         assert [stage.boundary for stage in trace.stages] == [stage.boundary for stage in plan]
         assert len(stages[-1][row]) < sample.visual_tokens
 
@@ -83,7 +90,9 @@ def test_kept_tokens_are_nested_ascending_and_original(model, case, samples, inp
 
 def test_text_is_never_dropped(model, case, samples, inputs):
     stages, logits, _ = kept(model, case.method, inputs)
-    dropped_looks_like = model.get_output_embeddings()(model.get_decoder().norm(torch.zeros(1, 64)))[0]
+    dropped_looks_like = model.get_output_embeddings()(
+        model.get_decoder().norm(torch.zeros(1, 64))
+    )[0]
     for row, sample in enumerate(samples):
         alive = (logits[row, -len(sample.ids) :] != dropped_looks_like).any(dim=-1)
         visual = torch.tensor(sample.ids) == IMAGE
@@ -134,7 +143,9 @@ def chosen(case, monkeypatch):
     return seen
 
 
-def test_the_answer_is_that_of_the_oracle_for_the_tokens_kept(zoo, model, family, case, samples, inputs, chosen):
+def test_the_answer_is_that_of_the_oracle_for_the_tokens_kept(
+    zoo, model, family, case, samples, inputs, chosen
+):
     """With what the kept tokens became, what their keys weigh, and the layers that were frozen."""
     with prune(model, case.method, positions="keep") as session:
         run = greedy(model, inputs)
@@ -145,18 +156,24 @@ def test_the_answer_is_that_of_the_oracle_for_the_tokens_kept(zoo, model, family
             FAMILIES[family].batch([sample]),
             {stage.boundary: stage.keep[row].tolist() for stage in session.trace.stages},
             run.sequences[row, -9:-1],
-            biases={b: one.key_bias.tolist() for b, one in of_row.items() if one.key_bias is not None},
+            biases={
+                b: one.key_bias.tolist() for b, one in of_row.items() if one.key_bias is not None
+            },
             frozen=session.trace.frozen,
             contents={b: one.features for b, one in of_row.items() if one.features is not None},
         )[-9:]
-        torch.testing.assert_close(torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(
+            torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0
+        )
 
 
 def test_the_cache_really_is_shorter_and_its_bytes_are_told(model, case, samples, inputs):
     longest = inputs["input_ids"].shape[1]
     with prune(model, case.method) as session:
         layers = cache_of_output(greedy(model, inputs, steps=1)).layers
-    stored = sum(t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values))
+    stored = sum(
+        t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values)
+    )
     assert session.trace.kv_bytes == stored
     assert (layers[-1].keys.shape[-2] < longest) == case.drops
     assert tuple(layer.keys.shape[-2] for layer in layers) == session.trace.kv_lengths
@@ -183,7 +200,9 @@ def test_pools_share_the_budget_or_split_it(model, family, dropping, samples, in
     stages, _, _ = kept(model, dropping.method, inputs, pool=pool)
     left = torch.tensor(stages[0][0])
     split = [int((left < first).sum()), int((left >= first).sum())]
-    counts, sizes = (split, (first, second)) if pool == "image" else ([len(left)], (first + second,))
+    counts, sizes = (
+        (split, (first, second)) if pool == "image" else ([len(left)], (first + second,))
+    )
     for count, size in zip(counts, sizes, strict=True):
         stage = dropping.method.plan(8, size)[0]
         assert count == stage.count or (stage.at_most and 1 <= count <= stage.count)

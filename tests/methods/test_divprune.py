@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError, MissingSignal, ScheduleError
 from transprune.methods import DivPrune
-from transprune.plan import Reading, Stage
-from transprune.views import ProjectorView, Selection
 
 
 def run(features: Tensor, count: int) -> Selection:
@@ -86,7 +86,15 @@ def test_against_a_search_without_bookkeeping() -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "tokens", "count"),
-    [(0.098, 576, 56), (0.098, 2880, 282), (0.1, 1152, 115), (0.5, 3, 2), (0.3, 9, 3), (1, 9, 9), (1 / 3, 576, 192)],
+    [
+        (0.098, 576, 56),
+        (0.098, 2880, 282),
+        (0.1, 1152, 115),
+        (0.5, 3, 2),
+        (0.3, 9, 3),
+        (1, 9, 9),
+        (1 / 3, 576, 192),
+    ],
 )
 def test_the_count_is_rounded_to_the_nearest(ratio: float, tokens: int, count: int) -> None:
     assert DivPrune(ratio).plan(32, tokens) == (Stage(0, count),)
@@ -102,7 +110,9 @@ def test_in_proportion_a_token_weighs_as_much_as_those_nearest_to_it() -> None:
 
 
 def test_in_proportion_twins_that_both_stay_count_themselves() -> None:
-    selection = DivPrune(proportional=True).select(ProjectorView(0, 3, torch.arange(4), lambda: torch.ones(4, 2)))
+    selection = DivPrune(proportional=True).select(
+        ProjectorView(0, 3, torch.arange(4), lambda: torch.ones(4, 2))
+    )
     assert selection.key_bias is not None
     assert sorted(selection.key_bias.exp().round().tolist()) == [1, 1, 2]
 
@@ -130,7 +140,9 @@ def test_bad_ratios_are_refused(ratio: Any) -> None:
 
 def test_reads_features_only() -> None:
     assert DivPrune().readings(32) == (Reading(0, similarity="features"),)
-    assert DivPrune(0.25, proportional=True).readings(32) == (Reading(0, similarity="features", pairs=1.25),)
+    assert DivPrune(0.25, proportional=True).readings(32) == (
+        Reading(0, similarity="features", pairs=1.25),
+    )
     assert not DivPrune.reads_vision
     assert DivPrune().policy == "keep"
     with pytest.raises(MissingSignal):

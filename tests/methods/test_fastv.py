@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.views import LayerView
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import FastV
-from transprune.plan import Reading, Stage
-from transprune.views import LayerView
 
 
 def view_of(attention: Tensor, count: int) -> LayerView:

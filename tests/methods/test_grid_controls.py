@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from methods.signals import choose, numbered, on_grids
+from transprune.algebra.grids import allocate, cut_cells, middle_members, smaller_grid
 from transprune.errors import MissingSignal
-from transprune.grids import allocate, cut_cells, middle_members, smaller_grid
 from transprune.methods import Downsample, Pool
 
 
@@ -51,8 +51,15 @@ def test_a_smaller_grid_uses_its_budget_without_stretching_much() -> None:
 
 def test_pool_averages_cells_in_front_of_the_projector() -> None:
     states = numbered(16, 1)
-    selection = choose(Pool(4), states.square(), states=states, project=torch.square, **on_grids((4, 4)))
-    means = [(0 + 1 + 4 + 5) / 4, (2 + 3 + 6 + 7) / 4, (8 + 9 + 12 + 13) / 4, (10 + 11 + 14 + 15) / 4]
+    selection = choose(
+        Pool(4), states.square(), states=states, project=torch.square, **on_grids((4, 4))
+    )
+    means = [
+        (0 + 1 + 4 + 5) / 4,
+        (2 + 3 + 6 + 7) / 4,
+        (8 + 9 + 12 + 13) / 4,
+        (10 + 11 + 14 + 15) / 4,
+    ]
     assert selection.features is not None
     assert selection.features.flatten().tolist() == [m**2 for m in means]
     assert selection.keep.tolist() == [4, 6, 12, 14]
@@ -92,7 +99,9 @@ def test_of_a_picture_without_its_padding_only_that_part_of_the_small_one_is_tak
     """4 x 4 of which the middle two rows are in the prompt: the small picture is 2 x 2, its one row in the middle."""
     where = on_grids((4, 4))
     shown = {name: values[4:12] for name, values in where.items()}
-    selection = choose(Downsample(2), numbered(8), encode=lambda crop, r, c: numbered(r * c), **shown)
+    selection = choose(
+        Downsample(2), numbered(8), encode=lambda crop, r, c: numbered(r * c), **shown
+    )
     assert len(selection.keep) == 2
     assert selection.features is not None
     assert selection.features[:, 0].tolist() in ([0, 1], [2, 3])

@@ -7,11 +7,11 @@ import torch
 
 from methods.signals import choose, numbered, on_grids
 from transprune import TransPrune
+from transprune.algebra.select import match_bipartite, select_spread
+from transprune.core.plan import Stage
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import Compose, PruMerge, ToMe, VScan
 from transprune.methods.vscan import Scan, number_windows
-from transprune.plan import Stage
-from transprune.select import match_bipartite, select_spread
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -40,7 +40,9 @@ def test_tome_in_an_odd_number_of_tokens_weighs_by_size() -> None:
 
 def test_tome_merges_in_front_of_the_projector() -> None:
     states = torch.tensor([[1.0], [3.0]])
-    selection = choose(ToMe(1), states.square(), keys=torch.ones(2, 2), states=states, project=torch.square)
+    selection = choose(
+        ToMe(1), states.square(), keys=torch.ones(2, 2), states=states, project=torch.square
+    )
     assert selection.features is not None and float(selection.features) == 4.0
 
 
@@ -53,8 +55,12 @@ def outliers(*places: int, n: int = 40) -> torch.Tensor:
 
 def test_prumerge_keeps_outliers_and_one_token_of_the_rest() -> None:
     c, features = outliers(3, 20), torch.randn(40, 5, generator=GENERATOR)
-    selection = choose(PruMerge(neighbours=0), features, outer_saliency=c, outer_keys=torch.randn(40, 4))
-    assert selection.keep.tolist() == [3, 20, 39], "the rest stands at the place of the last that goes"
+    selection = choose(
+        PruMerge(neighbours=0), features, outer_saliency=c, outer_keys=torch.randn(40, 4)
+    )
+    assert selection.keep.tolist() == [3, 20, 39], (
+        "the rest stands at the place of the last that goes"
+    )
     assert selection.features is not None
     assert torch.equal(selection.features[:2], features[[3, 20]])
     gone = [i for i in range(40) if i not in (3, 20)]
@@ -78,7 +84,9 @@ def test_prumerge_without_an_outlier_keeps_the_first_of_all_and_the_rest() -> No
 
 
 def test_prumerge_plus_adds_three_at_even_distances_for_each_outlier() -> None:
-    selection = choose(PruMerge.plus(), numbered(40), outer_saliency=outliers(3, 20), outer_keys=torch.ones(40, 4))
+    selection = choose(
+        PruMerge.plus(), numbered(40), outer_saliency=outliers(3, 20), outer_keys=torch.ones(40, 4)
+    )
     assert selection.keep.tolist() == sorted({3, 20, *range(0, 40, 40 // 2 // 3), 39})
 
 
@@ -94,7 +102,11 @@ def test_prumerge_plans_an_upper_bound_where_the_picture_decides() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 9])
 def test_every_count_of_every_size(n: int) -> None:
-    signals = {"outer_saliency": torch.rand(n), "outer_keys": torch.rand(n, 3), "keys": torch.rand(n, 3)}
+    signals = {
+        "outer_saliency": torch.rand(n),
+        "outer_keys": torch.rand(n, 3),
+        "keys": torch.rand(n, 3),
+    }
     for count in range(1, n + 1):
         for method in (ToMe(count), PruMerge(count), PruMerge.plus(keep=count)):
             keep = choose(method, numbered(n), **signals).keep.tolist()
@@ -130,7 +142,12 @@ def test_vscan_scans_locally_and_globally() -> None:
     where = on_grids((4, 4))
     early, late = torch.zeros(16), torch.arange(16.0)
     early[[0, 7, 8, 15]] = 1
-    signals = {"saliency": late, "early_saliency": early, "place": where["place"], "grid": where["grid"]}
+    signals = {
+        "saliency": late,
+        "early_saliency": early,
+        "place": where["place"],
+        "grid": where["grid"],
+    }
     selection = choose(Scan(8, window=2), numbered(16), states=numbered(16), **signals)
     assert selection.keep.tolist() == [0, 7, 8, 11, 12, 13, 14, 15]
 
@@ -138,7 +155,11 @@ def test_vscan_scans_locally_and_globally() -> None:
 def test_vscan_fills_up_globally_what_the_windows_cannot_share() -> None:
     """Five local ones in four windows: one each, and the global scan takes seven instead of six."""
     where = on_grids((4, 4))
-    signals = {"saliency": torch.rand(16), "early_saliency": torch.rand(16), **{k: where[k] for k in ("place", "grid")}}
+    signals = {
+        "saliency": torch.rand(16),
+        "early_saliency": torch.rand(16),
+        **{k: where[k] for k in ("place", "grid")},
+    }
     assert len(choose(Scan(11, window=2), numbered(16), states=numbered(16), **signals).keep) == 11
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from methods.layer_views import Given
+from transprune.core.plan import Stage
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import PACT
-from transprune.plan import Stage
 
 
 def test_score_is_softmax_over_the_image_times_norm() -> None:
@@ -27,7 +27,9 @@ def test_query_heads_that_share_a_key_head() -> None:
     query = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
     hidden = torch.nn.functional.normalize(torch.ones(3, 5), dim=-1)
     score = PACT().score(Given(hidden, plain_keys=keys, query=query).view(3), None)["score"]
-    expected = torch.stack([(keys[head // 2] @ query[head] / 2).softmax(dim=0) for head in range(4)]).mean(dim=0)
+    expected = torch.stack(
+        [(keys[head // 2] @ query[head] / 2).softmax(dim=0) for head in range(4)]
+    ).mean(dim=0)
     torch.testing.assert_close(score, expected)
 
 
@@ -41,7 +43,12 @@ def given(*degrees: float, scores: list[float]) -> Given:
     n = len(degrees)
     hidden = torch.zeros(n, 4)
     hidden[:, 0] = torch.tensor(scores)
-    return Given(hidden, plain_keys=torch.zeros(1, n, 2), rotated_keys=angles(*degrees), query=torch.zeros(1, 2))
+    return Given(
+        hidden,
+        plain_keys=torch.zeros(1, n, 2),
+        rotated_keys=angles(*degrees),
+        query=torch.zeros(1, 2),
+    )
 
 
 def test_clusters_become_their_means_and_weigh_their_size() -> None:
@@ -82,7 +89,9 @@ def test_the_plan_is_an_upper_bound() -> None:
     assert PACT().policy == "keep"
 
 
-@pytest.mark.parametrize("wrong", [{"layer": 0}, {"cutoff": -1.0}, {"recover": "much"}, {"proportional": "no"}])
+@pytest.mark.parametrize(
+    "wrong", [{"layer": 0}, {"cutoff": -1.0}, {"recover": "much"}, {"proportional": "no"}]
+)
 def test_settings_out_of_range(wrong: dict) -> None:
     with pytest.raises(MethodError):
         PACT(**wrong)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.schedule import Schedule
+from transprune.core.views import LayerView
 from transprune.errors import ScheduleError
 from transprune.methods import PDrop
-from transprune.plan import Reading, Stage
-from transprune.schedule import Schedule
-from transprune.views import LayerView
 
 
 def test_mean_over_heads_of_the_last_row() -> None:
@@ -56,7 +56,9 @@ def test_a_schedule_of_ones_own_stays() -> None:
 
 
 def test_reads_the_layer_behind_each_boundary() -> None:
-    assert PDrop().readings(32) == tuple(Reading(b, rows="last", source="next") for b in (8, 16, 24))
+    assert PDrop().readings(32) == tuple(
+        Reading(b, rows="last", source="next") for b in (8, 16, 24)
+    )
 
 
 def test_defaults() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from methods.cases import CASES
 from methods.pools import Pool
-from transprune.plan import Stage
+from transprune.core.plan import Stage
 
 STEPS = {
     f"{name}/{step.name}" if len(case.method.steps) > 1 else name: (step, case)

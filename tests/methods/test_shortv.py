@@ -7,8 +7,8 @@ import pytest
 from transprune import FastV, TransPrune
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import Compose, ShortV
+from transprune.methods.common.recipe import from_dict, parse
 from transprune.methods.shortv import RELEASED
-from transprune.recipe import from_dict, parse
 
 
 def test_released_orders() -> None:
@@ -60,7 +60,9 @@ def test_scaling_leaves_more_or_fewer_layers_running() -> None:
         ShortV(range(8)).scaled(2.0)
 
 
-@pytest.mark.parametrize("wrong", [{"order": "vicuna"}, {"order": (1, 1)}, {"order": (-1,)}, {"count": 20}])
+@pytest.mark.parametrize(
+    "wrong", [{"order": "vicuna"}, {"order": (1, 1)}, {"order": (-1,)}, {"count": 20}]
+)
 def test_settings_out_of_range(wrong: dict) -> None:
     with pytest.raises(MethodError):
         ShortV(**wrong)

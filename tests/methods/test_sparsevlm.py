@@ -8,17 +8,23 @@ import pytest
 import torch
 
 from methods.layer_views import Given
+from transprune.core.schedule import Schedule
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import SparseVLM
 from transprune.methods.sparsevlm import clusters_of, find_raters
-from transprune.schedule import Schedule
 
 
 def test_raters_match_the_image_better_than_average() -> None:
     visual = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     words = torch.tensor([[4.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
-    match = (visual @ words.T).softmax(dim=1).mean(dim=0)  # each visual token spreads one vote over the words
-    assert find_raters(visual, words).tolist() == [i for i in range(3) if match[i] > match.mean()] == [0]
+    match = (
+        (visual @ words.T).softmax(dim=1).mean(dim=0)
+    )  # each visual token spreads one vote over the words
+    assert (
+        find_raters(visual, words).tolist()
+        == [i for i in range(3) if match[i] > match.mean()]
+        == [0]
+    )
 
 
 def test_the_softmax_runs_over_the_words() -> None:
@@ -37,32 +43,42 @@ RATER = (torch.ones(1, 2), torch.tensor([[9.0, 9.0], [0.0, 0.0]]))  # of two wor
 
 def test_only_raters_count_and_heads_are_averaged() -> None:
     image = torch.tensor([[[0.1, 0.4, 0.2], [9.0, 0.0, 0.0]], [[0.3, 0.0, 0.2], [9.0, 0.0, 0.0]]])
-    score = SparseVLM().score(Given(torch.zeros(3, 2), image, embedded=RATER).view(1), None)["score"]
+    score = SparseVLM().score(Given(torch.zeros(3, 2), image, embedded=RATER).view(1), None)[
+        "score"
+    ]
     assert score.tolist() == pytest.approx([0.2, 0.2, 0.2])
 
 
-@pytest.mark.parametrize(("dropped", "clusters"), [(1, 1), (29, 1), (30, 2), (94, 3), (109, 4), (276, 9), (300, 10)])
+@pytest.mark.parametrize(
+    ("dropped", "clusters"), [(1, 1), (29, 1), (30, 2), (94, 3), (109, 4), (276, 9), (300, 10)]
+)
 def test_how_many_are_recycled(dropped: int, clusters: int) -> None:
     assert clusters_of(dropped) == clusters
 
 
 def test_the_published_budget_with_what_is_recycled() -> None:
     stages = SparseVLM().plan(32, 576)
-    assert [(s.boundary, s.count, s.merged) for s in stages] == [(3, 309, 9), (7, 204, 4), (16, 113, 3)]
+    assert [(s.boundary, s.count, s.merged) for s in stages] == [
+        (3, 309, 9),
+        (7, 204, 4),
+        (16, 113, 3),
+    ]
     assert [s.count for s in SparseVLM(recycle=False).plan(32, 576)] == [300, 200, 110]
     credited = (2 * 576 + 4 * 309 + 9 * 204 + 17 * 113) / 32
     assert credited == pytest.approx(192.03, abs=0.005)
 
 
 @pytest.mark.parametrize(
-    ("budget", "counts"), [(192, (300, 200, 110)), (128, (303, 110, 36)), (96, (238, 48, 26)), (64, (66, 30, 17))]
+    ("budget", "counts"),
+    [(192, (300, 200, 110)), (128, (303, 110, 36)), (96, (238, 48, 26)), (64, (66, 30, 17))],
 )
 def test_published_budgets(budget: int, counts: tuple) -> None:
     assert tuple(s.count for s in SparseVLM(budget, recycle=False).plan(32, 576)) == counts
 
 
 @pytest.mark.parametrize(
-    ("budget", "counts"), [(192, (300, 200, 118)), (128, (238, 108, 60)), (96, (246, 54, 28)), (64, (66, 34, 20))]
+    ("budget", "counts"),
+    [(192, (300, 200, 118)), (128, (238, 108, 60)), (96, (246, 54, 28)), (64, (66, 34, 20))],
 )
 def test_budgets_of_version_2(budget: int, counts: tuple) -> None:
     assert tuple(s.count for s in SparseVLM.plus(budget).plan(32, 576)) == counts
@@ -78,7 +94,9 @@ def test_other_budgets_lie_between() -> None:
 
 def recycling() -> Given:
     """Twelve tokens: 0 and 1 rated best, the next four recycled, of which 2 and 3 are alike and 4 and 5 are."""
-    hidden = torch.tensor([[9.0], [8.0], [1.0], [1.2], [5.0], [5.4], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0]])
+    hidden = torch.tensor(
+        [[9.0], [8.0], [1.0], [1.2], [5.0], [5.4], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0]]
+    )
     rates = torch.linspace(1, 0, 12)
     return Given(hidden, torch.stack([rates, rates])[None], embedded=RATER)
 
@@ -95,8 +113,13 @@ def test_the_best_of_the_rest_become_the_means_of_their_clusters() -> None:
 def test_the_noise_is_seeded() -> None:
     pool = recycling()
     pool.hidden = torch.tensor([[9.0], [8.0], *[[0.0], [1.0]] * 5])
-    picks = {s: SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist() for s in (0, 1, 2, 3, 4, 5)}
-    assert picks == {s: SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist() for s in picks}
+    picks = {
+        s: SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist()
+        for s in (0, 1, 2, 3, 4, 5)
+    }
+    assert picks == {
+        s: SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist() for s in picks
+    }
     assert len({tuple(pick) for pick in picks.values()}) > 1
     assert SparseVLM(seed=None).select(pool.view(3, merged=1)).keep.tolist() == [0, 1, 2]
 
@@ -117,7 +140,9 @@ def test_rank_deficiency_keeps_fewer() -> None:
 
 def decayed(by: float, **changes: object) -> torch.Tensor:
     image = torch.tensor([[[0.2, 0.1], [0.0, 0.0]]])
-    pool = Given(torch.zeros(2, 2), image, decay=torch.tensor([[1.0, by], [1.0, 1.0]]), embedded=RATER)
+    pool = Given(
+        torch.zeros(2, 2), image, decay=torch.tensor([[1.0, by], [1.0, 1.0]]), embedded=RATER
+    )
     return SparseVLM.plus(heads=1.0, **changes).score(pool.view(1), None)["score"]
 
 
@@ -132,9 +157,13 @@ def test_a_negative_decay_turns_the_released_score_round_and_the_guarded_one_not
 
 
 def test_version_2_asks_the_heads_that_look_at_the_image() -> None:
-    image = torch.tensor([[[0.1, 0.0], [0, 0]], [[0.3, 0.4], [0, 0]], [[0.0, 0.0], [0, 0]], [[0.5, 0.1], [0, 0]]])
+    image = torch.tensor(
+        [[[0.1, 0.0], [0, 0]], [[0.3, 0.4], [0, 0]], [[0.0, 0.0], [0, 0]], [[0.5, 0.1], [0, 0]]]
+    )
     pool = Given(torch.zeros(2, 2), image, decay=torch.ones(2, 2), embedded=RATER)
-    assert SparseVLM.plus().score(pool.view(1), None)["score"].tolist() == pytest.approx([0.4, 0.25])
+    assert SparseVLM.plus().score(pool.view(1), None)["score"].tolist() == pytest.approx(
+        [0.4, 0.25]
+    )
 
 
 def test_defaults_and_policies() -> None:
@@ -143,7 +172,9 @@ def test_defaults_and_policies() -> None:
     assert SparseVLM(keep={3: 0.5}).keep == Schedule({3: 0.5})
 
 
-@pytest.mark.parametrize("wrong", [{"budget": "free"}, {"decay": "on"}, {"heads": 0}, {"rank_scale": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"budget": "free"}, {"decay": "on"}, {"heads": 0}, {"rank_scale": 0}]
+)
 def test_settings_out_of_range(wrong: dict) -> None:
     with pytest.raises(MethodError):
         SparseVLM(**wrong)

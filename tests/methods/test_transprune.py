@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Reading
+from transprune.core.schedule import Schedule
+from transprune.core.views import LayerTransitions, LayerView, Transition, transition_of
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import TransPrune
-from transprune.plan import Reading
-from transprune.schedule import Schedule
-from transprune.views import LayerTransitions, LayerView, Transition, transition_of
 
 EXACT = {"abs": 1e-6, "rel": 1e-6}
 DIRECTIONS = ("one_minus_abs_cos", "one_minus_cos", "cos", "abs_cos")
@@ -27,9 +27,13 @@ ATTENTION = ([0.5, 2.0, 1.0, 0.25, 3.0, 1.5], [0.9, -0.8, 0.1, -0.2, 0.4, 0.0])
 MLP = ([1.0, 0.5, 4.0, 2.0, 0.1, 0.7], [-0.5, 0.3, 0.95, -0.05, -0.9, 0.6])
 
 
-def step(attention: tuple[Sequence[float], Sequence[float]] = ATTENTION, mlp: Any = MLP) -> LayerTransitions:
+def step(
+    attention: tuple[Sequence[float], Sequence[float]] = ATTENTION, mlp: Any = MLP
+) -> LayerTransitions:
     visual = torch.tensor(VISUAL)
-    return LayerTransitions(*(Transition(torch.tensor(m), torch.tensor(c), visual) for m, c in (attention, mlp)))
+    return LayerTransitions(
+        *(Transition(torch.tensor(m), torch.tensor(c), visual) for m, c in (attention, mlp))
+    )
 
 
 def by_hand(
@@ -49,7 +53,10 @@ def by_hand(
     }
     magnitude, cosine = change
     inside = [over == "all" or visual for visual in VISUAL]
-    weights = [math.exp(forms[direction](c)) if here else 0.0 for c, here in zip(cosine, inside, strict=True)]
+    weights = [
+        math.exp(forms[direction](c)) if here else 0.0
+        for c, here in zip(cosine, inside, strict=True)
+    ]
     values = []
     for m, weight in zip(magnitude, weights, strict=True):
         value = m if use_magnitude else 1.0
@@ -74,27 +81,40 @@ def view_of(attention: Tensor | None, count: int, tokens: int | None = None) -> 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("over", ["all", "visual"])
-@pytest.mark.parametrize(("use_magnitude", "use_direction"), [(True, True), (True, False), (False, True)])
-def test_ttv_of_both_modules(direction: str, over: str, use_magnitude: bool, use_direction: bool) -> None:
+@pytest.mark.parametrize(
+    ("use_magnitude", "use_direction"), [(True, True), (True, False), (False, True)]
+)
+def test_ttv_of_both_modules(
+    direction: str, over: str, use_magnitude: bool, use_direction: bool
+) -> None:
     method = TransPrune(
-        direction=direction, softmax_over=over, use_magnitude=use_magnitude, use_direction=use_direction
+        direction=direction,
+        softmax_over=over,
+        use_magnitude=use_magnitude,
+        use_direction=use_direction,
     )
     variations = method.variations(step())
     options = {"use_magnitude": use_magnitude, "use_direction": use_direction, "over": over}
     assert set(variations) == {"attention", "mlp"}
-    assert variations["attention"].tolist() == pytest.approx(by_hand(ATTENTION, direction, **options), **EXACT)
+    assert variations["attention"].tolist() == pytest.approx(
+        by_hand(ATTENTION, direction, **options), **EXACT
+    )
     assert variations["mlp"].tolist() == pytest.approx(by_hand(MLP, direction, **options), **EXACT)
 
 
 def test_the_four_forms_differ() -> None:
-    found = {tuple(TransPrune(direction=d).variations(step())["attention"].tolist()) for d in DIRECTIONS}
+    found = {
+        tuple(TransPrune(direction=d).variations(step())["attention"].tolist()) for d in DIRECTIONS
+    }
     assert len(found) == 4
 
 
 def test_one_token_spelled_out() -> None:
     """Token 1 of the attention module: |y|/|x| = 2 and cos = -0.8, so its weight is exp(0.2) over all six."""
     total = sum(math.exp(e) for e in (0.1, 0.2, 0.9, 0.8, 0.6, 1.0))
-    assert TransPrune().variations(step())["attention"][1].item() == pytest.approx(2 * math.exp(0.2) / total, **EXACT)
+    assert TransPrune().variations(step())["attention"][1].item() == pytest.approx(
+        2 * math.exp(0.2) / total, **EXACT
+    )
 
 
 def test_from_module_input_and_output() -> None:
@@ -114,12 +134,17 @@ def test_from_module_input_and_output() -> None:
 
 def test_the_softmax_scope_cannot_change_the_ranking_inside_a_module() -> None:
     generator = torch.Generator().manual_seed(0)
-    magnitude, cosine = torch.rand(40, generator=generator) * 3, torch.rand(40, generator=generator) * 2 - 1
+    magnitude, cosine = (
+        torch.rand(40, generator=generator) * 3,
+        torch.rand(40, generator=generator) * 2 - 1,
+    )
     visual = torch.arange(40) >= 8
     change = Transition(magnitude, cosine, visual)
     for direction in DIRECTIONS:
         everywhere, inside = (
-            TransPrune(direction=direction, softmax_over=over).variations(LayerTransitions(change, change))["mlp"]
+            TransPrune(direction=direction, softmax_over=over).variations(
+                LayerTransitions(change, change)
+            )["mlp"]
             for over in ("all", "visual")
         )
         assert everywhere[visual].argsort().tolist() == inside[visual].argsort().tolist()
@@ -150,7 +175,9 @@ def test_observe_adds_up_over_layers() -> None:
     carry = method.observe(7, step(), torch.zeros(6))
     assert carry.tolist() == pytest.approx(first, **EXACT)
     carry = method.observe(8, step(MLP, MLP), carry)
-    assert carry.tolist() == pytest.approx([a + b for a, b in zip(first, second, strict=True)], **EXACT)
+    assert carry.tolist() == pytest.approx(
+        [a + b for a, b in zip(first, second, strict=True)], **EXACT
+    )
 
 
 def test_without_accumulation_the_last_layer_stands_alone() -> None:
@@ -168,7 +195,9 @@ def test_observe_leaves_what_it_was_given_alone() -> None:
 
 # ---------------------------------------------------------------------------------------------- score
 
-WEIGHTS = torch.tensor([[[0.1, 0.2, 0.3], [0.0, 0.1, 0.1]], [[0.2, 0.0, 0.0], [0.1, 0.0, 0.1]]])  # [H=2, T=2, N=3]
+WEIGHTS = torch.tensor(
+    [[[0.1, 0.2, 0.3], [0.0, 0.1, 0.1]], [[0.2, 0.0, 0.0], [0.1, 0.0, 0.1]]]
+)  # [H=2, T=2, N=3]
 IGA = [0.4 / 1.2, 0.3 / 1.2, 0.5 / 1.2]  # column means over heads and rows, divided by their sum
 CARRY = torch.tensor([1.0, 2.0, 5.0])
 TTV = [0.125, 0.25, 0.625]
@@ -187,7 +216,8 @@ def test_score_is_the_weighted_sum_of_two_shares(alpha: float) -> None:
 def test_shares_sum_to_one_whatever_their_scale() -> None:
     generator = torch.Generator().manual_seed(0)
     scores = TransPrune().score(
-        view_of(torch.rand(4, 7, 90, generator=generator) * 1e-2, 9), torch.rand(90, generator=generator) * 100
+        view_of(torch.rand(4, 7, 90, generator=generator) * 1e-2, 9),
+        torch.rand(90, generator=generator) * 100,
     )
     for name, share in scores.items():
         assert share.dtype == torch.float32
@@ -208,7 +238,10 @@ def test_alpha_zero_needs_no_carry() -> None:
 
 def test_half_and_half_ranks_like_the_plain_sum_of_the_released_code() -> None:
     generator = torch.Generator().manual_seed(1)
-    attention, carry = torch.rand(2, 3, 50, generator=generator), torch.rand(50, generator=generator)
+    attention, carry = (
+        torch.rand(2, 3, 50, generator=generator),
+        torch.rand(50, generator=generator),
+    )
     selection = TransPrune().select(view_of(attention, 20), carry)
     iga = attention.numpy().mean(axis=(0, 1))
     total = carry.numpy() / carry.numpy().sum() + iga / iga.sum()
@@ -248,7 +281,11 @@ def test_presets_take_changes() -> None:
 def test_defaults_are_the_papers() -> None:
     method = TransPrune()
     assert method.accumulate == range(7, 13)
-    assert (method.alpha, method.direction, method.softmax_over) == (0.5, "one_minus_abs_cos", "all")
+    assert (method.alpha, method.direction, method.softmax_over) == (
+        0.5,
+        "one_minus_abs_cos",
+        "all",
+    )
     assert (method.use_magnitude, method.use_direction, method.accumulation) == (True, True, True)
     assert (method.positions, method.policy) == (None, "renumber")
     assert TransPrune(positions="keep").policy == "keep"
@@ -273,7 +310,11 @@ def test_keep_counts(method: TransPrune, tokens: int, counts: list[int]) -> None
 
 def test_a_share_below_one_token_keeps_one() -> None:
     stages = TransPrune.low().plan(32, 10)
-    assert [(stage.count, stage.rounded_up) for stage in stages] == [(6, False), (1, False), (1, True)]
+    assert [(stage.count, stage.rounded_up) for stage in stages] == [
+        (6, False),
+        (1, False),
+        (1, True),
+    ]
 
 
 # ---------------------------------------------------------------------------------------------- depth
@@ -314,7 +355,10 @@ def test_accumulation_layers_scale_with_the_presets() -> None:
 def test_notes_tell_what_was_adapted() -> None:
     assert TransPrune.high().notes(32) == TransPrune.high().notes(28) == ()
     (note,) = TransPrune.high().notes(16)
-    assert note == "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16; TTV accumulates over layers 4, 5, 6"
+    assert (
+        note
+        == "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16; TTV accumulates over layers 4, 5, 6"
+    )
     (note,) = TransPrune.iga().notes(16)
     assert note == "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"
 
@@ -382,7 +426,9 @@ def test_alpha_lies_between_zero_and_one(alpha: object) -> None:
 
 
 def test_unknown_words_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(MethodError, match="one of one_minus_abs_cos, one_minus_cos, cos, abs_cos; got 'sin'"):
+    with pytest.raises(
+        MethodError, match="one of one_minus_abs_cos, one_minus_cos, cos, abs_cos; got 'sin'"
+    ):
         TransPrune(direction="sin")
     with pytest.raises(MethodError, match="'all' or 'visual'; got 'text'"):
         TransPrune(softmax_over="text")
@@ -432,14 +478,18 @@ def test_accumulate_defaults_to_first_to_last_boundary() -> None:
     assert TransPrune(keep={3: 0.5}).accumulate == range(3, 4)
 
 
-@pytest.mark.parametrize("accumulate", [[], [0, 1], [-1], "12-7", "a-b", "7,", [7.5], [True], [None], [float("inf")]])
+@pytest.mark.parametrize(
+    "accumulate", [[], [0, 1], [-1], "12-7", "a-b", "7,", [7.5], [True], [None], [float("inf")]]
+)
 def test_bad_accumulation_layers_are_refused(accumulate: Any) -> None:
     with pytest.raises(ScheduleError, match="accumulate takes 1-based layers"):
         TransPrune(accumulate=accumulate)
 
 
 def test_ttv_alone_needs_evidence_at_its_first_boundary() -> None:
-    with pytest.raises(ScheduleError, match="nothing to rank by at boundary 7: accumulate starts at layer 8"):
+    with pytest.raises(
+        ScheduleError, match="nothing to rank by at boundary 7: accumulate starts at layer 8"
+    ):
         TransPrune.ttv(accumulate=range(8, 13))
     assert TransPrune.high(accumulate=range(8, 13)).alpha == 0.5, "IGA ranks there"
     assert TransPrune.ttv(accumulate=range(8, 13), accumulation=False).observed(32) == (7, 9, 12)
@@ -471,5 +521,7 @@ def test_equal_methods_hash_alike() -> None:
 
 def test_repr_survives_a_recipe() -> None:
     method = TransPrune.low(alpha=0.6, accumulate=[1, 3], direction="cos")
-    assert repr(type(method)(**{f.name: getattr(method, f.name) for f in dataclasses.fields(method)})) == repr(method)
+    assert repr(
+        type(method)(**{f.name: getattr(method, f.name) for f in dataclasses.fields(method)})
+    ) == repr(method)
     assert "alpha=0.6" in repr(method) and "accumulate=(1, 3)" in repr(method)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.views import ProjectorView, Selection, VisionSignals
 from transprune.errors import MissingSignal, ScheduleError
 from transprune.methods import VisionZip
-from transprune.plan import Reading, Stage
-from transprune.views import ProjectorView, Selection, VisionSignals
 
 NAN = float("nan")
 
@@ -35,7 +35,9 @@ def run(
         cls=cls,
     )
     count = method.plan(32, n)[0].count if count is None else count
-    return method.select(ProjectorView(0, count, torch.arange(n), lambda: features, lambda: signals))
+    return method.select(
+        ProjectorView(0, count, torch.arange(n), lambda: features, lambda: signals)
+    )
 
 
 def numbered(n: int, width: int = 2) -> Tensor:
@@ -95,7 +97,9 @@ def test_targets_are_strided_over_the_leftovers() -> None:
 def test_identical_leftovers_tie_to_the_first_target() -> None:
     features = torch.full((40, 4), 3.0)
     features[:5] = 7.0
-    selection = run(VisionZip(10, contextual=0.5), features, [1.0] * 5 + [0.0] * 35, torch.full((40, 64), 0.3))
+    selection = run(
+        VisionZip(10, contextual=0.5), features, [1.0] * 5 + [0.0] * 35, torch.full((40, 64), 0.3)
+    )
     assert selection.keep.tolist() == [0, 1, 2, 3, 4, 5, 12, 19, 26, 33]
     assert selection.features is not None
     assert selection.features[:, 0].tolist() == [7, 7, 7, 7, 7, 6, 3, 3, 3, 3]
@@ -113,14 +117,25 @@ def test_several_crops_bring_several_cls_states() -> None:
     cls = torch.tensor([[-1.0, -1.0], [-2.0, -2.0], [-3.0, -3.0]])
     selection = run(VisionZip(8), numbered(30), torch.arange(30.0), cls=cls)
     assert selection.features is not None
-    assert selection.keep.tolist() == [0, 1, 2, 3, 26, 27, 28, 29]  # 4 dominant, 1 contextual, 3 CLS
+    assert selection.keep.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        26,
+        27,
+        28,
+        29,
+    ]  # 4 dominant, 1 contextual, 3 CLS
     assert selection.features[:, 0].tolist()[1:] == [-1, -2, -3, 26, 27, 28, 29]
 
 
 def test_without_cls_every_slot_is_a_patch() -> None:
     selection = run(VisionZip(192), numbered(576), torch.arange(576.0))
     assert len(selection.keep) == 192
-    assert selection.keep[-162:].tolist() == list(range(576 - 162, 576)), "162 dominant, no CLS among them"
+    assert selection.keep[-162:].tolist() == list(range(576 - 162, 576)), (
+        "162 dominant, no CLS among them"
+    )
     assert selection.features is not None
     assert selection.features[30:, 0].tolist() == list(range(576 - 162, 576))
 

@@ -38,7 +38,9 @@ def card():
 def test_scores_on_200_scenes_are_the_pinned_ones(model) -> None:
     scores = evaluate(model, "validation", SCENES)
     found = {name: (tally.right, tally.asked) for name, tally in scores.families.items()}
-    assert {name: asked for name, (_, asked) in found.items()} == {name: asked for name, (_, asked) in PINNED.items()}
+    assert {name: asked for name, (_, asked) in found.items()} == {
+        name: asked for name, (_, asked) in PINNED.items()
+    }
     for name, (right, _) in PINNED.items():
         assert abs(found[name][0] - right) <= ROOM, name
 

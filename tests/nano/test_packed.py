@@ -31,7 +31,9 @@ def test_branches_equal_single_prompts(model) -> None:
     language = model.model.language_model
     generator = torch.Generator().manual_seed(0)
     prefix = torch.randn(2, 9, 64, generator=generator)
-    branches = [torch.randint(0, 80, shape, generator=generator) for shape in ((2, 3, 5), (2, 2, 7))]
+    branches = [
+        torch.randint(0, 80, shape, generator=generator) for shape in ((2, 3, 5), (2, 2, 7))
+    ]
     packed = run_packed(language, prefix, branches)
     for ids, found in zip(branches, packed, strict=True):
         for sample in range(2):
@@ -86,7 +88,11 @@ def test_gradients_reach_every_weight_but_the_tower(model) -> None:
     model.zero_grad()
     batch = language_batch(range(2), Mix(3, 2), Help(), (2, 8), "picture")
     answer_tokens(model, batch, (), layer_forward).logits.square().mean().backward()
-    without = {name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()}
+    without = {
+        name
+        for name, weight in model.named_parameters()
+        if weight.grad is None or not weight.grad.any()
+    }
     assert {name for name in without if "vision_tower" not in name} == set()
     assert all("vision_tower" in name for name in without)
     model.zero_grad()

@@ -14,7 +14,14 @@ from transprune.nano.captions import caption, description
 from transprune.nano.questions import FAMILIES, Question, ask, ask_each, ask_surely
 from transprune.nano.scenes import Scene, draw, question_rng
 from transprune.nano.train.asking import prefix_of
-from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, Help, Mix, draw_questions, pack
+from transprune.nano.train.curriculum import (
+    CHOICE_TOKENS,
+    SHORT_TOKENS,
+    Help,
+    Mix,
+    draw_questions,
+    pack,
+)
 from transprune.nano.words import ASSISTANT, COLOR_NAMES, EOS, SHAPES, WORDS, character_kind, encode
 
 
@@ -48,7 +55,9 @@ def solve(scene: Scene, question: Question) -> str:
         thing = named(scene, found[1])
         cell = thing.row if found[2].startswith("top") else thing.col
         return found[2].split(" or ")[cell // 2]
-    if found := re.fullmatch(r"is the (\S+ \S+) (left of|right of|above|below) the (\S+ \S+) \?", text):
+    if found := re.fullmatch(
+        r"is the (\S+ \S+) (left of|right of|above|below) the (\S+ \S+) \?", text
+    ):
         first, second = named(scene, found[1]), named(scene, found[3])
         truth = {
             "left of": first.col < second.col,
@@ -88,7 +97,9 @@ def test_answers_are_balanced_enough() -> None:
                 answers[family][question.answer] += 1
     for family, counter in answers.items():
         share = counter.most_common(1)[0][1] / counter.total()
-        assert share < {"exist": 0.6, "relation": 0.6, "size": 0.6, "position": 0.4}.get(family, 0.4), family
+        assert share < {"exist": 0.6, "relation": 0.6, "size": 0.6, "position": 0.4}.get(
+            family, 0.4
+        ), family
 
 
 def test_negatives_come_in_three_kinds_and_adversarial_ones_are_near() -> None:
@@ -127,7 +138,10 @@ def test_a_scene_in_words_says_everything() -> None:
     words = description(scene, np.random.default_rng(0))
     assert words.count(",") == len(scene.objects) - 1
     for thing in scene.objects:
-        assert f"row{thing.row + 1} col{thing.col + 1} {thing.size} {thing.color} {thing.shape}" in " ".join(words)
+        assert (
+            f"row{thing.row + 1} col{thing.col + 1} {thing.size} {thing.color} {thing.shape}"
+            in " ".join(words)
+        )
     assert len(encode(words)) == len(words)
     assert len(caption(scene, np.random.default_rng(0))) <= 3 * 9
 
@@ -159,7 +173,9 @@ def test_told_relations_tell_the_truth_and_saying_places_is_trained() -> None:
             assert said == {*places, question.answer, "</s>"}
             following = targets[0][:-1] >= 0
             at_places = following & torch.isin(ids[0][1:], torch.tensor(encode(sorted(places))))
-            assert torch.equal(targets[0][:-1][at_places], ids[0][1:][at_places])  # the word that comes next
+            assert torch.equal(
+                targets[0][:-1][at_places], ids[0][1:][at_places]
+            )  # the word that comes next
 
 
 def test_retelling_tells_the_truth() -> None:
@@ -172,20 +188,35 @@ def test_retelling_tells_the_truth() -> None:
             said = f"{question.text} {question.answer}".split()
             mark = [character_kind(thing.character), thing.character] if thing.character else []
             assert set(said) - {"?", "with", "the"} == {
-                *(f"row{thing.row + 1}", f"col{thing.col + 1}", thing.size, thing.color, thing.shape, *mark)
+                *(
+                    f"row{thing.row + 1}",
+                    f"col{thing.col + 1}",
+                    thing.size,
+                    thing.color,
+                    thing.shape,
+                    *mark,
+                )
             }
             kinds[question.kind] += 1
     assert min(kinds["place"], kinds["name"]) > 100
 
 
 def test_words_carry_what_is_said_about_their_object() -> None:
-    told = torch.tensor([encode("red cross , blue star . red cross"), encode("a small red cross . . a small")])
+    told = torch.tensor(
+        [encode("red cross , blue star . red cross"), encode("a small red cross . . a small")]
+    )
     model = new_llava(Sizes(width=32, mlp=64, vision_layers=1, text_layers=1, layers=1))
     words = prefix_of(model, told)
     change = prefix_of(model, told, gather=0.5) - words
     own = words[:, 2:]  # behind <s> USER:
     expected = torch.zeros_like(own)
-    for row, part in ((0, slice(0, 2)), (0, slice(3, 5)), (0, slice(6, 8)), (1, slice(0, 4)), (1, slice(6, 8))):
+    for row, part in (
+        (0, slice(0, 2)),
+        (0, slice(3, 5)),
+        (0, slice(6, 8)),
+        (1, slice(0, 4)),
+        (1, slice(6, 8)),
+    ):
         expected[row, part] = own[row, part].sum(0) / 2
     torch.testing.assert_close(change[:, 2:], expected)
     assert not change[:, :2].any()
@@ -196,7 +227,9 @@ def test_slant_leaves_out_two_of_four_directions() -> None:
     for slant, counter in kinds.items():
         for number in range(60):
             mix = Mix(short=8, choice=1, odds={"relation": 1.0})
-            short, _ = draw_questions(draw("train", number), mix, Help(slant=slant), question_rng("train", number))
+            short, _ = draw_questions(
+                draw("train", number), mix, Help(slant=slant), question_rng("train", number)
+            )
             counter.update(question.kind for question in short)
     assert set(kinds[0.0]) == {"left of", "right of", "above", "below"}
     assert set(kinds[1.0]) == {"left of", "above"}
@@ -210,6 +243,12 @@ def test_training_questions_fit_and_leak_as_told() -> None:
             short, choice = draw_questions(scene, mix, Help(leak), question_rng("train", number))
             assert (len(short), len(choice)) == (10, 5)
             pack(short, SHORT_TOKENS), pack(choice, CHOICE_TOKENS)
-            leaked = [question for question in choice if re.match(r"what \w+ is \w+ \? A", question.text)]
+            leaked = [
+                question for question in choice if re.match(r"what \w+ is \w+ \? A", question.text)
+            ]
             assert len(leaked) == expected
-            assert all(solve(scene, question) == question.answer for question in choice if question not in leaked)
+            assert all(
+                solve(scene, question) == question.answer
+                for question in choice
+                if question not in leaked
+            )

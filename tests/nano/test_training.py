@@ -41,7 +41,9 @@ def whole(tmp_path_factory) -> Path:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return AutoModelForImageTextToText.from_pretrained(folder / "checkpoint", dtype=torch.float32).state_dict()
+    return AutoModelForImageTextToText.from_pretrained(
+        folder / "checkpoint", dtype=torch.float32
+    ).state_dict()
 
 
 def test_the_checkpoint_is_an_ordinary_one(whole) -> None:
@@ -49,7 +51,9 @@ def test_the_checkpoint_is_an_ordinary_one(whole) -> None:
     processor = AutoProcessor.from_pretrained(whole / "checkpoint")
     clip = CLIPModel.from_pretrained(whole / "checkpoint" / "clip", dtype=torch.float32)
     tower, twin = model.model.vision_tower.state_dict(), clip.vision_model.state_dict()
-    assert all(torch.equal(tower[name], twin[name]) for name in tower)  # CLIP's eyes are the model's
+    assert all(
+        torch.equal(tower[name], twin[name]) for name in tower
+    )  # CLIP's eyes are the model's
     assert processor.tokenizer.convert_tokens_to_ids("</s>") == model.generation_config.eos_token_id
     scores = evaluate(model, "validation", 3)
     assert sum(tally.asked for tally in scores.families.values()) > 40
@@ -69,7 +73,10 @@ def test_stopped_and_resumed_ends_the_same(whole, tmp_path, cuts) -> None:
     expected, found = weights(whole), weights(tmp_path)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     for stage in ("vision", "young", "grown"):
-        steps = [json.loads(line)["step"] for line in (tmp_path / f"{stage}.jsonl").read_text().splitlines()]
+        steps = [
+            json.loads(line)["step"]
+            for line in (tmp_path / f"{stage}.jsonl").read_text().splitlines()
+        ]
         assert steps == sorted(set(steps))
 
 
@@ -91,7 +98,9 @@ train(MINIATURE, Path(sys.argv[1]), say, torch.device("cpu"), compiled=False)
 
 def test_killed_for_real_and_resumed_ends_the_same(whole, tmp_path) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if "young" in line:
@@ -116,7 +125,9 @@ def test_another_recipe_in_the_same_folder_is_refused_and_nothing_touched(whole)
 
 def test_a_foreign_checkpoint_is_refused(tmp_path) -> None:
     run(tmp_path, stop_after=3)
-    torch.save({"step": 3, "module": {"other": torch.zeros(2)}, "optimizer": []}, tmp_path / "vision.pt")
+    torch.save(
+        {"step": 3, "module": {"other": torch.zeros(2)}, "optimizer": []}, tmp_path / "vision.pt"
+    )
     with pytest.raises(TrainingError, match=r"vision\.pt.*another architecture"):
         run(tmp_path)
 
@@ -155,26 +166,38 @@ def test_words_first_keeps_the_language_model_while_the_projector_learns(tmp_pat
     """Words, then the projector alone, then all together; each stage changes what it may and nothing else."""
     mix = Mix(4, 2)
     stages = (
-        LanguageSettings("words", steps=2, batch=2, layers=3, warmup=1, source="words", gather=1.0, mix=mix),
-        LanguageSettings("aligned", steps=2, batch=2, layers=3, warmup=1, trained="projector", mix=mix),
+        LanguageSettings(
+            "words", steps=2, batch=2, layers=3, warmup=1, source="words", gather=1.0, mix=mix
+        ),
+        LanguageSettings(
+            "aligned", steps=2, batch=2, layers=3, warmup=1, trained="projector", mix=mix
+        ),
         LanguageSettings("tuned", steps=2, batch=2, layers=3, warmup=1, mix=mix),
     )
     recipe = replace(MINIATURE, name="tiny-words", language=stages)
     assert run(tmp_path, recipe=recipe) == tmp_path / "checkpoint"
-    words, aligned, tuned = (torch.load(tmp_path / f"{s.name}.pt", weights_only=True)["module"] for s in stages)
+    words, aligned, tuned = (
+        torch.load(tmp_path / f"{s.name}.pt", weights_only=True)["module"] for s in stages
+    )
     changed = {name for name in words if not torch.equal(words[name], aligned[name])}
     assert changed == {name for name in words if name.startswith("projector")}
-    assert any(not torch.equal(aligned[name], tuned[name]) for name in tuned if name.startswith("language"))
+    assert any(
+        not torch.equal(aligned[name], tuned[name]) for name in tuned if name.startswith("language")
+    )
 
 
 def test_recipes_see_no_scene_twice() -> None:
     """The stages of a recipe draw from disjoint ranges of training scenes."""
     for recipe in RECIPES.values():
         spans = [range(recipe.vision.steps * recipe.vision.batch)]
-        spans += [range(stage.first, stage.first + stage.steps * stage.batch) for stage in recipe.language]
+        spans += [
+            range(stage.first, stage.first + stage.steps * stage.batch) for stage in recipe.language
+        ]
         if recipe is not MINIATURE:
             for index, span in enumerate(spans):
-                assert all(span.stop <= other.start or other.stop <= span.start for other in spans[:index])
+                assert all(
+                    span.stop <= other.start or other.stop <= span.start for other in spans[:index]
+                )
     assert EYES_FIRST.language[-1].layers == WORDS_FIRST.language[-1].layers == 16
 
 
@@ -183,7 +206,9 @@ def test_muon_makes_every_direction_equal() -> None:
     values = torch.linalg.svdvals(orthogonalise(matrices))
     assert values.min() > 0.5
     assert values.max() < 1.5
-    torch.testing.assert_close(orthogonalise(matrices[0]), orthogonalise(matrices)[0], atol=2e-2, rtol=0)
+    torch.testing.assert_close(
+        orthogonalise(matrices[0]), orthogonalise(matrices)[0], atol=2e-2, rtol=0
+    )
 
 
 def test_muon_agrees_with_torch() -> None:
@@ -191,7 +216,10 @@ def test_muon_agrees_with_torch() -> None:
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((8, 8), (24, 8), (8, 8))]
     ours, theirs = ([torch.nn.Parameter(weight.clone()) for weight in start] for _ in range(2))
-    optimizers = Muon(ours, lr=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.01, momentum=0.95)
+    optimizers = (
+        Muon(ours, lr=0.1),
+        torch.optim.Muon(theirs, lr=0.1, weight_decay=0.01, momentum=0.95),
+    )
     for _ in range(3):
         for one, other in zip(ours, theirs, strict=True):
             one.grad = torch.randn(one.shape, generator=generator)

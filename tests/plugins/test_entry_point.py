@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 import transprune
 from transprune import TransPrune, prune
-from transprune.recipe import METHODS
+from transprune.methods.common.recipe import METHODS
 from transprune.methods import Unusual
 
 assert METHODS.get("unusual") is Unusual and Unusual.__module__ == "example_pruner.unusual"
@@ -34,7 +34,16 @@ def installed(tmp_path_factory):
     """The example package as a wheel, unpacked by pip into a folder of its own; nothing is fetched."""
     folder, source = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("source") / "example"
     shutil.copytree(SOURCE, source)  # setuptools leaves its work beside what it builds
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     command += ["--disable-pip-version-check", "--target", str(folder), str(source)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return folder
@@ -43,7 +52,10 @@ def installed(tmp_path_factory):
 def run(folder: Path, *arguments: str) -> str:
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -55,7 +67,9 @@ def test_the_package_really_is_installed(installed):
 
 
 def test_its_method_runs_by_name_and_composes(installed):
-    assert run(installed, "-W", "error::UserWarning", "-c", SCRIPT).split("\n")[0] == "[36, 22, 6, 2]"
+    assert (
+        run(installed, "-W", "error::UserWarning", "-c", SCRIPT).split("\n")[0] == "[36, 22, 6, 2]"
+    )
 
 
 def test_the_command_line_lists_it(installed):
@@ -64,7 +78,7 @@ def test_the_command_line_lists_it(installed):
 
 def test_without_the_package_there_is_no_such_method():
     from transprune.errors import UnknownMethod
-    from transprune.recipe import resolve
+    from transprune.methods.common.recipe import resolve
 
     with pytest.raises(UnknownMethod):
         resolve("unusual")

@@ -85,7 +85,10 @@ def record_trace(trace: Any) -> dict[str, Any]:
     return {
         "keep": [[tokens.tolist() for tokens in stage.keep] for stage in trace.stages],
         "scores": [
-            {name: [significant(score) for score in scores] for name, scores in (stage.scores or {}).items()}
+            {
+                name: [significant(score) for score in scores]
+                for name, scores in (stage.scores or {}).items()
+            }
             for stage in trace.stages
         ],
         "boundaries": [stage.boundary for stage in trace.stages],
@@ -141,7 +144,12 @@ def picture_folder() -> Path:
 
 def cases() -> list[tuple[str, str, dict[str, Any]]]:
     """Every (family, recipe, options) that is recorded."""
-    return [(family, recipe, options) for family in FAMILY_NAMES for recipe in RECIPES for options in OPTIONS]
+    return [
+        (family, recipe, options)
+        for family in FAMILY_NAMES
+        for recipe in RECIPES
+        for options in OPTIONS
+    ]
 
 
 def key_of(family: str, recipe: str, options: dict[str, Any]) -> str:

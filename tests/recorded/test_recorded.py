@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import transprune
-from transprune.bench.records import read_run
-from transprune.bench.summary import summarise
-from transprune.recipe import from_dict, resolve
+from transprune.bench.data.records import read_run
+from transprune.bench.results.summary import summarise
+from transprune.methods.common.recipe import from_dict, resolve
 
 HERE = Path(__file__).parent
 OLD = HERE / "0.1.0"
@@ -41,7 +41,9 @@ def assert_same(found, expected, where=""):
         for number, value in enumerate(expected):
             assert_same(found[number], value, f"{where}[{number}]")
     elif isinstance(expected, float):
-        assert found is not None and math.isclose(found, expected, rel_tol=1e-4, abs_tol=1e-5), where
+        assert found is not None and math.isclose(found, expected, rel_tol=1e-4, abs_tol=1e-5), (
+            where
+        )
     else:
         assert found == expected, where
 
@@ -87,7 +89,7 @@ def test_a_saved_run_is_read_and_summed_up():
 
 
 def test_a_saved_run_is_continued(tmp_path):
-    from transprune.bench.launch import Plan, launch
+    from transprune.bench.run.launch import Plan, launch
 
     folder = tmp_path / "run"
     shutil.copytree(OLD / "run", folder)

@@ -17,7 +17,9 @@ METHODS = ("transprune", "fastv", "transprune-iga", "pdrop", "random", "oracle")
 def run(tmp_path_factory):
     """A finished run: 4 scenes, six methods, two budgets, with a bill. Must stay untouched."""
     with quiet_libraries(bars=False):
-        folder = make_run(tmp_path_factory.mktemp("bench") / "run", n=4, methods=METHODS, budgets=(0.41, 0.2))
+        folder = make_run(
+            tmp_path_factory.mktemp("bench") / "run", n=4, methods=METHODS, budgets=(0.41, 0.2)
+        )
     add_bill(folder, ("unpruned", "transprune@41"))
     return folder
 
@@ -26,7 +28,12 @@ def run(tmp_path_factory):
 def report(run, tmp_path_factory):
     """The report of that run."""
     with quiet_libraries(bars=False):
-        return build_report(run, tmp_path_factory.mktemp("report") / "a b", examples=3, command="transprune report RUN")
+        return build_report(
+            run,
+            tmp_path_factory.mktemp("report") / "a b",
+            examples=3,
+            command="transprune report RUN",
+        )
 
 
 @pytest.fixture

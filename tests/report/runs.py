@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transprune.bench.certificate import Certificate, Settings, TaskInfo
-from transprune.bench.prompts import Prompts
-from transprune.bench.runner import open_run, run_trials
-from transprune.bench.tasks import load_tasks
-from transprune.bench.trials import plan_trials
-from transprune.checkpoint import load
+from transprune.bench.data.manifest import Certificate, Settings, TaskInfo
+from transprune.bench.data.tasks import load_tasks
+from transprune.bench.run.prompts import Prompts
+from transprune.bench.run.runner import open_run, run_trials
+from transprune.bench.run.trials import plan_trials
+from transprune.models.checkpoint import load
 
 
 def make_run(
-    folder: Path, *, n: int, methods: tuple[str, ...], budgets: tuple[float, ...], ablate: bool = False
+    folder: Path,
+    *,
+    n: int,
+    methods: tuple[str, ...],
+    budgets: tuple[float, ...],
+    ablate: bool = False,
 ) -> Path:
     """A finished run about the first `n` test scenes."""
     questions = load_tasks("nano", n=n)
@@ -39,7 +44,9 @@ def make_run(
     certificate = Certificate(
         settings=settings,
         conditions=tuple(trial.condition for trial in trials),
-        tasks=tuple(TaskInfo(t.name, t.metric.name, len(t.items), t.images) for t in questions.tasks),
+        tasks=tuple(
+            TaskInfo(t.name, t.metric.name, len(t.items), t.images) for t in questions.tasks
+        ),
         prompt={"visual_tokens": nominal.visual_tokens, "text_tokens": nominal.text_tokens},
         geometry={},
         versions={"transprune": "test"},
@@ -54,7 +61,14 @@ def make_run(
 
 def add_bill(folder: Path, conditions: tuple[str, ...]) -> None:
     """A bill as docs/benchmark.md describes it."""
-    cost = {"prefill": 2.5e9, "scoring": 1e7, "decode": 1e8, "prefill_share": 0.41, "decode_share": 0.9, "unit": "MACs"}
+    cost = {
+        "prefill": 2.5e9,
+        "scoring": 1e7,
+        "decode": 1e8,
+        "prefill_share": 0.41,
+        "decode_share": 0.9,
+        "unit": "MACs",
+    }
     ratio = {"median": 0.52, "low": 0.5, "high": 0.55}
     rows = [
         {

@@ -5,9 +5,15 @@ import shutil
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright's package is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright's package is not installed"
+)
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium"
+)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -34,13 +40,18 @@ def visit(browser, report):
     contexts = []
 
     def open_page(width=1200, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+        )
         contexts.append(context)
         page = context.new_page()
         page.log = []
         page.on("console", lambda message: page.log.append(message.text))
         page.on("pageerror", lambda error: page.log.append(str(error)))
-        page.on("request", lambda asked: page.log.append(asked.url) if "data:" not in asked.url[:5] else None)
+        page.on(
+            "request",
+            lambda asked: page.log.append(asked.url) if "data:" not in asked.url[:5] else None,
+        )
         page.goto(report.page.as_uri())
         return page
 
@@ -53,7 +64,9 @@ def test_it_renders_and_asks_for_nothing(visit, report) -> None:
     page = visit()
     assert page.log == [report.page.as_uri()]
     assert page.title() == "What pruning costs nano"
-    widths = page.eval_on_selector_all("img", "images => images.map(i => i.complete ? i.naturalWidth : 0)")
+    widths = page.eval_on_selector_all(
+        "img", "images => images.map(i => i.complete ? i.naturalWidth : 0)"
+    )
     assert len(widths) == 8 and min(widths) > 300
 
 
@@ -76,12 +89,16 @@ def test_text_is_readable_at_phone_width(visit) -> None:
         ".filter(e => parseFloat(getComputedStyle(e).fontSize) < 13).length"
     )
     assert small == 0
-    assert page.evaluate("document.querySelector('figure img').getBoundingClientRect().width") >= 500
+    assert (
+        page.evaluate("document.querySelector('figure img').getBoundingClientRect().width") >= 500
+    )
 
 
 def luminance(color: str) -> float:
     parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -91,10 +108,14 @@ def test_contrast_in_both_schemes(visit, scheme) -> None:
     ground = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (ground > 0.5) == (scheme == "light")
     for selector in ("p", "a", "figcaption", "caption", "td", "footer"):
-        text = luminance(page.eval_on_selector(f"{selector} >> nth=0", "e => getComputedStyle(e).color"))
+        text = luminance(
+            page.eval_on_selector(f"{selector} >> nth=0", "e => getComputedStyle(e).color")
+        )
         contrast = (max(text, ground) + 0.05) / (min(text, ground) + 0.05)
         assert contrast >= 4.5, (selector, contrast)  # WCAG 2.2, 1.4.3
-    best = page.eval_on_selector(".best", "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+    best = page.eval_on_selector(
+        ".best", "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+    )
     ink, mark = map(luminance, best)
     assert (max(ink, mark) + 0.05) / (min(ink, mark) + 0.05) >= 4.5
 

@@ -19,7 +19,9 @@ def test_it_writes_where_it_is_told(run, tmp_path) -> None:
     assert result.exit_code == 0, result.stderr
     data = json.loads(result.stdout)
     assert data["page"] == str(out / "report.html") and (out / "retention1.png").is_file()
-    assert data["missing"] == ["No transition maps, positions, AUC or language-only floor: made without the model."]
+    assert data["missing"] == [
+        "No transition maps, positions, AUC or language-only floor: made without the model."
+    ]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"transprune report {run} --out {out} --examples 1 --model none" in page
 
@@ -27,7 +29,11 @@ def test_it_writes_where_it_is_told(run, tmp_path) -> None:
 @pytest.mark.parametrize("where", ["nothing here", "."])
 def test_no_run_is_one_red_line(tmp_path, where) -> None:
     result = call(tmp_path / where)
-    assert result.exit_code == 1 and result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+    assert (
+        result.exit_code == 1
+        and result.stderr.startswith("error: ")
+        and "Traceback" not in result.stderr
+    )
     assert "run.json" in result.stderr
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from transprune.bench.prompts import Prompts
-from transprune.bench.tasks import load_tasks
-from transprune.checkpoint import load
+from transprune.bench.data.tasks import load_tasks
+from transprune.bench.run.prompts import Prompts
+from transprune.models.checkpoint import load
 from transprune.report.insight import auc, keep_rates, layer_aucs, look, same_grid
 
 
@@ -42,7 +42,9 @@ def test_iga_is_eager_attention_and_ttv_is_made_of_the_changes(prompts) -> None:
         visual = made.family.visual(made.base, inputs["input_ids"])[0].nonzero().flatten()
         for boundary in (1, 5, seen.layers - 1):
             rows = maps[boundary][0][:, int(visual[-1]) + 1 :][:, :, visual].mean(dim=(0, 1))
-            np.testing.assert_allclose(seen.iga[row, boundary - 1], (rows / rows.sum()).numpy(), atol=1e-5)
+            np.testing.assert_allclose(
+                seen.iga[row, boundary - 1], (rows / rows.sum()).numpy(), atol=1e-5
+            )
     # the direction weights of a module sum to 1 over all tokens, so TTV lies below the sum of the magnitudes
     assert seen.ttv.shape == (*seen.magnitude.shape[:2], 144) and np.isfinite(seen.cosine).all()
     assert (seen.ttv > 0).all() and (seen.ttv < seen.magnitude.sum(axis=2)).all()

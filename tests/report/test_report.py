@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from transprune.bench.provenance import fingerprint
-from transprune.bench.records import read_run
-from transprune.bench.summary import summarise
+from transprune.bench.data.provenance import fingerprint
+from transprune.bench.data.records import read_run
+from transprune.bench.results.summary import summarise
 from transprune.errors import RecordError
 from transprune.report.build import build_report
 from transprune.report.gallery import Gallery, _load
@@ -57,15 +57,28 @@ def page(report):
 
 def test_one_file_that_fetches_nothing(report, page) -> None:
     assert page.stack == []
-    links = [attrs.get(key, "") for _, attrs in page.tags for key in ("src", "srcset", "href") if key in attrs]
+    links = [
+        attrs.get(key, "")
+        for _, attrs in page.tags
+        for key in ("src", "srcset", "href")
+        if key in attrs
+    ]
     assert len(links) > 20 and all(link.startswith(("data:", "#")) for link in links)
     assert not page.all("script")
-    assert "<script>alert" not in report.page.read_text(encoding="utf-8")  # the command of the run is text, not tags
+    assert "<script>alert" not in report.page.read_text(
+        encoding="utf-8"
+    )  # the command of the run is text, not tags
 
 
 def test_structure_for_people_who_listen(page) -> None:
     assert [attrs["lang"] for attrs in page.all("html")] == ["en"]
-    assert len(page.all("main")) == len(page.all("h1")) == len(page.all("header")) == len(page.all("footer")) == 1
+    assert (
+        len(page.all("main"))
+        == len(page.all("h1"))
+        == len(page.all("header"))
+        == len(page.all("footer"))
+        == 1
+    )
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     for attrs in (*page.all("section"), *page.all("article")):
@@ -90,7 +103,13 @@ def test_the_tables_are_the_summary(run, page) -> None:
     fastv = [row for row in rows if row.condition.method == "fastv"]
     assert len(scores) == len(fastv) == 2
     for cells, row in zip(scores, fastv, strict=True):
-        shown = dict(zip(page.tables[1][0][1:-1], (cell.removeprefix("best ") for cell in cells[1:-1]), strict=True))
+        shown = dict(
+            zip(
+                page.tables[1][0][1:-1],
+                (cell.removeprefix("best ") for cell in cells[1:-1]),
+                strict=True,
+            )
+        )
         assert shown == {task.task: f"{task.score.value:.1f}" for task in row.tasks}
 
 
@@ -105,7 +124,10 @@ def test_examples_show_both_answers_and_their_pictures(run, report, page) -> Non
     numbers = json.loads(report.numbers.read_text())["figures"]
     records = [r for r in read_run(run).records if r.condition.startswith("transprune@")]
     for number in (1, 2, 3):
-        kept = {int(boundary): tokens for boundary, tokens in numbers[f"retention{number}"]["kept"].items()}
+        kept = {
+            int(boundary): tokens
+            for boundary, tokens in numbers[f"retention{number}"]["kept"].items()
+        }
         assert any(record.kept == kept for record in records)
 
 
@@ -116,7 +138,11 @@ def test_every_figure_is_a_picture_on_both_grounds_with_its_numbers(run, report)
     assert {"accuracy", "methods", "signal", "transitions", "positions", "retention1"} <= names
     corners = {file: Image.open(file).convert("RGB").getpixel((2, 2)) for file in report.figures}
     assert all((sum(pixel) > 600) != file.stem.endswith("-dark") for file, pixel in corners.items())
-    points = {p["condition"]: p["relative"] for s in numbers["figures"]["accuracy"]["series"] for p in s["points"]}
+    points = {
+        p["condition"]: p["relative"]
+        for s in numbers["figures"]["accuracy"]["series"]
+        for p in s["points"]
+    }
     for row in summarise(read_run(run)):
         assert row.condition.name == "unpruned" or points[row.condition.name] == row.relative.value
 
@@ -133,7 +159,11 @@ def test_without_bill_and_model_the_rest_is_there(run_copy) -> None:
     report = build_report(run_copy, examples=1, model="none")
     text = report.page.read_text(encoding="utf-8")
     assert "this run has no bill.json" in text and "made without the model" in text
-    assert {file.stem for file in report.figures if "dark" not in file.stem} == {"accuracy", "methods", "retention1"}
+    assert {file.stem for file in report.figures if "dark" not in file.stem} == {
+        "accuracy",
+        "methods",
+        "retention1",
+    }
     assert report.page.parent == run_copy / "report"
 
 
@@ -186,10 +216,22 @@ def damage_line(folder) -> None:
 DAMAGE = {
     "no run": (lambda folder: (folder / "run.json").unlink(), r"no run in .*run\.json is missing"),
     "a line": (damage_line, r"records\.jsonl, line 5 is no record"),
-    "newer run": (lambda f: edit(f / "run.json", lambda d: d.update(schema=9)), r"run\.json has schema 9"),
-    "newer bill": (lambda f: edit(f / "bill.json", lambda d: d.update(schema=9)), r"bill\.json has schema 9"),
-    "half a bill": (lambda f: (f / "bill.json").write_text('{"schema": 1,\n "ro'), r"bill\.json, line 2 is damaged"),
-    "no bill": (lambda f: edit(f / "bill.json", lambda d: d["rows"][0].pop("paper")), r"bill\.json is no bill.*paper"),
+    "newer run": (
+        lambda f: edit(f / "run.json", lambda d: d.update(schema=9)),
+        r"run\.json has schema 9",
+    ),
+    "newer bill": (
+        lambda f: edit(f / "bill.json", lambda d: d.update(schema=9)),
+        r"bill\.json has schema 9",
+    ),
+    "half a bill": (
+        lambda f: (f / "bill.json").write_text('{"schema": 1,\n "ro'),
+        r"bill\.json, line 2 is damaged",
+    ),
+    "no bill": (
+        lambda f: edit(f / "bill.json", lambda d: d["rows"][0].pop("paper")),
+        r"bill\.json is no bill.*paper",
+    ),
     "no answers": (lambda f: (f / "records.jsonl").write_text(""), "no unpruned answers yet"),
 }
 
@@ -227,7 +269,10 @@ def test_labels_keep_their_distance_and_their_order() -> None:
 def test_methods_that_make_the_same_choice_share_a_row_in_their_lines(run) -> None:
     results = read_results(run, n_resamples=10)
     rows = {row.condition.name: row for row in results.rows}
-    shared = replace(rows["fastv@41"], condition=replace(rows["fastv@41"].condition, also=("pdrop", "transprune-high")))
+    shared = replace(
+        rows["fastv@41"],
+        condition=replace(rows["fastv@41"].condition, also=("pdrop", "transprune-high")),
+    )
     rows["fastv@41"] = shared
     del rows["pdrop@41"]
     lines = {one.method: one.rows for one in replace(results, rows=tuple(rows.values())).series}

@@ -42,7 +42,12 @@ def long_llava():
     config.vision_config.image_size, config.vision_config.patch_size = 80, 2
     config.text_config.max_position_embeddings = 2048
     pixels = torch.randn(1, 3, 80, 80, generator=torch.Generator().manual_seed(0))
-    return config, {"input_ids": torch.tensor([[5, 6, *[IMAGE] * 1600, 7, 8, 9]]), "pixel_values": pixels}, 1600, 1600
+    return (
+        config,
+        {"input_ids": torch.tensor([[5, 6, *[IMAGE] * 1600, 7, 8, 9]]), "pixel_values": pixels},
+        1600,
+        1600,
+    )
 
 
 def long_qwen():
@@ -51,7 +56,11 @@ def long_qwen():
     config.text_config.max_position_embeddings = 2048
     ids = torch.tensor([[5, VISION_START, *[IMAGE] * 784, VISION_END, 7, 8, 9]])
     pixels = torch.randn(3136, 147, generator=torch.Generator().manual_seed(0))
-    inputs = {"input_ids": ids, "pixel_values": pixels, "image_grid_thw": torch.tensor([[1, 56, 56]])}
+    inputs = {
+        "input_ids": ids,
+        "pixel_values": pixels,
+        "image_grid_thw": torch.tensor([[1, 56, 56]]),
+    }
     return config, {**inputs, "mm_token_type_ids": (ids == IMAGE).int()}, 784, 3136
 
 
@@ -59,8 +68,15 @@ def long_qwen():
 def long(request):
     config, inputs, tokens, patches = request.param()
     torch.manual_seed(0)
-    model = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="sdpa").eval()
-    return model, {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])}, tokens, patches
+    model = transformers.AutoModelForImageTextToText.from_config(
+        config, attn_implementation="sdpa"
+    ).eval()
+    return (
+        model,
+        {**inputs, "attention_mask": torch.ones_like(inputs["input_ids"])},
+        tokens,
+        patches,
+    )
 
 
 @torch.no_grad()
@@ -86,7 +102,9 @@ def test_no_method_allocates_one(long, name):
         pytest.skip(PAIRS[name])
     model, inputs, tokens, patches = long
     method = METHODS[name].method
-    side = patches if any(step.reads_vision for step in method.steps) else tokens  # of the larger map it could make
+    side = (
+        patches if any(step.reads_vision for step in method.steps) else tokens
+    )  # of the larger map it could make
     watch = largest(model, inputs, method)
     assert watch.numel < 0.9 * side**2, watch.where
 
@@ -99,7 +117,7 @@ def test_a_map_would_be_noticed(long):
         name, rows = "everything", "instruction"
 
         def schedule(self, num_layers):
-            from transprune.schedule import Schedule
+            from transprune.core.schedule import Schedule
 
             return Schedule({3: 1.0})
 

@@ -8,11 +8,11 @@ import torch
 from transformers import DynamicCache
 
 from families.cases import FAMILIES, IMAGE, Sample, greedy
-from oracle import Forced
+from reference import Forced
 from transprune import prune
 from transprune.core.library import cache_argument
+from transprune.core.schedule import Schedule
 from transprune.methods import Compose, LayerPruner
-from transprune.schedule import Schedule
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
@@ -40,7 +40,11 @@ class Reader(LayerPruner):
 def query_slots(sample, rows):
     """Slots of the query rows in an unpadded prompt."""
     last_visual = max(slot for slot, token in enumerate(sample.ids) if token == IMAGE)
-    return list(range(last_visual + 1, len(sample.ids))) if rows == "instruction" else [len(sample.ids) - 1]
+    return (
+        list(range(last_visual + 1, len(sample.ids)))
+        if rows == "instruction"
+        else [len(sample.ids) - 1]
+    )
 
 
 def visual_slots(sample):
@@ -67,7 +71,9 @@ def test_rows_of_an_unpruned_prompt(zoo, model, family, rows, source):
     maps = eager_map(zoo, family, samples, layer=3 if source == "next" else 2)
     for row, (sample, seen) in enumerate(zip(samples, reader.seen, strict=True)):
         alone = maps[row, :, -len(sample.ids) :, -len(sample.ids) :]
-        torch.testing.assert_close(seen, alone[:, query_slots(sample, rows)][:, :, visual_slots(sample)], **CLOSE)
+        torch.testing.assert_close(
+            seen, alone[:, query_slots(sample, rows)][:, :, visual_slots(sample)], **CLOSE
+        )
 
 
 @pytest.mark.parametrize("positions", ["keep", "renumber"])
@@ -89,7 +95,9 @@ def test_rows_behind_an_earlier_cut(zoo, attn, family, source, positions):
         running = sorted(set(range(len(sample.ids))) - set(visual) | set(kept))
         place = {slot: number for number, slot in enumerate(running)}
         alone = maps[row, :, -len(running) :, -len(running) :]
-        queries, keys = ([place[slot] for slot in slots] for slots in (query_slots(sample, "instruction"), kept))
+        queries, keys = (
+            [place[slot] for slot in slots] for slots in (query_slots(sample, "instruction"), kept)
+        )
         torch.testing.assert_close(seen, alone[:, queries][:, :, keys], **CLOSE)
 
 
@@ -98,7 +106,10 @@ def test_rows_behind_an_earlier_cut(zoo, attn, family, source, positions):
 def test_rows_of_a_second_image_look_back_at_a_pruned_first_turn(zoo, attn, family, source):
     case, model = FAMILIES[family], zoo(family, attn)
     first, second = case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)
-    early, both = range(0, first.visual_tokens, 2), Sample(first.ids + second.ids, (*first.images, *second.images))
+    early, both = (
+        range(0, first.visual_tokens, 2),
+        Sample(first.ids + second.ids, (*first.images, *second.images)),
+    )
     reader = Reader(source=source)
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
@@ -147,7 +158,9 @@ def test_queries_may_be_row_numbers(zoo, model, family):
     with torch.no_grad(), prune(model, reader):
         model(**FAMILIES[family].batch(FAMILIES[family].ragged()[1:]))
     alone = eager_map(zoo, family, [sample], layer=3)[0]
-    torch.testing.assert_close(reader.seen[0], alone[:, chosen][:, :, visual_slots(sample)], **CLOSE)
+    torch.testing.assert_close(
+        reader.seen[0], alone[:, chosen][:, :, visual_slots(sample)], **CLOSE
+    )
 
 
 def test_the_maps_are_far_from_uniform(zoo, family):

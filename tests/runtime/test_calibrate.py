@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from families.cases import FAMILIES, greedy
-from oracle import reference
+from reference import reference
 from transprune import prune
-from transprune.calibrate import LayerContributions, layer_contributions
 from transprune.errors import LayoutError
 from transprune.methods import ShortV
+from transprune.models.calibrate import LayerContributions, layer_contributions
 
 
 def test_each_layer_by_the_slow_reference(zoo, model, family):
@@ -20,7 +20,9 @@ def test_each_layer_by_the_slow_reference(zoo, model, family):
         by_hand = 0.0
         for sample in samples:
             full, frozen = (
-                reference(zoo(family), case.batch([sample]), {}, frozen=layers)[-1].log_softmax(dim=-1)
+                reference(zoo(family), case.batch([sample]), {}, frozen=layers)[-1].log_softmax(
+                    dim=-1
+                )
                 for layers in ((), (layer,))
             )
             by_hand += float((frozen.exp() * (frozen - full)).sum()) / 2
@@ -38,7 +40,8 @@ def test_prompts_are_averaged_and_the_model_is_left_alone(model, family):
     alone = [layer_contributions(model, [case.batch([s])]).nats for s in (first, second)]
     assert both.nats == pytest.approx([sum(pair) / 2 for pair in zip(*alone, strict=True)])
     assert all(
-        torch.equal(a, b) for a, b in zip(greedy(model, case.batch([first]), steps=2).logits, plain, strict=True)
+        torch.equal(a, b)
+        for a, b in zip(greedy(model, case.batch([first]), steps=2).logits, plain, strict=True)
     )
 
 

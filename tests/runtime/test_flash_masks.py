@@ -11,7 +11,7 @@ from transformers.masking_utils import flash_attention_mask
 from transformers.modeling_flash_attention_utils import _is_packed_sequence
 
 from families.cases import FAMILIES, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
+from reference import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import TransPrune, prune
 
 NAME = "two_dimensional"  # a name with "flash" in it would make transformers look for a kernel
@@ -59,8 +59,12 @@ def test_pruned_equals_the_oracle(zoo, flash_model, family, seen, kind, places):
     with prune(flash_model, Forced.of(samples, keeps)):
         run = greedy(flash_model, case.batch(samples))
     for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
-        expected = reference(zoo(family), case.batch([sample]), keep, run.sequences[row, -9:-1])[-9:]
-        torch.testing.assert_close(torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0)
+        expected = reference(zoo(family), case.batch([sample]), keep, run.sequences[row, -9:-1])[
+            -9:
+        ]
+        torch.testing.assert_close(
+            torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0
+        )
     assert seen == ({"none"} if kind == "one" else {"padding"} | (seen & {"none"}))
 
 
@@ -68,7 +72,10 @@ def test_scores_are_those_of_the_eager_model(zoo, flash_model, family):
     inputs = FAMILIES[family].batch(FAMILIES[family].ragged())
     kept = []
     for model in (zoo(family), flash_model):
-        with torch.no_grad(), prune(model, TransPrune({2: 0.6, 4: 0.3}), record="scores") as session:
+        with (
+            torch.no_grad(),
+            prune(model, TransPrune({2: 0.6, 4: 0.3}), record="scores") as session,
+        ):
             model(**inputs)
         kept.append(session.trace.stages)
     for one, other in zip(*kept, strict=True):

@@ -8,7 +8,7 @@ import torch
 from transformers import DynamicCache
 
 from families.cases import FAMILIES, IMAGE, Sample, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
+from reference import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import TransPrune, prune
 from transprune.core.library import cache_argument, cache_of_output
 
@@ -21,7 +21,9 @@ def case(family):
 
 
 def session_for(model, samples, places=PLACES[0], **options):
-    return prune(model, Forced.of(samples, [draw_keeps(sample, places) for sample in samples]), **options)
+    return prune(
+        model, Forced.of(samples, [draw_keeps(sample, places) for sample in samples]), **options
+    )
 
 
 def assert_near(actual, expected, tolerance=TOLERANCE):
@@ -48,7 +50,10 @@ def test_beams_of_a_batch_equal_those_of_each_sample(model, case, places):
     samples = case.ragged()
     with session_for(model, samples, places):
         together = greedy(model, case.batch(samples), steps=5, num_beams=3, output_scores=True)
-        alone = [greedy(model, case.batch([s]), steps=5, num_beams=3, output_scores=True) for s in samples]
+        alone = [
+            greedy(model, case.batch([s]), steps=5, num_beams=3, output_scores=True)
+            for s in samples
+        ]
     for row, one in enumerate(alone):
         assert torch.equal(together.sequences[row, -5:], one.sequences[0, -5:])
         assert_near(together.sequences_scores[row], one.sequences_scores[0])
@@ -61,7 +66,9 @@ def test_beam_scores_are_the_log_probabilities_of_the_oracle(zoo, model, family,
         run = greedy(model, case.batch(samples), steps=5, num_beams=3, output_scores=True)
     for row, sample in enumerate(samples):
         new = run.sequences[row, -5:]
-        expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, places), new[:-1])[-5:]
+        expected = reference(
+            zoo(family), case.batch([sample]), draw_keeps(sample, places), new[:-1]
+        )[-5:]
         chosen = expected.log_softmax(dim=-1).gather(1, new[:, None])
         assert_near(run.sequences_scores[row], chosen.sum() / 5)
 
@@ -81,7 +88,9 @@ def test_a_second_turn_continues_the_pruned_cache(zoo, model, family, case, plac
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-4:])
     if copied:
         stored = cache_of_output(first).layers[-1].keys.shape[-2]
-        assert stored == cache.layers[-1].keys.shape[-2] - 7  # 4 answers and 3 new words: the original is untouched
+        assert (
+            stored == cache.layers[-1].keys.shape[-2] - 7
+        )  # 4 answers and 3 new words: the original is untouched
 
 
 def turn(case, samples, past):
@@ -94,8 +103,12 @@ def turn(case, samples, past):
 
 @pytest.mark.parametrize("positions", ["keep", "renumber"])
 @each_place
-@pytest.mark.parametrize("family", ["llava", "llava_next"])  # for M-RoPE the caller computes 3-D positions
-def test_second_images_join_the_pruned_cache_of_a_padded_batch(zoo, attn, family, case, places, positions):
+@pytest.mark.parametrize(
+    "family", ["llava", "llava_next"]
+)  # for M-RoPE the caller computes 3-D positions
+def test_second_images_join_the_pruned_cache_of_a_padded_batch(
+    zoo, attn, family, case, places, positions
+):
     model = zoo(family, attn)
     turns = (
         [case.sample([0], [3, 2]), case.sample([1], [1, 4], seed=1)],
@@ -104,7 +117,11 @@ def test_second_images_join_the_pruned_cache_of_a_padded_batch(zoo, attn, family
         [case.sample([], [1], seed=6), case.sample([], [1], seed=7)],
     )
     everyone = [sample for samples in turns[:2] for sample in samples]
-    cache, mask, logits = DynamicCache(config=model.config.get_text_config()), torch.ones(2, 0, dtype=torch.long), []
+    cache, mask, logits = (
+        DynamicCache(config=model.config.get_text_config()),
+        torch.ones(2, 0, dtype=torch.long),
+        [],
+    )
     method = Forced.of(everyone, [draw_keeps(sample, places) for sample in everyone])
     with torch.no_grad(), prune(model, method, positions=positions):
         for samples in turns:
@@ -112,9 +129,13 @@ def test_second_images_join_the_pruned_cache_of_a_padded_batch(zoo, attn, family
             mask = inputs["attention_mask"]
             logits.append(model(**inputs, **cache_argument(model, cache), use_cache=True).logits)
     for row, (first, second, third, fourth) in enumerate(zip(*turns, strict=True)):
-        joint = Sample((*first.ids, *second.ids, *third.ids, *fourth.ids), (*first.images, *second.images))
+        joint = Sample(
+            (*first.ids, *second.ids, *third.ids, *fourth.ids), (*first.images, *second.images)
+        )
         early, late = draw_keeps(first, places), draw_keeps(second, places)
-        keeps = {b: [*early[b], *(first.visual_tokens + token for token in late[b])] for b in places}
+        keeps = {
+            b: [*early[b], *(first.visual_tokens + token for token in late[b])] for b in places
+        }
         expected = reference(zoo(family), case.batch([joint]), keeps, positions=positions)
         parts = zip(logits, (first, second, third, fourth), strict=True)
         got = torch.cat([rows[row, -len(sample.ids) :] for rows, sample in parts])
@@ -126,7 +147,10 @@ def test_without_a_cache_every_step_prunes_again_and_agrees(model, case):
     samples = case.ragged()
     inputs = case.batch(samples)
     with session_for(model, samples):
-        cached, uncached = greedy(model, inputs, steps=5), greedy(model, inputs, steps=5, use_cache=False)
+        cached, uncached = (
+            greedy(model, inputs, steps=5),
+            greedy(model, inputs, steps=5, use_cache=False),
+        )
     assert torch.equal(cached.sequences, uncached.sequences)
     for a, b in zip(cached.logits, uncached.logits, strict=True):
         assert_near(a, b)
@@ -149,12 +173,16 @@ def rows_fed(model, run):
 def test_wrong_drafts_of_an_assistant_are_cut_off_again(zoo, model, family, case, places):
     sample, assistant = case.even()[0], zoo.fresh(family)
     with torch.no_grad():
-        assistant.lm_head.weight += 0.3 * torch.randn(100, 64, generator=torch.Generator().manual_seed(1))
+        assistant.lm_head.weight += 0.3 * torch.randn(
+            100, 64, generator=torch.Generator().manual_seed(1)
+        )
     assistant.generation_config.assistant_confidence_threshold = 0.0  # draft on, however unsure
     inputs = case.batch([sample])
     with session_for(model, [sample], places):
         plain = greedy(model, inputs, steps=12)
-        rows, assisted = rows_fed(model, partial(greedy, model, inputs, steps=12, assistant_model=assistant))
+        rows, assisted = rows_fed(
+            model, partial(greedy, model, inputs, steps=12, assistant_model=assistant)
+        )
     assert torch.equal(plain.sequences, assisted.sequences)
     for a, b in zip(plain.logits, assisted.logits, strict=True):
         assert_near(a, b)
@@ -166,7 +194,9 @@ def test_prompt_lookup_leaves_the_greedy_answer(model, case, drafts):
     sample = case.even()[0]
     with session_for(model, [sample]):
         plain = greedy(model, case.batch([sample]), steps=12)
-        lookup = partial(greedy, model, case.batch([sample]), steps=12, prompt_lookup_num_tokens=drafts)
+        lookup = partial(
+            greedy, model, case.batch([sample]), steps=12, prompt_lookup_num_tokens=drafts
+        )
         rows, assisted = rows_fed(model, lookup)
     assert torch.equal(plain.sequences, assisted.sequences)
     assert len(rows) < 12  # some drafts were right
@@ -203,13 +233,17 @@ def test_a_sampled_image_id_is_no_image(zoo, model, family, case):
         first = greedy(model, inputs, steps=2)
         trace = session.trace
         ids = torch.cat([first.sequences, torch.tensor([[IMAGE, IMAGE]])], dim=1)
-        second = greedy(model, case.text_turn(ids), steps=2, **cache_argument(model, cache_of_output(first)))
+        second = greedy(
+            model, case.text_turn(ids), steps=2, **cache_argument(model, cache_of_output(first))
+        )
     assert session.trace is trace
     expected = reference(zoo(family), inputs, keep, second.sequences[0, len(sample.ids) : -1])
     assert_near(torch.stack(second.logits, dim=1)[0], expected[-2:])
 
 
-@pytest.mark.parametrize("family", ["llava", "llava_next"])  # Qwen's own rope_deltas do not follow, pruned or not
+@pytest.mark.parametrize(
+    "family", ["llava", "llava_next"]
+)  # Qwen's own rope_deltas do not follow, pruned or not
 def test_samples_of_a_cache_can_change_places(zoo, attn, family, case):
     model, samples, new = zoo(family, attn), case.level(), torch.tensor([[11], [12]])
     with session_for(model, samples), torch.no_grad():
@@ -220,11 +254,15 @@ def test_samples_of_a_cache_can_change_places(zoo, attn, family, case):
         second = greedy(model, turn, steps=3, **cache_argument(model, cache))
     for row, sample in enumerate(reversed(samples)):
         behind = second.sequences[row, len(sample.ids) : -1]
-        expected = reference(zoo(family), case.batch([sample]), draw_keeps(sample, PLACES[0]), behind)
+        expected = reference(
+            zoo(family), case.batch([sample]), draw_keeps(sample, PLACES[0]), behind
+        )
         assert_near(torch.stack(second.logits, dim=1)[row], expected[-3:])
 
 
-@pytest.mark.parametrize("family", ["llava", "llava_next"])  # Qwen's own rope_deltas do not follow, pruned or not
+@pytest.mark.parametrize(
+    "family", ["llava", "llava_next"]
+)  # Qwen's own rope_deltas do not follow, pruned or not
 def test_a_batch_of_one_prompt_can_be_repeated_from_its_cache(zoo, attn, family, case):
     """`batch_repeat_interleave` and `batch_select_indices`, as users do with a shared prefix."""
     model = zoo(family, attn)
@@ -235,10 +273,14 @@ def test_a_batch_of_one_prompt_can_be_repeated_from_its_cache(zoo, attn, family,
         cache = cache_of_output(greedy(model, inputs, steps=1))
         cache.batch_repeat_interleave(3)
         mask = torch.ones(3, len(sample.ids) + 1, dtype=torch.long)
-        got = model(input_ids=new, attention_mask=mask, **cache_argument(model, cache)).logits[:, -1]
+        got = model(input_ids=new, attention_mask=mask, **cache_argument(model, cache)).logits[
+            :, -1
+        ]
         cache.crop(-1)
         cache.batch_select_indices(torch.tensor([2, 0]))
-        again = model(input_ids=new[[2, 0]], attention_mask=mask[:2], **cache_argument(model, cache)).logits[:, -1]
+        again = model(
+            input_ids=new[[2, 0]], attention_mask=mask[:2], **cache_argument(model, cache)
+        ).logits[:, -1]
     for row in range(3):
         assert_near(got[row], reference(zoo(family), inputs, keep, new[row])[-1])
     assert_near(again, got[[2, 0]])

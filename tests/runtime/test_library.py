@@ -38,11 +38,15 @@ def test_every_missing_argument_is_named():
         def forward(self, hidden_states):
             return hidden_states
 
-    with pytest.raises(TransformersError, match="attention_mask, position_embeddings, the key/value cache"):
+    with pytest.raises(
+        TransformersError, match="attention_mask, position_embeddings, the key/value cache"
+    ):
         library.check_decoder_layer(Layer())
 
 
-@pytest.mark.parametrize(("version", "warned"), [("5.18.0", True), ("5.99.0.dev0", True), ("5.23.0+local", False)])
+@pytest.mark.parametrize(
+    ("version", "warned"), [("5.18.0", True), ("5.99.0.dev0", True), ("5.23.0+local", False)]
+)
 def test_an_untested_release_is_one_warning(monkeypatch, version, warned):
     monkeypatch.setattr("transformers.__version__", version)
     monkeypatch.setattr(library, "_warned", False)

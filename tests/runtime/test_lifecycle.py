@@ -9,13 +9,20 @@ import pytest
 import torch
 
 from families.cases import FAMILIES, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps
+from reference import PLACES, TOLERANCE, Forced, draw_keeps
 from transprune import Compose, FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import SessionError
 
-BUSY = Compose([VisionZip(0.5), FastV(layer=2, keep_ratio=0.5), TransPrune({4: 0.5, 6: 0.3})])  # every kind of hook
-HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_forward_hooks_always_called", "_forward_hooks_with_kwargs")
+BUSY = Compose(
+    [VisionZip(0.5), FastV(layer=2, keep_ratio=0.5), TransPrune({4: 0.5, 6: 0.3})]
+)  # every kind of hook
+HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_hooks",
+    "_forward_hooks_always_called",
+    "_forward_hooks_with_kwargs",
+)
 
 
 @pytest.fixture
@@ -29,7 +36,9 @@ def count_hooks(model):
 
 def state_of(model):
     """Names of everything that lives on the modules, and the configuration."""
-    return {name: sorted(vars(module)) for name, module in model.named_modules()}, model.config.to_dict()
+    return {
+        name: sorted(vars(module)) for name, module in model.named_modules()
+    }, model.config.to_dict()
 
 
 @torch.no_grad()
@@ -66,7 +75,13 @@ def test_an_exception_in_the_block_removes_every_hook(model, inputs):
 def test_an_exception_inside_the_model_leaves_the_session_usable(model, family, inputs, place):
     layers = model.get_decoder().layers
     tower = model.model.visual if family == "qwen2_5_vl" else model.model.vision_tower
-    modules = {"layer 0": layers[0], "layer 5": layers[5], "mlp": layers[5].mlp, "vision": tower, "head": model.lm_head}
+    modules = {
+        "layer 0": layers[0],
+        "layer 5": layers[5],
+        "mlp": layers[5].mlp,
+        "vision": tower,
+        "head": model.lm_head,
+    }
     hooks, plain = count_hooks(model), logits(model, inputs)
 
     def fail(*_):
@@ -177,7 +192,9 @@ def test_a_pruned_cache_goes_on_under_another_session(model, family):
     with prune(model, Forced.of([sample], [draw_keeps(sample, PLACES[0])])):
         first = greedy(model, case.batch([sample]), steps=2)
         turn = case.text_turn(first.sequences)
-        inside = greedy(model, turn, steps=2, **cache_argument(model, copy.deepcopy(cache_of_output(first))))
+        inside = greedy(
+            model, turn, steps=2, **cache_argument(model, copy.deepcopy(cache_of_output(first)))
+        )
     with prune(model, FastV()):
         again = greedy(model, turn, steps=2, **cache_argument(model, cache_of_output(first)))
     torch.testing.assert_close(again.logits, inside.logits, atol=TOLERANCE, rtol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from families.cases import FAMILIES
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps
+from reference import PLACES, TOLERANCE, Forced, draw_keeps
 from transprune import TransPrune, prune
 from transprune.errors import TransformersError
 
@@ -42,7 +42,9 @@ def test_every_row_of_every_mask_sees_something(model, family, kind):
 
     with torch.no_grad(), session_for(model, samples):
         layers = model.get_decoder().layers[2:]  # from the first boundary on
-        hooks = [layer.self_attn.register_forward_pre_hook(look, with_kwargs=True) for layer in layers]
+        hooks = [
+            layer.self_attn.register_forward_pre_hook(look, with_kwargs=True) for layer in layers
+        ]
         model(**FAMILIES[family].batch(samples))
         for hook in hooks:
             hook.remove()
@@ -63,24 +65,38 @@ def test_hidden_states_shrink_and_the_last_ones_are_full(model, samples, inputs)
         output = model(**inputs, output_hidden_states=True)
     lengths = [states.shape[1] for states in output.hidden_states]
     assert lengths[-1] == inputs["input_ids"].shape[1]
-    assert lengths[2:8] == list(session.trace.kv_lengths[1:7])  # hidden_states[i] leaves layer i - 1
+    assert lengths[2:8] == list(
+        session.trace.kv_lengths[1:7]
+    )  # hidden_states[i] leaves layer i - 1
 
 
 @pytest.mark.parametrize("method", ["forced", "transprune"])
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_gradient_checkpointing_changes_no_gradient(zoo, family, samples, inputs, method, reentrant):
+def test_gradient_checkpointing_changes_no_gradient(
+    zoo, family, samples, inputs, method, reentrant
+):
     runs = []
     for checkpointing in (False, True):
         model = zoo.fresh(family, "sdpa").train()
         if checkpointing:
-            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable = (
+                getattr(model, "activation_checkpointing_enable", None)
+                or model.gradient_checkpointing_enable
+            )
             enable({"use_reentrant": reentrant})
         recomputed = type(model.get_decoder().layers[0]).__call__ is not torch.nn.Module.__call__
         if checkpointing and recomputed:  # transformers 5.19 to 5.22
-            with pytest.raises(TransformersError, match="checkpointing"), prune(model, TransPrune({2: 0.5})):
+            with (
+                pytest.raises(TransformersError, match="checkpointing"),
+                prune(model, TransPrune({2: 0.5})),
+            ):
                 model(**inputs, labels=text_labels(inputs), use_cache=False)
             return
-        chosen = TransPrune({2: 0.5, 4: 0.3}) if method == "transprune" else session_for(model, samples).method
+        chosen = (
+            TransPrune({2: 0.5, 4: 0.3})
+            if method == "transprune"
+            else session_for(model, samples).method
+        )
         with prune(model, chosen):
             loss = model(**inputs, labels=text_labels(inputs), use_cache=False).loss
             loss.backward()
@@ -98,7 +114,9 @@ def test_gradient_checkpointing_changes_no_gradient(zoo, family, samples, inputs
         torch.testing.assert_close(other_gradients[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_gradients_equal_those_of_the_unpruned_model_when_everything_stays(zoo, family, samples, inputs):
+def test_gradients_equal_those_of_the_unpruned_model_when_everything_stays(
+    zoo, family, samples, inputs
+):
     gradients = []
     for pruned in (False, True):
         model = zoo.fresh(family, "sdpa").train()
@@ -111,7 +129,9 @@ def test_gradients_equal_those_of_the_unpruned_model_when_everything_stays(zoo, 
     assert torch.equal(*gradients)
 
 
-def test_gradients_reach_the_layers_in_front_of_a_boundary_that_scores(zoo, family, samples, inputs):
+def test_gradients_reach_the_layers_in_front_of_a_boundary_that_scores(
+    zoo, family, samples, inputs
+):
     """Keys computed ahead for a score must not cut the graph of the layer that uses them."""
     model = zoo.fresh(family, "sdpa").train()
     with prune(model, TransPrune({2: 0.5, 4: 0.3})):

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, QuantizedCache, StaticCache
 
 from families.cases import FAMILIES, IMAGE, Sample, greedy
-from oracle import TOLERANCE, reference
+from reference import TOLERANCE, reference
 from transprune import DivPrune, FastV, PDrop, TransPrune, Uniform, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import (
@@ -53,7 +53,9 @@ def offloaded_cache(config):
 CACHES = {
     "static": lambda config: StaticCache(config=config, max_cache_len=200),
     "offloaded": offloaded_cache,
-    "encoder-decoder": lambda config: EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config)),
+    "encoder-decoder": lambda config: EncoderDecoderCache(
+        DynamicCache(config=config), DynamicCache(config=config)
+    ),
     "quantised": lambda config: QuantizedCache("fp8", config),
 }
 
@@ -121,7 +123,9 @@ def test_text_embeddings_alone_run_unpruned(model, case):
     with torch.no_grad():
         embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
     with prune(model, METHOD):
-        torch.testing.assert_close(forward(model, {**inputs, "inputs_embeds": embeddings}).logits, plain)
+        torch.testing.assert_close(
+            forward(model, {**inputs, "inputs_embeds": embeddings}).logits, plain
+        )
 
 
 def ends_with_image(case):
@@ -133,12 +137,17 @@ def ends_with_image(case):
 def test_nothing_said_after_the_image(model, case):
     """The last token stands in for the instruction, with a warning."""
     inputs = case.batch([ends_with_image(case)])
-    with prune(model, METHOD) as session, pytest.warns(PruneWarning, match="no instruction after the image"):
+    with (
+        prune(model, METHOD) as session,
+        pytest.warns(PruneWarning, match="no instruction after the image"),
+    ):
         forward(model, inputs)
     assert any("no instruction" in note for note in session.trace.notes)
 
 
-@pytest.mark.parametrize("method", [PDrop({2: 0.5}), FastV(layer=2), Uniform({0: 0.1, 3: 0.05})], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [PDrop({2: 0.5}), FastV(layer=2), Uniform({0: 0.1, 3: 0.05})], ids=lambda m: m.name
+)
 def test_the_last_token_stays_even_if_it_is_visual(zoo, family, model, case, method):
     """Its logits are the answer."""
     sample = ends_with_image(case)
@@ -179,7 +188,11 @@ def test_not_a_number_in_the_hidden_states(model, case, inputs):
 
 
 def test_features_encoded_outside_the_session_have_no_saliency(model, case, inputs):
-    pixels = {key: inputs.pop(key) for key in ("pixel_values", "image_sizes", "image_grid_thw") if key in inputs}
+    pixels = {
+        key: inputs.pop(key)
+        for key in ("pixel_values", "image_sizes", "image_grid_thw")
+        if key in inputs
+    }
     grid = {"image_grid_thw": pixels["image_grid_thw"]} if "image_grid_thw" in pixels else {}
     with torch.no_grad():
         encoded = model.model.get_image_features(**pixels, return_dict=True)
@@ -190,7 +203,9 @@ def test_features_encoded_outside_the_session_have_no_saliency(model, case, inpu
     assert session.trace.stages
 
 
-@pytest.mark.parametrize("method", [METHOD, FastV(layer=2), Uniform({2: 0.5}), DivPrune(0.5)], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [METHOD, FastV(layer=2), Uniform({2: 0.5}), DivPrune(0.5)], ids=lambda m: m.name
+)
 def test_a_prefill_in_chunks(model, inputs, method):
     """The instruction comes with the last chunk, the choice is due in the first."""
     plain = greedy(model, inputs, steps=2)
@@ -230,7 +245,11 @@ def test_boundaries_a_model_does_not_have(model, method):
 
 def test_models_of_no_known_family():
     config = transformers.LlamaConfig(
-        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
     )
     with pytest.raises(UnknownFamily, match="llama"):
         prune(transformers.LlamaForCausalLM(config), METHOD)
@@ -238,7 +257,9 @@ def test_models_of_no_known_family():
         prune(nn.Linear(2, 2), METHOD)
 
 
-@pytest.mark.parametrize("options", [{"positions": "shift"}, {"pool": "batch"}, {"record": "everything"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"positions": "shift"}, {"pool": "batch"}, {"record": "everything"}], ids=str
+)
 def test_options_that_do_not_exist(zoo, options):
     with pytest.raises(MethodError):
         prune(zoo("llava"), METHOD, **options)

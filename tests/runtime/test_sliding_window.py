@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from families.cases import WINDOWED, build, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
+from reference import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import FastV, TransPrune, prune
 
 
@@ -31,7 +31,9 @@ def test_pruned_equals_the_oracle_at_every_step(windowed, kind, places, position
     for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
         new = run.sequences[row, -9:-1]
         expected = reference(windowed, WINDOWED.batch([sample]), keep, new, positions)[-9:]
-        torch.testing.assert_close(torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(
+            torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0
+        )
 
 
 def test_keeping_everything_changes_not_a_bit(windowed):
@@ -42,7 +44,9 @@ def test_keeping_everything_changes_not_a_bit(windowed):
     assert all(torch.equal(a, b) for a, b in zip(kept.logits, plain.logits, strict=True))
 
 
-@pytest.mark.parametrize("method", [TransPrune({2: 0.6, 4: 0.3}), FastV(layer=2)], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "method", [TransPrune({2: 0.6, 4: 0.3}), FastV(layer=2)], ids=lambda m: m.name
+)
 def test_a_batch_equals_its_singles(windowed, method):
     samples = WINDOWED.ragged()
     with prune(windowed, method) as session:

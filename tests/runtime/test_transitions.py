@@ -12,7 +12,9 @@ def by_hand(model, inputs, layers):
     """Magnitude and cosine [B, L] of self_attn and mlp of 1-based `layers`, from the residual stream of a plain run."""
     stream = {}
     hooks = [
-        layer.register_forward_pre_hook(lambda m, a, k, i=index: stream.update({i: (a, k)}), with_kwargs=True)
+        layer.register_forward_pre_hook(
+            lambda m, a, k, i=index: stream.update({i: (a, k)}), with_kwargs=True
+        )
         for index, layer in enumerate(model.get_decoder().layers)
     ]
     with torch.no_grad():
@@ -52,7 +54,10 @@ def test_recorded_changes_are_those_of_every_layer_whatever_the_method_observes(
     samples = FAMILIES[family].ragged()
     inputs = FAMILIES[family].batch(samples)
     depth = len(model.get_decoder().layers)
-    with torch.no_grad(), prune(model, Uniform({1: 1.0}), record="changes") as session:  # observes nothing
+    with (
+        torch.no_grad(),
+        prune(model, Uniform({1: 1.0}), record="changes") as session,
+    ):  # observes nothing
         model(**inputs)
     measured = by_hand(zoo(family), inputs, layers=range(1, depth + 1))
     assert session.trace.changes.keys() == measured.keys() and not session.trace.transitions
@@ -75,8 +80,12 @@ def test_recording_changes_changes_nothing_and_dropped_tokens_have_none(model, f
         assert torch.equal(model(**inputs).logits, logits)
     assert plain.trace.changes == {} and "changes" not in session.trace.to_dict()
     for key, values in plain.trace.transitions.items():
-        torch.testing.assert_close(session.trace.transitions[key], values, atol=0, rtol=0, equal_nan=True)
-    dropped = set(session.trace.stages[0].candidates[0].tolist()) - set(session.trace.stages[0].keep[0].tolist())
+        torch.testing.assert_close(
+            session.trace.transitions[key], values, atol=0, rtol=0, equal_nan=True
+        )
+    dropped = set(session.trace.stages[0].candidates[0].tolist()) - set(
+        session.trace.stages[0].keep[0].tolist()
+    )
     slots = (inputs["input_ids"][0] == 90).nonzero().flatten()[sorted(dropped)]
     assert session.trace.changes[3, "mlp"][0][:, slots].isnan().all()
 
@@ -84,7 +93,10 @@ def test_recording_changes_changes_nothing_and_dropped_tokens_have_none(model, f
 def test_the_first_choice_follows_from_transitions_and_eager_attention(zoo, model, family):
     samples = FAMILIES[family].ragged()
     inputs = FAMILIES[family].batch(samples)
-    with torch.no_grad(), prune(model, TransPrune({2: 0.5}, accumulate=[1, 2]), record="scores") as session:
+    with (
+        torch.no_grad(),
+        prune(model, TransPrune({2: 0.5}, accumulate=[1, 2]), record="scores") as session,
+    ):
         model(**inputs)
     measured = by_hand(zoo(family), inputs, layers=[1, 2])
     with torch.no_grad():
@@ -92,10 +104,17 @@ def test_the_first_choice_follows_from_transitions_and_eager_attention(zoo, mode
     for row, sample in enumerate(samples):
         mine = slice(inputs["input_ids"].shape[1] - len(sample.ids), None)
         visual = (inputs["input_ids"][row, mine] == 90).nonzero().flatten()
-        change = sum((1 - cos[row, mine].abs()).softmax(0) * size[row, mine] for size, cos in measured.values())[visual]
-        instruction = maps[row, :, mine, mine][:, int(visual[-1]) + 1 :][:, :, visual].mean(dim=(0, 1))
+        change = sum(
+            (1 - cos[row, mine].abs()).softmax(0) * size[row, mine]
+            for size, cos in measured.values()
+        )[visual]
+        instruction = maps[row, :, mine, mine][:, int(visual[-1]) + 1 :][:, :, visual].mean(
+            dim=(0, 1)
+        )
         score = 0.5 * change / change.sum() + 0.5 * instruction / instruction.sum()
-        torch.testing.assert_close(session.trace.stages[0].scores["score"][row], score, atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            session.trace.stages[0].scores["score"][row], score, atol=1e-5, rtol=0
+        )
         top = score.topk(sample.visual_tokens // 2).indices.sort().values
         assert torch.equal(session.trace.stages[0].keep[row], top)
 
@@ -111,7 +130,11 @@ def test_survivors_take_their_evidence_along(model, family):
     for row, _ in enumerate(samples):
         visual = (inputs["input_ids"][row] == 90).nonzero().flatten()
         for stage in trace.stages:
-            recorded = [values[row] for (layer, _), values in trace.transitions.items() if layer <= stage.boundary]
+            recorded = [
+                values[row]
+                for (layer, _), values in trace.transitions.items()
+                if layer <= stage.boundary
+            ]
             change = torch.stack(recorded).sum(dim=0)[visual[stage.candidates[row]]]
             expected = change / change.sum()
             torch.testing.assert_close(stage.scores["ttv"][row], expected, atol=1e-6, rtol=0)

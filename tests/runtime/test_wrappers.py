@@ -6,18 +6,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from families.cases import FAMILIES, greedy
-from oracle import PLACES, TOLERANCE, Forced, draw_keeps, reference
+from reference import PLACES, TOLERANCE, Forced, draw_keeps, reference
 from transprune import Compose, FastV, TransPrune, prune
 from transprune.core.library import cache_of_output
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.*:FutureWarning")  # peft's own
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing.*:FutureWarning"
+)  # peft's own
 
 SCORING = Compose([FastV(layer=2, keep_ratio=0.7), TransPrune({3: 0.8, 5: 0.4})])
 TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|down_proj)"
 
 
 def with_lora(model):
-    wrapped = get_peft_model(model, LoraConfig(r=4, target_modules=TARGETS, lora_dropout=0.0)).eval()
+    wrapped = get_peft_model(
+        model, LoraConfig(r=4, target_modules=TARGETS, lora_dropout=0.0)
+    ).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in wrapped.named_parameters():
@@ -41,7 +45,9 @@ def test_lora_equals_the_oracle(zoo, family, attn, samples, inputs, places):
     for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
         alone = FAMILIES[family].batch([sample])
         expected = reference(model.get_base_model(), alone, keep, run.sequences[row, -9:-1])[-9:]
-        torch.testing.assert_close(torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0)
+        torch.testing.assert_close(
+            torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0
+        )
 
 
 def test_lora_changes_what_a_method_reads_as_merging_it_does(zoo, family, attn, inputs):
@@ -87,6 +93,8 @@ def test_half_precision_runs_and_keeps_its_dtype(zoo, family, attn, samples, inp
     layers = cache_of_output(run).layers
     assert all(layer.keys.dtype == dtype for layer in layers)
     assert torch.stack(run.logits).isfinite().all()
-    stored = sum(t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values))
+    stored = sum(
+        t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values)
+    )
     per_entry = stored // sum(layer.keys.shape[-2] for layer in layers)
     assert session.trace.kv_bytes == per_entry * sum(session.trace.kv_lengths)

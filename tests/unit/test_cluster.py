@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from transprune.cluster import density_cover, density_peaks
+from transprune.algebra.cluster import density_cover, density_peaks
 
 
 def line(*points: float) -> torch.Tensor:
@@ -30,7 +30,11 @@ def test_peaks_by_hand() -> None:
     """Three points, two clusters: density exp(-d^2 / 2) of the nearer neighbour, itself included."""
     centres, group = density_peaks(line(0.0, 1.0, 3.0), 2)
     density = [math.exp(-0.5), math.exp(-0.5), math.exp(-2.0)]
-    gap = [3.0, 1.0, 2.0]  # nothing is denser than the first; it is 1 from the second, which is 2 from the third
+    gap = [
+        3.0,
+        1.0,
+        2.0,
+    ]  # nothing is denser than the first; it is 1 from the second, which is 2 from the third
     product = [d * g for d, g in zip(density, gap, strict=True)]
     assert sorted(range(3), key=lambda i: -product[i])[:2] == [0, 1]
     assert centres.tolist() == [0, 1]
@@ -39,7 +43,9 @@ def test_peaks_by_hand() -> None:
 
 def test_the_distance_is_divided_by_the_root_of_the_width() -> None:
     narrow, wide = line(0.0, 1.0, 3.0, 3.5), line(0.0, 1.0, 3.0, 3.5).repeat(1, 16) / 1.0
-    assert [a.tolist() for a in density_peaks(narrow, 2)] == [a.tolist() for a in density_peaks(wide, 2)]
+    assert [a.tolist() for a in density_peaks(narrow, 2)] == [
+        a.tolist() for a in density_peaks(wide, 2)
+    ]
 
 
 def test_noise_decides_between_equals_and_nothing_else() -> None:

@@ -15,14 +15,16 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import transprune
 from transprune import Compose, TransPrune, prune
 from transprune.families.base import FAMILIES
-from transprune.recipe import METHODS
+from transprune.methods.common.recipe import METHODS
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
 
 def example(path: str) -> dict[str, object]:
     """Run the code block under the given file name; what it defines."""
-    block = re.search(rf"`{re.escape(path)}`\n\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    block = re.search(
+        rf"`{re.escape(path)}`\n\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert block is not None
     module = ModuleType("contributing_example")
     sys.modules[module.__name__] = module  # dataclasses look their annotations up there
@@ -33,7 +35,9 @@ def example(path: str) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def nano():
     """The bundled model and one prompt for it."""
-    model = AutoModelForImageTextToText.from_pretrained(transprune.nano.path(), dtype=torch.float32).eval()
+    model = AutoModelForImageTextToText.from_pretrained(
+        transprune.nano.path(), dtype=torch.float32
+    ).eval()
     processor = AutoProcessor.from_pretrained(transprune.nano.path())
     image = Image.effect_noise((96, 96), 60).convert("RGB")
     prompt = "USER: <image>\nwhat color is the circle? ASSISTANT:"
@@ -83,7 +87,9 @@ def test_the_family_prunes_its_model():
     model = LlavaOnevisionForConditionalGeneration(config).eval()
     pixels, sizes = torch.randn(1, 5, 3, 28, 28), torch.tensor([[56, 56]])
     with torch.no_grad():
-        count = len(model.model.get_image_features(pixels, sizes, return_dict=True).pooler_output[0])
+        count = len(
+            model.model.get_image_features(pixels, sizes, return_dict=True).pooler_output[0]
+        )
         ids = torch.tensor([[5, 6, *[90] * count, 7, 8]])
         inputs = {"input_ids": ids, "pixel_values": pixels, "image_sizes": sizes}
         unpruned = model(**inputs).logits

@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from transprune.cost import (
+from transprune.core.plan import Reading, Stage
+from transprune.cost.count import (
     Convention,
     Cost,
     count_cost,
@@ -24,12 +25,13 @@ from transprune.cost import (
     sum_costs,
     transition_cost,
 )
+from transprune.cost.geometry import Geometry, known_geometry
 from transprune.errors import MethodError, PruneError, ScheduleError
-from transprune.geometry import Geometry, geometry
-from transprune.plan import Reading, Stage
 
 # d=8, m=16, 4 query heads over 2 key/value heads of width 2: q is 8 wide, k and v 4.
-TINY = Geometry("tiny", 3, 8, 16, 4, 2, 2, vocab=10, visual_tokens=6, text_tokens=4, vision_head_dim=5)
+TINY = Geometry(
+    "tiny", 3, 8, 16, 4, 2, 2, vocab=10, visual_tokens=6, text_tokens=4, vision_head_dim=5
+)
 
 
 class Halving:
@@ -82,7 +84,10 @@ def test_the_head_of_one_position_only() -> None:
 def test_decode_attends_to_what_each_layer_kept() -> None:
     # projections and MLP of one row per layer, plus 2*n*d over the keys of that layer
     assert decode_cost(TINY, [6, 3, 1], "paper") == 3 * (4 * 64 + 3 * 128) + 2 * 8 * (6 + 3 + 1)
-    assert decode_cost(TINY, [7, 4, 2], "exact") == 2 * (3 * (128 + 64 + 384) + 2 * 8 * (7 + 4 + 2)) + 160
+    assert (
+        decode_cost(TINY, [7, 4, 2], "exact")
+        == 2 * (3 * (128 + 64 + 384) + 2 * 8 * (7 + 4 + 2)) + 160
+    )
 
 
 def test_kv_bytes() -> None:
@@ -90,11 +95,18 @@ def test_kv_bytes() -> None:
     assert kv_bytes(TINY, [10, 10, 10]) == 2 * 3 * 10 * 2 * 2 * 2
     assert kv_bytes(TINY, [10, 7, 4], dtype_bytes=4) == 2 * 21 * 4 * 4
     # LLaVA-1.5-7B, half precision: half a MiB per token
-    assert kv_bytes(geometry("llava-1.5-7b"), [1] * 32) == 512 * 1024
+    assert kv_bytes(known_geometry("llava-1.5-7b"), [1] * 32) == 512 * 1024
 
 
 def test_paper_cost_sees_visual_tokens_only() -> None:
-    cost = count_cost(TINY, [6, 3, 3], 4, unpruned=6, convention="paper", readings=[Reading(1, rows="instruction")])
+    cost = count_cost(
+        TINY,
+        [6, 3, 3],
+        4,
+        unpruned=6,
+        convention="paper",
+        readings=[Reading(1, rows="instruction")],
+    )
     assert cost == count_cost(TINY, [6, 3, 3], 999, unpruned=6, convention="paper")
     assert (cost.convention, cost.unit, cost.scoring) == ("paper", "MACs", 0)
     assert cost.prefill == 4416 + 2 * (4 * 3 * 64 + 2 * 9 * 8 + 3 * 3 * 128)
@@ -106,7 +118,9 @@ def test_paper_cost_sees_visual_tokens_only() -> None:
 
 def test_exact_cost_adds_text_head_scoring_and_the_new_token() -> None:
     reading = Reading(1, rows="instruction")
-    cost = count_cost(TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=[reading], instruction=2)
+    cost = count_cost(
+        TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=[reading], instruction=2
+    )
     assert (cost.convention, cost.unit) == ("exact", "FLOPs")
     # 2 rows x 10 tokens x 8 logits, 2 queries, and the keys of the 3 that leave: two FLOPs each
     assert cost.scoring == 2 * (2 * 10 * 8 + 2 * 8 * 8 + 3 * 8 * 4)
@@ -122,7 +136,13 @@ def test_instruction_defaults_to_all_text_and_never_exceeds_it() -> None:
     def scoring(instruction: int | None) -> int:
         cut = [Reading(1, rows="instruction")]
         return count_cost(
-            TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=cut, instruction=instruction
+            TINY,
+            [6, 3, 3],
+            4,
+            unpruned=6,
+            convention="exact",
+            readings=cut,
+            instruction=instruction,
         ).scoring
 
     assert scoring(None) == scoring(4) == scoring(50)
@@ -133,25 +153,43 @@ def test_without_instruction_the_last_token_is_read() -> None:
     def scoring(rows: Literal["instruction", "last"], instruction: int) -> int:
         cut = [Reading(1, rows=rows)]
         return count_cost(
-            TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=cut, instruction=instruction
+            TINY,
+            [6, 3, 3],
+            4,
+            unpruned=6,
+            convention="exact",
+            readings=cut,
+            instruction=instruction,
         ).scoring
 
     assert scoring("instruction", 0) == scoring("last", 4) > 0
 
 
 def test_a_batch_is_the_sum_of_its_samples() -> None:
-    one = count_cost(TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=[Reading(1, rows="last")])
+    one = count_cost(
+        TINY, [6, 3, 3], 4, unpruned=6, convention="exact", readings=[Reading(1, rows="last")]
+    )
     two = count_cost(TINY, [5, 5, 5], 2, unpruned=5, convention="exact")
     both = sum_costs([one, two])
     assert (both.convention, both.unit) == ("exact", "FLOPs")
-    for name in ("prefill", "scoring", "decode", "kv_bytes", "full_prefill", "full_decode", "full_kv_bytes"):
+    for name in (
+        "prefill",
+        "scoring",
+        "decode",
+        "kv_bytes",
+        "full_prefill",
+        "full_decode",
+        "full_kv_bytes",
+    ):
         assert getattr(both, name) == getattr(one, name) + getattr(two, name), name
     assert sum_costs([one]) == one
     assert both.kv_share == (24 + 21) / (30 + 21)
 
 
 def test_conventions_do_not_add_up() -> None:
-    paper, exact = (count_cost(TINY, [6, 3, 3], 4, unpruned=6, convention=name) for name in get_args(Convention))
+    paper, exact = (
+        count_cost(TINY, [6, 3, 3], 4, unpruned=6, convention=name) for name in get_args(Convention)
+    )
     with pytest.raises(MethodError, match=r"one convention only; got \['exact', 'paper'\]"):
         sum_costs([paper, exact])
     with pytest.raises(MethodError, match="got no costs"):
@@ -179,17 +217,23 @@ def test_a_cut_that_drops_nobody_projects_no_extra_keys() -> None:
 def test_transitions_of_two_modules_with_three_reductions() -> None:
     assert transition_cost(TINY, 10) == 2 * 2 * 3 * 10 * 8
     # layers[0] holds 10 tokens, layers[1] holds 7
-    assert score(Reading(2, observed=(1, 2))) == transition_cost(TINY, 10) + transition_cost(TINY, 7)
+    assert score(Reading(2, observed=(1, 2))) == transition_cost(TINY, 10) + transition_cost(
+        TINY, 7
+    )
 
 
 def test_a_layer_observed_for_two_cuts_is_measured_once() -> None:
-    assert score(Reading(1, observed=(1,)), Reading(2, observed=(1, 2))) == score(Reading(2, observed=(1, 2)))
+    assert score(Reading(1, observed=(1,)), Reading(2, observed=(1, 2))) == score(
+        Reading(2, observed=(1, 2))
+    )
 
 
 def test_similarity_has_the_width_of_its_space() -> None:
     assert similarity_cost(TINY, Reading(0, similarity="features"), 6) == 2 * 36 * 8
     assert similarity_cost(TINY, Reading(0, similarity="keys"), 6) == 2 * 36 * 5
-    before_the_cut = scoring_cost(TINY, [3, 3, 3], 4, [Reading(0, similarity="keys")], unpruned=6, instruction=2)
+    before_the_cut = scoring_cost(
+        TINY, [3, 3, 3], 4, [Reading(0, similarity="keys")], unpruned=6, instruction=2
+    )
     assert before_the_cut == 2 * 36 * 5
 
 
@@ -204,7 +248,9 @@ def test_keeping_everything_costs_exactly_the_same(convention: Convention) -> No
 
 
 def test_scoring_for_nothing_shows_as_a_share_above_one() -> None:
-    cost = count_cost(TINY, [6, 6, 6], 4, unpruned=6, convention="exact", readings=[Reading(1, rows="last")])
+    cost = count_cost(
+        TINY, [6, 6, 6], 4, unpruned=6, convention="exact", readings=[Reading(1, rows="last")]
+    )
     assert cost.prefill_share > 1.0
     assert cost.decode_share == 1.0
 
@@ -253,7 +299,13 @@ def test_scoring_of_transprune_high_is_below_one_percent_of_exact_prefill() -> N
     ]
     visual = [576] * 7 + [504] * 2 + [360] * 3 + [72] * 20
     cost = count_cost(
-        geometry("llava-1.5-7b"), visual, 64, unpruned=576, convention="exact", readings=readings, instruction=29
+        known_geometry("llava-1.5-7b"),
+        visual,
+        64,
+        unpruned=576,
+        convention="exact",
+        readings=readings,
+        instruction=29,
     )
     assert 0.002 < cost.scoring / cost.prefill < 0.01
 
@@ -270,7 +322,9 @@ def test_scoring_of_transprune_high_is_below_one_percent_of_exact_prefill() -> N
     ],
     ids=["layer", "prefill", "decode", "head", "cost", "method"],
 )
-def test_an_unknown_convention_is_refused_with_the_known_ones(call: Callable[[Any], object]) -> None:
+def test_an_unknown_convention_is_refused_with_the_known_ones(
+    call: Callable[[Any], object],
+) -> None:
     with pytest.raises(MethodError, match="'paper' or 'exact'; got 'field'") as caught:
         call("field")
     assert isinstance(caught.value, PruneError) and isinstance(caught.value, ValueError)
@@ -286,7 +340,9 @@ def test_an_unknown_convention_is_refused_with_the_known_ones(call: Callable[[An
         ([6, 3, 3], -1, 6, "negative"),
     ],
 )
-def test_impossible_counts_are_refused(visual: list[int], text: int, unpruned: int, message: str) -> None:
+def test_impossible_counts_are_refused(
+    visual: list[int], text: int, unpruned: int, message: str
+) -> None:
     with pytest.raises(ScheduleError, match=message):
         count_cost(TINY, visual, text, unpruned=unpruned)
 
@@ -298,14 +354,19 @@ def test_a_reading_outside_the_model_is_refused(boundary: int) -> None:
 
 
 @pytest.mark.parametrize("convention", ["paper", "exact"])
-def test_a_frozen_layer_projects_keys_and_values_of_its_visual_tokens_only(convention: Convention) -> None:
+def test_a_frozen_layer_projects_keys_and_values_of_its_visual_tokens_only(
+    convention: Convention,
+) -> None:
     frozen = count_cost(TINY, [6, 6, 6], 4, unpruned=6, convention=convention, frozen=(1,))
     plain = count_cost(TINY, [6, 6, 6], 4, unpruned=6, convention=convention)
     # paper: two projections, 8 wide; exact: they are 4 wide, two FLOPs each, and the 4 text tokens see all 10
     text = 4 if convention == "exact" else 0
     still = 6 * 2 * 8 * 8 if convention == "paper" else 2 * 6 * 2 * 8 * 4
     seen = layer_cost(TINY, text, 6 + text, convention)
-    assert frozen.prefill == plain.prefill - layer_cost(TINY, 6 + text, 6 + text, convention) + still + seen
+    assert (
+        frozen.prefill
+        == plain.prefill - layer_cost(TINY, 6 + text, 6 + text, convention) + still + seen
+    )
     assert (frozen.decode, frozen.kv_bytes) == (plain.decode, plain.kv_bytes)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from transprune.cost.geometry import GEOMETRIES, Geometry, known_geometry
 from transprune.errors import FamilyError, UnknownFamily
-from transprune.geometry import GEOMETRIES, Geometry, geometry
 
 TEXT: dict[str, Any] = {
     "num_hidden_layers": 3,
@@ -26,19 +26,29 @@ VISION = {"image_size": 96, "patch_size": 8, "hidden_size": 128, "num_attention_
 
 
 def test_from_a_nested_dict() -> None:
-    sizes = Geometry.from_config({"model_type": "llava", "text_config": TEXT, "vision_config": VISION})
+    sizes = Geometry.from_config(
+        {"model_type": "llava", "text_config": TEXT, "vision_config": VISION}
+    )
     assert sizes == Geometry("llava", 3, 8, 16, 4, 2, 3, 11, visual_tokens=144, vision_head_dim=32)
     assert (sizes.q_width, sizes.kv_width) == (12, 6)
 
 
 def test_from_a_flat_dict() -> None:
-    flat = {**TEXT, "model_type": "qwen2_5_vl", "vision_config": {"hidden_size": 1280, "num_heads": 16}}
+    flat = {
+        **TEXT,
+        "model_type": "qwen2_5_vl",
+        "vision_config": {"hidden_size": 1280, "num_heads": 16},
+    }
     sizes = Geometry.from_config(flat, name="mine", visual_tokens=300, text_tokens=20)
-    assert sizes == Geometry("mine", 3, 8, 16, 4, 2, 3, 11, visual_tokens=300, text_tokens=20, vision_head_dim=80)
+    assert sizes == Geometry(
+        "mine", 3, 8, 16, 4, 2, 3, 11, visual_tokens=300, text_tokens=20, vision_head_dim=80
+    )
 
 
 def test_absent_or_null_widths_follow_from_the_heads() -> None:
-    text = {key: value for key, value in TEXT.items() if key != "num_key_value_heads"} | {"head_dim": None}
+    text = {key: value for key, value in TEXT.items() if key != "num_key_value_heads"} | {
+        "head_dim": None
+    }
     sizes = Geometry.from_config({"text_config": text})
     assert (sizes.kv_heads, sizes.head_dim) == (4, 2)
 
@@ -57,7 +67,7 @@ def test_from_a_path(tmp_path: Path, whole_folder: bool, as_text: bool) -> None:
 def test_a_complete_file_needs_neither_torch_nor_transformers(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"text_config": TEXT}), encoding="utf-8")
     code = (
-        "import sys; from transprune.geometry import Geometry; from transprune import cost, paper; "
+        "import sys; from transprune.cost.geometry import Geometry; from transprune import cost, paper; "
         f"Geometry.from_config({str(tmp_path)!r}); paper.paper_table(); "
         "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
     )
@@ -67,8 +77,12 @@ def test_a_complete_file_needs_neither_torch_nor_transformers(tmp_path: Path) ->
 
 def test_views_multiply_the_grid() -> None:
     patches = {"image_size": 336, "patch_size": 14}
-    one = Geometry.from_config({"model_type": "llava", "text_config": TEXT, "vision_config": patches})
-    crops = Geometry.from_config({"model_type": "llava_next", "text_config": TEXT, "vision_config": patches})
+    one = Geometry.from_config(
+        {"model_type": "llava", "text_config": TEXT, "vision_config": patches}
+    )
+    crops = Geometry.from_config(
+        {"model_type": "llava_next", "text_config": TEXT, "vision_config": patches}
+    )
     assert (one.visual_tokens, crops.visual_tokens) == (576, 2880)
 
 
@@ -77,23 +91,36 @@ def test_the_published_llava_file_leaves_its_sizes_to_the_defaults() -> None:
     sizes = Geometry.from_config(
         {
             "model_type": "llava",
-            "text_config": {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
-            "vision_config": {"image_size": 336, "patch_size": 14, "hidden_size": 1024, "num_attention_heads": 16},
+            "text_config": {
+                "model_type": "llama",
+                "max_position_embeddings": 4096,
+                "vocab_size": 32064,
+            },
+            "vision_config": {
+                "image_size": 336,
+                "patch_size": 14,
+                "hidden_size": 1024,
+                "num_attention_heads": 16,
+            },
         },
         name="LLaVA-1.5-7B",
     )
-    assert sizes == geometry("llava-1.5-7b")
+    assert sizes == known_geometry("llava-1.5-7b")
 
 
 def test_a_partial_file_derives_its_defaults_from_what_it_says() -> None:
-    text = {key: value for key, value in TEXT.items() if "key_value" not in key and key != "head_dim"}
+    text = {
+        key: value for key, value in TEXT.items() if "key_value" not in key and key != "head_dim"
+    }
     text |= {"model_type": "llama", "num_attention_heads": 2}
     sizes = Geometry.from_config({"text_config": text})
     assert (sizes.kv_heads, sizes.head_dim) == (2, 4)
 
 
 def test_gemma_heads_keep_their_own_width() -> None:
-    text = {key: value for key, value in TEXT.items() if key != "head_dim"} | {"model_type": "gemma3_text"}
+    text = {key: value for key, value in TEXT.items() if key != "head_dim"} | {
+        "model_type": "gemma3_text"
+    }
     assert Geometry.from_config({"text_config": text}).head_dim == 256
 
 
@@ -108,8 +135,14 @@ def test_from_transformers_llava() -> None:
 def test_from_transformers_llava_next_and_video_llava() -> None:
     from transformers import LlavaNextConfig, VideoLlavaConfig
 
-    assert Geometry.from_config(LlavaNextConfig()).visual_tokens == geometry("llava-next-7b").visual_tokens
-    assert Geometry.from_config(VideoLlavaConfig()).visual_tokens == geometry("video-llava-7b").visual_tokens
+    assert (
+        Geometry.from_config(LlavaNextConfig()).visual_tokens
+        == known_geometry("llava-next-7b").visual_tokens
+    )
+    assert (
+        Geometry.from_config(VideoLlavaConfig()).visual_tokens
+        == known_geometry("video-llava-7b").visual_tokens
+    )
 
 
 def test_from_transformers_qwen() -> None:
@@ -123,8 +156,10 @@ def test_from_transformers_qwen() -> None:
         "num_key_value_heads": 4,
         "vocab_size": 152064,
     }
-    config = Qwen2_5_VLConfig(text_config=text, vision_config={"hidden_size": 1280, "num_heads": 16})
-    known = geometry("qwen2.5-vl-7b")
+    config = Qwen2_5_VLConfig(
+        text_config=text, vision_config={"hidden_size": 1280, "num_heads": 16}
+    )
+    known = known_geometry("qwen2.5-vl-7b")
     assert Geometry.from_config(config, name=known.name, visual_tokens=1296) == known
 
 
@@ -137,7 +172,11 @@ def test_a_saved_transformers_config_reads_back_the_same(tmp_path: Path) -> None
 
 
 def test_missing_sizes_are_named() -> None:
-    text = {key: value for key, value in TEXT.items() if key not in ("hidden_size", "num_attention_heads")}
+    text = {
+        key: value
+        for key, value in TEXT.items()
+        if key not in ("hidden_size", "num_attention_heads")
+    }
     with pytest.raises(FamilyError, match="lacks hidden_size, num_attention_heads"):
         Geometry.from_config({"model_type": "mine", "text_config": text})
 
@@ -164,7 +203,9 @@ def test_what_is_no_configuration_is_refused() -> None:
         Geometry.from_config(7)
 
 
-@pytest.mark.parametrize(("text", "message"), [(None, "cannot read"), ("{", "cannot read"), ("[]", "holds a list")])
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "cannot read"), ("{", "cannot read"), ("[]", "holds a list")]
+)
 def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
@@ -187,20 +228,22 @@ def test_an_unreadable_file_is_named(tmp_path: Path, text: str | None, message: 
     ],
 )
 def test_names_are_forgiving(spelling: str, name: str) -> None:
-    assert geometry(spelling).name == name
+    assert known_geometry(spelling).name == name
 
 
 def test_a_typo_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownFamily, match=r"no model 'lava-1.5-7b' by name\. Did you mean 'llava-1.5-7b'\?"):
-        geometry("lava-1.5-7b")
+    with pytest.raises(
+        UnknownFamily, match=r"no model 'lava-1.5-7b' by name\. Did you mean 'llava-1.5-7b'\?"
+    ):
+        known_geometry("lava-1.5-7b")
 
 
 @pytest.mark.parametrize("other", ["llava-v1.6-mistral-7b", "qwen2.5-vl-72b", "llava", ""])
 def test_a_different_model_is_not_guessed(other: str) -> None:
     with pytest.raises(UnknownFamily, match=r"Known: llava-1\.5-7b, "):
-        geometry(other)
+        known_geometry(other)
 
 
 def test_keys_are_what_the_lookup_takes() -> None:
     assert len(GEOMETRIES) == 5
-    assert all(geometry(key) is sizes for key, sizes in GEOMETRIES.items())
+    assert all(known_geometry(key) is sizes for key, sizes in GEOMETRIES.items())

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from transprune.errors import ImageError, PruneWarning
-from transprune.images import open_image
+from transprune.models.images import open_image
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -169,7 +169,12 @@ def test_black_and_white(tmp_path, mode):
     assert open_image(save(tmp_path, "p.png", photo().convert(mode))).mode == "RGB"
 
 
-TURNED = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90}
+TURNED = {
+    1: None,
+    3: Image.Transpose.ROTATE_180,
+    6: Image.Transpose.ROTATE_270,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @pytest.mark.parametrize("orientation", TURNED)
@@ -187,7 +192,10 @@ def test_exif_rotation(tmp_path, name, orientation):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     file = save(tmp_path, "p.png", photo())
-    for limit in (500, 300):  # 800 pixels: above the limit Pillow warns, above twice the limit it raises
+    for limit in (
+        500,
+        300,
+    ):  # 800 pixels: above the limit Pillow warns, above twice the limit it raises
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ImageError, match="scale it down"):
             open_image(file)

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from transprune.layout import Layout, gather_rows
+from transprune.core.layout import Layout, gather_rows
 
 
 def layout_of(*prompts: str) -> Layout:
     visual = torch.tensor([[slot in "vw" for slot in prompt] for prompt in prompts])
     valid = torch.tensor([[slot != "." for slot in prompt] for prompt in prompts])
-    image = torch.tensor([[{"v": 0, "w": 1}.get(slot, -1) for slot in prompt] for prompt in prompts])
+    image = torch.tensor(
+        [[{"v": 0, "w": 1}.get(slot, -1) for slot in prompt] for prompt in prompts]
+    )
     return Layout.of_prompt(visual, valid, image)
 
 
@@ -172,7 +174,11 @@ def test_survivors_against_plain_lists(seed: int) -> None:
         for sample, prompt in enumerate(prompts):
             visual = [slot for slot in kept[sample] if prompt[slot] == "v"]
             gone = [slot for slot in visual if rand(2)]
-            rows = [row for row in layout.rows(sample).tolist() if layout.origin[sample, row].item() in gone]
+            rows = [
+                row
+                for row in layout.rows(sample).tolist()
+                if layout.origin[sample, row].item() in gone
+            ]
             assert len(rows) == len(gone)
             dropped.append(torch.tensor(rows, dtype=torch.long))
             kept[sample] = [slot for slot in kept[sample] if slot not in gone]
@@ -181,8 +187,12 @@ def test_survivors_against_plain_lists(seed: int) -> None:
         for sample, prompt in enumerate(prompts):
             rows = layout.rows(sample)
             assert layout.origin[sample, rows].tolist() == kept[sample]
-            assert rows.tolist() == list(range(layout.rows_total - len(kept[sample]), layout.rows_total))
-            numbers = [prompt[:slot].count("v") if prompt[slot] == "v" else -1 for slot in kept[sample]]
+            assert rows.tolist() == list(
+                range(layout.rows_total - len(kept[sample]), layout.rows_total)
+            )
+            numbers = [
+                prompt[:slot].count("v") if prompt[slot] == "v" else -1 for slot in kept[sample]
+            ]
             assert layout.token[sample, rows].tolist() == numbers
             fillers = layout.origin[sample, ~layout.valid[sample]].tolist()
             assert not set(fillers) & set(kept[sample])
@@ -199,5 +209,8 @@ def test_gather_rows() -> None:
 def test_gather_rows_shared_by_the_batch() -> None:
     """cos and sin come as [1, L, D] however large the batch is."""
     shared = torch.arange(6.0).reshape(1, 3, 2)
-    assert gather_rows(shared, torch.tensor([[2, 0], [1, 2]])).tolist() == [[[4, 5], [0, 1]], [[2, 3], [4, 5]]]
+    assert gather_rows(shared, torch.tensor([[2, 0], [1, 2]])).tolist() == [
+        [[4, 5], [0, 1]],
+        [[2, 3], [4, 5]],
+    ]
     assert gather_rows(shared, torch.tensor([[2, 0]])).tolist() == [[[4, 5], [0, 1]]]

@@ -10,23 +10,42 @@ import torch
 from PIL import Image
 
 from transprune import overlay
-from transprune.overlay import Grid, Panel, Strip, as_seen, draw_kept, draw_sheet, draw_tokens, find_grid
+from transprune.report.overlay import (
+    Grid,
+    Panel,
+    Strip,
+    as_seen,
+    draw_kept,
+    draw_sheet,
+    draw_tokens,
+    find_grid,
+)
 
 
 def noise(width, height):
-    return Image.fromarray(np.random.default_rng(0).integers(60, 255, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(60, 255, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def cell(array, grid, token):
     """Pixels of one token's cell, away from its border."""
     row, column = divmod(token, grid.columns)
     high, wide = array.shape[0] / grid.rows, array.shape[1] / grid.columns
-    return array[int(row * high) + 2 : int((row + 1) * high) - 1, int(column * wide) + 2 : int((column + 1) * wide) - 1]
+    return array[
+        int(row * high) + 2 : int((row + 1) * high) - 1,
+        int(column * wide) + 2 : int((column + 1) * wide) - 1,
+    ]
 
 
 @pytest.mark.parametrize(
     ("grid", "size"),
-    [(Grid(12, 12), (192, 192)), (Grid(4, 6), (180, 120)), (Grid(5, 3), (100, 161)), (Grid(7, 7), (96, 96))],
+    [
+        (Grid(12, 12), (192, 192)),
+        (Grid(4, 6), (180, 120)),
+        (Grid(5, 3), (100, 161)),
+        (Grid(7, 7), (96, 96)),
+    ],
 )
 def test_kept_patches_are_identical_and_dropped_ones_dimmed(grid, size):
     picture, keep = noise(*size), [0, 3, grid.cells - 1]
@@ -50,7 +69,10 @@ def test_keep_all_is_the_picture_and_keep_none_changes_every_pixel():
 def test_tokens_without_a_place_are_left_out():
     picture = noise(64, 64)
     keep = torch.tensor([1, 4, 99])
-    assert draw_kept(picture, Grid(2, 2), keep).tobytes() == draw_kept(picture, Grid(2, 2), [1]).tobytes()
+    assert (
+        draw_kept(picture, Grid(2, 2), keep).tobytes()
+        == draw_kept(picture, Grid(2, 2), [1]).tobytes()
+    )
 
 
 def llava(size=336, patch=14):
@@ -91,7 +113,9 @@ def test_cropped_grids_show_the_centre():
     assert np.asarray(as_seen(picture, Grid(4, 4))).max() == 255
 
 
-@pytest.mark.parametrize("grid", [Grid(12, 12), Grid(24, 24), Grid(3, 5), Grid(1, 40), Grid(60, 80), None])
+@pytest.mark.parametrize(
+    "grid", [Grid(12, 12), Grid(24, 24), Grid(3, 5), Grid(1, 40), Grid(60, 80), None]
+)
 def test_panels_have_whole_cells(grid):
     seen = as_seen(noise(90, 70), grid)
     if grid is None:
@@ -103,7 +127,10 @@ def test_panels_have_whole_cells(grid):
 
 def test_small_pictures_keep_hard_pixels():
     picture = noise(96, 96)
-    assert as_seen(picture, Grid(12, 12)).tobytes() == picture.resize((192, 192), Image.Resampling.NEAREST).tobytes()
+    assert (
+        as_seen(picture, Grid(12, 12)).tobytes()
+        == picture.resize((192, 192), Image.Resampling.NEAREST).tobytes()
+    )
 
 
 @pytest.mark.parametrize("total", [1, 2, 17, 100])
@@ -132,6 +159,8 @@ def test_sheet_holds_every_panel_untouched():
 def test_sheet_of_unknown_and_partial_grids(grid):
     strip = Strip("method", noise(50, 80), grid, (Panel([0, 8], "two"),), 9)
     sheet = draw_sheet(
-        "a question that is much wider than the panels below it, and even a little wider than that " * 2, [strip]
+        "a question that is much wider than the panels below it, and even a little wider than that "
+        * 2,
+        [strip],
     )
     assert sheet.width > 800

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transprune.plan import Reading, Stage, per_layer, per_layer_widths
+from transprune.core.plan import Reading, Stage, per_layer, per_layer_widths
 
 
 def test_no_stage_leaves_every_layer_full() -> None:
@@ -38,5 +38,10 @@ def test_widths_include_text() -> None:
 
 def test_a_reading_reads_nothing_by_default() -> None:
     reading = Reading(7)
-    assert (reading.rows, reading.source, reading.observed, reading.similarity) == (None, "next", (), None)
+    assert (reading.rows, reading.source, reading.observed, reading.similarity) == (
+        None,
+        "next",
+        (),
+        None,
+    )
     assert not Stage(7, 3).rounded_up

@@ -14,17 +14,40 @@ import pytest
 
 from methods.cases import METHODS as CASES
 from transprune import recipe
-from transprune.cost import count_method
+from transprune.core.schedule import Schedule
+from transprune.cost.count import count_method
+from transprune.cost.geometry import known_geometry
 from transprune.errors import MethodError, RecipeError, ScheduleError, UnknownMethod
-from transprune.geometry import geometry
-from transprune.methods import Compose, DivPrune, FastV, Method, PDrop, Random, TransPrune, Uniform, VisionZip
-from transprune.recipe import METHODS, from_dict, parse, preset_names, read_recipe, resolve
-from transprune.schedule import Schedule
+from transprune.methods import (
+    Compose,
+    DivPrune,
+    FastV,
+    Method,
+    PDrop,
+    Random,
+    TransPrune,
+    Uniform,
+    VisionZip,
+)
+from transprune.methods.common.recipe import (
+    METHODS,
+    from_dict,
+    parse,
+    preset_names,
+    read_recipe,
+    resolve,
+)
 
 METHODS_AS_BUILT = [
     *(METHODS.get(name)() for name in METHODS if name != "compose"),
     *(parse(name) for name in preset_names()),
-    TransPrune(keep={3: 0.5, 5: 0.25}, accumulate=[1, 3], alpha=0.4, direction="one_minus_cos", softmax_over="visual"),
+    TransPrune(
+        keep={3: 0.5, 5: 0.25},
+        accumulate=[1, 3],
+        alpha=0.4,
+        direction="one_minus_cos",
+        softmax_over="visual",
+    ),
     TransPrune(accumulation=False, use_direction=False, positions="keep"),
     TransPrune(keep=Schedule({3: 0.5}, depth=24)),
     FastV(layer=3, keep_ratio=0.25, positions="renumber"),
@@ -42,24 +65,38 @@ METHODS_AS_BUILT = [
 def test_every_method_and_preset_is_there() -> None:
     assert list(METHODS) == sorted(METHODS)
     assert {m.name for m in METHODS_AS_BUILT} == set(METHODS)
-    presets = {"transprune-high", "transprune-low", "transprune-ttv", "transprune-iga", "transprune-combined"}
+    presets = {
+        "transprune-high",
+        "transprune-low",
+        "transprune-ttv",
+        "transprune-iga",
+        "transprune-combined",
+    }
     presets |= {"fastv-aggressive", "prumerge-plus"}
-    presets |= {f"{control}-{preset}" for control in ("random", "uniform") for preset in ("high", "low")}
+    presets |= {
+        f"{control}-{preset}" for control in ("random", "uniform") for preset in ("high", "low")
+    }
     assert presets <= set(preset_names())
     assert preset_names("prumerge", "compose") == ["prumerge-plus", *preset_names("compose")]
 
 
 def test_the_compositions_of_the_paper_have_names() -> None:
     """Tables 4 and 5 of TransPrune: twelve of them, with the costs printed there."""
-    published = {"fastv": ("1.00", "0.66"), "pdrop": ("0.88", "0.59"), "transprune": ("0.66", "0.44")}
-    tables = [name for name in preset_names("compose") if name.startswith(("visionzip-", "cdpruner-"))]
+    published = {
+        "fastv": ("1.00", "0.66"),
+        "pdrop": ("0.88", "0.59"),
+        "transprune": ("0.66", "0.44"),
+    }
+    tables = [
+        name for name in preset_names("compose") if name.startswith(("visionzip-", "cdpruner-"))
+    ]
     assert len(tables) == 12
     for name in tables:
         projector, tokens, inside = name.split("-")
         method = resolve(name)
         assert [part.name for part in method.parts] == [projector, inside]
         assert method.plan(32, 576)[0].count == int(tokens)
-        cost = count_method(geometry("llava-1.5-7b"), method, 576)
+        cost = count_method(known_geometry("llava-1.5-7b"), method, 576)
         assert f"{cost.prefill / 1e12:.2f}" == published[inside][tokens == "192"]
     with pytest.raises(RecipeError, match="write that out"):
         parse("visionzip-288-fastv:layer=3")
@@ -85,7 +122,13 @@ def test_round_trips(method: Method, tmp_path: Path) -> None:
 
 
 def test_a_recipe_spelled_out() -> None:
-    assert FastV().to_dict() == {"schema": 1, "method": "fastv", "positions": None, "layer": 2, "keep_ratio": 0.5}
+    assert FastV().to_dict() == {
+        "schema": 1,
+        "method": "fastv",
+        "positions": None,
+        "layer": 2,
+        "keep_ratio": 0.5,
+    }
     assert TransPrune.low().to_dict() == {
         "schema": 1,
         "method": "transprune",
@@ -110,8 +153,13 @@ def test_the_parts_of_a_composition_are_recipes() -> None:
 
 def test_what_is_left_out_takes_its_default() -> None:
     assert from_dict({"method": "fastv"}) == FastV()
-    assert from_dict({"schema": 1, "method": "transprune", "keep": {"5": 0.5}}) == TransPrune(keep={5: 0.5})
-    example = {"method": "compose", "parts": [{"method": "visionzip", "keep": 192}, {"method": "transprune"}]}
+    assert from_dict({"schema": 1, "method": "transprune", "keep": {"5": 0.5}}) == TransPrune(
+        keep={5: 0.5}
+    )
+    example = {
+        "method": "compose",
+        "parts": [{"method": "visionzip", "keep": 192}, {"method": "transprune"}],
+    }
     assert from_dict(example) == Compose([VisionZip(192), TransPrune()])
 
 
@@ -122,7 +170,9 @@ def test_from_dict_leaves_its_argument_alone() -> None:
 
 
 def test_unknown_keys_are_refused_with_the_closest_one() -> None:
-    with pytest.raises(RecipeError, match=r"fastv has no setting 'keep_ration'\. Did you mean 'keep_ratio'\?"):
+    with pytest.raises(
+        RecipeError, match=r"fastv has no setting 'keep_ration'\. Did you mean 'keep_ratio'\?"
+    ):
         from_dict({"method": "fastv", "keep_ration": 0.5})
     with pytest.raises(RecipeError, match="It has: positions, layer, keep_ratio"):
         from_dict({"method": "fastv", "zzz": 0.5})
@@ -132,7 +182,9 @@ def test_unknown_keys_are_refused_with_the_closest_one() -> None:
         from_dict({"method": "compose", "parts": [{"method": "divprune", "layer": 2}]})
 
 
-@pytest.mark.parametrize("hidden", ["name", "title", "presets", "__class__", "default_positions", "_x"])
+@pytest.mark.parametrize(
+    "hidden", ["name", "title", "presets", "__class__", "default_positions", "_x"]
+)
 def test_class_attributes_are_no_settings(hidden: str) -> None:
     with pytest.raises(RecipeError, match="no setting"):
         from_dict({"method": "fastv", hidden: "x"})
@@ -140,7 +192,9 @@ def test_class_attributes_are_no_settings(hidden: str) -> None:
 
 def test_unknown_methods_are_refused_with_the_closest_one() -> None:
     for build in (lambda: parse("tranprune"), lambda: from_dict({"method": "tranprune"})):
-        with pytest.raises(UnknownMethod, match=r"no method 'tranprune'\. Did you mean 'transprune'\?"):
+        with pytest.raises(
+            UnknownMethod, match=r"no method 'tranprune'\. Did you mean 'transprune'\?"
+        ):
             build()
     with pytest.raises(UnknownMethod, match="Known: adaptinfer, cdpruner, compose"):
         from_dict({"method": "zzz"})
@@ -150,7 +204,9 @@ def test_unknown_methods_are_refused_with_the_closest_one() -> None:
 
 @pytest.mark.parametrize("schema", [2, 99, 0, -1, "1", 1.5, None])
 def test_other_schemas_are_refused(schema: object) -> None:
-    with pytest.raises(RecipeError, match=r"has schema .*; this release reads up to 1. Upgrade transprune"):
+    with pytest.raises(
+        RecipeError, match=r"has schema .*; this release reads up to 1. Upgrade transprune"
+    ):
         from_dict({"schema": schema, "method": "fastv"})
 
 
@@ -189,7 +245,9 @@ def test_bad_values_are_refused(values: dict[str, Any], error: type[Exception]) 
 # ---------------------------------------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("text", ["", "{", "not json", "{'method': 'fastv'}", '{"method": "fastv",}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "not json", "{'method': 'fastv'}", '{"method": "fastv",}']
+)
 def test_a_file_that_is_not_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "pruning_config.json").write_text(text)
     with pytest.raises(RecipeError, match="is not JSON"):
@@ -213,7 +271,9 @@ def test_json_that_is_no_mapping(text: str, tmp_path: Path) -> None:
 def test_a_missing_file_is_not_looked_for_on_the_hub(
     resolver: Callable[[Any], Method], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipe, "_fetch", lambda repository: pytest.fail(f"asked the hub for {repository}"))
+    monkeypatch.setattr(
+        recipe, "_fetch", lambda repository: pytest.fail(f"asked the hub for {repository}")
+    )
     monkeypatch.chdir(tmp_path)
     for source in ("missing.json", tmp_path / "missing", tmp_path):
         with pytest.raises(RecipeError, match="no recipe at"):
@@ -225,7 +285,9 @@ def test_an_unreachable_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError("no route to host")
 
     monkeypatch.setattr("transformers.utils.hub.cached_file", unreachable)
-    with pytest.raises(RecipeError, match=r"no recipe at 'someone/recipe': neither a file.*no route to host"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe at 'someone/recipe': neither a file.*no route to host"
+    ):
         FastV.from_pretrained("someone/recipe")
 
 
@@ -248,7 +310,9 @@ def test_a_recipe_of_another_method(tmp_path: Path) -> None:
         FastV.from_pretrained(tmp_path)
 
 
-def test_a_folder_called_like_a_method_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_called_like_a_method_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clone of this repository is a folder called transprune."""
     monkeypatch.chdir(tmp_path)
     for name in ("transprune", "transprune-low"):
@@ -278,13 +342,21 @@ def test_a_folder_called_like_a_method_does_not_hide_it(tmp_path: Path, monkeypa
         ("transprune:keep=7:0.5,9:0.25,12:0.125", TransPrune(keep={7: 0.5, 9: 0.25, 12: 0.125})),
         ("transprune:keep=7:0.5,9:0.25,alpha=0.4", TransPrune(keep={7: 0.5, 9: 0.25}, alpha=0.4)),
         ("transprune:alpha=1,keep=7:0.5/9:0.25", TransPrune(keep={7: 0.5, 9: 0.25}, alpha=1)),
-        ("transprune:accumulate=1-6,use_magnitude=false", TransPrune(accumulate=range(1, 7), use_magnitude=False)),
+        (
+            "transprune:accumulate=1-6,use_magnitude=false",
+            TransPrune(accumulate=range(1, 7), use_magnitude=False),
+        ),
         ("transprune:accumulate=7", TransPrune(accumulate=[7])),
-        ("transprune:accumulation=False,direction=cos", TransPrune(accumulation=False, direction="cos")),
+        (
+            "transprune:accumulation=False,direction=cos",
+            TransPrune(accumulation=False, direction="cos"),
+        ),
         ("transprune-low:alpha=0.4", TransPrune.low(alpha=0.4)),
         (
             "visionzip:keep=288+transprune:keep=7:0.5,9:0.25,12:0.125,positions=keep",
-            Compose([VisionZip(288), TransPrune(keep={7: 0.5, 9: 0.25, 12: 0.125}, positions="keep")]),
+            Compose(
+                [VisionZip(288), TransPrune(keep={7: 0.5, 9: 0.25, 12: 0.125}, positions="keep")]
+            ),
         ),
         ("random:seed=3,keep=0:0.5", Random(seed=3, keep={0: 0.5})),
         ("uniform", Uniform()),
@@ -309,13 +381,17 @@ def test_a_composition_of_one_is_the_method_itself() -> None:
     assert not isinstance(parse("fastv"), Compose)
 
 
-@pytest.mark.parametrize("text", ["", " ", "+", "fastv+", "+fastv", "fastv++pdrop", "-", "fastv-", "-high", "high"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "+", "fastv+", "+fastv", "fastv++pdrop", "-", "fastv-", "-high", "high"]
+)
 def test_names_that_are_missing(text: str) -> None:
     with pytest.raises(UnknownMethod):
         parse(text)
 
 
-@pytest.mark.parametrize("text", ["fastv:3", "fastv:layer", "fastv:layer=3,,keep", "fastv:0.5,layer=3"])
+@pytest.mark.parametrize(
+    "text", ["fastv:3", "fastv:layer", "fastv:layer=3,,keep", "fastv:0.5,layer=3"]
+)
 def test_settings_without_a_value(text: str) -> None:
     with pytest.raises((RecipeError, MethodError)):
         parse(text)
@@ -359,7 +435,7 @@ def test_resolve_hands_methods_through() -> None:
 
 
 def test_text_is_read_without_importing_the_methods_first() -> None:
-    code = "from transprune.recipe import METHODS, parse; print(list(METHODS)[0], parse('fastv').layer)"
+    code = "from transprune.methods.common.recipe import METHODS, parse; print(list(METHODS)[0], parse('fastv').layer)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["adaptinfer", "2"]
 

@@ -103,7 +103,9 @@ def test_every_module_of_the_home_package_is_imported_before_plugins(
     home = tmp_path / "test_home_of_methods"
     home.mkdir()
     for name in ("__init__", "one", "two"):
-        (home / f"{name}.py").write_text(f"import builtins; builtins.test_home_order.append({name!r})\n")
+        (home / f"{name}.py").write_text(
+            f"import builtins; builtins.test_home_order.append({name!r})\n"
+        )
     order: list[str] = []
     monkeypatch.setattr(builtins, "test_home_order", order, raising=False)
     monkeypatch.syspath_prepend(tmp_path)

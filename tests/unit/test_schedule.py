@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
+from transprune.core.schedule import Schedule, as_boundary, count_kept, scale_layers
 from transprune.errors import ScheduleError
-from transprune.schedule import Schedule, as_boundary, count_kept, scale_layers
 
 HIGH = {7: 0.875, 9: 0.625, 12: 0.125}
 
@@ -37,7 +37,9 @@ def test_text_forms() -> None:
     assert str(Schedule(HIGH)) == "7:0.875,9:0.625,12:0.125"
 
 
-@pytest.mark.parametrize("text", ["7:0.875,9:0.625,12:0.125", " 7:0.875 , 9:0.625,12:0.125,", "12:.125/7:.875/9:.625"])
+@pytest.mark.parametrize(
+    "text", ["7:0.875,9:0.625,12:0.125", " 7:0.875 , 9:0.625,12:0.125,", "12:.125/7:.875/9:.625"]
+)
 def test_parse(text: str) -> None:
     assert Schedule.parse(text) == Schedule(HIGH)
 
@@ -47,7 +49,18 @@ def test_parse_reads_what_str_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "7", "7=0.5", "7:0.5:3", "seven:0.5", "7:half", "7.5:0.5", "inf:0.5", "__import__('os').getcwd():1"]
+    "text",
+    [
+        "",
+        "7",
+        "7=0.5",
+        "7:0.5:3",
+        "seven:0.5",
+        "7:half",
+        "7.5:0.5",
+        "inf:0.5",
+        "__import__('os').getcwd():1",
+    ],
 )
 def test_parse_refuses_what_is_no_schedule(text: str) -> None:
     with pytest.raises(ScheduleError):
@@ -83,7 +96,19 @@ def test_boundaries_are_distinct_and_not_negative(keep: object) -> None:
 
 @pytest.mark.parametrize(
     "keep",
-    [5, None, 0.5, "7:0.5", {7.5: 0.5}, {True: 0.5}, {None: 0.5}, {7: None}, {7: "x"}, [7, 9], {float("inf"): 1}],
+    [
+        5,
+        None,
+        0.5,
+        "7:0.5",
+        {7.5: 0.5},
+        {True: 0.5},
+        {None: 0.5},
+        {7: None},
+        {7: "x"},
+        [7, 9],
+        {float("inf"): 1},
+    ],
 )
 def test_what_is_no_mapping_is_refused(keep: object) -> None:
     with pytest.raises(ScheduleError, match="maps boundaries to keep ratios"):
@@ -162,7 +187,9 @@ def test_an_explicit_schedule_stays(layers: int) -> None:
 def test_check_names_the_bad_boundaries_and_the_room_there_is() -> None:
     schedule = Schedule(HIGH)
     assert schedule.check(13) is schedule
-    with pytest.raises(ScheduleError, match=r"must lie in 1\.\.11 for a model of 12 decoder layers; got 12\."):
+    with pytest.raises(
+        ScheduleError, match=r"must lie in 1\.\.11 for a model of 12 decoder layers; got 12\."
+    ):
         schedule.check(12)
     with pytest.raises(ScheduleError, match=r"must lie in 1\.\.7 .* got 9, 12\."):
         schedule.check(8)

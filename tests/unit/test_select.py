@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from transprune.select import (
+from transprune.algebra.select import (
     assign_nearest,
     cosine_matrix,
     group_mean,
@@ -158,7 +158,9 @@ def test_assign_nearest_is_by_angle_not_by_length() -> None:
 def test_assign_nearest_ties_go_to_the_first_target(width: int, count: int) -> None:
     for members in (1, 5, 77, 400):
         key = torch.randn(1, width, generator=torch.Generator().manual_seed(width + members))
-        assert assign_nearest(key.expand(members, -1), key.expand(count, -1)).tolist() == [0] * members
+        assert (
+            assign_nearest(key.expand(members, -1), key.expand(count, -1)).tolist() == [0] * members
+        )
 
 
 def test_assign_nearest_without_members() -> None:
@@ -167,17 +169,27 @@ def test_assign_nearest_without_members() -> None:
 
 def test_group_mean_with_an_empty_group() -> None:
     values = torch.tensor([[1.0, 10.0], [2.0, 20.0], [6.0, 60.0]])
-    assert group_mean(values, torch.tensor([2, 0, 2]), 4).tolist() == [[2, 20], [0, 0], [3.5, 35], [0, 0]]
+    assert group_mean(values, torch.tensor([2, 0, 2]), 4).tolist() == [
+        [2, 20],
+        [0, 0],
+        [3.5, 35],
+        [0, 0],
+    ]
 
 
 def test_group_mean_of_nothing() -> None:
-    assert group_mean(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), 2).tolist() == [[0, 0], [0, 0]]
+    assert group_mean(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long), 2).tolist() == [
+        [0, 0],
+        [0, 0],
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_group_mean_of_many_half_precision_rows(dtype: torch.dtype) -> None:
     """3000 rows of 30 sum to 90000, more than float16 can hold, and 3000 is no bfloat16 number."""
-    mean = group_mean(torch.full((3000, 2), 30.0, dtype=dtype), torch.zeros(3000, dtype=torch.long), 1)
+    mean = group_mean(
+        torch.full((3000, 2), 30.0, dtype=dtype), torch.zeros(3000, dtype=torch.long), 1
+    )
     assert mean.tolist() == [[30, 30]]
 
 
@@ -202,7 +214,9 @@ def test_match_rows_takes_the_first_of_duplicates() -> None:
 
 def test_match_rows_marks_strangers() -> None:
     source = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    rows = torch.tensor([[2.0, 1.0], [3.0, 4.0], [3.0, torch.nextafter(torch.tensor(4.0), torch.tensor(5.0))]])
+    rows = torch.tensor(
+        [[2.0, 1.0], [3.0, 4.0], [3.0, torch.nextafter(torch.tensor(4.0), torch.tensor(5.0))]]
+    )
     assert match_rows(rows, source).tolist() == [-1, 1, -1]
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from transprune.core.views import LayerView, ProjectorView, Selection, VisionSignals, transition_of
 from transprune.errors import MissingSignal
-from transprune.views import LayerView, ProjectorView, Selection, VisionSignals, transition_of
 
 
 def rows() -> torch.Tensor:
@@ -94,5 +94,7 @@ def test_transition_of_zeros_is_finite() -> None:
 
 
 def test_transition_needs_no_gradient() -> None:
-    magnitude, cosine = transition_of(torch.ones(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True))
+    magnitude, cosine = transition_of(
+        torch.ones(1, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
+    )
     assert not magnitude.requires_grad and not cosine.requires_grad

@@ -51,10 +51,14 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=_show_version, is_eager=True
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", envvar="TRANSPRUNE_DEBUG", help="Show the traceback of an error.")
+        bool,
+        typer.Option("--debug", envvar="TRANSPRUNE_DEBUG", help="Show the traceback of an error."),
     ] = False,
 ) -> None:
     """What every command shares."""
@@ -65,5 +69,7 @@ def main() -> None:
     """Entry point of the `transprune` command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without our marks shows `?` instead of failing
+            stream.reconfigure(
+                errors="replace"
+            )  # a terminal without our marks shows `?` instead of failing
     app()

@@ -10,9 +10,9 @@ from transprune.cli.console import legend, new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.bench.certificate import Certificate
-    from transprune.bench.statistics import Difference
-    from transprune.bench.summary import Row
+    from transprune.bench.data.manifest import Certificate
+    from transprune.bench.results.statistics import Difference
+    from transprune.bench.results.summary import Row
 
 MARKS = {"better": "+", "worse": "-", "unclear": ""}
 ABLATION = "ablation: "
@@ -53,14 +53,20 @@ def _fill(table: Table, lines: Sequence[tuple[Row, list[str]]]) -> None:
 
 def _ablations(rows: Sequence[Row], num_layers: int) -> Table:
     """By group; a variant that is the main condition shows that one's row."""
-    from transprune.bench.ablations import ablations
+    from transprune.bench.run.ablations import ablations
 
     table = _new("ablations of TransPrune")
-    known = {name: row for row in reversed(rows) for name in (row.condition.method, *row.condition.also)}
+    known = {
+        name: row for row in reversed(rows) for name in (row.condition.method, *row.condition.also)
+    }
     for group, variants in ablations(num_layers).items():
         table.add_section()
         table.add_row(f"[dim]{group}[/]", *[""] * 7)
-        for row, name in [(known[f"transprune/{name}"], name) for name in variants if f"transprune/{name}" in known]:
+        for row, name in [
+            (known[f"transprune/{name}"], name)
+            for name in variants
+            if f"transprune/{name}" in known
+        ]:
             table.add_row(name + ("" if row.condition.reached else " †"), *_cells(row))
     return table
 
@@ -72,7 +78,11 @@ def _new(title: str) -> Table:
 def _name(row: Row) -> str:
     also = [name for name in row.condition.also if "/" not in name]
     name = " = ".join([row.condition.method, *also])
-    return name + ("" if row.condition.reached else " †") + ("" if row.complete else f" ({row.n} of {row.expected})")
+    return (
+        name
+        + ("" if row.condition.reached else " †")
+        + ("" if row.complete else f" ({row.n} of {row.expected})")
+    )
 
 
 def _cells(row: Row) -> list[str]:
@@ -81,7 +91,13 @@ def _cells(row: Row) -> list[str]:
     own = [f"{row.relative.value:.1f}", f"{row.relative.low:.1f}..{row.relative.high:.1f}"]
     if against is None:
         return [*shares, *own, "", "", ""]
-    return [*shares, *own, f"{against.value:+.1f}", f"{against.low:+.1f}..{against.high:+.1f}", _mark(against)]
+    return [
+        *shares,
+        *own,
+        f"{against.value:+.1f}",
+        f"{against.low:+.1f}..{against.high:+.1f}",
+        _mark(against),
+    ]
 
 
 def _mark(difference: Difference) -> str:
@@ -94,14 +110,17 @@ def _tasks(rows: Sequence[Row]) -> Table:
     table = new_table("score of each task, percent", ("method", *names), wrap=("method",))
     scores = [{task.task: f"{task.score.value:.1f}" for task in row.tasks} for row in rows]
     lines = [
-        [row.condition.method, *(own.get(name, "-") for name in names)] for row, own in zip(rows, scores, strict=True)
+        [row.condition.method, *(own.get(name, "-") for name in names)]
+        for row, own in zip(rows, scores, strict=True)
     ]
     _fill(table, list(zip(rows, lines, strict=True)))
     return table
 
 
 def _notes(rows: Sequence[Row]) -> str:
-    return "\n".join(f"{row.condition.name}: {row.condition.note}" for row in rows if row.condition.note)
+    return "\n".join(
+        f"{row.condition.name}: {row.condition.note}" for row in rows if row.condition.note
+    )
 
 
 def _legend(rows: Sequence[Row]) -> Table:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
+]
 
 RIGHT, WRONG = "✓", "✗"
 
@@ -42,7 +44,9 @@ def print_json(data: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def new_table(title: str, columns: Sequence[str], left: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+def new_table(
+    title: str, columns: Sequence[str], left: Sequence[str] = (), wrap: Sequence[str] = ()
+) -> Table:
     """An empty table: numbers to the right, the columns in `left` to the left, only those in `wrap` may break lines."""
     from rich import box
     from rich.table import Table
@@ -132,4 +136,10 @@ def with_share(amount: str, share: float, digits: int = 1) -> str:
 
 def _three_digits(number: float) -> str:
     """`3.82`, `38.2`, `382`."""
-    return f"{number:.2f}" if number < 9.995 else f"{number:.1f}" if number < 99.95 else f"{number:.0f}"
+    return (
+        f"{number:.2f}"
+        if number < 9.995
+        else f"{number:.1f}"
+        if number < 99.95
+        else f"{number:.0f}"
+    )

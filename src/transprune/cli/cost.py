@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import Json, legend, mebibytes, new_table, print_json, scientific, show, with_share
+from transprune.cli.console import (
+    Json,
+    legend,
+    mebibytes,
+    new_table,
+    print_json,
+    scientific,
+    show,
+    with_share,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.cost import Cost
-    from transprune.geometry import Geometry
+    from transprune.cost.count import Cost
+    from transprune.cost.geometry import Geometry
 
 DEFAULT_METHODS = ("transprune-high", "transprune-low", "fastv", "pdrop", "visionzip")
-MARKS = {"matches": "[green]✓ matches[/]", "differs": "[bold red]✗ differs[/]", "not computable": "· unknown"}
+MARKS = {
+    "matches": "[green]✓ matches[/]",
+    "differs": "[bold red]✗ differs[/]",
+    "not computable": "· unknown",
+}
 
 
 def cost_command(
@@ -24,22 +37,29 @@ def cost_command(
         str, typer.Option("--model", help="Model by name, folder or config.json, or 'nano'.")
     ] = "llava-1.5-7b",
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="Preset or recipe text; repeat for several.")
+        list[str] | None,
+        typer.Option("--method", help="Preset or recipe text; repeat for several."),
     ] = None,
     visual_tokens: Annotated[
         int | None, typer.Option("--visual-tokens", min=1, help="Visual tokens of the prompt.")
     ] = None,
-    text_tokens: Annotated[int | None, typer.Option("--text-tokens", min=0, help="All other prompt tokens.")] = None,
-    dtype_bytes: Annotated[int, typer.Option("--dtype-bytes", min=1, help="Bytes of one K/V number.")] = 2,
-    paper: Annotated[bool, typer.Option("--paper", help="The seed paper's cost columns beside ours.")] = False,
+    text_tokens: Annotated[
+        int | None, typer.Option("--text-tokens", min=0, help="All other prompt tokens.")
+    ] = None,
+    dtype_bytes: Annotated[
+        int, typer.Option("--dtype-bytes", min=1, help="Bytes of one K/V number.")
+    ] = 2,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The seed paper's cost columns beside ours.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count prefill, decode and K/V of methods on a model, in both conventions; no weights are needed."""
     if paper:
         _paper(as_json)
         return
-    from transprune.cost import count_method
-    from transprune.recipe import resolve
+    from transprune.cost.count import count_method
+    from transprune.methods.common.recipe import resolve
 
     sizes = find_geometry(model)
     visual = sizes.visual_tokens if visual_tokens is None else visual_tokens
@@ -65,18 +85,18 @@ def cost_command(
 
 def find_geometry(model: str) -> Geometry:
     """The sizes of a model by name, folder, config.json, hub id, or `nano`."""
+    from transprune.cost.geometry import Geometry, known_geometry
     from transprune.errors import CheckpointError, UnknownFamily
-    from transprune.geometry import Geometry, geometry
 
     if model != "nano" and Path(model).exists():
         return Geometry.from_config(model, name=model)
     try:
-        return geometry(model)
+        return known_geometry(model)
     except UnknownFamily as unknown:
         if model != "nano" and model.count("/") != 1:
             raise
-        from transprune.checkpoint import read_config
         from transprune.cli.guard import quiet_libraries
+        from transprune.models.checkpoint import read_config
 
         with quiet_libraries(bars=False):
             try:
@@ -110,7 +130,9 @@ def _summary(sizes: Geometry, visual: int, text: int, bills: dict[str, tuple[Cos
     return table
 
 
-def _document(sizes: Geometry, visual: int, text: int, bills: dict[str, tuple[Cost, Cost]]) -> dict[str, Any]:
+def _document(
+    sizes: Geometry, visual: int, text: int, bills: dict[str, tuple[Cost, Cost]]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -118,13 +140,14 @@ def _document(sizes: Geometry, visual: int, text: int, bills: dict[str, tuple[Co
         "visual_tokens": visual,
         "text_tokens": text,
         "methods": {
-            name: {"paper": paper.to_dict(), "exact": exact.to_dict()} for name, (paper, exact) in bills.items()
+            name: {"paper": paper.to_dict(), "exact": exact.to_dict()}
+            for name, (paper, exact) in bills.items()
         },
     }
 
 
 def _paper(as_json: bool) -> None:
-    from transprune.paper import paper_table
+    from transprune.cost.paper import paper_table
 
     rows = paper_table()
     if as_json:
@@ -134,7 +157,9 @@ def _paper(as_json: bool) -> None:
         return
     columns = ("table", "method", "tokens", "paper", "ours", "verdict")
     notes: dict[str, int] = {}
-    table = new_table("TransPrune (arXiv 2507.20630), cost columns", columns, left=("table", "method", "verdict"))
+    table = new_table(
+        "TransPrune (arXiv 2507.20630), cost columns", columns, left=("table", "method", "verdict")
+    )
     previous = None
     for row in rows:
         if previous not in (None, (row.table, row.model)):

@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import RIGHT, WRONG, Json, legend, new_table, percent, print_json, show, status
+from transprune.cli.console import (
+    RIGHT,
+    WRONG,
+    Json,
+    legend,
+    new_table,
+    percent,
+    print_json,
+    show,
+    status,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.nano.demo import DemoResult, MethodResult
+    from transprune.demo import DemoResult, MethodResult
 
 
 def demo_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures of what was kept.")] = Path("demo-out"),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the pictures of what was kept.")
+    ] = Path("demo-out"),
     method: Annotated[
-        list[str] | None, typer.Option("--method", help="A method instead of the usual seven; repeat for several.")
+        list[str] | None,
+        typer.Option("--method", help="A method instead of the usual seven; repeat for several."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -27,11 +40,13 @@ def demo_command(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise typer.BadParameter(f"cannot make the folder {out}: {error.strerror}", param_hint="--out") from error
+        raise typer.BadParameter(
+            f"cannot make the folder {out}: {error.strerror}", param_hint="--out"
+        ) from error
     with status(as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
-        from transprune.nano.demo import run_demo
+        from transprune.demo import run_demo
 
         with quiet_libraries(bars=False):
             result = run_demo(out, methods=method or None, progress=progress)
@@ -39,7 +54,15 @@ def demo_command(
         print_json({"model": "nano", **result.to_dict()})
         return
     pictures = f"{len(result.overlays)} pictures of what each stage kept: {out}/"
-    show(_summary(result), "", _answers(result), "", _legend(result), "", f"{pictures} ({result.seconds:.0f} s in all)")
+    show(
+        _summary(result),
+        "",
+        _answers(result),
+        "",
+        _legend(result),
+        "",
+        f"{pictures} ({result.seconds:.0f} s in all)",
+    )
 
 
 def _summary(result: DemoResult) -> Table:
@@ -48,7 +71,10 @@ def _summary(result: DemoResult) -> Table:
     title = f"{total} questions, {visual} visual tokens; cost relative to the unpruned model"
     table = new_table(title, columns, left=("method", "tokens @ layer"))
     for number, row in enumerate(result.methods, start=1):
-        shares = [percent(share) for share in (row.paper_share, row.exact_share, row.time_share, row.kv_share)]
+        shares = [
+            percent(share)
+            for share in (row.paper_share, row.exact_share, row.time_share, row.kv_share)
+        ]
         table.add_row(str(number), row.method, f"{row.right}/{total}", _stages(row), *shares)
     return table
 
@@ -56,26 +82,40 @@ def _summary(result: DemoResult) -> Table:
 def _stages(row: MethodResult) -> str:
     if not row.boundaries:
         return str(row.tokens[0])
-    return ", ".join(f"{count} @{layer}" for count, layer in zip(row.tokens[1:], row.boundaries, strict=True))
+    return ", ".join(
+        f"{count} @{layer}" for count, layer in zip(row.tokens[1:], row.boundaries, strict=True)
+    )
 
 
 def _answers(result: DemoResult) -> Table:
     """One row per question; a mark per method, and what was said where it was wrong."""
     numbers = " ".join(str(number) for number in range(1, len(result.methods) + 1))
     title = f"answers: {RIGHT} right, {WRONG} wrong, in the order of the methods above"
-    table = new_table(title, ("question", "answer", numbers, "wrong"), left=("answer",), wrap=("question", "wrong"))
+    table = new_table(
+        title,
+        ("question", "answer", numbers, "wrong"),
+        left=("answer",),
+        wrap=("question", "wrong"),
+    )
     previous = None
     for index, question in enumerate(result.questions):
         if previous not in (None, question.picture):
             table.add_section()
         previous = question.picture
         given = [row.answers[index] for row in result.methods]
-        table.add_row(question.question, question.answer, _marks(given, question.answer), _wrong(given, question))
+        table.add_row(
+            question.question,
+            question.answer,
+            _marks(given, question.answer),
+            _wrong(given, question),
+        )
     return table
 
 
 def _marks(given: list[str], answer: str) -> str:
-    return " ".join(f"[green]{RIGHT}[/]" if text == answer else f"[bold red]{WRONG}[/]" for text in given)
+    return " ".join(
+        f"[green]{RIGHT}[/]" if text == answer else f"[bold red]{WRONG}[/]" for text in given
+    )
 
 
 def _wrong(given: list[str], question: Any) -> str:

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from transprune.cli.console import RIGHT, WRONG, Json, mebibytes, new_table, print_json, show, status
+from transprune.cli.console import (
+    RIGHT,
+    WRONG,
+    Json,
+    mebibytes,
+    new_table,
+    print_json,
+    show,
+    status,
+)
 from transprune.core.library import SUPPORTED as SUPPORTED_TRANSFORMERS
 
 SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": SUPPORTED_TRANSFORMERS}
@@ -17,7 +26,8 @@ SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": SUPPORTED_TRA
 
 def doctor_command(
     model: Annotated[
-        str | None, typer.Option("--model", help="Also look at this model: folder, hub id, or 'nano'.")
+        str | None,
+        typer.Option("--model", help="Also look at this model: folder, hub id, or 'nano'."),
     ] = None,
     load_weights: Annotated[
         bool, typer.Option("--load", help="Load its weights too, to see that they are complete.")
@@ -26,7 +36,9 @@ def doctor_command(
 ) -> None:
     """Say what this machine and, with --model, this model support."""
     if load_weights and model is None:
-        raise typer.BadParameter("--load looks at the weights of --model; name one", param_hint="--load")
+        raise typer.BadParameter(
+            "--load looks at the weights of --model; name one", param_hint="--load"
+        )
     with status(as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
@@ -52,9 +64,17 @@ def look_at_machine() -> dict[str, Any]:
 
     from transprune.families import FAMILIES
 
-    found = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
     versions = {
-        name: {"version": version, "supported": SUPPORTED[name], "ok": _within(version, SUPPORTED[name])}
+        name: {
+            "version": version,
+            "supported": SUPPORTED[name],
+            "ok": _within(version, SUPPORTED[name]),
+        }
         for name, version in found.items()
     }
     cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -65,7 +85,11 @@ def look_at_machine() -> dict[str, Any]:
         "executable": sys.executable,
         "versions": versions,
         "devices": [f"cpu, {torch.get_num_threads()} threads", *(f"cuda: {name}" for name in cuda)],
-        "attention": ["sdpa", "eager", *(["flash_attention_2"] if is_flash_attn_2_available() else [])],
+        "attention": [
+            "sdpa",
+            "eager",
+            *(["flash_attention_2"] if is_flash_attn_2_available() else []),
+        ],
         "torchvision": bool(is_torchvision_available()),
         "families": {name: FAMILIES.get(name).title for name in FAMILIES},
         "bundled_model": bundled,
@@ -77,10 +101,10 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from transprune.checkpoint import load, load_processor, read_config
+    from transprune.cost.geometry import Geometry
     from transprune.errors import PruneError
     from transprune.families import FAMILIES
-    from transprune.geometry import Geometry
+    from transprune.models.checkpoint import load, load_processor, read_config
 
     config = read_config(source)
     family = FAMILIES.get(config.model_type)()
@@ -114,8 +138,8 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
 
 
 def _try_bundled() -> str:
-    from transprune.checkpoint import NANO, load
     from transprune.errors import PruneError
+    from transprune.models.checkpoint import NANO, load
 
     try:
         load(NANO, dtype="float32", device="cpu")
@@ -126,7 +150,7 @@ def _try_bundled() -> str:
 
 def _names() -> list[str]:
     """Every method with defaults, and every preset."""
-    from transprune.recipe import METHODS, preset_names
+    from transprune.methods.common.recipe import METHODS, preset_names
 
     return sorted({*METHODS, *preset_names()} - {"compose"})
 
@@ -145,12 +169,15 @@ def _can_run(model: Any, name: str) -> str:
 
 def _fixed_size(config: Any) -> bool:
     """Is every picture brought to one size?"""
-    return bool(getattr(config, "image_seq_length", None) or getattr(config.vision_config, "image_size", None))
+    return bool(
+        getattr(config, "image_seq_length", None)
+        or getattr(config.vision_config, "image_size", None)
+    )
 
 
 def _weight_files(source: str) -> str:
     """What can be said about the weights without reading them."""
-    from transprune.checkpoint import locate
+    from transprune.models.checkpoint import locate
 
     place = Path(locate(source))
     if not place.is_dir():
@@ -183,10 +210,17 @@ def _print_machine(machine: dict[str, Any]) -> None:
     table.add_row(" ", "devices", "\n".join(machine["devices"]), "")
     table.add_row(" ", "attention", ", ".join(machine["attention"]), "")
     vision = "installed" if machine["torchvision"] else "absent"
-    table.add_row(" ", "torchvision", vision, "not needed" if machine["torchvision"] else "not needed for pictures")
+    table.add_row(
+        " ",
+        "torchvision",
+        vision,
+        "not needed" if machine["torchvision"] else "not needed for pictures",
+    )
     families = "\n".join(f"{title} ({name})" for name, title in machine["families"].items())
     table.add_row(" ", "families", families, "")
-    table.add_row(_mark(machine["bundled_model"] == "loads"), "bundled model", machine["bundled_model"], "")
+    table.add_row(
+        _mark(machine["bundled_model"] == "loads"), "bundled model", machine["bundled_model"], ""
+    )
     show(table)
 
 
@@ -198,8 +232,12 @@ def _print_model(found: dict[str, Any]) -> None:
         "family": f"{found['title']} ({found['family']})",
         "language model": f"{found['layers']} layers, width {found['hidden']}, {found['heads']} heads, "
         f"{found['kv_heads']} key/value heads",
-        "visual tokens": f"{tokens} for a nominal picture" if tokens else "as many as the picture is large",
-        "positions": "M-RoPE, always kept" if found["mrope"] else "kept or renumbered, as each method's own code does",
+        "visual tokens": f"{tokens} for a nominal picture"
+        if tokens
+        else "as many as the picture is large",
+        "positions": "M-RoPE, always kept"
+        if found["mrope"]
+        else "kept or renumbered, as each method's own code does",
         "vision tower": f"{found['vision_tower']}, {'with' if found['cls_token'] else 'without'} a CLS token",
         "processor": found["processor"],
         "weights": found["weights"],

@@ -36,14 +36,20 @@ class GuardedGroup(TyperGroup):
             _fail(str(error))
             raise typer.Exit(1) from error
         except RuntimeError as error:
-            if _debug or type(error).__name__ != "OutOfMemoryError":  # torch's, without importing it here
+            if (
+                _debug or type(error).__name__ != "OutOfMemoryError"
+            ):  # torch's, without importing it here
                 raise
-            _fail("the GPU's memory is full; try --dtype bfloat16, fewer or smaller pictures, or --device cpu")
+            _fail(
+                "the GPU's memory is full; try --dtype bfloat16, fewer or smaller pictures, or --device cpu"
+            )
             raise typer.Exit(1) from error
 
 
 def _fail(message: str) -> None:
-    err().print(f"error: {message}", style="bold red", soft_wrap=True, markup=False, highlight=False)
+    err().print(
+        f"error: {message}", style="bold red", soft_wrap=True, markup=False, highlight=False
+    )
 
 
 def set_debug(debug: bool) -> None:

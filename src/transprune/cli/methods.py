@@ -13,10 +13,20 @@ def methods_command(as_json: Json = False) -> None:
     if as_json:
         print_json({"methods": rows})
         return
-    table = new_table("methods", ("name", "kind", "presets", "needs"), left=("name", "kind"), wrap=("presets", "needs"))
+    table = new_table(
+        "methods",
+        ("name", "kind", "presets", "needs"),
+        left=("name", "kind"),
+        wrap=("presets", "needs"),
+    )
     details = new_table("papers", ("name", "what"), left=("name",), wrap=("what",))
     for row in rows:
-        table.add_row(row["name"], row["kind"], ", ".join(row["presets"]) or "-", ", ".join(row["reads"]) or "nothing")
+        table.add_row(
+            row["name"],
+            row["kind"],
+            ", ".join(row["presets"]) or "-",
+            ", ".join(row["reads"]) or "nothing",
+        )
         what = [row["title"], row["paper"]]
         if row["deviates"]:
             what.append(f"deviates: {row['deviates']}")
@@ -35,7 +45,7 @@ def methods_command(as_json: Json = False) -> None:
 def list_methods() -> list[dict[str, Any]]:
     """One JSON-ready mapping per registered method."""
     import transprune.methods  # noqa: F401  (registers them)
-    from transprune.recipe import METHODS, preset_names
+    from transprune.methods.common.recipe import METHODS, preset_names
 
     rows = []
     for name in METHODS:
@@ -64,7 +74,11 @@ SIGNALS = {
     "place": "patch grid",
     "picture": "the picture, to encode it again",
 }
-ROWS = {"instruction": "attention of the instruction", "last": "attention of the last token", "mean": "mean query"}
+ROWS = {
+    "instruction": "attention of the instruction",
+    "last": "attention of the last token",
+    "mean": "mean query",
+}
 COMPARED = {"features": "features compared with each other", "layer_keys": "keys of a layer"}
 
 
@@ -79,12 +93,18 @@ def _reads(cls: Any) -> list[str]:
         return ["what its parts read"]
     reads = [SIGNALS[name] for name in SIGNALS if name in method.reads_vision]
     if method.reads_question:
-        reads.append("CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings")
-    reads += [text for rows, text in ROWS.items() if any(reading.rows == rows for reading in readings)]
+        reads.append(
+            "CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings"
+        )
+    reads += [
+        text for rows, text in ROWS.items() if any(reading.rows == rows for reading in readings)
+    ]
     if any(reading.embeddings for reading in readings):
         reads.append("embeddings of image and instruction")
     if any(reading.observed for reading in readings):
         reads.append("module transitions")
     if method.frozen(32):
         reads.append("an order of layers, released or from `transprune calibrate`")
-    return reads + [text for kind, text in COMPARED.items() if any(r.similarity == kind for r in readings)]
+    return reads + [
+        text for kind, text in COMPARED.items() if any(r.similarity == kind for r in readings)
+    ]

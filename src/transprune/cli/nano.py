@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from transprune.nano.evaluate import Scores
 
 nano_app = typer.Typer(
-    name="nano", help="Scenes, training and scores of the bundled model.", no_args_is_help=True, rich_markup_mode=None
+    name="nano",
+    help="Scenes, training and scores of the bundled model.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
@@ -44,14 +47,19 @@ Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 
 @nano_app.command("train")
 def train_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted one goes on.")] = Path(
-        "out/nano"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the run; an interrupted one goes on.")
+    ] = Path("out/nano"),
     recipe: Annotated[Recipe, typer.Option("--recipe", help="Which training.")] = Recipe.eyes_first,
     threads: Threads = 2,
-    stop_after: Annotated[int | None, typer.Option("--stop-after", min=1, help="Stop after so many steps.")] = None,
+    stop_after: Annotated[
+        int | None, typer.Option("--stop-after", min=1, help="Stop after so many steps.")
+    ] = None,
     compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Compile the layers where a compiler is installed.")
+        bool,
+        typer.Option(
+            "--compile/--no-compile", help="Compile the layers where a compiler is installed."
+        ),
     ] = True,
 ) -> None:
     """Train from scenes to a finished checkpoint; run it again after an interruption and it goes on."""
@@ -68,15 +76,23 @@ def train_command(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), _bars() as progress:
         folder = train(RECIPES[recipe.value], out, progress, device, stop_after, compiled)
-    show(f"checkpoint: {folder}" if folder else f"stopped; the same command goes on: transprune nano train --out {out}")
+    show(
+        f"checkpoint: {folder}"
+        if folder
+        else f"stopped; the same command goes on: transprune nano train --out {out}"
+    )
 
 
 @nano_app.command("scenes")
 def scenes_command(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and questions.jsonl.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the pictures and questions.jsonl.")
+    ],
     count: Annotated[int, typer.Option("--count", min=1, help="How many scenes.")] = 12,
     first: Annotated[int, typer.Option("--first", min=0, help="Number of the first one.")] = 0,
-    split: Annotated[SplitName, typer.Option("--split", help="Which stream of scenes.")] = SplitName.demo,
+    split: Annotated[
+        SplitName, typer.Option("--split", help="Which stream of scenes.")
+    ] = SplitName.demo,
 ) -> None:
     """Write pictures with their questions, to look at or to run a benchmark on."""
     from transprune.nano.export import write_scenes
@@ -88,12 +104,13 @@ def scenes_command(
 @nano_app.command("evaluate")
 def evaluate_command(
     model: Annotated[
-        Path | None, typer.Option("--model", help="Folder of a checkpoint; the bundled one if left out.")
+        Path | None,
+        typer.Option("--model", help="Folder of a checkpoint; the bundled one if left out."),
     ] = None,
     scenes: Annotated[int, typer.Option("--scenes", min=1, help="How many scenes.")] = 500,
-    split: Annotated[SplitName, typer.Option("--split", help="validation to choose by, test to report.")] = (
-        SplitName.validation
-    ),
+    split: Annotated[
+        SplitName, typer.Option("--split", help="validation to choose by, test to report.")
+    ] = (SplitName.validation),
     floor: Annotated[bool, typer.Option("--floor", help="Also with the pictures blanked.")] = False,
     threads: Threads = 2,
     as_json: Json = False,
@@ -110,19 +127,25 @@ def evaluate_command(
         trained = load_trained(model or nano.path())
         told: Callable[[int, int], None] = lambda done, total: bars("scenes", done, total, {})  # noqa: E731
         found = [
-            evaluate(trained, split.value, scenes, blank=blank, progress=told) for blank in ([False, True][: 1 + floor])
+            evaluate(trained, split.value, scenes, blank=blank, progress=told)
+            for blank in ([False, True][: 1 + floor])
         ]
     if as_json:
-        print_json({"model": str(model or "nano"), "scores": [scores.to_dict() for scores in found]})
+        print_json(
+            {"model": str(model or "nano"), "scores": [scores.to_dict() for scores in found]}
+        )
     else:
         show(_table(found))
 
 
 @nano_app.command("plot")
 def plot_command(
-    run: Annotated[Path, typer.Option("--run", help="Folder of a training run.")] = Path("out/nano"),
+    run: Annotated[Path, typer.Option("--run", help="Folder of a training run.")] = Path(
+        "out/nano"
+    ),
     out: Annotated[
-        Path | None, typer.Option("--out", help="PNG to write; training.png in the run if left out.")
+        Path | None,
+        typer.Option("--out", help="PNG to write; training.png in the run if left out."),
     ] = None,
 ) -> None:
     """Draw the logs of a training run: loss and accuracies over the steps of each stage."""
@@ -133,7 +156,9 @@ def plot_command(
 
 def _table(found: list[Scores]) -> object:
     columns = ("questions", "n", "right %", *(["blank %"] if len(found) > 1 else []))
-    table = new_table(f"{found[0].scenes} scenes of the {found[0].split} split", columns, left=("questions",))
+    table = new_table(
+        f"{found[0].scenes} scenes of the {found[0].split} split", columns, left=("questions",)
+    )
     for name, tally in found[0].families.items():
         _row(table, name, [scores.families[name].percent for scores in found], tally.asked)
         for kind, part in sorted(found[0].kinds.items()):
@@ -152,19 +177,36 @@ def _row(table: object, name: str, values: list[float], asked: int | None) -> No
 @contextmanager
 def _bars() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
     """A bar per stage on a terminal; elsewhere a line of JSON now and then, so that a log file can be followed."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = err()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(
-        *columns, TextColumn("{task.fields[said]}"), console=console, disable=not console.is_terminal
+        *columns,
+        TextColumn("{task.fields[said]}"),
+        console=console,
+        disable=not console.is_terminal,
     ) as bars:
         tasks: dict[str, object] = {}
 
         def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
             said = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
             if bars.disable and metrics:
-                console.print(json.dumps({"stage": stage, "step": step, "of": steps, **metrics}), soft_wrap=True)
+                console.print(
+                    json.dumps({"stage": stage, "step": step, "of": steps, **metrics}),
+                    soft_wrap=True,
+                )
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=steps, said=said)
             bars.update(tasks[stage], completed=step, said=said)  # type: ignore[arg-type]

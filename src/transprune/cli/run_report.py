@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from transprune.cli.console import duration, legend, mebibytes, new_table, percent, scientific, show, with_share
+from transprune.cli.console import (
+    duration,
+    legend,
+    mebibytes,
+    new_table,
+    percent,
+    scientific,
+    show,
+    with_share,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.answer import Answer
-    from transprune.checkpoint import Checkpoint
-    from transprune.cost import Cost
+    from transprune.cost.count import Cost
+    from transprune.models.answer import Answer
+    from transprune.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,9 @@ class Run:
         }
 
 
-def print_runs(checkpoint: Checkpoint, inputs: Any, question: str, runs: list[Run], repeat: int) -> None:
+def print_runs(
+    checkpoint: Checkpoint, inputs: Any, question: str, runs: list[Run], repeat: int
+) -> None:
     """Tables for people."""
     show(f"{_describe(checkpoint)}", f"{_prompt_size(checkpoint, inputs)}: {question}", "")
     if len(runs) == 1:
@@ -75,7 +86,9 @@ def print_runs(checkpoint: Checkpoint, inputs: Any, question: str, runs: list[Ru
 
 def _stages(runs: list[Run]) -> Table | str:
     """Per method, how many visual tokens run from which layer on."""
-    table = new_table("visual tokens", ("method", "boundary", "arrive", "stay", "share"), wrap=("method",))
+    table = new_table(
+        "visual tokens", ("method", "boundary", "arrive", "stay", "share"), wrap=("method",)
+    )
     for run in runs:
         trace = run.answer.trace
         if trace is None or not trace.stages:
@@ -92,7 +105,11 @@ def _stages(runs: list[Run]) -> Table | str:
 def _bill(runs: list[Run]) -> Table:
     """Cost in both conventions, K/V, and times."""
     columns = ("method", "paper MACs", "exact FLOPs", "K/V", "first", "next")
-    table = new_table("prefill with its share of the unpruned one, and seconds per token", columns, wrap=("method",))
+    table = new_table(
+        "prefill with its share of the unpruned one, and seconds per token",
+        columns,
+        wrap=("method",),
+    )
     for run in runs:
         paper, exact = run.costs["paper"], run.costs["exact"]
         table.add_row(
@@ -107,13 +124,19 @@ def _bill(runs: list[Run]) -> Table:
 
 
 def _legend(runs: list[Run], repeat: int) -> Table:
-    timing = "one run each after a warm-up; --repeat 5 gives medians" if repeat == 1 else f"medians of {repeat}"
+    timing = (
+        "one run each after a warm-up; --repeat 5 gives medians"
+        if repeat == 1
+        else f"medians of {repeat}"
+    )
     entries = {
         "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
         "exact": "all tokens, FLOPs, scoring included",
         "times": f"to the first token and for each one after it; {timing}",
     }
-    seen = dict.fromkeys(note for run in runs if run.answer.trace for note in run.answer.trace.notes)
+    seen = dict.fromkeys(
+        note for run in runs if run.answer.trace for note in run.answer.trace.notes
+    )
     return legend({**entries, **({"notes": "\n".join(seen)} if seen else {})})
 
 
@@ -121,21 +144,28 @@ def _describe(checkpoint: Checkpoint) -> str:
     model = checkpoint.model
     dtype = str(model.dtype).removeprefix("torch.")
     attention = model.config._attn_implementation
-    return f"{checkpoint.source}: {model.config.model_type}, {dtype}, {attention}, {model.device.type}"
+    return (
+        f"{checkpoint.source}: {model.config.model_type}, {dtype}, {attention}, {model.device.type}"
+    )
 
 
 def _prompt_size(checkpoint: Checkpoint, inputs: Any) -> str:
-    from transprune.answer import count_visual
+    from transprune.models.answer import count_visual
 
     visual, total = count_visual(checkpoint, inputs), inputs["input_ids"].shape[1]
     return f"{visual} visual + {total - visual} text tokens"
 
 
 def to_document(
-    checkpoint: Checkpoint, inputs: Any, image: list[Path], question: str, runs: list[Run], overlay: Path | None
+    checkpoint: Checkpoint,
+    inputs: Any,
+    image: list[Path],
+    question: str,
+    runs: list[Run],
+    overlay: Path | None,
 ) -> dict[str, Any]:
     """The same for programs."""
-    from transprune.answer import count_visual
+    from transprune.models.answer import count_visual
 
     model = checkpoint.model
     visual, total = count_visual(checkpoint, inputs), int(inputs["input_ids"].shape[1])
@@ -155,11 +185,16 @@ def to_document(
 
 
 def write_overlay(
-    file: Path, checkpoint: Checkpoint, inputs: Any, pictures: list[Any], question: str, runs: list[Run]
+    file: Path,
+    checkpoint: Checkpoint,
+    inputs: Any,
+    pictures: list[Any],
+    question: str,
+    runs: list[Run],
 ) -> None:
     """One row per method and picture."""
-    from transprune.answer import count_images
-    from transprune.overlay import Strip, draw_sheet, find_grid, stage_panels
+    from transprune.models.answer import count_images
+    from transprune.report.overlay import Strip, draw_sheet, find_grid, stage_panels
 
     lengths = count_images(checkpoint, inputs)
     strips = []
@@ -169,7 +204,9 @@ def write_overlay(
             continue
         first = 0
         for number, (picture, tokens) in enumerate(zip(pictures, lengths, strict=False)):
-            grid = find_grid(checkpoint.model.config, inputs, number, tokens, cropped=checkpoint.crops)
+            grid = find_grid(
+                checkpoint.model.config, inputs, number, tokens, cropped=checkpoint.crops
+            )
             which = f" (picture {number + 1})" if len(pictures) > 1 else ""
             title = f"{run.method}{which}: {_shorten(run.answer.text or '(empty)')}"
             strips.append(Strip(title, picture, grid, stage_panels(trace, tokens, first), tokens))

@@ -67,7 +67,9 @@ def check_decoder_layer(layer: Any) -> None:
         "position_embeddings": ("position_embeddings",),
         "the key/value cache": CACHE_NAMES,
     }
-    missing = [what for what, names in wanted.items() if not any(name in parameters for name in names)]
+    missing = [
+        what for what, names in wanted.items() if not any(name in parameters for name in names)
+    ]
     if missing:
         raise TransformersError(
             f"{type(layer).__name__} of this transformers release takes no argument for {', '.join(missing)} "

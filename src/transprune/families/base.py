@@ -93,18 +93,26 @@ class Family(ABC):
     def feeds_features(self, kwargs: Mapping[str, Any]) -> bool:
         """Does this call merge features? (A model may also *sample* the image id; that is no image.)"""
         encoded = kwargs.get("mm_encoder_outputs") or {}
-        pixels = any(key.startswith("pixel_values") and value is not None for key, value in kwargs.items())
+        pixels = any(
+            key.startswith("pixel_values") and value is not None for key, value in kwargs.items()
+        )
         return pixels or any(value is not None for value in encoded.values())
 
     def in_chunks(self, kwargs: Mapping[str, Any]) -> bool:
         """Is this a part of a prompt (`prefill_chunk_size`)? `generate` then hands over bare slices of the features."""
-        encoded = [output for output in (kwargs.get("mm_encoder_outputs") or {}).values() if output is not None]
+        encoded = [
+            output
+            for output in (kwargs.get("mm_encoder_outputs") or {}).values()
+            if output is not None
+        ]
         return any(getattr(output, "last_hidden_state", None) is None for output in encoded)
 
     def image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Visual tokens of each image of the batch, in prompt order; `total` is what the prompt holds."""
         encoded = [o for o in (kwargs.get("mm_encoder_outputs") or {}).values() if o is not None]
-        if len(encoded) > 1:  # images and videos in one prompt: their order is not told, so they form one pool
+        if (
+            len(encoded) > 1
+        ):  # images and videos in one prompt: their order is not told, so they form one pool
             return [total]
         if encoded:
             return [len(rows) for rows in encoded[0].pooler_output]
@@ -116,7 +124,7 @@ class Family(ABC):
 
     @abstractmethod
     def vision_tap(self, base: Any, signals: Collection[str]) -> VisionTap:
-        """What to listen to in the vision tower for these signals (`transprune.signals`)."""
+        """What to listen to in the vision tower for these signals (`transprune.core.signals`)."""
 
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
@@ -128,7 +136,9 @@ class Family(ABC):
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
         """Features [rows * columns, D] of the picture of one crop, resized to a smaller grid of tokens."""
-        raise MissingSignal(f"{self.title} cannot encode a picture at another size; use 'pool' as a control here")
+        raise MissingSignal(
+            f"{self.title} cannot encode a picture at another size; use 'pool' as a control here"
+        )
 
     def speaks_clip(self, base: Any) -> bool:
         """Is the vision tower CLIP's, so that the text half of that CLIP embeds questions beside its patches?"""
@@ -160,5 +170,7 @@ def find_family(model: nn.Module) -> Family:
     model_type = getattr(getattr(inner, "config", None), "model_type", None)
     if model_type is None:
         known = ", ".join(FAMILIES)
-        raise UnknownFamily(f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}")
+        raise UnknownFamily(
+            f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}"
+        )
     return FAMILIES.get(model_type)()

@@ -44,11 +44,15 @@ class Llava(Family):
         crops = len(states)
         patches = states.shape[1] - _drops_cls(base)
         crop = torch.arange(crops, device=states.device).repeat_interleave(patches)
-        if not isinstance(base.config.vision_feature_layer, int):  # the states of several layers are concatenated
+        if not isinstance(
+            base.config.vision_feature_layer, int
+        ):  # the states of several layers are concatenated
             return VisionRows(crop)
         if not _drops_cls(base):
             return VisionRows(crop, None, states.flatten(0, 1))
-        return VisionRows(crop, base.multi_modal_projector(states[:, :1])[:, 0], states[:, 1:].flatten(0, 1))
+        return VisionRows(
+            crop, base.multi_modal_projector(states[:, :1])[:, 0], states[:, 1:].flatten(0, 1)
+        )
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """CLS attention and keys per patch; without a CLS token, the mean attention a patch receives."""
@@ -57,13 +61,17 @@ class Llava(Family):
         depth = _depth(name)
         attention: Any = _encoder(base)[_layer(base, depth)].self_attn
         heads = 1 if depth == "outer_" else attention.num_heads  # PruMerge takes all heads as one
-        query, key = (heads_of(capture.outputs[f"{depth}{part}"], heads) for part in ("query", "key"))  # [C, H, n, d]
+        query, key = (
+            heads_of(capture.outputs[f"{depth}{part}"], heads) for part in ("query", "key")
+        )  # [C, H, n, d]
         drops = _drops_cls(base)
         if name.endswith("keys"):
             return key.float().mean(dim=1)[:, int(drops) :].flatten(0, 1)
         saliency = saliency_of(query, key, key.shape[-1] ** -0.5, _has_cls(base))  # [C, n]
         if _has_cls(base) and not drops:
-            saliency[:, 0] = saliency[:, 1:].amax(dim=1)  # the CLS row is a visual token here, and a dominant one
+            saliency[:, 0] = saliency[:, 1:].amax(
+                dim=1
+            )  # the CLS row is a visual token here, and a dominant one
         return saliency[:, int(drops) :].flatten()
 
     def _place(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
@@ -83,7 +91,11 @@ class Llava(Family):
         (args, kwargs), patch = capture.inputs["tower"], base.config.vision_config.patch_size
         pixels = (args[0] if args else kwargs["pixel_values"])[crop : crop + 1]
         small = resize(pixels, (grid[0] * patch, grid[1] * patch))
-        options = {"interpolate_pos_encoding": True, "output_hidden_states": True, "return_dict": True}
+        options = {
+            "interpolate_pos_encoding": True,
+            "output_hidden_states": True,
+            "return_dict": True,
+        }
         hidden = base.vision_tower(small, **options).hidden_states
         chosen = base.config.vision_feature_layer
         layers = [chosen] if isinstance(chosen, int) else chosen
@@ -130,4 +142,7 @@ def _has_cls(base: Any) -> bool:
 
 def _drops_cls(base: Any) -> bool:
     """Is there a CLS token that does not become a visual token?"""
-    return _has_cls(base) and getattr(base.config, "vision_feature_select_strategy", "default") == "default"
+    return (
+        _has_cls(base)
+        and getattr(base.config, "vision_feature_select_strategy", "default") == "default"
+    )

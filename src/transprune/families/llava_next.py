@@ -24,9 +24,15 @@ class LlavaNext(Llava):
         config = base.config
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2
-        tiles = [image_size_to_num_patches(s, config.image_grid_pinpoints, side) for s in kwargs["image_sizes"]]
+        tiles = [
+            image_size_to_num_patches(s, config.image_grid_pinpoints, side)
+            for s in kwargs["image_sizes"]
+        ]
         blank = [torch.zeros(n, patches, 1) for n in tiles]
         _, lengths = base.pack_image_features(
-            blank, kwargs["image_sizes"], config.vision_feature_select_strategy, image_newline=torch.zeros(1)
+            blank,
+            kwargs["image_sizes"],
+            config.vision_feature_select_strategy,
+            image_newline=torch.zeros(1),
         )
         return lengths.tolist()

@@ -26,14 +26,21 @@ class Qwen2_5_VL(Family):
         if sum(grid is not None for grid in grids) != 1:
             return [total]
         unit = base.config.vision_config.spatial_merge_size**2
-        return [int(t * h * w) // unit for grid in grids if grid is not None for t, h, w in grid.tolist()]
+        return [
+            int(t * h * w) // unit
+            for grid in grids
+            if grid is not None
+            for t, h, w in grid.tolist()
+        ]
 
     def vision_tap(self, base: Any, signals: Collection[str]) -> VisionTap:
         """Blocks that see whole images (the others see windows): the last one, and the first for what is early."""
         tower = base.visual
         wanted = {_block(tower, name) for name in signals if name.endswith(("saliency", "keys"))}
         inputs = {"tower": tower, "attention": tower.blocks[_block(tower, "saliency")].attn}
-        return VisionTap(inputs, {f"qkv{block}": tower.blocks[block].attn.qkv for block in wanted}, tower.merger)
+        return VisionTap(
+            inputs, {f"qkv{block}": tower.blocks[block].attn.qkv for block in wanted}, tower.merger
+        )
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every frame of every picture is a crop of its own."""
@@ -49,10 +56,14 @@ class Qwen2_5_VL(Family):
         """
         if name in ("place", "grid"):
             places = _window_places(base, capture)
-            return torch.cat([place if name == "place" else grid.expand_as(place) for place, grid in places])
+            return torch.cat(
+                [place if name == "place" else grid.expand_as(place) for place, grid in places]
+            )
         tower, block = base.visual, _block(base.visual, name)
         attention, unit = tower.blocks[block].attn, tower.spatial_merge_unit
-        query, key, _ = capture.outputs[f"qkv{block}"].unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+        query, key, _ = (
+            capture.outputs[f"qkv{block}"].unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
+        )
         inputs = capture.inputs["attention"][1]
         rotate = private(type(attention).__module__, "apply_rotary_pos_emb_vision")
         query, key = rotate(query, key, *inputs["position_embeddings"])  # [n, H, d]
@@ -60,19 +71,28 @@ class Qwen2_5_VL(Family):
             return key.float().mean(dim=1).unflatten(0, (-1, unit)).mean(dim=1)
         lengths = inputs["cu_seqlens"].diff().tolist()  # one image or frame must not see another
         parts = zip(query.split(lengths), key.split(lengths), strict=True)
-        received = [attention_received(q.transpose(0, 1), k.transpose(0, 1), attention.scaling) for q, k in parts]
+        received = [
+            attention_received(q.transpose(0, 1), k.transpose(0, 1), attention.scaling)
+            for q, k in parts
+        ]
         return torch.cat(received).view(-1, unit).mean(dim=1)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
         """The tower takes any size: patches become a picture, the picture becomes smaller and patches again."""
         (args, kwargs), tower = capture.inputs["tower"], base.visual
-        patches, merge, side = args[0] if args else kwargs["hidden_states"], tower.spatial_merge_size, tower.patch_size
+        patches, merge, side = (
+            args[0] if args else kwargs["hidden_states"],
+            tower.spatial_merge_size,
+            tower.patch_size,
+        )
         frames = _frames(base, capture)
         (h, w), unit = frames[crop], merge * merge
         start = unit * sum(rows * columns for rows, columns in frames[:crop])
         # [h * w * 4, channels * 2 * P * P] -> [1, channels * 2, H, W]
         pixels = patches[start : start + unit * h * w].view(h, w, merge, merge, -1, side, side)
-        pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6).reshape(1, -1, h * merge * side, w * merge * side)
+        pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6).reshape(
+            1, -1, h * merge * side, w * merge * side
+        )
         small = resize(pixels, (grid[0] * merge * side, grid[1] * merge * side))[0]
         small = small.unflatten(2, (grid[1], merge, side)).unflatten(1, (grid[0], merge, side))
         small = small.permute(1, 4, 2, 5, 0, 3, 6).reshape(unit * grid[0] * grid[1], -1)
@@ -105,7 +125,9 @@ def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tens
     found = []
     for rows, columns in _frames(base, capture):
         places = grid_places(rows, columns, device)
-        window = places[:, 0] // side * columns + places[:, 1] // side  # any number that grows window by window
+        window = (
+            places[:, 0] // side * columns + places[:, 1] // side
+        )  # any number that grows window by window
         order = window.argsort(stable=True)
         found.append((places[order], torch.tensor([[rows, columns]], device=device)))
     return found

@@ -34,13 +34,20 @@ def attention_received(query: Tensor, key: Tensor, scale: float) -> Tensor:
     heads, patches = key.shape[:2]
     total, keys = torch.zeros(patches, device=key.device), key.float()
     for rows in query.float().split(max(1, CHUNK // (heads * patches)), dim=1):
-        total += (torch.einsum("hqd,hnd->hqn", rows, keys) * scale).softmax(dim=-1).sum(dim=1).mean(dim=0)
+        total += (
+            (torch.einsum("hqd,hnd->hqn", rows, keys) * scale)
+            .softmax(dim=-1)
+            .sum(dim=1)
+            .mean(dim=0)
+        )
     return total / patches
 
 
 def grid_places(rows: int, columns: int, device: torch.device | str = "cpu") -> Tensor:
     """Row and column of every cell of a grid in raster order. -> [rows * columns, 2] long."""
-    return torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device))
+    return torch.cartesian_prod(
+        torch.arange(rows, device=device), torch.arange(columns, device=device)
+    )
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from transprune.methods.base import LayerPruner, Method, ProjectorPruner
-from transprune.recipe import METHODS
+from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
+from transprune.methods.common.recipe import METHODS
 
 __all__ = ["LayerPruner", "Method", "ProjectorPruner"]
 

@@ -7,18 +7,22 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from transprune.core.plan import Rows
+from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
-from transprune.methods.base import Positions
-from transprune.methods.budgets import budget_schedule
-from transprune.methods.scheduled import ScheduledPruner
-from transprune.plan import Rows
-from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike
-from transprune.views import LayerView, Scores
+from transprune.methods.common.budgets import budget_schedule
+from transprune.methods.common.method import Positions
+from transprune.methods.common.recipe import register
+from transprune.methods.common.scheduled import ScheduledPruner
 
 BOUNDARIES = (2, 11, 21)  # the code cuts after its 0-based layers 1, 10, 20
 BUDGETS = {128: (290, 72, 18), 64: (133, 27, 3), 48: (80, 24, 2), 32: (40, 12, 0)}
-QWEN = {0.1: (0.17, 0.6, 0.3), 0.3: (0.5, 0.6, 0.3), 0.5: (0.7, 0.9, 0.3)}  # shares of what arrives at each cut
+QWEN = {
+    0.1: (0.17, 0.6, 0.3),
+    0.3: (0.5, 0.6, 0.3),
+    0.5: (0.7, 0.9, 0.3),
+}  # shares of what arrives at each cut
 
 
 @register("adaptinfer")
@@ -47,14 +51,20 @@ class AdaptInfer(ScheduledPruner):
 
     title: ClassVar[str] = "AdaptInfer: words weighted by each other rate the image"
     paper: ClassVar[str] = "Zhang et al., 2025, arXiv 2508.06084"
-    deviates: ClassVar[str] = "one visual token stays where the code of the smallest budget drops all"
+    deviates: ClassVar[str] = (
+        "one visual token stays where the code of the smallest budget drops all"
+    )
     presets: ClassVar[tuple[str, ...]] = ("qwen",)
     default_positions: ClassVar[Positions] = "renumber"
     rows: ClassVar[Rows | None] = "instruction"
     source: ClassVar[Literal["next", "previous"]] = "previous"
 
     def __post_init__(self) -> None:
-        if isinstance(self.blend, bool) or not isinstance(self.blend, (int, float)) or not 0 <= self.blend <= 1:
+        if (
+            isinstance(self.blend, bool)
+            or not isinstance(self.blend, (int, float))
+            or not 0 <= self.blend <= 1
+        ):
             raise MethodError(f"blend lies between 0 (all words alike) and 1; got {self.blend!r}")
         if isinstance(self.keep, int):
             object.__setattr__(self, "keep", budget_schedule(self.keep, BUDGETS, BOUNDARIES))
@@ -72,8 +82,13 @@ class AdaptInfer(ScheduledPruner):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Attention to the image, weighted by each word's importance among the words, summed over heads and words."""
-        words, image = view.attention_within_instruction(), view.attention("instruction")  # [H, T, T], [H, T, N]
+        words, image = (
+            view.attention_within_instruction(),
+            view.attention("instruction"),
+        )  # [H, T, T], [H, T, N]
         mutual = words + words.mT - words.diagonal(dim1=1, dim2=2).diag_embed()
         importance = mutual.sum(dim=1)  # [H, T]
-        importance = self.blend * importance + (1 - self.blend) * importance.mean(dim=-1, keepdim=True)
+        importance = self.blend * importance + (1 - self.blend) * importance.mean(
+            dim=-1, keepdim=True
+        )
         return {"score": (importance[..., None] * image).sum(dim=(0, 1))}

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import cosine_matrix, select_dpp
+from transprune.core.plan import Reading
+from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError, MissingSignal
-from transprune.methods.keeping import KeepPruner, everything, split_budget
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.select import cosine_matrix, select_dpp
-from transprune.views import ProjectorView, Selection
+from transprune.methods.common.projector import KeepPruner, everything, split_budget
+from transprune.methods.common.recipe import register
 
 EXPONENT = 0.5  # theta / (2 (1 - theta)) at the port's relevance weight theta = 0.5
 
@@ -82,15 +82,21 @@ class CDPruner(KeepPruner):
         r = relevance[patches]
         kernel = r[:, None] * cosine_matrix(view.features[patches]) * r
         picks, _ = select_dpp(kernel, view.count - len(others))
-        return Selection(torch.cat([patches[picks], others]).sort().values, scores={"score": relevance})
+        return Selection(
+            torch.cat([patches[picks], others]).sort().values, scores={"score": relevance}
+        )
 
     def relate(self, view: ProjectorView) -> Tensor:
         """Relevance of every token, fp32 [N]: 0 to 1 in CLIP's space, exp of half of that for the substitute."""
         joint = view.joint if self.reads_question else None
         if joint is None and self.relevance == "clip":
-            raise MissingSignal("this model's vision tower is not CLIP's; use relevance='embedding'")
+            raise MissingSignal(
+                "this model's vision tower is not CLIP's; use relevance='embedding'"
+            )
         if joint is None:
-            return (EXPONENT * rescale((self.sign or 1) * cosines(view.features, view.instruction))).exp()
+            return (
+                EXPONENT * rescale((self.sign or 1) * cosines(view.features, view.instruction))
+            ).exp()
         return rescale((self.sign or -1) * cosines(joint.patches, joint.question))
 
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.views import Selection
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.base import Method, ProjectorPruner
-from transprune.plan import Reading, Stage
-from transprune.recipe import register
-from transprune.views import Selection
+from transprune.methods.common.method import Method, ProjectorPruner
+from transprune.methods.common.recipe import register
 
 # TransPrune's Tables 4 and 5, by name: "visionzip-288-fastv" and so on; VisionZip keeps its ratio of 27 to 5 at 288
 BEHIND = {"fastv": "fastv", "pdrop": "pdrop", "transprune": "transprune-combined"}
@@ -59,15 +59,21 @@ class Compose(Method):
             raise MethodError(f"a composition takes a list of methods; got {self.parts!r}")
         parts = tuple(self.parts)
         if not parts:
-            raise MethodError("a composition needs at least one method, as Compose([VisionZip(192), TransPrune.low()])")
+            raise MethodError(
+                "a composition needs at least one method, as Compose([VisionZip(192), TransPrune.low()])"
+            )
         for part in parts:
             if not isinstance(part, Method) or isinstance(part, Compose):
                 raise MethodError(f"a composition is a flat list of methods; got {part!r}")
         steps = [step for part in parts for step in part.steps]
         if any(isinstance(step, ProjectorPruner) for step in steps[1:]):
-            raise MethodError("projector-side methods act before the language model, so one may only come first")
+            raise MethodError(
+                "projector-side methods act before the language model, so one may only come first"
+            )
         if self.positions is not None:
-            raise MethodError("a composition has no positions of its own: set them on its parts, or in prune(...)")
+            raise MethodError(
+                "a composition has no positions of its own: set them on its parts, or in prune(...)"
+            )
         object.__setattr__(self, "parts", parts)
 
     @property

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from transprune.methods.base import ProjectorPruner, check_flag, check_ratio
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.select import cosine_matrix, count_nearest, select_diverse
-from transprune.views import ProjectorView, Selection
+from transprune.algebra.select import cosine_matrix, count_nearest, select_diverse
+from transprune.core.plan import Reading
+from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.method import ProjectorPruner, check_flag, check_ratio
+from transprune.methods.common.recipe import register
 
 
 @register("divprune")
@@ -55,11 +55,18 @@ class DivPrune(ProjectorPruner):
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """Every feature is compared with every other, and for sizes once more with the kept ones."""
         pairs = 1 + self.keep_ratio if self.proportional else 1.0
-        return tuple(replace(reading, similarity="features", pairs=pairs) for reading in super().readings(num_layers))
+        return tuple(
+            replace(reading, similarity="features", pairs=pairs)
+            for reading in super().readings(num_layers)
+        )
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Greedy max-min selection; the score is the distance to the set when a token was (or was not) picked."""
         picks, distance = select_diverse(1 - cosine_matrix(view.features), view.count)
         keep = picks.sort().values
-        bias = count_nearest(view.features, keep).log() if self.proportional and len(keep) < len(distance) else None
+        bias = (
+            count_nearest(view.features, keep).log()
+            if self.proportional and len(keep) < len(distance)
+            else None
+        )
         return Selection(keep, scores={"score": distance}, key_bias=bias)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from transprune.methods.keeping import KeepPruner
-from transprune.recipe import register
-from transprune.select import select_top
-from transprune.views import ProjectorView, Selection
+from transprune.algebra.select import select_top
+from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.projector import KeepPruner
+from transprune.methods.common.recipe import register
 
 
 @register("fastervlm")
@@ -38,7 +38,9 @@ class FasterVLM(KeepPruner):
 
     title: ClassVar[str] = "FasterVLM: patches by CLS attention"
     paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
-    deviates: ClassVar[str] = "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    deviates: ClassVar[str] = (
+        "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    )
     reads_vision: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:

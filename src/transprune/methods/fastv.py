@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from transprune.core.schedule import Schedule
+from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
-from transprune.methods.base import LayerPruner, Positions, check_ratio
-from transprune.recipe import register
-from transprune.schedule import Schedule
-from transprune.views import LayerView, Scores
+from transprune.methods.common.method import LayerPruner, Positions, check_ratio
+from transprune.methods.common.recipe import register
 
 
 @register("fastv")
@@ -47,7 +47,9 @@ class FastV(LayerPruner):
         super().__post_init__()
         check_ratio("keep_ratio", self.keep_ratio)
         if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 1:
-            raise MethodError(f"layer is the number of layers that see every token, at least 1; got {self.layer!r}")
+            raise MethodError(
+                f"layer is the number of layers that see every token, at least 1; got {self.layer!r}"
+            )
 
     @classmethod
     def aggressive(cls, **changes: Any) -> FastV:

@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.cluster import density_cover
+from transprune.algebra.cluster import density_cover
+from transprune.algebra.select import group_mean, select_top
+from transprune.core.plan import Reading, Rows, Stage
+from transprune.core.schedule import Schedule
+from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import MethodError
-from transprune.methods.base import LayerPruner, Positions, check_flag, check_ratio
-from transprune.plan import Reading, Rows, Stage
-from transprune.recipe import register
-from transprune.schedule import Schedule
-from transprune.select import group_mean, select_top
-from transprune.views import LayerView, Scores, Selection
+from transprune.methods.common.method import LayerPruner, Positions, check_flag, check_ratio
+from transprune.methods.common.recipe import register
 
 
 @register("pact")
@@ -59,10 +59,16 @@ class PACT(LayerPruner):
         super().__post_init__()
         check_ratio("keep_ratio", self.keep_ratio)
         if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 1:
-            raise MethodError(f"layer is the number of layers that see every token, at least 1; got {self.layer!r}")
+            raise MethodError(
+                f"layer is the number of layers that see every token, at least 1; got {self.layer!r}"
+            )
         for name in ("cutoff", "recover"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 <= value < float("inf")
+            ):
                 raise MethodError(f"{name} is a number from 0 on; got {value!r}")
         check_flag("proportional", self.proportional)
 
@@ -72,7 +78,10 @@ class PACT(LayerPruner):
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """At most the tokens that are not dropped; merging leaves fewer."""
-        return tuple(replace(stage, at_most=self.cutoff > 0) for stage in super().plan(num_layers, visual_tokens))
+        return tuple(
+            replace(stage, at_most=self.cutoff > 0)
+            for stage in super().plan(num_layers, visual_tokens)
+        )
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """One query, and the distances of what is left from everything."""
@@ -83,7 +92,9 @@ class PACT(LayerPruner):
         """Mean over heads of the mean query's softmax over the visual tokens, times the norm of their states."""
         keys = view.keys(rotated=False)  # [Hkv, N, d]
         query = view.mean_query().unflatten(0, (keys.shape[0], -1))  # [Hkv, G, d]
-        wanted = (query @ keys.mT / keys.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=(0, 1))  # [Hkv, G, N] -> [N]
+        wanted = (
+            (query @ keys.mT / keys.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=(0, 1))
+        )  # [Hkv, G, N] -> [N]
         return {"score": wanted * torch.linalg.vector_norm(view.hidden.float(), dim=-1)}
 
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
@@ -92,10 +103,16 @@ class PACT(LayerPruner):
         kept = select_top(scores["score"], view.count)
         if not self.cutoff:
             return Selection(kept, scores=scores)
-        keys = torch.nn.functional.normalize(view.keys(rotated=True).transpose(0, 1).flatten(1), dim=-1)  # [N, Hkv * d]
+        keys = torch.nn.functional.normalize(
+            view.keys(rotated=True).transpose(0, 1).flatten(1), dim=-1
+        )  # [N, Hkv * d]
         centres, group = density_cover(1 - keys[kept] @ keys[kept].T, self.cutoff)
         centres, members = kept[centres], kept
-        dropped = torch.ones(len(keys), dtype=torch.bool, device=kept.device).index_fill(0, kept, False).nonzero()[:, 0]
+        dropped = (
+            torch.ones(len(keys), dtype=torch.bool, device=kept.device)
+            .index_fill(0, kept, False)
+            .nonzero()[:, 0]
+        )
         if len(dropped):
             distance, nearest = (1 - keys[dropped] @ keys[centres].T).min(dim=1)
             back = distance < self.recover * self.cutoff

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from transprune.methods.base import Positions
-from transprune.methods.scheduled import ScheduledPruner
-from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike
-from transprune.views import LayerView, Scores
+from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.core.views import LayerView, Scores
+from transprune.methods.common.method import Positions
+from transprune.methods.common.recipe import register
+from transprune.methods.common.scheduled import ScheduledPruner
 
 
 @register("pdrop")

@@ -8,13 +8,19 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import cosine_matrix, select_even, select_top
+from transprune.core.plan import Reading, Stage
+from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError
-from transprune.methods.base import Positions, ProjectorPruner, check_flag, check_keep, resolve_count
-from transprune.methods.keeping import everything, metric, project, split_budget
-from transprune.plan import Reading, Stage
-from transprune.recipe import register
-from transprune.select import cosine_matrix, select_even, select_top
-from transprune.views import ProjectorView, Selection
+from transprune.methods.common.method import (
+    Positions,
+    ProjectorPruner,
+    check_flag,
+    check_keep,
+    resolve_count,
+)
+from transprune.methods.common.projector import everything, metric, project, split_budget
+from transprune.methods.common.recipe import register
 
 AVERAGE = {False: 0.055, True: 0.25}  # shares the paper reports for the adaptive budget
 
@@ -63,7 +69,11 @@ class PruMerge(ProjectorPruner):
         if self.keep is not None:
             check_keep("keep", self.keep)
         check_flag("spread", self.spread)
-        if isinstance(self.neighbours, bool) or not isinstance(self.neighbours, int) or self.neighbours < 0:
+        if (
+            isinstance(self.neighbours, bool)
+            or not isinstance(self.neighbours, int)
+            or self.neighbours < 0
+        ):
             raise MethodError(f"neighbours is a number of patches; got {self.neighbours!r}")
 
     @classmethod
@@ -79,7 +89,9 @@ class PruMerge(ProjectorPruner):
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """One stage at boundary 0, an upper bound where the picture decides."""
-        return tuple(replace(s, at_most=self.keep is None) for s in super().plan(num_layers, visual_tokens))
+        return tuple(
+            replace(s, at_most=self.keep is None) for s in super().plan(num_layers, visual_tokens)
+        )
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """All keys are compared at the tower's full width; the language model's bounds it from above."""
@@ -100,9 +112,20 @@ class PruMerge(ProjectorPruner):
         kept = self._choose(c, view.count - len(others))
         keys = vision["outer_keys"][patches]
         near = cosine_matrix(keys[kept], keys)
-        near = near.scatter(1, kept[:, None], float("-inf")).topk(min(self.neighbours, len(c) - 1)).indices
-        merged = values[kept] + (c[near][..., None] * values[near]).sum(dim=1)  # [K, V] + [K, 32, V] -> [K, V]
-        gone = torch.ones(len(c), dtype=torch.bool, device=c.device).index_fill(0, kept, False).nonzero().flatten()
+        near = (
+            near.scatter(1, kept[:, None], float("-inf"))
+            .topk(min(self.neighbours, len(c) - 1))
+            .indices
+        )
+        merged = values[kept] + (c[near][..., None] * values[near]).sum(
+            dim=1
+        )  # [K, V] + [K, 32, V] -> [K, V]
+        gone = (
+            torch.ones(len(c), dtype=torch.bool, device=c.device)
+            .index_fill(0, kept, False)
+            .nonzero()
+            .flatten()
+        )
         if len(kept) + len(others) < view.count and len(gone):
             rest = (c[gone][:, None] * values[gone]).sum(dim=0, keepdim=True)
             kept, merged = torch.cat([kept, gone[-1:]]), torch.cat([merged, rest])
@@ -123,7 +146,12 @@ class PruMerge(ProjectorPruner):
         chosen = select_top(c, min(outliers, room))
         if not self.spread:
             return chosen
-        left = torch.ones(len(c), dtype=torch.bool, device=c.device).index_fill(0, chosen, False).nonzero().flatten()
+        left = (
+            torch.ones(len(c), dtype=torch.bool, device=c.device)
+            .index_fill(0, chosen, False)
+            .nonzero()
+            .flatten()
+        )
         if self.keep is None:
             left = left[left % stride == 0][: room - len(chosen)]
         else:

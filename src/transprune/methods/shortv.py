@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from transprune.core.plan import Reading, Stage
+from transprune.core.schedule import as_boundary
+from transprune.core.views import Selection
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.base import Method
-from transprune.plan import Reading, Stage
-from transprune.recipe import register
-from transprune.schedule import as_boundary
-from transprune.views import Selection
+from transprune.methods.common.method import Method
+from transprune.methods.common.recipe import register
 
 # model -> decoder layers, and the layers in the order in which they are frozen (released code, 0-based)
 RELEASED: dict[str, tuple[int, str]] = {
@@ -33,8 +33,8 @@ class ShortV(Method):
 
     In a frozen layer the visual tokens keep their hidden state and give keys and values only; the text attends to them
     as ever. The cache keeps its full length, and decoding is unchanged. Which layers, the paper measures by layer
-    contribution on 40 samples; `transprune.calibrate` does that for any model, and the orders released for LLaVA are
-    here by name. On a model of another depth than theirs they scale, which is a guess: calibrate.
+    contribution on 40 samples; `transprune.models.calibrate` does that for any model, and the orders released
+    for LLaVA are here by name. On a model of another depth than theirs they scale, which is a guess: calibrate.
 
     TransPrune's tables count this method as 44 % of LLaVA-1.5-7B, which these 19 layers are not (50 %): no released
     setting gives that row.
@@ -60,8 +60,12 @@ class ShortV(Method):
         if not isinstance(self.order, str) or self.order not in RELEASED:
             object.__setattr__(self, "order", _layers(self.order))
         listed = len(self._listed()[1])
-        if self.count is not None and (isinstance(self.count, bool) or self.count not in range(listed + 1)):
-            raise MethodError(f"count is how many of the {listed} layers in order to freeze; got {self.count!r}")
+        if self.count is not None and (
+            isinstance(self.count, bool) or self.count not in range(listed + 1)
+        ):
+            raise MethodError(
+                f"count is how many of the {listed} layers in order to freeze; got {self.count!r}"
+            )
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
         """The first `count` layers of the order, ascending."""
@@ -72,7 +76,9 @@ class ShortV(Method):
             count = round(count * num_layers / depth)
             order = tuple(dict.fromkeys(layer * num_layers // depth for layer in order))
         if bad := [layer for layer in order[:count] if not 0 <= layer < num_layers]:
-            raise ScheduleError(f"this model has decoder layers 0..{num_layers - 1}; the order names {bad}")
+            raise ScheduleError(
+                f"this model has decoder layers 0..{num_layers - 1}; the order names {bad}"
+            )
         return tuple(sorted(order[:count]))
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
@@ -90,18 +96,24 @@ class ShortV(Method):
         if depth in (None, num_layers):
             return ()
         layers = ", ".join(map(str, self.frozen(num_layers)))
-        return (f"the order of {self.order} with {depth} layers, scaled to {num_layers}, freezes {layers}; calibrate",)
+        return (
+            f"the order of {self.order} with {depth} layers, scaled to {num_layers}, freezes {layers}; calibrate",
+        )
 
     def scaled(self, factor: float) -> ShortV:
         """`factor` times as many layers left running, as far as the order allows.
 
-        An order of layers is taken for all layers of its model, as `transprune.calibrate` writes it.
+        An order of layers is taken for all layers of its model, as `transprune.models.calibrate` writes it.
         """
         depth, order = self._listed()
         depth, frozen = depth or len(order), len(order) if self.count is None else self.count
         if not factor > 0 or frozen == depth:
-            raise MethodError(f"no layer is left running to have {factor!r} times as many: give a smaller count")
-        return replace(self, count=min(len(order), max(0, depth - round((depth - frozen) * factor))))
+            raise MethodError(
+                f"no layer is left running to have {factor!r} times as many: give a smaller count"
+            )
+        return replace(
+            self, count=min(len(order), max(0, depth - round((depth - frozen) * factor)))
+        )
 
     def select(self, view: Any, carry: Tensor | None) -> Selection:
         """Never called: there is no stage."""
@@ -119,10 +131,14 @@ def _layers(order: Any) -> tuple[int, ...]:
     try:
         if isinstance(order, str):
             order = [int(part) for part in order.replace("/", ",").split(",") if part.strip()]
-        layers = tuple(as_boundary(layer) for layer in ([order] if isinstance(order, int) else order))
+        layers = tuple(
+            as_boundary(layer) for layer in ([order] if isinstance(order, int) else order)
+        )
     except (TypeError, ValueError) as error:
         known = ", ".join(RELEASED)
-        raise MethodError(f"order is one of {known}, or 0-based layers as 31,29,30; got {order!r}") from error
+        raise MethodError(
+            f"order is one of {known}, or 0-based layers as 31,29,30; got {order!r}"
+        ) from error
     if len(set(layers)) < len(layers) or min(layers, default=0) < 0:
         raise MethodError(f"order lists each 0-based layer at most once; got {layers}")
     return layers

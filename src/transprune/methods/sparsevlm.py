@@ -8,18 +8,22 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from transprune.cluster import density_peaks
+from transprune.algebra.cluster import density_peaks
+from transprune.algebra.select import group_mean, select_top
+from transprune.core.plan import Reading, Rows, Stage
+from transprune.core.schedule import Schedule, ScheduleLike, count_kept
+from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import MethodError
-from transprune.methods.base import Positions
-from transprune.methods.budgets import budget_schedule
-from transprune.methods.scheduled import ScheduledPruner
-from transprune.plan import Reading, Rows, Stage
-from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike, count_kept
-from transprune.select import group_mean, select_top
-from transprune.views import LayerView, Scores, Selection
+from transprune.methods.common.budgets import budget_schedule
+from transprune.methods.common.method import Positions
+from transprune.methods.common.recipe import register
+from transprune.methods.common.scheduled import ScheduledPruner
 
-BOUNDARIES = (3, 7, 16)  # the code cuts after its 0-based layers 2, 6, 15, which still run on everything
+BOUNDARIES = (
+    3,
+    7,
+    16,
+)  # the code cuts after its 0-based layers 2, 6, 15, which still run on everything
 BUDGETS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
 PLUS = {192: (300, 200, 118), 128: (238, 108, 60), 96: (246, 54, 28), 64: (66, 34, 20)}
 RANK = Schedule({3: 1.0, 7: 1.0, 16: 1.0, 20: 1.0}, depth=32)
@@ -81,7 +85,9 @@ class SparseVLM(ScheduledPruner):
                 f"{self.budget!r} and {self.decay!r}"
             )
         if isinstance(self.heads, bool) or not 0 < self.heads <= 1 or not self.rank_scale > 0:
-            raise MethodError(f"heads lies in (0, 1], rank_scale above 0; got {self.heads!r} and {self.rank_scale!r}")
+            raise MethodError(
+                f"heads lies in (0, 1], rank_scale above 0; got {self.heads!r} and {self.rank_scale!r}"
+            )
         keep = self.keep
         if keep is None:
             keep = RANK if self.budget == "rank" else 192
@@ -109,7 +115,9 @@ class SparseVLM(ScheduledPruner):
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """The instruction's rows, its embeddings beside the image's, and the distances of what is recycled."""
         readings, before = [], 1.0
-        for reading, (_, ratio) in zip(super().readings(num_layers), self.schedule(num_layers), strict=True):
+        for reading, (_, ratio) in zip(
+            super().readings(num_layers), self.schedule(num_layers), strict=True
+        ):
             pairs = (0.3 * (1 - ratio / before)) ** 2 if self.recycle else 0.0
             before = ratio
             similarity: Literal["features"] | None = "features" if pairs else None
@@ -120,7 +128,9 @@ class SparseVLM(ScheduledPruner):
         """By rank, it is what the rank is multiplied with that says how much stays."""
         if self.budget == "fixed" or not factor > 0:
             return super().scaled(factor)
-        return replace(self, rank_scale=self.rank_scale * factor, rank_offset=self.rank_offset * factor)
+        return replace(
+            self, rank_scale=self.rank_scale * factor, rank_offset=self.rank_offset * factor
+        )
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean attention of the raters, over the heads that look at the image most."""
@@ -138,7 +148,12 @@ class SparseVLM(ScheduledPruner):
         room = min(clusters_of(total - kept), view.count - kept)
         if kept >= total or not self.recycle or room < 1:
             return Selection(best, scores=scores)
-        left = torch.ones(total, dtype=torch.bool, device=best.device).index_fill(0, best, False).nonzero().flatten()
+        left = (
+            torch.ones(total, dtype=torch.bool, device=best.device)
+            .index_fill(0, best, False)
+            .nonzero()
+            .flatten()
+        )
         pool = left[select_top(scores["score"][left], count_kept(len(left), 0.3) + 1)]
         centres, group = density_peaks(view.hidden[pool], room, self._noise(view, pool))
         keep = torch.cat([best, pool[centres]])
@@ -161,15 +176,21 @@ class SparseVLM(ScheduledPruner):
     def _noise(self, view: LayerView, pool: Tensor) -> Tensor | None:
         if self.seed is None:
             return None
-        draw = torch.rand(int(view.candidates.max()) + 1, generator=torch.Generator().manual_seed(self.seed))
+        draw = torch.rand(
+            int(view.candidates.max()) + 1, generator=torch.Generator().manual_seed(self.seed)
+        )
         return draw.to(pool.device)[view.candidates[pool]] * 1e-6
 
 
 def find_raters(visual: Tensor, instruction: Tensor) -> Tensor:
     """Instruction tokens that match the image better than the average one. [N, D], [T, D] -> ascending long [R]."""
-    match = (visual.float() @ instruction.float().T).softmax(dim=1).mean(dim=0)  # over the words of each visual token
+    match = (
+        (visual.float() @ instruction.float().T).softmax(dim=1).mean(dim=0)
+    )  # over the words of each visual token
     raters = (match > match.mean()).nonzero().flatten()
-    return raters if len(raters) else torch.arange(len(match), device=match.device)  # all alike, as a single word is
+    return (
+        raters if len(raters) else torch.arange(len(match), device=match.device)
+    )  # all alike, as a single word is
 
 
 def clusters_of(dropped: int) -> int:

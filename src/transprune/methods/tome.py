@@ -8,11 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.methods.keeping import KeepPruner, everything, metric, project, split_budget
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.select import match_bipartite
-from transprune.views import ProjectorView, Selection
+from transprune.algebra.select import match_bipartite
+from transprune.core.plan import Reading
+from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.projector import (
+    KeepPruner,
+    everything,
+    metric,
+    project,
+    split_budget,
+)
+from transprune.methods.common.recipe import register
 
 
 @register("tome")
@@ -38,7 +44,9 @@ class ToMe(KeepPruner):
 
     title: ClassVar[str] = "ToMe: bipartite merging behind the tower"
     paper: ClassVar[str] = "Bolya et al., ICLR 2023, arXiv 2210.09461"
-    deviates: ClassVar[str] = "merges once behind the tower instead of in each of its blocks, without size in attention"
+    deviates: ClassVar[str] = (
+        "merges once behind the tower instead of in each of its blocks, without size in attention"
+    )
     reads_vision: ClassVar[tuple[str, ...]] = ("keys",)
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
@@ -68,5 +76,7 @@ class ToMe(KeepPruner):
         merged = place[sizes[place] > 1]
         features[patches[merged]] = project(view, vision, values[merged]).to(features.dtype)
         keep = torch.cat([patches[place], others]).sort().values
-        size = torch.ones(len(features), device=keys.device).index_copy(0, patches[place], sizes[place])
+        size = torch.ones(len(features), device=keys.device).index_copy(
+            0, patches[place], sizes[place]
+        )
         return Selection(keep, features=features[keep], scores={"score": size})

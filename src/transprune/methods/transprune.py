@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import normalise_sum
+from transprune.core.plan import Reading
+from transprune.core.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
+from transprune.core.views import LayerTransitions, LayerView, Scores, Transition
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.base import Positions, check_flag
-from transprune.methods.scheduled import COMBINED, HIGH, LOW, ScheduledPruner
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
-from transprune.select import normalise_sum
-from transprune.views import LayerTransitions, LayerView, Scores, Transition
+from transprune.methods.common.method import Positions, check_flag
+from transprune.methods.common.recipe import register
+from transprune.methods.common.scheduled import COMBINED, HIGH, LOW, ScheduledPruner
 
 Direction = Literal["one_minus_abs_cos", "one_minus_cos", "cos", "abs_cos"]
 DIRECTIONS = {
@@ -72,23 +72,36 @@ class TransPrune(ScheduledPruner):
     paper: ClassVar[str] = "Li et al., CVPR 2026, arXiv 2507.20630"
     presets: ClassVar[tuple[str, ...]] = ("high", "low", "ttv", "iga", "combined")
     default_positions: ClassVar[Positions] = "renumber"
-    published_depths: ClassVar[tuple[int, ...]] = (28, 32)  # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of 28 layers
+    published_depths: ClassVar[tuple[int, ...]] = (
+        28,
+        32,
+    )  # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of 28 layers
     rows: ClassVar[Literal["instruction", "last"] | None] = "instruction"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         schedule = Schedule.of(self.keep)
         object.__setattr__(self, "accumulate", _layers(self.accumulate, schedule))
-        if isinstance(self.alpha, bool) or not isinstance(self.alpha, (int, float)) or not 0 <= self.alpha <= 1:
-            raise MethodError(f"alpha weighs TTV against IGA and must lie in [0, 1]; got {self.alpha!r}")
+        if (
+            isinstance(self.alpha, bool)
+            or not isinstance(self.alpha, (int, float))
+            or not 0 <= self.alpha <= 1
+        ):
+            raise MethodError(
+                f"alpha weighs TTV against IGA and must lie in [0, 1]; got {self.alpha!r}"
+            )
         if self.direction not in DIRECTIONS:
-            raise MethodError(f"direction is one of {', '.join(DIRECTIONS)}; got {self.direction!r}")
+            raise MethodError(
+                f"direction is one of {', '.join(DIRECTIONS)}; got {self.direction!r}"
+            )
         if self.softmax_over not in ("all", "visual"):
             raise MethodError(f"softmax_over is 'all' or 'visual'; got {self.softmax_over!r}")
         for name in ("use_magnitude", "use_direction", "accumulation"):
             check_flag(name, getattr(self, name))
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
-            raise MethodError("TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone.")
+            raise MethodError(
+                "TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone."
+            )
         cut, start = schedule.boundaries[0], min(self.accumulate or (), default=0)
         if self.alpha == 1 and self.accumulation and start > cut:
             raise ScheduleError(
@@ -129,14 +142,20 @@ class TransPrune(ScheduledPruner):
         if not self.accumulation:
             return here
         if here != schedule.boundaries and schedule.depth is not None:
-            moved = dict(zip(schedule.boundaries, here, strict=True))  # a boundary takes its own layer along
+            moved = dict(
+                zip(schedule.boundaries, here, strict=True)
+            )  # a boundary takes its own layer along
             for layer in set(layers) - set(moved):
                 moved[layer] = scale_layers((layer,), schedule.depth, num_layers)[0]
             scaled = sorted({moved[layer] for layer in layers})
-            contiguous = isinstance(self.accumulate, range)  # on deeper models a range has no holes either
+            contiguous = isinstance(
+                self.accumulate, range
+            )  # on deeper models a range has no holes either
             layers = tuple(range(scaled[0], scaled[-1] + 1) if contiguous else scaled)
         if layers and layers[-1] > num_layers:
-            raise ScheduleError(f"accumulate takes 1-based layers of {num_layers}; got {_list(layers)}")
+            raise ScheduleError(
+                f"accumulate takes 1-based layers of {num_layers}; got {_list(layers)}"
+            )
         return layers
 
     def earlier(self, layers: int, num_layers: int) -> TransPrune:
@@ -148,7 +167,11 @@ class TransPrune(ScheduledPruner):
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """Attention rows of the instruction, unless TTV works alone."""
         readings = super().readings(num_layers)
-        return readings if self.alpha < 1 else tuple(replace(reading, rows=None) for reading in readings)
+        return (
+            readings
+            if self.alpha < 1
+            else tuple(replace(reading, rows=None) for reading in readings)
+        )
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How the schedule was adapted to the depth."""
@@ -172,9 +195,13 @@ class TransPrune(ScheduledPruner):
             assert carry is not None
             scores["ttv"] = normalise_sum(carry)
         if self.alpha < 1:
-            scores["iga"] = normalise_sum(view.attention("instruction").mean(dim=(0, 1)))  # [H, T, N] -> [N]
+            scores["iga"] = normalise_sum(
+                view.attention("instruction").mean(dim=(0, 1))
+            )  # [H, T, N] -> [N]
         weights = {"ttv": self.alpha, "iga": 1 - self.alpha}
-        scores["score"] = torch.stack([weights[name] * share for name, share in scores.items()]).sum(dim=0)
+        scores["score"] = torch.stack(
+            [weights[name] * share for name, share in scores.items()]
+        ).sum(dim=0)
         return scores
 
     def _variation(self, change: Transition) -> Tensor:
@@ -187,7 +214,9 @@ class TransPrune(ScheduledPruner):
         return variation
 
 
-def _layers(accumulate: Iterable[int] | int | str | None, schedule: Schedule) -> range | tuple[int, ...]:
+def _layers(
+    accumulate: Iterable[int] | int | str | None, schedule: Schedule
+) -> range | tuple[int, ...]:
     """Accumulation layers as a range where they are contiguous, else as an ascending tuple."""
     if accumulate is None:
         return range(max(1, schedule.boundaries[0]), schedule.boundaries[-1] + 1)
@@ -196,7 +225,9 @@ def _layers(accumulate: Iterable[int] | int | str | None, schedule: Schedule) ->
             accumulate = (accumulate,)
         if isinstance(accumulate, str):  # "7-12" or "7,9,12" on a command line
             spans = [part.split("-") for part in accumulate.split(",")]
-            accumulate = [layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)]
+            accumulate = [
+                layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)
+            ]
         layers = sorted({as_boundary(layer) for layer in accumulate})
     except (TypeError, ValueError, OverflowError) as error:
         raise ScheduleError(

@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import assign_nearest, group_mean, rankable, select_top
+from transprune.core.plan import Reading
+from transprune.core.views import ProjectorView, Selection, VisionSignals
 from transprune.errors import ScheduleError
-from transprune.methods.base import ProjectorPruner, check_keep, check_ratio, resolve_count
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.select import assign_nearest, group_mean, rankable, select_top
-from transprune.views import ProjectorView, Selection, VisionSignals
+from transprune.methods.common.method import ProjectorPruner, check_keep, check_ratio, resolve_count
+from transprune.methods.common.recipe import register
 
 
 @register("visionzip")
@@ -54,7 +54,9 @@ class VisionZip(ProjectorPruner):
         check_keep("keep", self.keep)
         check_ratio("contextual", self.contextual)
         if self.contextual >= 1:
-            raise ScheduleError("contextual is a share of keep below 1; with 1 there would be no dominant token")
+            raise ScheduleError(
+                "contextual is a share of keep below 1; with 1 there would be no dominant token"
+            )
 
     def count(self, visual_tokens: int) -> int:
         """Dominant, contextual and CLS tokens together."""
@@ -62,7 +64,9 @@ class VisionZip(ProjectorPruner):
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """The leftovers' keys are compared with the contextual tokens' keys."""
-        return tuple(replace(reading, similarity="keys") for reading in super().readings(num_layers))
+        return tuple(
+            replace(reading, similarity="keys") for reading in super().readings(num_layers)
+        )
 
     def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
         """Dominant patches, contextual patches with what they absorb, and a slot for the CLS state if there is one."""
@@ -77,24 +81,32 @@ class VisionZip(ProjectorPruner):
 
         left = torch.ones(total, dtype=torch.bool, device=dominant.device)
         left[dominant] = False
-        rest = (left & rankable(vision["saliency"]).isfinite()).nonzero().flatten()  # newline tokens are never merged
+        rest = (
+            (left & rankable(vision["saliency"]).isfinite()).nonzero().flatten()
+        )  # newline tokens are never merged
         step = max(1, len(rest) // contextual) if contextual else 1
         targets = rest[::step][:contextual]
         left[targets] = False
-        cls_slots = left.nonzero().flatten()[:slots_for_cls]  # the CLS state borrows the first slots nobody else wants
+        cls_slots = left.nonzero().flatten()[
+            :slots_for_cls
+        ]  # the CLS state borrows the first slots nobody else wants
 
         features = view.features.clone()
         if len(targets):
             members = rest[~torch.isin(rest, targets)]
             group = assign_nearest(vision["keys"][members], vision["keys"][targets])
-            features[targets] = _merge(view.features, vision, targets, members, group).to(features.dtype)
+            features[targets] = _merge(view.features, vision, targets, members, group).to(
+                features.dtype
+            )
         if vision.cls is not None and slots_for_cls:
             features[cls_slots] = vision.cls[:slots_for_cls].to(features.dtype)
         keep = torch.cat([dominant, targets, cls_slots]).sort().values
         return Selection(keep, features=features[keep], scores=scores)
 
 
-def _merge(features: Tensor, vision: VisionSignals, targets: Tensor, members: Tensor, group: Tensor) -> Tensor:
+def _merge(
+    features: Tensor, vision: VisionSignals, targets: Tensor, members: Tensor, group: Tensor
+) -> Tensor:
     """Each target plus the mean of its members: before the projector where it takes patches one by one. -> [T, D]."""
     if vision.states is None or vision.project is None:
         return features[targets] + group_mean(features[members], group, len(targets))

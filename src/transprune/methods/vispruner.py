@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import cosine_matrix, rankable, select_top
+from transprune.core.plan import Reading
+from transprune.core.schedule import count_kept
+from transprune.core.views import ProjectorView, Selection
 from transprune.errors import ScheduleError
-from transprune.methods.keeping import KeepPruner, everything, metric, split_budget
-from transprune.plan import Reading
-from transprune.recipe import register
-from transprune.schedule import count_kept
-from transprune.select import cosine_matrix, rankable, select_top
-from transprune.views import ProjectorView, Selection
+from transprune.methods.common.projector import KeepPruner, everything, metric, split_budget
+from transprune.methods.common.recipe import register
 
 
 @register("vispruner")
@@ -47,16 +47,22 @@ class VisPruner(KeepPruner):
 
     title: ClassVar[str] = "VisPruner: CLS attention, then the least duplicated"
     paper: ClassVar[str] = "Zhang et al., ICCV 2025, arXiv 2412.01818"
-    deviates: ClassVar[str] = "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    deviates: ClassVar[str] = (
+        "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    )
     reads_vision: ClassVar[tuple[str, ...]] = ("saliency",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         number = isinstance(self.important, (int, float)) and not isinstance(self.important, bool)
         if not number or not 0 <= self.important <= 1:
-            raise ScheduleError(f"important is a share of keep and must lie in [0, 1]; got {self.important!r}")
+            raise ScheduleError(
+                f"important is a share of keep and must lie in [0, 1]; got {self.important!r}"
+            )
         if isinstance(self.step, bool) or not isinstance(self.step, int) or self.step < 1:
-            raise ScheduleError(f"step is the number of deletions per round, at least 1; got {self.step!r}")
+            raise ScheduleError(
+                f"step is the number of deletions per round, at least 1; got {self.step!r}"
+            )
 
     def readings(self, num_layers: int) -> tuple[Reading, ...]:
         """All that is not important is compared pairwise; the language model's width bounds the tower's from above."""
@@ -70,7 +76,9 @@ class VisPruner(KeepPruner):
             return Selection(whole.keep, scores={"score": saliency})
         patches, others = split_budget(vision, view.count)
         budget = view.count - len(others)
-        important = patches[select_top(saliency[patches], count_kept(budget, float(self.important)))]
+        important = patches[
+            select_top(saliency[patches], count_kept(budget, float(self.important)))
+        ]
         rest = patches[~torch.isin(patches, important)]
         rest = rest[rankable(saliency[rest]).argsort(descending=True, stable=True)]
         left = drop_duplicates(metric(view, vision)[rest], budget - len(important), self.step)

@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import assign_nearest, select_spread, select_top
+from transprune.core.plan import Reading, Stage
+from transprune.core.schedule import Schedule, ScheduleLike, count_kept
+from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError
-from transprune.methods.base import Method, Positions, check_keep, check_ratio
+from transprune.methods.common.method import Method, Positions, check_keep, check_ratio
+from transprune.methods.common.projector import KeepPruner, everything, split_budget
+from transprune.methods.common.recipe import register
 from transprune.methods.compose import Compose
-from transprune.methods.keeping import KeepPruner, everything, split_budget
 from transprune.methods.pdrop import PDrop
-from transprune.plan import Reading, Stage
-from transprune.recipe import register
-from transprune.schedule import Schedule, ScheduleLike, count_kept
-from transprune.select import assign_nearest, select_spread, select_top
-from transprune.views import ProjectorView, Selection
 
 HALFWAY = Schedule({16: 1 / 3}, depth=32)
 
@@ -47,7 +47,9 @@ class Scan(KeepPruner):
         patches, others = split_budget(vision, view.count)
         budget = view.count - len(others)
         side = self.window or (4 if vision.states is None else 6)  # Qwen2.5-VL counts merged tokens
-        window = number_windows(vision["place"][patches], vision["grid"][patches], vision.crop[patches], side)
+        window = number_windows(
+            vision["place"][patches], vision["grid"][patches], vision.crop[patches], side
+        )
         near, windows = count_kept(budget, self.local), int(window.max()) + 1
         if vision.states is None:  # the code for Qwen2.5-VL: a global ranking with a cap per window
             here = select_spread(early[patches], window, near, -(-near // windows))
@@ -104,10 +106,14 @@ class VScan(Method):
     local: float = 0.5
     window: int | None = None
 
-    title: ClassVar[str] = "VScan: local and global scan with merging, then a cut in the language model"
+    title: ClassVar[str] = (
+        "VScan: local and global scan with merging, then a cut in the language model"
+    )
     paper: ClassVar[str] = "Zhang et al., TMLR 2026, arXiv 2505.22654"
     kind: ClassVar[str] = "hybrid"
-    deviates: ClassVar[str] = "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    deviates: ClassVar[str] = (
+        "one pool per sample: anyres tiles share the budget, and newline tokens go first"
+    )
     default_positions: ClassVar[Positions] = "renumber"
     reads_vision: ClassVar[tuple[str, ...]] = Scan.reads_vision
 

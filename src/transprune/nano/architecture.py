@@ -88,7 +88,9 @@ def clip_config(sizes: Sizes) -> CLIPConfig:
         eos_token_id=EOS,
         pad_token_id=PAD,
     )
-    return CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=sizes.width)
+    return CLIPConfig(
+        text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=sizes.width
+    )
 
 
 def llava_config(sizes: Sizes) -> LlavaConfig:
@@ -121,12 +123,16 @@ def llava_config(sizes: Sizes) -> LlavaConfig:
 
 def new_clip(sizes: Sizes) -> CLIPModel:
     """An untrained CLIP; attention is eager, which trains faster than sdpa at this size on a CPU."""
-    return CLIPModel._from_config(clip_config(sizes), attn_implementation="eager", dtype=torch.float32)
+    return CLIPModel._from_config(
+        clip_config(sizes), attn_implementation="eager", dtype=torch.float32
+    )
 
 
 def new_llava(sizes: Sizes) -> LlavaForConditionalGeneration:
     """An untrained LLaVA that answers greedily, in up to eight words."""
-    model: Any = LlavaForConditionalGeneration._from_config(llava_config(sizes), dtype=torch.float32)
+    model: Any = LlavaForConditionalGeneration._from_config(
+        llava_config(sizes), dtype=torch.float32
+    )
     model.generation_config = GenerationConfig(
         bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, max_new_tokens=8, do_sample=False
     )
@@ -138,7 +144,9 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(IDS, unk_token="<unk>"))
     marks = pre_tokenizers.Split(Regex(r"[?,.]"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marks])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", BOS)]
+    )
     assert [tokenizer.token_to_id(word) for word in SPECIAL] == list(range(len(SPECIAL)))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -154,7 +162,9 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
 
 def new_processor() -> LlavaProcessor:
     """A processor with the image processor that needs no torchvision."""
-    images = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
+    )
     return LlavaProcessor(
         image_processor=images,
         tokenizer=new_tokenizer(),
@@ -169,7 +179,9 @@ def new_processor() -> LlavaProcessor:
 def save(model: LlavaForConditionalGeneration, clip: CLIPModel, folder: Path) -> None:
     """Write a checkpoint in bf16: the model with its processor, and CLIP with its tokenizer in `clip/`."""
     for part, where in ((model, folder), (clip, folder / "clip")):
-        half = {name: value.to(torch.bfloat16).contiguous() for name, value in part.state_dict().items()}
+        half = {
+            name: value.to(torch.bfloat16).contiguous() for name, value in part.state_dict().items()
+        }
         config = part.config
         config.dtype = torch.bfloat16
         part.save_pretrained(where, state_dict=half)

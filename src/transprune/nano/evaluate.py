@@ -126,9 +126,14 @@ def evaluate(
     for start in range(0, scenes, BATCH):
         numbers = range(start, min(start + BATCH, scenes))
         drawn = [draw(split, number) for number in numbers]
-        asked = [_questions(scene, question_rng(split, number)) for scene, number in zip(drawn, numbers, strict=True)]
+        asked = [
+            _questions(scene, question_rng(split, number))
+            for scene, number in zip(drawn, numbers, strict=True)
+        ]
         batch = _batch(drawn, asked, blank)
-        verdicts = right_answers(answer_tokens(model, batch, hidden, layer_forward), batch).view(len(numbers), -1)
+        verdicts = right_answers(answer_tokens(model, batch, hidden, layer_forward), batch).view(
+            len(numbers), -1
+        )
         for questions, row in zip(asked, verdicts.tolist(), strict=True):
             for question, verdict in zip(questions, row, strict=True):
                 if question is not None:
@@ -137,7 +142,9 @@ def evaluate(
         progress(numbers.stop, scenes)
     tallies = {name: Tally(sum(verdicts), len(verdicts)) for name, verdicts in right.items()}
     families = {name: tallies[name] for name in FAMILIES if name in tallies}
-    kinds = {name: tally for name, tally in tallies.items() if "/" in name and not name.endswith("/")}
+    kinds = {
+        name: tally for name, tally in tallies.items() if "/" in name and not name.endswith("/")
+    }
     return Scores(split, scenes, blank, families, kinds)
 
 
@@ -150,7 +157,9 @@ def _questions(scene: Scene, rng: np.random.Generator) -> list[Question | None]:
 def _choices(scene: Scene, rng: np.random.Generator) -> Iterator[Question | None]:
     for kind in CHOICES:
         drawn = (ask(scene, "mc", rng) for _ in range(3 * TRIES))
-        yield next((question for question in drawn if question is not None and question.kind == kind), None)
+        yield next(
+            (question for question in drawn if question is not None and question.kind == kind), None
+        )
 
 
 def _batch(scenes: list[Scene], asked: list[list[Question | None]], blank: bool) -> LanguageBatch:
@@ -158,12 +167,21 @@ def _batch(scenes: list[Scene], asked: list[list[Question | None]], blank: bool)
     if blank:
         pixels = np.full_like(pixels, 125)
     cut = len(asked[0]) - len(CHOICES)
-    short = [pack([question or _NOTHING for question in questions[:cut]], SHORT_TOKENS) for questions in asked]
-    choice = [pack([question or _NOTHING for question in questions[cut:]], CHOICE_TOKENS) for questions in asked]
+    short = [
+        pack([question or _NOTHING for question in questions[:cut]], SHORT_TOKENS)
+        for questions in asked
+    ]
+    choice = [
+        pack([question or _NOTHING for question in questions[cut:]], CHOICE_TOKENS)
+        for questions in asked
+    ]
     ids, targets = zip(
-        *([torch.stack(part) for part in zip(*kind, strict=True)] for kind in (short, choice)), strict=True
+        *([torch.stack(part) for part in zip(*kind, strict=True)] for kind in (short, choice)),
+        strict=True,
     )
     return LanguageBatch(torch.from_numpy(pixels), ids, targets, torch.empty(0))
 
 
-_NOTHING = Question("", "", "is there ?", "no", ())  # stands where a scene has no question, and is not counted
+_NOTHING = Question(
+    "", "", "is there ?", "no", ()
+)  # stands where a scene has no question, and is not counted

@@ -32,7 +32,9 @@ def write_scenes(folder: Path, split: Split, numbers: range) -> int:
                 "kind": question.kind,
             }
             lines.append(json.dumps(line))
-    (folder / "questions.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (folder / "questions.jsonl").write_text(
+        "".join(line + "\n" for line in lines), encoding="utf-8"
+    )
     return len(lines)
 
 
@@ -47,11 +49,18 @@ def write_demo(folder: Path) -> None:
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     scenes = []
     for number in range(len(DEMO_FAMILIES)):
-        scene, rng, name = draw("demo", number), question_rng("demo", number), f"scene{number + 1}.png"
+        scene, rng, name = (
+            draw("demo", number),
+            question_rng("demo", number),
+            f"scene{number + 1}.png",
+        )
         scene.image().save(folder / "pictures" / name)
         families = [DEMO_FAMILIES[(number + turn) % len(DEMO_FAMILIES)] for turn in range(4)]
         asked = [question for family in families if (question := ask_surely(scene, family, rng))]
-        rows = [{"family": q.family, "question": q.text.replace(" ?", "?"), "answer": q.answer} for q in asked]
+        rows = [
+            {"family": q.family, "question": q.text.replace(" ?", "?"), "answer": q.answer}
+            for q in asked
+        ]
         scenes.append({"picture": name, "questions": rows})
     document = {"schema": 1, "split": "demo", "scenes": scenes}
     (folder / "questions.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

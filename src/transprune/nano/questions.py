@@ -101,14 +101,20 @@ def _is_there(color: str, shape: str) -> str:
 
 
 def _color(scene: Scene, rng: Rng) -> Question | None:
-    return _attribute(scene, rng, "color", "shape", lambda thing: f"what color is the {thing.shape} ?")
+    return _attribute(
+        scene, rng, "color", "shape", lambda thing: f"what color is the {thing.shape} ?"
+    )
 
 
 def _shape(scene: Scene, rng: Rng) -> Question | None:
-    return _attribute(scene, rng, "shape", "color", lambda thing: f"what shape is the {thing.color} object ?")
+    return _attribute(
+        scene, rng, "shape", "color", lambda thing: f"what shape is the {thing.color} object ?"
+    )
 
 
-def _attribute(scene: Scene, rng: Rng, asked: str, by: str, wording: Callable[[SceneObject], str]) -> Question | None:
+def _attribute(
+    scene: Scene, rng: Rng, asked: str, by: str, wording: Callable[[SceneObject], str]
+) -> Question | None:
     """Colour or shape of an object that is named by its character, or by its other attribute."""
     number, thing = _pick(scene, rng)
     answer = getattr(thing, asked)
@@ -116,19 +122,28 @@ def _attribute(scene: Scene, rng: Rng, asked: str, by: str, wording: Callable[[S
         kind = character_kind(thing.character)
         text = f"what {asked} is the object with the {kind} {thing.character} ?"
         return Question(asked, "by character", text, answer, (number,))
-    return Question(asked, f"by {by}", wording(thing), answer, (number,)) if _unique(scene, by, thing) else None
+    return (
+        Question(asked, f"by {by}", wording(thing), answer, (number,))
+        if _unique(scene, by, thing)
+        else None
+    )
 
 
 def _size(scene: Scene, rng: Rng) -> Question:
     number, thing = _pick(scene, rng)
-    return Question("size", "", f"what size is the {thing.color} {thing.shape} ?", thing.size, (number,))
+    return Question(
+        "size", "", f"what size is the {thing.color} {thing.shape} ?", thing.size, (number,)
+    )
 
 
 def _relation(scene: Scene, rng: Rng) -> Question | None:
     (first, thing), (second, other) = _pick(scene, rng), _pick(scene, rng)
-    kind, axis, sign = (("left of", "col", 1), ("right of", "col", -1), ("above", "row", 1), ("below", "row", -1))[
-        rng.integers(4)
-    ]
+    kind, axis, sign = (
+        ("left of", "col", 1),
+        ("right of", "col", -1),
+        ("above", "row", 1),
+        ("below", "row", -1),
+    )[rng.integers(4)]
     distance = sign * (getattr(other, axis) - getattr(thing, axis))
     if distance == 0:
         return None
@@ -144,7 +159,13 @@ def _count(scene: Scene, rng: Rng) -> Question | None:
     if not fitting:
         return None
     name = fitting[rng.integers(len(fitting))]
-    return Question("count", kind, f"how many {name} objects are there ?", str(wanted), _where(scene, kind, name))
+    return Question(
+        "count",
+        kind,
+        f"how many {name} objects are there ?",
+        str(wanted),
+        _where(scene, kind, name),
+    )
 
 
 def _read(scene: Scene, rng: Rng) -> Question | None:
@@ -165,8 +186,20 @@ def _position(scene: Scene, rng: Rng) -> Question:
     number, thing = _pick(scene, rng)
     name = f"is the {thing.color} {thing.shape}"
     if rng.random() < 0.5:
-        return Question("position", "vertical", f"{name} top or bottom ?", _half(thing.row, "top bottom"), (number,))
-    return Question("position", "horizontal", f"{name} left or right ?", _half(thing.col, "left right"), (number,))
+        return Question(
+            "position",
+            "vertical",
+            f"{name} top or bottom ?",
+            _half(thing.row, "top bottom"),
+            (number,),
+        )
+    return Question(
+        "position",
+        "horizontal",
+        f"{name} left or right ?",
+        _half(thing.col, "left right"),
+        (number,),
+    )
 
 
 def _half(cell: int, words: str) -> str:
@@ -206,11 +239,15 @@ def _pick(scene: Scene, rng: Rng) -> tuple[int, SceneObject]:
 
 
 def _where(scene: Scene, attribute: str, value: str) -> tuple[int, ...]:
-    return tuple(number for number, thing in enumerate(scene.objects) if getattr(thing, attribute) == value)
+    return tuple(
+        number for number, thing in enumerate(scene.objects) if getattr(thing, attribute) == value
+    )
 
 
 def _unique(scene: Scene, attribute: str, thing: SceneObject) -> bool:
-    return sum(getattr(other, attribute) == getattr(thing, attribute) for other in scene.objects) == 1
+    return (
+        sum(getattr(other, attribute) == getattr(thing, attribute) for other in scene.objects) == 1
+    )
 
 
 def _shuffled(words: list[str], rng: Rng) -> list[str]:

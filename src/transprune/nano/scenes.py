@@ -94,7 +94,9 @@ def draw(split: Split, index: int, objects: tuple[int, int] = OBJECTS) -> Scene:
         SceneError: no such split, a negative number, or more objects than cells.
     """
     if split not in SPLITS or index < 0:
-        raise SceneError(f"scenes are numbered from 0 in the splits {', '.join(SPLITS)}; got {split!r}, {index}")
+        raise SceneError(
+            f"scenes are numbered from 0 in the splits {', '.join(SPLITS)}; got {split!r}, {index}"
+        )
     if not 1 <= objects[0] <= objects[1] <= BOARD * BOARD:
         raise SceneError(f"between 1 and {BOARD * BOARD} objects fit on the board; got {objects}")
     rng = np.random.default_rng((_SEED, SPLITS.index(split), index))
@@ -126,7 +128,9 @@ def _place(rng: np.random.Generator, count: int) -> tuple[SceneObject, ...]:
             dy=int(dy),
             dx=int(dx),
         )
-        for pair, cell, character, size, (dy, dx) in zip(pairs, cells, characters, sizes, offsets, strict=True)
+        for pair, cell, character, size, (dy, dx) in zip(
+            pairs, cells, characters, sizes, offsets, strict=True
+        )
     )
 
 
@@ -143,7 +147,10 @@ class _Banks:
 def _banks(split: Split) -> _Banks:
     rng = np.random.default_rng((_SEED, 2 * len(SPLITS) + SPLITS.index(split)))
     coarse = rng.normal(0, 1, (64, 8, 8)).astype(np.float32)
-    clouds = [np.asarray(Image.fromarray(c).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for c in coarse]
+    clouds = [
+        np.asarray(Image.fromarray(c).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+        for c in coarse
+    ]
     y, x = np.mgrid[:SIDE, :SIDE]
     waves = zip(rng.uniform(0, np.pi, 32), rng.uniform(0.2, 1.2, 32), strict=True)
     stripes = [np.sin((x * np.cos(angle) + y * np.sin(angle)) * pitch) for angle, pitch in waves]
@@ -183,7 +190,9 @@ def _stamp(pixels: NDArray[np.float32], thing: SceneObject, rng: np.random.Gener
     region += shape_mask(thing.shape, thing.size)[part][..., None] * (color - region)
     if thing.character is not None:
         ink = np.float32(10 if thing.color in LIGHT else 250)
-        region += character_mask(thing.character, thing.size, thing.shape)[part][..., None] * (ink - region)
+        region += character_mask(thing.character, thing.size, thing.shape)[part][..., None] * (
+            ink - region
+        )
 
 
 def _owners(things: tuple[SceneObject, ...]) -> NDArray[np.int64]:

@@ -44,7 +44,9 @@ def character_mask(character: str, size: str, shape: str) -> Stamp:
     corner = (canvas.width / 2 - (left + right) / 2, canvas.height / 2 - (top + bottom) / 2)
     draw.text(corner, character, fill=255, font=font, stroke_width=2, stroke_fill=255)
     mask = _shrink(canvas)
-    return np.roll(mask, 2, axis=0) if shape == "triangle" else mask  # a triangle is wide only below its middle
+    return (
+        np.roll(mask, 2, axis=0) if shape == "triangle" else mask
+    )  # a triangle is wide only below its middle
 
 
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -67,7 +69,9 @@ def _square(draw: ImageDraw.ImageDraw, c: float, r: float) -> None:
 
 
 def _triangle(draw: ImageDraw.ImageDraw, c: float, r: float) -> None:
-    draw.polygon([(c, c - 1.1 * r), (c + 1.1 * r, c + 0.9 * r), (c - 1.1 * r, c + 0.9 * r)], fill=255)
+    draw.polygon(
+        [(c, c - 1.1 * r), (c + 1.1 * r, c + 0.9 * r), (c - 1.1 * r, c + 0.9 * r)], fill=255
+    )
 
 
 def _diamond(draw: ImageDraw.ImageDraw, c: float, r: float) -> None:

@@ -62,15 +62,25 @@ def build_report(
     results = read_results(folder)
     gallery = collect(results, examples, model, progress)
     progress("drawing")
-    pictures = {picture.name: picture for picture in (*_curves(results, gallery), *gallery.pictures.values())}
+    pictures = {
+        picture.name: picture
+        for picture in (*_curves(results, gallery), *gallery.pictures.values())
+    }
     out = out or folder / "report"
     out.mkdir(parents=True, exist_ok=True)
     page = out / PAGE
-    page.write_text(write_page(results, gallery, pictures, command or f"transprune report {folder}"), encoding="utf-8")
+    page.write_text(
+        write_page(results, gallery, pictures, command or f"transprune report {folder}"),
+        encoding="utf-8",
+    )
     drawn = [*pictures.values(), *(example.picture for example in gallery.examples)]
     files = [file for picture in drawn for file in _write(picture, out)]
     numbers = out / NUMBERS
-    document = {"schema": SCHEMA, "transprune": __version__, "figures": {p.name: p.numbers for p in drawn}}
+    document = {
+        "schema": SCHEMA,
+        "transprune": __version__,
+        "figures": {p.name: p.numbers for p in drawn},
+    }
     numbers.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n", encoding="utf-8")
     return Report(page, numbers, tuple(files), tuple(gallery.missing))
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from transprune.bench.records import Record
-from transprune.bench.summary import TRANSPRUNE, UNPRUNED
-from transprune.bench.tasks import Item
-from transprune.overlay import Grid
+from transprune.bench.data.records import Record
+from transprune.bench.data.tasks import Item
+from transprune.bench.results.summary import TRANSPRUNE, UNPRUNED
 from transprune.report.figures.retention import draw_retention
+from transprune.report.overlay import Grid
 from transprune.report.results import Results
 from transprune.report.theme import Picture
 
@@ -46,19 +46,25 @@ def choose(results: Results, count: int) -> list[Chosen]:
     if condition is None or count < 1:
         return []
     full, pruned = results.answers(UNPRUNED), results.answers(condition)
-    pairs = [Chosen(full[key], pruned[key]) for key in pruned if key in full and full[key].score >= 1]
+    pairs = [
+        Chosen(full[key], pruned[key]) for key in pruned if key in full and full[key].score >= 1
+    ]
     pairs = [pair for pair in pairs if pair.pruned.kept]
     lost = _one_per_family([pair for pair in pairs if pair.pruned.score < 1], count // 3)
     families = {pair.pruned.family for pair in lost}
     kept = [pair for pair in pairs if pair.pruned.score >= 1]
-    kept.sort(key=lambda pair: pair.pruned.family in families)  # stable: families not shown yet come first
+    kept.sort(
+        key=lambda pair: pair.pruned.family in families
+    )  # stable: families not shown yet come first
     return [*_one_per_family(kept, count - len(lost)), *lost]
 
 
 def draw_example(number: int, chosen: Chosen, item: Item, grid: Grid) -> Example:
     """The strip of a chosen question."""
     asked = {token for group in item.relevant or () for token in group}
-    return Example(chosen, draw_retention(number, item.pictures[0](), grid, chosen.pruned.kept, asked))
+    return Example(
+        chosen, draw_retention(number, item.pictures[0](), grid, chosen.pruned.kept, asked)
+    )
 
 
 def _condition(results: Results) -> str | None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transprune.bench.provenance import fingerprint
-from transprune.bench.tasks import Item, Questions, load_tasks
-from transprune.checkpoint import Checkpoint, load
+from transprune.bench.data.provenance import fingerprint
+from transprune.bench.data.tasks import Item, Questions, load_tasks
 from transprune.errors import PruneError
-from transprune.overlay import Grid, as_seen
+from transprune.models.checkpoint import Checkpoint, load
 from transprune.report.examples import Example, choose, draw_example
+from transprune.report.overlay import Grid, as_seen
 from transprune.report.results import Results
 from transprune.report.theme import Picture
 
@@ -47,9 +47,13 @@ def collect(results: Results, examples: int, model: str | None, step: Step) -> G
     gallery, settings = Gallery(), results.run.certificate.settings
     step("reading the questions again")
     try:
-        questions = load_tasks(settings.tasks, n=settings.n, split=settings.split or "test", seed=settings.seed)
+        questions = load_tasks(
+            settings.tasks, n=settings.n, split=settings.split or "test", seed=settings.seed
+        )
     except PruneError as error:
-        gallery.missing.append(f"No pictures: the run's questions cannot be read any more ({error}).")
+        gallery.missing.append(
+            f"No pictures: the run's questions cannot be read any more ({error})."
+        )
         return gallery
     if questions.fingerprint != settings.items:
         gallery.missing.append(
@@ -83,19 +87,23 @@ class _Prompts:
             return Grid(GRID, GRID, total=GRID * GRID)
         if self.checkpoint is None or len(item.pictures) != 1:
             return None
-        from transprune.answer import count_visual, prepare
-        from transprune.overlay import find_grid
+        from transprune.models.answer import count_visual, prepare
+        from transprune.report.overlay import find_grid
 
         inputs = prepare(self.checkpoint, [item.pictures[0]()], item.question)
         tokens = count_visual(self.checkpoint, inputs)
-        return find_grid(self.checkpoint.model.config, inputs, 0, tokens, cropped=self.checkpoint.crops)
+        return find_grid(
+            self.checkpoint.model.config, inputs, 0, tokens, cropped=self.checkpoint.crops
+        )
 
 
 def _load(results: Results, model: str | None, gallery: Gallery, step: Step) -> Checkpoint | None:
     settings = results.run.certificate.settings
     source = model or settings.model
     if source == "none":
-        gallery.missing.append("No transition maps, positions, AUC or language-only floor: made without the model.")
+        gallery.missing.append(
+            "No transition maps, positions, AUC or language-only floor: made without the model."
+        )
         return None
     step(f"loading {source}")
     try:
@@ -114,7 +122,9 @@ def _load(results: Results, model: str | None, gallery: Gallery, step: Step) -> 
     return checkpoint
 
 
-def _examples(results: Results, questions: Questions, count: int, prompts: _Prompts, gallery: Gallery) -> list[Example]:
+def _examples(
+    results: Results, questions: Questions, count: int, prompts: _Prompts, gallery: Gallery
+) -> list[Example]:
     items = {(task.name, item.id): item for task in questions.tasks for item in task.items}
     drawn = []
     for number, chosen in enumerate(choose(results, count), start=1):
@@ -123,12 +133,16 @@ def _examples(results: Results, questions: Questions, count: int, prompts: _Prom
         if item is not None and grid is not None and not grid.partial:
             drawn.append(draw_example(number, chosen, item, grid))
     if not drawn and count:
-        gallery.missing.append("No examples: no method kept tokens of a picture whose grid is known.")
+        gallery.missing.append(
+            "No examples: no method kept tokens of a picture whose grid is known."
+        )
     return drawn
 
 
-def _insight(results: Results, questions: Questions, prompts_of: _Prompts, gallery: Gallery) -> None:
-    from transprune.bench.prompts import Prompts
+def _insight(
+    results: Results, questions: Questions, prompts_of: _Prompts, gallery: Gallery
+) -> None:
+    from transprune.bench.run.prompts import Prompts
     from transprune.methods.transprune import TransPrune
     from transprune.report.figures.positions import draw_positions
     from transprune.report.figures.signal import draw_signal
@@ -139,10 +153,16 @@ def _insight(results: Results, questions: Questions, prompts_of: _Prompts, galle
     every = [item for task in questions.tasks for item in task.items if len(item.pictures) == 1]
     images = set(list(dict.fromkeys(item.image for item in every))[:LOOKED_AT])
     items = [item for item in every if item.image in images]
-    known = {item: grid for item in items if (grid := prompts_of.grid(item)) is not None and not grid.partial}
+    known = {
+        item: grid
+        for item in items
+        if (grid := prompts_of.grid(item)) is not None and not grid.partial
+    }
     common = same_grid(known)
     if common is None:
-        gallery.missing.append("No transition maps, positions or AUC: the grid of this model's tokens is not known.")
+        gallery.missing.append(
+            "No transition maps, positions or AUC: the grid of this model's tokens is not known."
+        )
         return
     grid, items = common
     items = sorted(items, key=lambda item: (item.image, item.id))
@@ -156,12 +176,19 @@ def _insight(results: Results, questions: Questions, prompts_of: _Prompts, galle
     )
     objects = _objects(questions, items)
     gallery.pictures["positions"] = draw_positions(
-        keep_rates(prompts, items), shape, len(items), None if objects is None else objects.mean(axis=0)
+        keep_rates(prompts, items),
+        shape,
+        len(items),
+        None if objects is None else objects.mean(axis=0),
     )
     if objects is None:
-        gallery.missing.append("No AUC per layer: these pictures do not say which token shows which object.")
+        gallery.missing.append(
+            "No AUC per layer: these pictures do not say which token shows which object."
+        )
         return
-    asked = np.array([_mask(grid.cells, [t for group in item.relevant or () for t in group]) for item in items])
+    asked = np.array(
+        [_mask(grid.cells, [t for group in item.relevant or () for t in group]) for item in items]
+    )
     gallery.aucs = layer_aucs(seen, objects, asked)
     boundaries = TransPrune.high().schedule(prompts.geometry.layers).boundaries
     gallery.pictures["signal"] = draw_signal(gallery.aucs, len(items), boundaries)
@@ -185,8 +212,8 @@ def _mask(cells: int, tokens: Sequence[int]) -> NDArray[np.bool_]:
 
 def _floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> float:
     """Relative Acc. with every picture blanked: what can be answered without looking."""
-    from transprune.bench.answers import answer
-    from transprune.bench.prompts import Prompts
+    from transprune.bench.run.answers import answer
+    from transprune.bench.run.prompts import Prompts
 
     unpruned = {task.task: task.score.value for task in results.unpruned.tasks}
     shares = []
@@ -194,14 +221,24 @@ def _floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> fl
         if not unpruned.get(task.name):
             continue
         items = [
-            replace(item, image=f"blank {item.pictures[0]().size}", pictures=(_blank(item),) * len(item.pictures))
+            replace(
+                item,
+                image=f"blank {item.pictures[0]().size}",
+                pictures=(_blank(item),) * len(item.pictures),
+            )
             for item in task.items[:FLOOR_ITEMS]
         ]
         prompts = Prompts(checkpoint, items)
         items.sort(key=lambda item: prompts.count(item).length)
         tokens = results.run.certificate.settings.max_new_tokens
-        given = [g for at in range(0, len(items), 30) for g in answer(prompts, items[at : at + 30], None, tokens)]
-        right = [task.metric.grade(g.text, item.answers) for g, item in zip(given, items, strict=True)]
+        given = [
+            g
+            for at in range(0, len(items), 30)
+            for g in answer(prompts, items[at : at + 30], None, tokens)
+        ]
+        right = [
+            task.metric.grade(g.text, item.answers) for g, item in zip(given, items, strict=True)
+        ]
         shares.append(100 * float(np.mean(right)) / (unpruned[task.name] / 100))
     return float(np.mean(shares))
 

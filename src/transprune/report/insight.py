@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from transprune.bench.prompts import Prompts
-from transprune.bench.tasks import Item
+from transprune.bench.data.tasks import Item
+from transprune.bench.run.prompts import Prompts
+from transprune.core.schedule import Schedule
 from transprune.methods.transprune import TransPrune
-from transprune.overlay import Grid
-from transprune.schedule import Schedule
+from transprune.report.overlay import Grid
 from transprune.session import prune
 from transprune.trace import Trace
 
@@ -50,15 +50,25 @@ class Insight:
 def look(prompts: Prompts, items: Sequence[Item]) -> Insight:
     """Run the items unpruned and measure everything. All must have the same number of visual tokens."""
     depth = prompts.geometry.layers
-    method = TransPrune(Schedule(dict.fromkeys(range(1, depth), 1.0)), accumulate=range(1, depth + 1))
+    method = TransPrune(
+        Schedule(dict.fromkeys(range(1, depth), 1.0)), accumulate=range(1, depth + 1)
+    )
     parts: list[tuple[Floats, ...]] = []
     for some, slots, trace in _passes(prompts, items, method, ("scores", "transitions", "changes")):
         for row in range(len(some)):
             at = slots[row]
-            both = [[trace.changes[layer, m][row][:, at] for m in MODULES] for layer in range(1, depth + 1)]
-            changes = torch.stack([torch.stack(pair) for pair in both])  # [L, 2, (magnitude, cosine), N]
+            both = [
+                [trace.changes[layer, m][row][:, at] for m in MODULES]
+                for layer in range(1, depth + 1)
+            ]
+            changes = torch.stack(
+                [torch.stack(pair) for pair in both]
+            )  # [L, 2, (magnitude, cosine), N]
             ttv = torch.stack(
-                [sum(trace.transitions[layer, m][row][at] for m in MODULES) for layer in range(1, depth + 1)]  # type: ignore[misc]
+                [
+                    torch.stack([trace.transitions[layer, m][row][at] for m in MODULES]).sum(dim=0)
+                    for layer in range(1, depth + 1)
+                ]
             )
             iga = torch.stack([stage.scores["iga"][row] for stage in trace.stages if stage.scores])
             parts.append(tuple(t.numpy() for t in (changes[:, :, 0], changes[:, :, 1], ttv, iga)))
@@ -95,7 +105,9 @@ def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
     return float((below + up_to).sum() / (2 * len(good) * len(bad)))
 
 
-def layer_aucs(insight: Insight, objects: NDArray[np.bool_], asked: NDArray[np.bool_]) -> dict[str, list[float]]:
+def layer_aucs(
+    insight: Insight, objects: NDArray[np.bool_], asked: NDArray[np.bool_]
+) -> dict[str, list[float]]:
     """Mean AUC over questions per layer, by what is compared.
 
     Args:
@@ -109,7 +121,9 @@ def layer_aucs(insight: Insight, objects: NDArray[np.bool_], asked: NDArray[np.b
     found: dict[str, list[float]] = {}
     for criterion, scores in (("TTV", insight.ttv), ("IGA", insight.iga)):
         for what, truth in (("objects", objects), ("asked", asked)):
-            found[f"{criterion}, {what}"] = [_mean_auc(scores[:, at], truth) for at in range(scores.shape[1])]
+            found[f"{criterion}, {what}"] = [
+                _mean_auc(scores[:, at], truth) for at in range(scores.shape[1])
+            ]
     return found
 
 

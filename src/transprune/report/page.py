@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from transprune import __version__
-from transprune.bench.summary import TRANSPRUNE, Row
+from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report import tables, words
 from transprune.report.gallery import Gallery
 from transprune.report.results import Results, budget_name
 from transprune.report.theme import Picture
 
 
-def write_page(results: Results, gallery: Gallery, pictures: Mapping[str, Picture], own_command: str) -> str:
+def write_page(
+    results: Results, gallery: Gallery, pictures: Mapping[str, Picture], own_command: str
+) -> str:
     """The HTML text.
 
     Args:
@@ -26,21 +28,38 @@ def write_page(results: Results, gallery: Gallery, pictures: Mapping[str, Pictur
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = Environment(
-        loader=PackageLoader("transprune.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("transprune.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
-    loader.filters["data_uri"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return loader.get_template("page.html.jinja").render(_content(results, gallery, pictures, own_command, loader))
+    loader.filters["data_uri"] = lambda png: (
+        f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    )
+    return loader.get_template("page.html.jinja").render(
+        _content(results, gallery, pictures, own_command, loader)
+    )
 
 
 def main_row(results: Results) -> Row | None:
     """TransPrune as it is at the budget of the ablations."""
-    budget = next((row.condition.budget for group in results.ablations.values() for row in group), None)
-    rows = (row for row in results.rows if row.condition.method == TRANSPRUNE and row.condition.budget == budget)
+    budget = next(
+        (row.condition.budget for group in results.ablations.values() for row in group), None
+    )
+    rows = (
+        row
+        for row in results.rows
+        if row.condition.method == TRANSPRUNE and row.condition.budget == budget
+    )
     return next(rows, None)
 
 
 def _content(
-    results: Results, gallery: Gallery, pictures: Mapping[str, Picture], own_command: str, loader: Any
+    results: Results,
+    gallery: Gallery,
+    pictures: Mapping[str, Picture],
+    own_command: str,
+    loader: Any,
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
@@ -123,4 +142,8 @@ def _bill_words(results: Results) -> str:
         for key, name in (("prompts", "prompts"), ("rounds", "rounds"), ("threads", "threads"))
         if key in meta
     ]
-    return f"Measured on {', '.join(parts)}." if parts else "Measured on the machine of the certificate."
+    return (
+        f"Measured on {', '.join(parts)}."
+        if parts
+        else "Measured on the machine of the certificate."
+    )

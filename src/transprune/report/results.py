@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transprune.bench.records import Record, Run, read_run
-from transprune.bench.statistics import Difference
-from transprune.bench.summary import TRANSPRUNE, UNPRUNED, Row, summarise
+from transprune.bench.data.records import Record, Run, read_run
+from transprune.bench.results.statistics import Difference
+from transprune.bench.results.summary import TRANSPRUNE, UNPRUNED, Row, summarise
 from transprune.errors import RecordError
 
 BILL, BILL_SCHEMA = "bill.json", 1
@@ -65,7 +65,11 @@ class Results:
                 if method in found:
                     found[method].append(row)
         series = [
-            Series(method, rows[0].condition.group, tuple(sorted(rows, key=lambda row: -row.exact_share)))
+            Series(
+                method,
+                rows[0].condition.group,
+                tuple(sorted(rows, key=lambda row: -row.exact_share)),
+            )
             for method, rows in found.items()
         ]
         return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
@@ -92,7 +96,10 @@ class Results:
             if row.condition.group in ("methods", "controls"):
                 found.setdefault(row.condition.budget, []).append(row)
         order = sorted(found, key=lambda budget: -1.0 if budget is None else budget, reverse=True)
-        return tuple((budget, tuple(sorted(found[budget], key=lambda r: -r.relative.value))) for budget in order)
+        return tuple(
+            (budget, tuple(sorted(found[budget], key=lambda r: -r.relative.value)))
+            for budget in order
+        )
 
     def answers(self, condition: str) -> dict[tuple[str, str], Record]:
         """Records of a condition by task and item."""
@@ -106,7 +113,9 @@ def read_results(folder: Path, *, n_resamples: int | None = None) -> Results:
         RecordError: no run, a damaged file (named, with its line), a newer schema, or no unpruned answers yet.
     """
     if not folder.is_dir():
-        raise RecordError(f"{folder} is not a folder; give the one `transprune bench --out` wrote, with run.json in it")
+        raise RecordError(
+            f"{folder} is not a folder; give the one `transprune bench --out` wrote, with run.json in it"
+        )
     run = read_run(folder)
     rows = summarise(run) if n_resamples is None else summarise(run, n_resamples=n_resamples)
     bill, meta = read_bill(folder / BILL)
@@ -125,7 +134,12 @@ def read_bill(file: Path) -> tuple[tuple[dict[str, Any], ...] | None, dict[str, 
         data = json.loads(file.read_text(encoding="utf-8"))
         schema = data["schema"]
         rows = tuple(dict(row) for row in data["rows"])
-        missing = [key for row in rows for key in ("condition", "prefill_ms", "paper", "exact") if key not in row]
+        missing = [
+            key
+            for row in rows
+            for key in ("condition", "prefill_ms", "paper", "exact")
+            if key not in row
+        ]
         if missing:
             raise KeyError(missing[0])
     except json.JSONDecodeError as error:
@@ -153,9 +167,19 @@ def in_words(difference: Difference | None) -> str:
 
 def budget_name(budget: float | None) -> str:
     """`41 % of the prefill`, or the methods' own."""
-    return "the methods' own budgets" if budget is None else f"{100 * budget:g} % of the unpruned prefill"
+    return (
+        "the methods' own budgets"
+        if budget is None
+        else f"{100 * budget:g} % of the unpruned prefill"
+    )
 
 
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+    return (
+        words[0]
+        if len(words) == 1
+        else f"{', '.join(words[:-1])} and {words[-1]}"
+        if words
+        else "none"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from transprune.bench.summary import Row
+from transprune.bench.results.summary import Row
 from transprune.report.results import Results, budget_name, in_words
 
 BILL_COLUMNS = (
@@ -44,8 +44,16 @@ def tasks(results: Results) -> list[dict[str, Any]]:
     groups = [{"name": "unpruned", "rows": [_scores(results.unpruned, names, {})]}]
     for budget, rows in results.budgets:
         methods = [row for row in rows if results.competes(row)]
-        tops = {name: max((_score(row, name) or 0.0 for row in methods), default=None) for name in (*names, "mean")}
-        groups.append({"name": f"at {budget_name(budget)}", "rows": [_scores(row, names, tops) for row in rows]})
+        tops = {
+            name: max((_score(row, name) or 0.0 for row in methods), default=None)
+            for name in (*names, "mean")
+        }
+        groups.append(
+            {
+                "name": f"at {budget_name(budget)}",
+                "rows": [_scores(row, names, tops) for row in rows],
+            }
+        )
     return groups
 
 
@@ -71,9 +79,15 @@ def certificate(results: Results) -> list[tuple[str, str]]:
     return [
         ("model", f"{settings.model}, weights {settings.weights or 'not fingerprinted'}"),
         ("questions", f"{settings.tasks} {settings.split}, fingerprint {settings.items}"),
-        ("n", f"{settings.n if settings.n is not None else 'all'}; {sum(t.items for t in paper.tasks)} questions"),
+        (
+            "n",
+            f"{settings.n if settings.n is not None else 'all'}; {sum(t.items for t in paper.tasks)} questions",
+        ),
         ("seed", str(settings.seed)),
-        ("intervals", f"95 %, {results.unpruned.n_resamples:,} paired bootstrap resamples of the images"),
+        (
+            "intervals",
+            f"95 %, {results.unpruned.n_resamples:,} paired bootstrap resamples of the images",
+        ),
         ("numbers", f"{settings.dtype}, attention {settings.attention}, {settings.device}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in paper.versions.items())),
         ("code", paper.commit or "not from a checkout"),
@@ -102,7 +116,9 @@ def _scores(row: Row, names: Sequence[str], tops: Mapping[str, float | None]) ->
     for name in (*names, "mean"):
         score = _score(row, name)
         text = "-" if score is None else f"{score:.1f}"
-        cells.append({"text": text, "best": score is not None and _is_best(row, score, tops.get(name))})
+        cells.append(
+            {"text": text, "best": score is not None and _is_best(row, score, tops.get(name))}
+        )
     return {"name": row.condition.method, "cells": cells}
 
 

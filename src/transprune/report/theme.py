@@ -84,7 +84,9 @@ def need_extra() -> None:
         ) from error
 
 
-def render(name: str, title: str, caption: str, alt: str, numbers: Mapping[str, Any], draw: Draw) -> Picture:
+def render(
+    name: str, title: str, caption: str, alt: str, numbers: Mapping[str, Any], draw: Draw
+) -> Picture:
     """Draw a figure in both themes."""
     light, dark = (_png(draw(theme), theme) for theme in (LIGHT, DARK))
     width, height = _size(light)
@@ -137,7 +139,9 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
             pools[-2:] = [pools[-2] + pools[-1]]
     bases = [sum(pool) / len(pool) for pool in pools for _ in pool]
     top = high - gap * (len(wanted) - 1)
-    places = {number: min(max(bases[rank], low), top) + rank * gap for rank, number in enumerate(order)}
+    places = {
+        number: min(max(bases[rank], low), top) + rank * gap for rank, number in enumerate(order)
+    }
     return [places[number] for number in range(len(wanted))]
 
 

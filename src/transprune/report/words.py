@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from transprune.bench.summary import TRANSPRUNE, Row
+from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report.figures.signal import reversed_layers
 from transprune.report.gallery import FLOOR_ITEMS
 from transprune.report.results import Results, budget_name, listed
@@ -38,7 +38,10 @@ def findings(results: Results, floor: float | None) -> list[str]:
 
 
 def _budget(budget: float | None, methods: Sequence[Row]) -> str:
-    best, main = methods[0], next((row for row in methods if row.condition.method == TRANSPRUNE), None)
+    best, main = (
+        methods[0],
+        next((row for row in methods if row.condition.method == TRANSPRUNE), None),
+    )
     text = f"At {budget_name(budget)}: {best.condition.method} is best with {best.relative.value:.1f} %"
     if main is not None and main is not best:
         text += f"; TransPrune has {main.relative.value:.1f} %"
@@ -76,7 +79,10 @@ def ablations(results: Results, main: Row | None) -> list[str]:
     rows = [row for group in results.ablations.values() for row in group]
     if main is None or not rows:
         return []
-    named = {v: [r.condition.method.partition("/")[2] for r in rows if _sure(r, v)] for v in ("better", "worse")}
+    named = {
+        v: [r.condition.method.partition("/")[2] for r in rows if _sure(r, v)]
+        for v in ("better", "worse")
+    }
     return [
         f"At {budget_name(main.condition.budget)}, of {len(rows)} variants really better than TransPrune as it is: "
         f"{listed(named['better'])}. Really worse: {listed(named['worse'])}. "
@@ -88,14 +94,20 @@ def notes(results: Results) -> list[str]:
     """What a reader must know: what is unfinished, was left out, or never reached its budget."""
     certificate = results.run.certificate
     said = [*results.run.notes]
-    said += [f"{row.condition.name} has {row.n} of {row.expected} answers." for row in results.rows if not row.complete]
+    said += [
+        f"{row.condition.name} has {row.n} of {row.expected} answers."
+        for row in results.rows
+        if not row.complete
+    ]
     answered = {row.condition.name for row in results.rows}
     absent = [c.name for c in certificate.conditions if c.name not in answered]
     if absent:
         said.append(f"Without any answer yet: {listed(absent)}.")
     over = [row.condition.name for row in results.rows if not row.condition.reached]
     if over:
-        said.append(f"Not comparable at equal cost, because they cannot get as cheap as their budget: {listed(over)}.")
+        said.append(
+            f"Not comparable at equal cost, because they cannot get as cheap as their budget: {listed(over)}."
+        )
     said += [f"Left out of the tasks: {line}" for line in certificate.skipped]
     if certificate.settings.split == "validation":
         said.append(
@@ -113,7 +125,9 @@ def budget_notes(results: Results) -> list[str]:
     conditions = results.run.certificate.conditions
     changed = [f"{c.name}: {c.note}" for c in conditions if c.note]
     return changed + [
-        f"{c.name} is also {listed(c.also)}: the same choice at this budget." for c in conditions if c.also
+        f"{c.name} is also {listed(c.also)}: the same choice at this budget."
+        for c in conditions
+        if c.also
     ]
 
 

@@ -33,21 +33,30 @@ class Slots:
         bias: float32 [B, P], what every query adds to its logits of these keys, or None.
     """
 
-    def __init__(self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None
+    ) -> None:
         self.slots, self.shift, self.dense, self.bias = slots, shift, dense, bias
         self._mapped: tuple[Any, Slots] | None = None
 
     def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
         """The slots after a batch operation; layers that apply the same one (same `key` object) keep sharing."""
         if self._mapped is None or self._mapped[0] is not key:
-            shift, bias = (None if values is None else change(values) for values in (self.shift, self.bias))
+            shift, bias = (
+                None if values is None else change(values) for values in (self.shift, self.bias)
+            )
             self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
         return self._mapped[1]
 
     def without_last(self, n: int) -> Slots:
         """The slots without the last `n` entries."""
         left = self.slots.shape[1] - n
-        return Slots(self.slots[:, :left], self.shift, self.dense, None if self.bias is None else self.bias[:, :left])
+        return Slots(
+            self.slots[:, :left],
+            self.shift,
+            self.dense,
+            None if self.bias is None else self.bias[:, :left],
+        )
 
 
 class KeptLayer(DynamicLayer):
@@ -66,8 +75,12 @@ class KeptLayer(DynamicLayer):
 
     def slots(self, batch: int, device: torch.device) -> Tensor:
         """Logical slot of every stored entry. -> long [B, P]."""
-        tail = torch.arange(self.logical - self.tail, self.logical, device=device).expand(batch, self.tail)
-        return tail if self.prefix is None else torch.cat([self.prefix.slots.to(device), tail], dim=1)
+        tail = torch.arange(self.logical - self.tail, self.logical, device=device).expand(
+            batch, self.tail
+        )
+        return (
+            tail if self.prefix is None else torch.cat([self.prefix.slots.to(device), tail], dim=1)
+        )
 
     def bias(self) -> Tensor | None:
         """What every query adds to its logits of each stored key, float32 [B, P]; None where no key weighs more."""
@@ -79,7 +92,9 @@ class KeptLayer(DynamicLayer):
         """The next `update` stores pruned rows: afterwards `prefix` describes everything, `logical` slots later."""
         self._announced = (prefix, logical)
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
         """Store new keys and values [B, H, n, d]; returns all stored ones."""
         if self._announced is not None:
             self.prefix, advance = self._announced
@@ -110,7 +125,9 @@ class KeptLayer(DynamicLayer):
             CacheError: the cut would reach into tokens that were pruned.
         """
         if tokens_to_remove > 0:
-            raise CacheError(f"crop takes a negative number of tokens to remove; got {tokens_to_remove}")
+            raise CacheError(
+                f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
+            )
         n = -tokens_to_remove
         if n == 0 or not self.is_initialized:
             return
@@ -124,7 +141,9 @@ class KeptLayer(DynamicLayer):
         newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
         want = torch.arange(self.logical - n, self.logical - self.tail)
         if newest is None or newest.shape[1] != beyond or not bool((newest.cpu() == want).all()):
-            raise CacheError("crop would cut into pruned tokens; crop at most what was generated after the prompt")
+            raise CacheError(
+                "crop would cut into pruned tokens; crop at most what was generated after the prompt"
+            )
         assert self.prefix is not None
         self.prefix = self.prefix.without_last(beyond)
 
@@ -158,7 +177,10 @@ def kept_layer(cache: Cache | None, index: int) -> KeptLayer | None:
 
 def needs_door(cache: Cache | None) -> bool:
     """Does any layer of this cache store a pruned prefix?"""
-    return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in getattr(cache, "layers", ()))
+    return any(
+        isinstance(layer, KeptLayer) and layer.prefix is not None
+        for layer in getattr(cache, "layers", ())
+    )
 
 
 def install(cache: Cache, index: int) -> KeptLayer:
@@ -181,7 +203,11 @@ def check_cache(cache: Cache | None) -> None:
     """
     if cache is None:
         return
-    unfit = {type(layer).__name__ for layer in getattr(cache, "layers", ()) if type(layer) not in FIT_LAYERS}
+    unfit = {
+        type(layer).__name__
+        for layer in getattr(cache, "layers", ())
+        if type(layer) not in FIT_LAYERS
+    }
     if not isinstance(cache, DynamicCache) or unfit or getattr(cache, "offloading", False):
         offloaded = "an offloaded " if getattr(cache, "offloading", False) else ""
         raise CacheError(

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transprune.core.layout import Layout, gather_rows
 from transprune.core.library import (
     cache_of,
     cache_of_output,
@@ -31,22 +32,21 @@ from transprune.core.library import (
     check_decoder_layer,
     warn_if_untested,
 )
+from transprune.core.signals import JointSpace, VisionSignals
 from transprune.errors import PruneWarning
 from transprune.families.base import Family
-from transprune.layout import Layout, gather_rows
-from transprune.methods.base import Method, Positions
+from transprune.methods.common.method import Method, Positions
 from transprune.runtime.cache import check_cache, needs_door
-from transprune.runtime.door import LayerCall, nothing_to_do, pass_through
-from transprune.runtime.freeze import Freezer
-from transprune.runtime.observe import Observer
-from transprune.runtime.prompt import ends_with_image, read_prompt
-from transprune.runtime.question import QuestionReader
-from transprune.runtime.reading import AttentionReader, keep_ready
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.frozen import Freezer
+from transprune.runtime.layer_inputs import LayerCall, nothing_to_do, pass_through
 from transprune.runtime.stage import Decision, Part, Pool, Sight, decide
-from transprune.runtime.state import Pass
-from transprune.runtime.vision import VisionListener
-from transprune.signals import JointSpace, VisionSignals
-from transprune.text_tower import TextTower
+from transprune.runtime.taps.attention.tap import AttentionReader, keep_ready
+from transprune.runtime.taps.prompt import ends_with_image, read_prompt
+from transprune.runtime.taps.question import QuestionReader
+from transprune.runtime.taps.text_tower import TextTower
+from transprune.runtime.taps.transitions import Observer
+from transprune.runtime.taps.vision import VisionListener
 
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
 
@@ -86,7 +86,9 @@ class Engine:
             for number, (step, policy) in enumerate(zip(method.steps, policies, strict=True))
             for reading in step.readings(depth)
         }
-        self._reads_instruction = any(reading.rows == "instruction" for reading in readings.values())
+        self._reads_instruction = any(
+            reading.rows == "instruction" for reading in readings.values()
+        )
         self._frozen = Freezer(self._layers, frozenset(method.frozen(depth)))
         self._reads_embeddings = any(reading.embeddings for reading in readings.values())
         self._reader = AttentionReader(self._layers, readings, self._rotary)
@@ -132,7 +134,9 @@ class Engine:
     def _joint(self, layout: Layout) -> Callable[[int, VisionSignals], JointSpace | None]:
         """CLIP's joint space for a sample; None where the vision tower is not CLIP's."""
         reader = self._question
-        return lambda sample, vision: None if reader is None else reader.joint(layout, sample, vision)
+        return lambda sample, vision: (
+            None if reader is None else reader.joint(layout, sample, vision)
+        )
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._local.prompt = None
@@ -154,7 +158,9 @@ class Engine:
         first = cache is None or cache.get_seq_length() == 0
         if layout is None and not first and not needs_door(cache):
             return  # decode on an unpruned cache: no hook has anything to do
-        state = Pass(length=rows.shape[1], batch=rows.shape[0], layout=layout, prompt=layout, first=first)
+        state = Pass(
+            length=rows.shape[1], batch=rows.shape[0], layout=layout, prompt=layout, first=first
+        )
         if layout is not None:
             check_cache(cache)
             check_checkpointing(self._layers[0])
@@ -168,7 +174,9 @@ class Engine:
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         state, self._local.state = self._running(), None
-        if output is None or state is None:  # an exception is on its way through, or nothing happened
+        if (
+            output is None or state is None
+        ):  # an exception is on its way through, or nothing happened
             return
         if state.layout is not None or state.first:
             self._publish(state, cache_of_output(output))
@@ -207,7 +215,9 @@ class Engine:
         before = state.layout
         attention, ahead = self._reader.read(state, call)
         vision = state.taps.get("vision")
-        sight = Sight(call.index, before, call.hidden, attention, vision, state.embedded, self._joint(before))
+        sight = Sight(
+            call.index, before, call.hidden, attention, vision, state.embedded, self._joint(before)
+        )
         decision = decide(part, state, sight, "scores" in self._record)
         state.stages.append(decision.trace)
         if decision.changes_nothing:
@@ -240,7 +250,9 @@ class Engine:
         samples = torch.arange(state.batch, device=hidden.device)[:, None]
         slots = (layout.origin + samples * state.length).flatten()
         full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])
-        full = full.index_copy(0, slots, values.flatten(0, 1)).unflatten(0, (state.batch, state.length))
+        full = full.index_copy(0, slots, values.flatten(0, 1)).unflatten(
+            0, (state.batch, state.length)
+        )
         return (full, *output[1:]) if isinstance(output, tuple) else full
 
 
@@ -248,7 +260,11 @@ def _weigh_keys(state: Pass, decision: Decision) -> None:
     """Add the bias of the rows that stay to what their slots had."""
     layout = state.layout
     assert layout is not None
-    bias = torch.zeros(state.batch, state.length, device=layout.origin.device) if state.bias is None else state.bias
+    bias = (
+        torch.zeros(state.batch, state.length, device=layout.origin.device)
+        if state.bias is None
+        else state.bias
+    )
     state.bias = bias.clone()
     for sample, more in enumerate(decision.biases):
         if more is not None:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from transprune.core.library import private
 from transprune.errors import LayoutError
 
-ALL_MASK_ATTENTION_FUNCTIONS: Any = private("transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS")
+ALL_MASK_ATTENTION_FUNCTIONS: Any = private(
+    "transformers.masking_utils", "ALL_MASK_ATTENTION_FUNCTIONS"
+)
 flash_attention_mask: Any = private("transformers.masking_utils", "flash_attention_mask")
 
 
@@ -76,7 +78,9 @@ class Projection:
         if mask is None:
             if self.dense and plain:
                 return None
-            return self._real() if flash else self._weigh(self._causal(implementation, dtype), dtype)
+            return (
+                self._real() if flash else self._weigh(self._causal(implementation, dtype), dtype)
+            )
         if not isinstance(mask, Tensor):
             raise LayoutError(
                 f"pruning projects tensor masks; the layer was given a {type(mask).__name__}. Load the model with "
@@ -89,7 +93,9 @@ class Projection:
 
     def allowed(self, mask: Tensor | None) -> Tensor:
         """Which keys each row may see, whatever the kind of mask. -> bool [B, 1, P, K]."""
-        causal = self._real()[:, None] & (self.columns[:, None] <= (self.rows + self.past)[..., None])
+        causal = self._real()[:, None] & (
+            self.columns[:, None] <= (self.rows + self.past)[..., None]
+        )
         if mask is None:
             return causal[:, None]
         columns, inside = self._into(mask.shape[-1])
@@ -115,7 +121,11 @@ class Projection:
         mask = mask.gather(2, self.rows[:, None, :, None].expand(-1, heads, -1, mask.shape[3]))
         mask = mask.gather(3, columns[:, None, None].expand(-1, heads, queries, -1))
         closed = ~inside[:, None, None]
-        return mask & ~closed if mask.dtype == torch.bool else mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+        return (
+            mask & ~closed
+            if mask.dtype == torch.bool
+            else mask.masked_fill(closed, torch.finfo(mask.dtype).min)
+        )
 
     def _causal(self, implementation: str, dtype: torch.dtype) -> Tensor:
         allowed = self._open_fillers(self.allowed(None))
@@ -125,11 +135,15 @@ class Projection:
 
     def _open_fillers(self, mask: Tensor) -> Tensor:
         """Let each filler row see itself: a softmax over nothing is NaN on some kernels."""
-        if self.dense or not self.square:  # the fillers of a frozen layer are tokens like others, their output unused
+        if (
+            self.dense or not self.square
+        ):  # the fillers of a frozen layer are tokens like others, their output unused
             return mask
         queries, keys = mask.shape[-2:]
         own = torch.eye(queries, dtype=torch.bool, device=mask.device)
-        own = nn.functional.pad(own, (keys - queries, 0))  # the rows of this forward are the last keys
+        own = nn.functional.pad(
+            own, (keys - queries, 0)
+        )  # the rows of this forward are the last keys
         own = own & ~self.rows_real[:, None, :, None]
         return mask | own if mask.dtype == torch.bool else mask.masked_fill(own, 0.0)
 

@@ -10,15 +10,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transprune.core.layout import Layout
+from transprune.core.plan import Stage
+from transprune.core.views import (
+    JointSpace,
+    LayerView,
+    ProjectorView,
+    Selection,
+    View,
+    VisionSignals,
+)
 from transprune.errors import MethodError, PruneWarning
-from transprune.layout import Layout
-from transprune.methods.base import Method, ProjectorPruner
-from transprune.plan import Stage
-from transprune.runtime.attention import AttentionRows
-from transprune.runtime.probe import PoolProbe
-from transprune.runtime.state import Pass
+from transprune.methods.common.method import Method, ProjectorPruner
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.taps.attention.pool import PoolProbe
+from transprune.runtime.taps.attention.rows import AttentionRows
 from transprune.trace import TraceStage
-from transprune.views import JointSpace, LayerView, ProjectorView, Selection, View, VisionSignals
 
 Pool = Literal["sample", "image"]
 
@@ -105,13 +112,17 @@ class Sight:
                 states,
                 _vision=signals,
                 _instruction=lambda: self.hidden[sample, words],
-                _joint=None if joint is None or signals is None else lambda: joint(sample, signals()),
+                _joint=None
+                if joint is None or signals is None
+                else lambda: joint(sample, signals()),
             )
         attention = self.attention
         if attention is None:
             return LayerView(self.boundary, count, tokens, states, merged=merged)
         probe = PoolProbe(self.layout, sample, rows, image, attention, self.embedded)
-        return LayerView(self.boundary, count, tokens, states, probe.attention, probe, merged=merged)
+        return LayerView(
+            self.boundary, count, tokens, states, probe.attention, probe, merged=merged
+        )
 
 
 def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decision:
@@ -124,14 +135,18 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         for image, rows in _pools(layout, sample, visual, part.pool):
             stage = _planned(part, boundary, state, (part.number, sample, image), len(rows))
             carry = _visual_carry(state, part.number, layout, sample, rows)
-            selection = part.method.select(sight.view(part.method, sample, image, rows, stage), carry)
+            selection = part.method.select(
+                sight.view(part.method, sample, image, rows, stage), carry
+            )
             _check(part.method, selection, stage.count, len(rows))
             _warn_not_finite(part.method, boundary, selection, state)
             chosen.append((rows, selection))
         go = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
         for rows, selection in chosen:
             go[rows[selection.keep]] = False
-        go[layout.rows(sample)[-1:]] = False  # its logits are the answer: the last token stays, even a visual one
+        go[layout.rows(sample)[-1:]] = (
+            False  # its logits are the answer: the last token stays, even a visual one
+        )
         stay = visual[~go[visual]]
         dropped.append(visual[go[visual]])
         features.append(_merged_features(chosen, stay, sight.hidden[sample]))
@@ -139,7 +154,9 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
         scores.append(_scores(chosen, visual) if record_scores else {})
-    return Decision(dropped, features, biases, _trace(boundary, part.method, candidates, keep, scores))
+    return Decision(
+        dropped, features, biases, _trace(boundary, part.method, candidates, keep, scores)
+    )
 
 
 def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[tuple[int, Tensor]]:
@@ -154,16 +171,22 @@ def _pools(layout: Layout, sample: int, visual: Tensor, pool: Pool) -> Iterator[
         yield number, visual[image == number]
 
 
-def _planned(part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], here: int) -> Stage:
+def _planned(
+    part: Part, boundary: int, state: Pass, pool: tuple[int, int, int], here: int
+) -> Stage:
     """What to keep of a pool: planned from the number of tokens there was when this method first met it."""
     total = state.totals.setdefault(pool, here)
     stage = next(s for s in part.method.plan(part.num_layers, total) if s.boundary == boundary)
     if stage.rounded_up:
-        state.note(f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1")
+        state.note(
+            f"{part.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1"
+        )
     return replace(stage, count=min(stage.count, here))
 
 
-def _visual_carry(state: Pass, number: int, layout: Layout, sample: int, rows: Tensor) -> Tensor | None:
+def _visual_carry(
+    state: Pass, number: int, layout: Layout, sample: int, rows: Tensor
+) -> Tensor | None:
     """The carried evidence of the pool's tokens; carries hold real rows only, so fillers are skipped."""
     if number not in state.carries:
         return None
@@ -175,7 +198,13 @@ def _check(method: Method, selection: Selection, count: int, total: int) -> None
     """Our own methods keep this contract by test; a third party's bug must not become a silent wrong answer."""
     keep = selection.keep
     ordered = len(keep) < 2 or bool((keep[1:] > keep[:-1]).all())
-    if len(keep) == 0 or not ordered or int(keep[-1]) >= total or int(keep[0]) < 0 or len(keep) > count:
+    if (
+        len(keep) == 0
+        or not ordered
+        or int(keep[-1]) >= total
+        or int(keep[0]) < 0
+        or len(keep) > count
+    ):
         raise MethodError(
             f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; it returned "
             f"{keep.tolist()[:10]}"
@@ -189,16 +218,22 @@ def _warn_not_finite(method: Method, boundary: int, selection: Selection, state:
         return
     message = f"{method.name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden states)"
     state.note(message + "; those tokens rank last")
-    warnings.warn(f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2)
+    warnings.warn(
+        f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2
+    )
 
 
-def _merged_features(chosen: list[tuple[Tensor, Selection]], stay: Tensor, hidden: Tensor) -> Tensor | None:
+def _merged_features(
+    chosen: list[tuple[Tensor, Selection]], stay: Tensor, hidden: Tensor
+) -> Tensor | None:
     if all(selection.features is None for _, selection in chosen):
         return None
     features = hidden[stay].clone()
     for rows, selection in chosen:
         if selection.features is not None:
-            features[torch.searchsorted(stay, rows[selection.keep])] = selection.features.to(features.dtype)
+            features[torch.searchsorted(stay, rows[selection.keep])] = selection.features.to(
+                features.dtype
+            )
     return features
 
 
@@ -224,7 +259,11 @@ def _scores(chosen: list[tuple[Tensor, Selection]], visual: Tensor) -> dict[str,
 
 
 def _trace(
-    boundary: int, method: Method, candidates: list[Tensor], keep: list[Tensor], scores: list[dict[str, Tensor]]
+    boundary: int,
+    method: Method,
+    candidates: list[Tensor],
+    keep: list[Tensor],
+    scores: list[dict[str, Tensor]],
 ) -> TraceStage:
     names = {name for per_sample in scores for name in per_sample}
     empty = torch.empty(0)

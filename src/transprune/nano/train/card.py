@@ -33,7 +33,12 @@ def write_card(
     scores = evaluate(model, "test", scenes, progress=told)
     floor = evaluate(model, "test", max(1, scenes // 4), blank=True)
     depth = _depth(model, recipe, max(1, scenes // 80))
-    found = {"scores": scores.to_dict(), "floor": floor.to_dict(), "depth": depth, "stages": _stages(recipe, run)}
+    found = {
+        "scores": scores.to_dict(),
+        "floor": floor.to_dict(),
+        "depth": depth,
+        "stages": _stages(recipe, run),
+    }
     (checkpoint / "scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (checkpoint / "README.md").write_text(_card(recipe, scores, floor, found), encoding="utf-8")
     return found
@@ -77,12 +82,17 @@ def _card(recipe: TrainingRecipe, scores: Scores, floor: Scores, found: dict[str
         f"| {name} | {tally.asked} | {tally.percent:.1f} | {floor.families[name].percent:.1f} |"
         for name, tally in scores.families.items()
     )
-    kinds = ", ".join(f"{name.replace('/', ' ')} {tally.percent:.1f}" for name, tally in sorted(scores.kinds.items()))
+    kinds = ", ".join(
+        f"{name.replace('/', ' ')} {tally.percent:.1f}"
+        for name, tally in sorted(scores.kinds.items())
+    )
     depth = "\n".join(
-        f"| {row['layer']} | {row['only_below']:.1f} | {row['only_from']:.1f} |" for row in found["depth"]
+        f"| {row['layer']} | {row['only_below']:.1f} | {row['only_from']:.1f} |"
+        for row in found["depth"]
     )
     stages = "\n".join(
-        f"| {row['stage']} | {row['steps']} | {row['scenes']} | {row['minutes']} |" for row in found["stages"]
+        f"| {row['stage']} | {row['steps']} | {row['scenes']} | {row['minutes']} |"
+        for row in found["stages"]
     )
     text = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
     return text.format(

@@ -105,8 +105,12 @@ def _relation(scene: Scene, slant: float, rng: np.random.Generator) -> Question 
 def _place(scene: Scene, rng: np.random.Generator) -> Question:
     number = int(rng.integers(len(scene.objects)))
     thing = scene.objects[number]
-    ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[rng.integers(2)]
-    return Question("place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,))
+    ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[
+        rng.integers(2)
+    ]
+    return Question(
+        "place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,)
+    )
 
 
 def _retell(scene: Scene, rng: np.random.Generator) -> Question:
@@ -114,7 +118,9 @@ def _retell(scene: Scene, rng: np.random.Generator) -> Question:
     number = int(rng.integers(len(scene.objects)))
     thing = scene.objects[number]
     place, name = f"{ROWS[thing.row]} {COLUMNS[thing.col]}", f"{thing.color} {thing.shape}"
-    mark = f" with the {character_kind(thing.character)} {thing.character}" if thing.character else ""
+    mark = (
+        f" with the {character_kind(thing.character)} {thing.character}" if thing.character else ""
+    )
     if rng.random() < 0.5:
         return Question("retell", "place", f"{place} ?", f"{thing.size} {name}{mark}", (number,))
     return Question("retell", "name", f"{name} ?", f"{place} {thing.size}{mark}", (number,))

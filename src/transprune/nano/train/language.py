@@ -19,7 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transprune.nano.scenes import OBJECTS
-from transprune.nano.train.asking import ASKED, LanguageBatch, answer_tokens, language_batch, right_answers
+from transprune.nano.train.asking import (
+    ASKED,
+    LanguageBatch,
+    answer_tokens,
+    language_batch,
+    right_answers,
+)
 from transprune.nano.train.curriculum import Help, Mix
 from transprune.nano.train.loop import Metrics, cosine
 from transprune.nano.train.optimizer import Optimizer
@@ -84,14 +90,27 @@ class LanguageStage:
         compiled: whether the layers run as one compiled function (a C++ compiler must be there on a CPU).
     """
 
-    def __init__(self, model: Any, settings: LanguageSettings, device: torch.device, compiled: bool = True) -> None:
-        self.settings, self.name, self.steps, self.device = settings, settings.name, settings.steps, device
+    def __init__(
+        self, model: Any, settings: LanguageSettings, device: torch.device, compiled: bool = True
+    ) -> None:
+        self.settings, self.name, self.steps, self.device = (
+            settings,
+            settings.name,
+            settings.steps,
+            device,
+        )
         self.model = model.to(device)
         self.model.requires_grad_(False)
         inner = model.model
-        parts = {"projector": inner.multi_modal_projector, "language": inner.language_model, "head": model.lm_head}
+        parts = {
+            "projector": inner.multi_modal_projector,
+            "language": inner.language_model,
+            "head": model.lm_head,
+        }
         self.module = nn.ModuleDict(parts)
-        (self.module if settings.trained == "all" else self.module["projector"]).requires_grad_(True)
+        (self.module if settings.trained == "all" else self.module["projector"]).requires_grad_(
+            True
+        )
         self.optimizer = Optimizer(self.module, settings.muon, settings.adam)
         self._layer = compiled_layer() if compiled else layer_forward
 
@@ -107,7 +126,9 @@ class LanguageStage:
         """The step's scenes and questions; no scene comes twice."""
         s, done = self.settings, step / self._horizon
         most = OBJECTS[1] if done >= s.objects_until else 4 + int(4 * done / s.objects_until)
-        help = Help(*(share * max(0.0, 1 - done / s.help_until) for share in (s.leak, s.slant, s.gather)))
+        help = Help(
+            *(share * max(0.0, 1 - done / s.help_until) for share in (s.leak, s.slant, s.gather))
+        )
         first = s.first + step * s.batch
         return language_batch(range(first, first + s.batch), s.mix, help, (2, most), s.source)
 
@@ -118,7 +139,10 @@ class LanguageStage:
         each = F.cross_entropy(answers.logits, answers.targets, reduction="none")
         right = right_answers(answers, batch)
         families = batch.families.flatten().to(right.device)
-        metrics = {name: right[families == number].float().mean().item() for number, name in enumerate(ASKED)}
+        metrics = {
+            name: right[families == number].float().mean().item()
+            for number, name in enumerate(ASKED)
+        }
         return (each * weight).sum() / weight.sum(), metrics
 
     def _blind_layers(self, step: int) -> int:
@@ -126,7 +150,11 @@ class LanguageStage:
         s, done = self.settings, step / self._horizon
         if s.blind == 0 or done >= s.sighted_from:
             return 0
-        odds = 0.9 if done < s.blind_until else 0.5 * (s.sighted_from - done) / (s.sighted_from - s.blind_until)
+        odds = (
+            0.9
+            if done < s.blind_until
+            else 0.5 * (s.sighted_from - done) / (s.sighted_from - s.blind_until)
+        )
         return s.blind if np.random.default_rng((s.seed, step)).random() < odds else 0
 
 

@@ -61,7 +61,9 @@ def cosine(step: int, steps: int, warmup: int, floor: float) -> float:
     return rise * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def run_stage(stage: Stage, folder: Path, progress: Progress, stop_after: int | None = None) -> bool:
+def run_stage(
+    stage: Stage, folder: Path, progress: Progress, stop_after: int | None = None
+) -> bool:
     """Train a stage to its end, from its checkpoint if there is one.
 
     Args:
@@ -122,7 +124,11 @@ class Log:
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         if means:
             seconds = self._before + time.monotonic() - self._start
-            line = {"step": self._step, "seconds": round(seconds, 1), **{k: round(v, 5) for k, v in means.items()}}
+            line = {
+                "step": self._step,
+                "seconds": round(seconds, 1),
+                **{k: round(v, 5) for k, v in means.items()},
+            }
             with self._file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
             self._sums, self._counts = {}, {}
@@ -139,7 +145,9 @@ def _step_of(line: str) -> float:
 
 def _batches(stage: Stage, first: int, last: int) -> Iterator[tuple[int, Any]]:
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = [pool.submit(stage.prepare, step) for step in range(first, min(first + AHEAD, last))]
+        ahead = [
+            pool.submit(stage.prepare, step) for step in range(first, min(first + AHEAD, last))
+        ]
         for step in range(first, last):
             batch = ahead.pop(0).result()
             if step + AHEAD < last:
@@ -164,12 +172,18 @@ def _load(stage: Stage, folder: Path) -> int:
         if done < stage.steps:
             stage.optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError, KeyError) as error:
-        raise TrainingError(f"{file} is a checkpoint of another architecture; nothing was touched. {error}") from error
+        raise TrainingError(
+            f"{file} is a checkpoint of another architecture; nothing was touched. {error}"
+        ) from error
     return done
 
 
 def _save(stage: Stage, folder: Path, step: int) -> None:
-    state = {"step": step, "module": stage.module.state_dict(), "optimizer": stage.optimizer.state_dict()}
+    state = {
+        "step": step,
+        "module": stage.module.state_dict(),
+        "optimizer": stage.optimizer.state_dict(),
+    }
     with replacing(folder / f"{stage.name}.pt") as part:
         torch.save(state, part)
 

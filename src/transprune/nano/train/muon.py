@@ -13,7 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # steep at zero: five steps bring singular values into about 0.7 .. 1.2
+_QUINTIC = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # steep at zero: five steps bring singular values into about 0.7 .. 1.2
 
 
 class Muon(torch.optim.Optimizer):
@@ -29,7 +33,13 @@ class Muon(torch.optim.Optimizer):
         weight_decay: share of the weights, times lr, that is taken off in each step.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self,
+        weights: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ):
         super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -44,7 +54,10 @@ class Muon(torch.optim.Optimizer):
 
     def _step_alike(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        buffers = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
+        buffers = [
+            self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+            for weight in weights
+        ]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         directions = torch._foreach_lerp(gradients, buffers, group["momentum"])
         rows, columns = weights[0].shape

@@ -22,8 +22,12 @@ class Optimizer:
         muon, adam: peak learning rates.
     """
 
-    def __init__(self, module: nn.Module, muon: float, adam: float, matrices: str = ".layers.") -> None:
-        named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]
+    def __init__(
+        self, module: nn.Module, muon: float, adam: float, matrices: str = ".layers."
+    ) -> None:
+        named = [
+            (name, weight) for name, weight in module.named_parameters() if weight.requires_grad
+        ]
         inner = [weight for name, weight in named if matrices in name and weight.ndim == 2]
         outer = _rest([weight for _, weight in named], inner)
         self._outer = outer
@@ -32,7 +36,9 @@ class Optimizer:
         if inner:
             self._parts.append((Muon(inner, lr=muon), muon))
         if outer:
-            adamw = torch.optim.AdamW(outer, lr=adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+            adamw = torch.optim.AdamW(
+                outer, lr=adam, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+            )
             self._parts.append((adamw, adam))
 
     def step(self, rate: float) -> None:

@@ -37,7 +37,13 @@ class LayerWeights(NamedTuple):
     def of(cls, layer: Any) -> LayerWeights:
         """Those of a Llama decoder layer."""
         attention, mlp = layer.self_attn, layer.mlp
-        first = (layer.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj)
+        first = (
+            layer.input_layernorm,
+            attention.q_proj,
+            attention.k_proj,
+            attention.v_proj,
+            attention.o_proj,
+        )
         second = (layer.post_attention_layernorm, mlp.gate_proj, mlp.up_proj, mlp.down_proj)
         return cls(*(module.weight for module in (*first, *second)))
 
@@ -64,9 +70,20 @@ def run_packed(
     run = layer_forward if layer is None else layer
     length = prefix.shape[1]
     segments = tuple((ids.shape[1], ids.shape[2]) for ids in branches)
-    rows = torch.cat([prefix.float(), *(language_model.embed_tokens(ids).flatten(1, 2).float() for ids in branches)], 1)
-    positions = [torch.arange(length), *(length + torch.arange(tokens).repeat(count) for count, tokens in segments)]
-    cos, sin = language_model.rotary_emb(rows, torch.cat(positions).to(rows.device)[None])  # [1, S, d]
+    rows = torch.cat(
+        [
+            prefix.float(),
+            *(language_model.embed_tokens(ids).flatten(1, 2).float() for ids in branches),
+        ],
+        1,
+    )
+    positions = [
+        torch.arange(length),
+        *(length + torch.arange(tokens).repeat(count) for count, tokens in segments),
+    ]
+    cos, sin = language_model.rotary_emb(
+        rows, torch.cat(positions).to(rows.device)[None]
+    )  # [1, S, d]
     cos, sin = cos[:, :, None].float(), sin[:, :, None].float()
     for number, decoder in enumerate(language_model.layers):
         rows = run(rows, *LayerWeights.of(decoder), cos, sin, length, segments, number in hidden)
@@ -95,14 +112,18 @@ def layer_forward(
     """One decoder layer over a packed sequence [B, S, D]; weights come as tensors, so one compiled graph serves all."""
     width = cos.shape[-1]
     projected = F.linear(_rms(rows, norm_in), torch.cat([query, key, value]))
-    q, k, v = (part.unflatten(-1, (-1, width)) for part in projected.chunk(3, dim=-1))  # [B, S, H, d]
+    q, k, v = (
+        part.unflatten(-1, (-1, width)) for part in projected.chunk(3, dim=-1)
+    )  # [B, S, H, d]
     q, k = (_rotate(part, cos, sin).to(v.dtype) for part in (q, k))
     rows = rows + F.linear(_attend(q, k, v, prefix, segments, 2 if blind else prefix), out)
     opened, passed = F.linear(_rms(rows, norm_mlp), torch.cat([gate, up])).chunk(2, dim=-1)
     return rows + F.linear(F.silu(opened) * passed, down)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, prefix: int, segments: tuple[Segment, ...], seen: int) -> Tensor:
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, prefix: int, segments: tuple[Segment, ...], seen: int
+) -> Tensor:
     """[B, S, H, d] -> [B, S, H * d]; `seen` tokens of the prefix are visible to the branches."""
     q, k, v = (part.transpose(1, 2) for part in (q, k, v))  # [B, H, S, d]
     scale = q.shape[-1] ** -0.5
@@ -116,7 +137,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, prefix: int, segments: tuple[Segmen
         own_q, own_k, own_v = (part[:, :, rows].unflatten(2, (count, tokens)) for part in (q, k, v))
         to_own = _causal((own_q @ own_k.mT).float() * scale).flatten(2, 3)  # [B, H, K * T, T]
         # one softmax over both parts, without joining them
-        peak = torch.maximum(to_prefix.amax(-1, keepdim=True), to_own.amax(-1, keepdim=True)).detach()
+        peak = torch.maximum(
+            to_prefix.amax(-1, keepdim=True), to_own.amax(-1, keepdim=True)
+        ).detach()
         to_prefix, to_own = (to_prefix - peak).exp(), (to_own - peak).exp()
         share = 1 / (to_prefix.sum(-1, keepdim=True) + to_own.sum(-1, keepdim=True))
         own = (to_own * share).to(v.dtype).unflatten(2, (count, tokens)) @ own_v

@@ -20,7 +20,10 @@ def plot_run(folder: Path, file: Path) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("plots need matplotlib: pip install 'transprune[report]'") from error
-    logs = {path.stem: _read(path) for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)}
+    logs = {
+        path.stem: _read(path)
+        for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    }
     logs = {name: lines for name, lines in logs.items() if lines}
     if not logs:
         raise TrainingError(f"{folder} holds no logs of a training run (<stage>.jsonl)")
@@ -29,7 +32,9 @@ def plot_run(folder: Path, file: Path) -> Path:
     for (name, lines), (left, right) in zip(logs.items(), panels, strict=True):
         steps = [line["step"] for line in lines]
         left.plot(steps, [line["loss"] for line in lines], color="black")
-        left.set(title=f"{name}: loss ({lines[-1]['seconds'] / 60:.0f} min)", xlabel="step", yscale="log")
+        left.set(
+            title=f"{name}: loss ({lines[-1]['seconds'] / 60:.0f} min)", xlabel="step", yscale="log"
+        )
         metrics = sorted({key for line in lines for key in line} - {"step", "seconds", "loss"})
         for metric in metrics:
             points = [(line["step"], line[metric]) for line in lines if metric in line]

@@ -18,7 +18,13 @@ from transprune.nano.train.curriculum import ODDS, Mix
 from transprune.nano.train.language import FIRST, LanguageSettings
 from transprune.nano.train.vision import VisionSettings
 
-_EARLY = {**ODDS, "exist": 0.22, "read": 0.2, "relation": 0.08, "place": 0.1}  # what a young model can learn
+_EARLY = {
+    **ODDS,
+    "exist": 0.22,
+    "read": 0.2,
+    "relation": 0.08,
+    "place": 0.1,
+}  # what a young model can learn
 
 # colours and shapes are known by then; places, relations and multiple choice come last, and only at low rates
 _LATE = {
@@ -36,7 +42,9 @@ _COUNTS = {**ODDS, "count": 0.7}
 _RETOLD = {**ODDS, "retell": 0.6}  # the scene lies there in words
 
 _LATER = partial(LanguageSettings, warmup=20, blind=4, blind_until=0.5, sighted_from=0.75)
-_COUNTING = partial(LanguageSettings, muon=0.004, adam=6e-4, warmup=10, mix=Mix(12, 8, _COUNTS, told=2))  # ends both
+_COUNTING = partial(
+    LanguageSettings, muon=0.004, adam=6e-4, warmup=10, mix=Mix(12, 8, _COUNTS, told=2)
+)  # ends both
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ EYES_FIRST = TrainingRecipe(
             objects_until=0.6,
             mix=Mix(odds=_EARLY),
         ),
-        LanguageSettings("grown", steps=1300, horizon=2800, blind=4, leak=0.5, first=FIRST + 1_000_000),
+        LanguageSettings(
+            "grown", steps=1300, horizon=2800, blind=4, leak=0.5, first=FIRST + 1_000_000
+        ),
         _LATER(
             "seasoned",
             steps=830,
@@ -144,7 +154,9 @@ WORDS_FIRST = TrainingRecipe(
             first=2 * FIRST + 500_000,
             mix=Mix(12, 8, _RETOLD, told=3),
         ),
-        LanguageSettings("aligned", steps=120, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000),
+        LanguageSettings(
+            "aligned", steps=120, adam=3e-3, trained="projector", first=2 * FIRST + 1_000_000
+        ),
         LanguageSettings(
             "tuned",
             steps=1000,
@@ -166,9 +178,13 @@ MINIATURE = TrainingRecipe(
     vision=VisionSettings(steps=6, batch=4, warmup=2),
     language=(
         LanguageSettings("young", steps=4, batch=2, layers=2, warmup=2, mix=Mix(4, 2)),
-        LanguageSettings("grown", steps=6, batch=2, layers=3, warmup=2, blind=1, leak=0.5, mix=Mix(4, 2)),
+        LanguageSettings(
+            "grown", steps=6, batch=2, layers=3, warmup=2, blind=1, leak=0.5, mix=Mix(4, 2)
+        ),
     ),
     report_scenes=20,
 )
 
-RECIPES: Mapping[str, TrainingRecipe] = {recipe.name: recipe for recipe in (EYES_FIRST, WORDS_FIRST, MINIATURE)}
+RECIPES: Mapping[str, TrainingRecipe] = {
+    recipe.name: recipe for recipe in (EYES_FIRST, WORDS_FIRST, MINIATURE)
+}

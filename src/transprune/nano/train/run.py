@@ -63,11 +63,18 @@ def train(
         if not budget.run(LanguageStage(model, settings, device, compiled), folder, progress):
             return None
     save(model, clip, folder / "checkpoint")
-    write_card(recipe, folder, folder / "checkpoint", lambda done, total: progress("test scenes", done, total, {}))
+    write_card(
+        recipe,
+        folder,
+        folder / "checkpoint",
+        lambda done, total: progress("test scenes", done, total, {}),
+    )
     return folder / "checkpoint"
 
 
-def _next_model(recipe: TrainingRecipe, settings: LanguageSettings, clip: Any, previous: Any) -> Any:
+def _next_model(
+    recipe: TrainingRecipe, settings: LanguageSettings, clip: Any, previous: Any
+) -> Any:
     """The model a stage starts from: the previous one, grown where needed, or a new one behind the trained tower."""
     if previous is not None and len(previous.model.language_model.layers) == settings.layers:
         return previous
@@ -112,7 +119,9 @@ def _check_settings(recipe: TrainingRecipe, folder: Path) -> None:
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise TrainingError(f"{file} is not JSON ({error}); remove the folder, or train into another one") from error
+        raise TrainingError(
+            f"{file} is not JSON ({error}); remove the folder, or train into another one"
+        ) from error
     different = sorted(_paths(before) ^ _paths(now))
     if different:
         shown = "; ".join(f"{path} {value}" for path, value in different[:6])
@@ -129,4 +138,8 @@ def _paths(settings: Any, prefix: str = "") -> set[tuple[str, str]]:
         items = {str(number): value for number, value in enumerate(settings)}.items()
     else:
         return {(prefix, repr(settings))}
-    return {leaf for key, value in items for leaf in _paths(value, f"{prefix}.{key}" if prefix else str(key))}
+    return {
+        leaf
+        for key, value in items
+        for leaf in _paths(value, f"{prefix}.{key}" if prefix else str(key))
+    }

@@ -27,7 +27,9 @@ def grow(young: Any, grown: Any) -> None:
     new.embed_tokens.load_state_dict(old.embed_tokens.state_dict())
     new.norm.load_state_dict(old.norm.state_dict())
     grown.lm_head.load_state_dict(young.lm_head.state_dict())
-    grown.model.multi_modal_projector.load_state_dict(young.model.multi_modal_projector.state_dict())
+    grown.model.multi_modal_projector.load_state_dict(
+        young.model.multi_modal_projector.state_dict()
+    )
 
 
 @torch.no_grad()
@@ -43,7 +45,11 @@ def initialise(model: Any, seed: int = 0) -> None:
     for layer in language.layers:
         for name, weight in layer.named_parameters():
             if weight.ndim == 2:
-                fill(weight, weight.shape[1] ** -0.5 * (depth if "o_proj" in name or "down_proj" in name else 1.0))
+                fill(
+                    weight,
+                    weight.shape[1] ** -0.5
+                    * (depth if "o_proj" in name or "down_proj" in name else 1.0),
+                )
     fill(language.embed_tokens.weight, 0.5)
     fill(model.lm_head.weight, 0.02)
 
@@ -51,14 +57,23 @@ def initialise(model: Any, seed: int = 0) -> None:
 @torch.no_grad()
 def standardise(model: Any, scenes: int = 64) -> None:
     """Start the projector so that every channel of the tower's features arrives with mean 0 and deviation 1."""
-    pixels = torch.from_numpy(np.stack([draw("train", FITTED + number).pixels for number in range(scenes)]))
-    tower = model.model.vision_tower(pixel_values=normalise(pixels, model.device), output_hidden_states=True)
+    pixels = torch.from_numpy(
+        np.stack([draw("train", FITTED + number).pixels for number in range(scenes)])
+    )
+    tower = model.model.vision_tower(
+        pixel_values=normalise(pixels, model.device), output_hidden_states=True
+    )
     features = tower.hidden_states[-2][:, 1:].flatten(0, 1)
     mean, deviation = features.mean(dim=0), features.std(dim=0) + 1e-3
-    first, second = model.model.multi_modal_projector.linear_1, model.model.multi_modal_projector.linear_2
+    first, second = (
+        model.model.multi_modal_projector.linear_1,
+        model.model.multi_modal_projector.linear_2,
+    )
     generator = torch.Generator().manual_seed(scenes)
     for linear in (first, second):
-        linear.weight.copy_(torch.randn(linear.weight.shape, generator=generator) * linear.weight.shape[1] ** -0.5)
+        linear.weight.copy_(
+            torch.randn(linear.weight.shape, generator=generator) * linear.weight.shape[1] ** -0.5
+        )
         linear.bias.zero_()
     first.weight.div_(deviation)
     first.bias.copy_(-first.weight @ mean)

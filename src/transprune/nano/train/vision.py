@@ -24,7 +24,12 @@ from transprune.nano.train.loop import Metrics, cosine
 from transprune.nano.train.optimizer import Optimizer
 from transprune.nano.words import CHARACTERS, COLOR_NAMES, EOS, PAD, SHAPES, SIZES, encode
 
-ATTRIBUTES = {"color": len(COLOR_NAMES), "shape": len(SHAPES), "size": len(SIZES), "character": len(CHARACTERS) + 1}
+ATTRIBUTES = {
+    "color": len(COLOR_NAMES),
+    "shape": len(SHAPES),
+    "size": len(SIZES),
+    "character": len(CHARACTERS) + 1,
+}
 _MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # CLIP's, as the image processor's
 _STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 
@@ -65,7 +70,9 @@ class VisionStage:
         clip = new_clip(sizes)
         _add_places(clip.vision_model.embeddings.position_embedding.weight)
         heads = nn.Linear(sizes.width, 1 + sum(ATTRIBUTES.values()))
-        self.module = nn.ModuleDict({"clip": clip, "heads": heads, "places": nn.Linear(sizes.width, 2 * GRID)})
+        self.module = nn.ModuleDict(
+            {"clip": clip, "heads": heads, "places": nn.Linear(sizes.width, 2 * GRID)}
+        )
         self.module.to(device).train()
         self.optimizer = Optimizer(self.module, settings.muon, settings.adam)
 
@@ -80,21 +87,29 @@ class VisionStage:
     def loss(self, batch: VisionBatch, step: int) -> tuple[Tensor, Metrics]:
         """All losses together, and per-patch accuracies."""
         clip: Any = self.module["clip"]
-        seen = clip.vision_model(pixel_values=normalise(batch.pixels, self.device), output_hidden_states=True)
+        seen = clip.vision_model(
+            pixel_values=normalise(batch.pixels, self.device), output_hidden_states=True
+        )
         patches = seen.hidden_states[-2][:, 1:].float()
         dense, metrics = self._dense(patches, batch.labels.to(self.device))
         place, metrics["place"] = self._place(patches)
-        contrast, metrics["clip"] = self._contrast(seen.pooler_output, batch.captions.to(self.device))
+        contrast, metrics["clip"] = self._contrast(
+            seen.pooler_output, batch.captions.to(self.device)
+        )
         s = self.settings
         return dense + s.place_weight * place + s.contrast_weight * contrast, metrics
 
     def _dense(self, patches: Tensor, labels: Tensor) -> tuple[Tensor, Metrics]:
         logits = self.module["heads"](patches)
         there = labels[..., 0] == 1
-        loss = self.settings.object_weight * F.binary_cross_entropy_with_logits(logits[..., 0], there.float())
+        loss = self.settings.object_weight * F.binary_cross_entropy_with_logits(
+            logits[..., 0], there.float()
+        )
         metrics = {"object": ((logits[..., 0] > 0) == there).float().mean().item()}
         parts = logits[there][:, 1:].split(tuple(ATTRIBUTES.values()), dim=-1)
-        for name, part, target in zip(ATTRIBUTES, parts, labels[there][:, 1:].unbind(1), strict=True):
+        for name, part, target in zip(
+            ATTRIBUTES, parts, labels[there][:, 1:].unbind(1), strict=True
+        ):
             loss = loss + F.cross_entropy(part, target)
             metrics[name] = (part.argmax(-1) == target).float().mean().item()
         return loss, metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from transprune.bench.summary import Row
+from transprune.bench.results.summary import Row
 from transprune.report.theme import Picture, Theme, dress, new_figure, render
 
 if TYPE_CHECKING:
@@ -30,7 +30,12 @@ def draw_ablations(groups: Mapping[str, Sequence[Row]], main: Row | None) -> Pic
         f"with {best.relative.value:.1f} %.",
         {
             group: [
-                {"variant": _name(r), "relative": r.relative.value, "low": r.relative.low, "high": r.relative.high}
+                {
+                    "variant": _name(r),
+                    "relative": r.relative.value,
+                    "low": r.relative.low,
+                    "high": r.relative.high,
+                }
                 for r in some
             ]
             for group, some in groups.items()
@@ -54,7 +59,15 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
             place += 1
             value = row.relative
             span = [[value.value - value.low], [value.high - value.value]]
-            axes.errorbar(value.value, place, xerr=span, fmt="o", color=theme.hue(number), markersize=5, elinewidth=1.2)
+            axes.errorbar(
+                value.value,
+                place,
+                xerr=span,
+                fmt="o",
+                color=theme.hue(number),
+                markersize=5,
+                elinewidth=1.2,
+            )
             ticks.append(place)
             labels.append(f"{_name(row)}   ")
         place += 1

@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transprune.bench.summary import TRANSPRUNE, Row
+from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report.results import Series
-from transprune.report.theme import LINES, MARKERS, Picture, Theme, dress, new_figure, render, spread
+from transprune.report.theme import (
+    LINES,
+    MARKERS,
+    Picture,
+    Theme,
+    dress,
+    new_figure,
+    render,
+    spread,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +35,11 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
         series: methods and controls.
         floor: relative Acc. with the pictures blanked, or None where it was not measured.
     """
-    best = max((s for s in series if not s.control), key=lambda s: s.rows[-1].relative.value, default=series[0])
+    best = max(
+        (s for s in series if not s.control),
+        key=lambda s: s.rows[-1].relative.value,
+        default=series[0],
+    )
     last = best.rows[-1]
     return render(
         "accuracy",
@@ -60,8 +73,15 @@ def _overview(series: Sequence[Series], floor: float | None, theme: Theme) -> Fi
     _frame(axes, series, floor, theme)
     left, edge = axes.get_xlim()
     ends = [100 * one.rows[-1].exact_share for one in series]
-    early = [end > edge + 0.12 * (left - edge) for end in ends]  # a method that cannot be that cheap ends in mid-figure
-    places = iter(_places(axes, [one.rows[-1].relative.value for one, e in zip(series, early, strict=True) if not e]))
+    early = [
+        end > edge + 0.12 * (left - edge) for end in ends
+    ]  # a method that cannot be that cheap ends in mid-figure
+    places = iter(
+        _places(
+            axes,
+            [one.rows[-1].relative.value for one, e in zip(series, early, strict=True) if not e],
+        )
+    )
     for number, one in enumerate(series):
         style = _style(one, number, theme)
         shift = 0.006 * (left - edge) * (number % 5 - 2)  # intervals at one cost stand side by side
@@ -78,15 +98,35 @@ def _places(axes: Axes, wanted: list[float]) -> list[float]:
     return spread(wanted, (high - low) / max(18, 1.02 * len(wanted)), low, high)
 
 
-def _name(axes: Axes, name: str, point: tuple[float, float], beside: tuple[float, float] | None, color: str) -> None:
+def _name(
+    axes: Axes,
+    name: str,
+    point: tuple[float, float],
+    beside: tuple[float, float] | None,
+    color: str,
+) -> None:
     """A method's name: beside the figure with a line to its last point, or right at that point."""
     weight = "bold" if name == TRANSPRUNE else "normal"
     if beside is None:
         axes.annotate(
-            name, point, (5, 5), textcoords="offset points", color=color, fontsize=8.5, fontweight=weight, va="bottom"
+            name,
+            point,
+            (5, 5),
+            textcoords="offset points",
+            color=color,
+            fontsize=8.5,
+            fontweight=weight,
+            va="bottom",
         )
         return
-    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
+    arrow = {
+        "arrowstyle": "-",
+        "color": color,
+        "linewidth": 0.5,
+        "shrinkA": 1,
+        "shrinkB": 2,
+        "relpos": (0, 0.5),
+    }
     axes.annotate(
         name,
         point,
@@ -111,7 +151,14 @@ def _frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: The
     if floor is not None:
         bottom = min(bottom, floor)
         axes.axhline(floor, color=theme.quiet, linewidth=1, linestyle=":")
-        axes.text(left, floor, " picture blanked (language only)", color=theme.quiet, fontsize=9, va="bottom")
+        axes.text(
+            left,
+            floor,
+            " picture blanked (language only)",
+            color=theme.quiet,
+            fontsize=9,
+            va="bottom",
+        )
     pad = 0.04 * (top - bottom)
     axes.set_ylim(bottom - pad, top + pad)
     axes.axhline(100, color=theme.ink, linewidth=1)
@@ -124,7 +171,10 @@ def _frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: The
 def _line(axes: Axes, one: Series, style: dict[str, Any], shift: float) -> None:
     x = [100 * row.exact_share - shift for row in one.rows]
     y = [row.relative.value for row in one.rows]
-    spans = [[row.relative.value - row.relative.low for row in one.rows], [_up(row) for row in one.rows]]
+    spans = [
+        [row.relative.value - row.relative.low for row in one.rows],
+        [_up(row) for row in one.rows],
+    ]
     axes.errorbar(x, y, yerr=spans, fmt="none", ecolor=style["color"], elinewidth=0.8, alpha=0.55)
     axes.plot(x, y, **style)
 
@@ -168,7 +218,9 @@ def _multiples(series: Sequence[Series], theme: Theme) -> Figure:
         axes.axhline(100, color=theme.quiet, linewidth=0.8)
         axes.set_title(one.method, fontsize=9, color=theme.ink, loc="left")
     grid[0, 0].invert_xaxis()
-    figure.supxlabel("prefill cost, % of the unpruned FLOPs     cheaper →", fontsize=9.5, color=theme.ink)
+    figure.supxlabel(
+        "prefill cost, % of the unpruned FLOPs     cheaper →", fontsize=9.5, color=theme.ink
+    )
     figure.supylabel("relative accuracy, %", fontsize=9.5, color=theme.ink)
     return figure
 

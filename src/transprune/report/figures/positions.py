@@ -28,7 +28,10 @@ def draw_positions(
         objects: how often each token shows an object, [N], or None: what an unbiased choice would follow.
     """
     halves = {
-        name: {boundary: [float(half.mean()) for half in np.array_split(rate, 2)] for boundary, rate in stages.items()}
+        name: {
+            boundary: [float(half.mean()) for half in np.array_split(rate, 2)]
+            for boundary, rate in stages.items()
+        }
         for name, stages in rates.items()
     }
     said = "; ".join(
@@ -47,7 +50,10 @@ def draw_positions(
             "questions": questions,
             "rows": shape[0],
             "columns": shape[1],
-            "keep_rate": {name: {str(b): np.round(r, 4).tolist() for b, r in s.items()} for name, s in rates.items()},
+            "keep_rate": {
+                name: {str(b): np.round(r, 4).tolist() for b, r in s.items()}
+                for name, s in rates.items()
+            },
             "halves": {name: {str(b): h for b, h in s.items()} for name, s in halves.items()},
             "objects": None if objects is None else np.round(objects, 4).tolist(),
         },
@@ -55,7 +61,9 @@ def draw_positions(
     )
 
 
-def _figure(rates: Rates, shape: tuple[int, int], objects: NDArray[np.float32] | None, theme: Theme) -> Figure:
+def _figure(
+    rates: Rates, shape: tuple[int, int], objects: NDArray[np.float32] | None, theme: Theme
+) -> Figure:
     boundaries = list(next(iter(rates.values())))
     columns = len(boundaries) + (objects is not None)
     figure = new_figure(2.05 * columns + 0.6, 2.2 * len(rates) + 0.3, theme)
@@ -66,14 +74,22 @@ def _figure(rates: Rates, shape: tuple[int, int], objects: NDArray[np.float32] |
         for row, name in enumerate(rates):
             axes, rate = grid[row, column], rates[name][boundary]
             bare(axes, theme)
-            shown = axes.imshow(rate.reshape(shape), cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+            shown = axes.imshow(
+                rate.reshape(shape), cmap="cividis", vmin=low, vmax=high, interpolation="nearest"
+            )
             top, bottom = (100 * half.mean() for half in np.array_split(rate, 2))
             axes.set_xlabel(f"↑ {top:.0f} %   ↓ {bottom:.0f} %", fontsize=9, color=theme.quiet)
             if row == 0:
-                axes.set_title(f"from layer {boundary} on: {100 * rate.mean():.0f} %", fontsize=9.5, color=theme.ink)
+                axes.set_title(
+                    f"from layer {boundary} on: {100 * rate.mean():.0f} %",
+                    fontsize=9.5,
+                    color=theme.ink,
+                )
             if column == 0:
                 axes.set_ylabel(name, fontsize=11, color=theme.ink)
-        bar = figure.colorbar(shown, ax=list(grid[:, column]), location="bottom", fraction=0.05, aspect=18, pad=0.02)
+        bar = figure.colorbar(
+            shown, ax=list(grid[:, column]), location="bottom", fraction=0.05, aspect=18, pad=0.02
+        )
         bar.ax.tick_params(colors=theme.quiet, labelsize=8)
         bar.outline.set_edgecolor(theme.rule)
         bar.formatter = lambda share, at=None: f"{100 * share:.0f}%"  # type: ignore[assignment]
@@ -83,12 +99,16 @@ def _figure(rates: Rates, shape: tuple[int, int], objects: NDArray[np.float32] |
     return figure
 
 
-def _objects(column: NDArray[np.object_], objects: NDArray[np.float32], shape: tuple[int, int], theme: Theme) -> None:
+def _objects(
+    column: NDArray[np.object_], objects: NDArray[np.float32], shape: tuple[int, int], theme: Theme
+) -> None:
     """The last column: where the objects are."""
     axes = column[0]
     bare(axes, theme)
     axes.imshow(objects.reshape(shape), cmap="cividis", interpolation="nearest")
     axes.set_title("where objects are", fontsize=9.5, color=theme.ink)
-    axes.set_xlabel(f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %", fontsize=9, color=theme.quiet)
+    axes.set_xlabel(
+        f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %", fontsize=9, color=theme.quiet
+    )
     for below in column[1:]:
         below.set_visible(False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from transprune.overlay import Grid, as_seen, draw_kept
+from transprune.report.overlay import Grid, as_seen, draw_kept
 from transprune.report.theme import Picture, Theme, bare, new_figure, render
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def draw_retention(
-    number: int, picture: Image.Image, grid: Grid, kept: Mapping[int, Sequence[int]], asked: Iterable[int]
+    number: int,
+    picture: Image.Image,
+    grid: Grid,
+    kept: Mapping[int, Sequence[int]],
+    asked: Iterable[int],
 ) -> Picture:
     """One strip: the picture, then what is left from each boundary on.
 
@@ -30,11 +34,16 @@ def draw_retention(
     outlined = sorted(asked)
     left = [f"{len(keep)} from layer {boundary} on" for boundary, keep in kept.items()]
     inside = [len(set(keep) & set(outlined)) for keep in kept.values()]
-    seen = f" Of {len(outlined)} tokens of what is asked about, {inside[-1]} stay to the end." if outlined else ""
+    seen = (
+        f" Of {len(outlined)} tokens of what is asked about, {inside[-1]} stay to the end."
+        if outlined
+        else ""
+    )
     return render(
         f"retention{number}",
         f"Example {number}",
-        "Dark patches are dropped." + (" Outlined: what the question is about." if outlined else ""),
+        "Dark patches are dropped."
+        + (" Outlined: what the question is about." if outlined else ""),
         f"The picture, and what remains of its {grid.cells} tokens: {', '.join(left)}.{seen}",
         {
             "kept": {str(b): list(k) for b, k in kept.items()},
@@ -47,7 +56,11 @@ def draw_retention(
 
 
 def _figure(
-    picture: Image.Image, grid: Grid, kept: Mapping[int, Sequence[int]], asked: Sequence[int], theme: Theme
+    picture: Image.Image,
+    grid: Grid,
+    kept: Mapping[int, Sequence[int]],
+    asked: Sequence[int],
+    theme: Theme,
 ) -> Figure:
     seen = as_seen(picture, grid)
     figure = new_figure(1.75 * (len(kept) + 1), 2.05 * grid.rows / grid.columns + 0.05, theme)
@@ -76,6 +89,8 @@ def _outline(axes: Axes, grid: Grid, asked: set[int]) -> None:
         edges += [(across, down) for inner, across, down in sides if not inner]
     for color, width in (("black", 3.0), ("white", 1.3)):
         for across, down in edges:
-            axes.plot(across, down, color=color, linewidth=width, solid_capstyle="round", clip_on=False)
+            axes.plot(
+                across, down, color=color, linewidth=width, solid_capstyle="round", clip_on=False
+            )
     axes.set_xlim(0, grid.columns)
     axes.set_ylim(grid.rows, 0)

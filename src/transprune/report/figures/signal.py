@@ -29,7 +29,10 @@ def draw_signal(curves: Curves, questions: int, boundaries: Sequence[int]) -> Pi
         "token, 0.5 is chance, below 0.5 the ranking is reversed. TTV of layer L is measured in that layer (the first "
         "is 1); IGA at L is read in front of the next layer. Upright lines: where TransPrune-High cuts.",
         describe(curves),
-        {"questions": questions, "auc": {name: [round(v, 4) for v in values] for name, values in curves.items()}},
+        {
+            "questions": questions,
+            "auc": {name: [round(v, 4) for v in values] for name, values in curves.items()},
+        },
         lambda theme: _figure(curves, boundaries, theme),
     )
 
@@ -40,7 +43,9 @@ def describe(curves: Curves) -> str:
     for name, values in curves.items():
         best = max(range(len(values)), key=lambda at: values[at])
         worst = min(range(len(values)), key=lambda at: values[at])
-        parts.append(f"{name}: from {values[worst]:.2f} at layer {worst + 1} to {values[best]:.2f} at layer {best + 1}")
+        parts.append(
+            f"{name}: from {values[worst]:.2f} at layer {worst + 1} to {values[best]:.2f} at layer {best + 1}"
+        )
     return "Line chart of AUC per layer. " + "; ".join(parts) + "."
 
 
@@ -63,8 +68,23 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
         color = theme.hue(HUES[name.partition(",")[0]])
         line = "-" if name.endswith("asked") else "--"
         layers = range(1, len(values) + 1)
-        axes.plot(layers, values, color=color, linestyle=line, marker=MARKERS[number], markersize=4.5, linewidth=1.8)
-        axes.annotate(name, (len(values), values[-1]), (last + 0.35, place), color=color, fontsize=10, va="center")
+        axes.plot(
+            layers,
+            values,
+            color=color,
+            linestyle=line,
+            marker=MARKERS[number],
+            markersize=4.5,
+            linewidth=1.8,
+        )
+        axes.annotate(
+            name,
+            (len(values), values[-1]),
+            (last + 0.35, place),
+            color=color,
+            fontsize=10,
+            va="center",
+        )
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0.5, last + 0.2)
     axes.set_xticks(range(1, last + 1, 1 if last <= 20 else 2))

@@ -25,7 +25,11 @@ ROWS = (
 
 
 def draw_transitions(
-    picture: Image.Image, shape: tuple[int, int], magnitude: NDArray[np.float32], cosine: NDArray[np.float32], name: str
+    picture: Image.Image,
+    shape: tuple[int, int],
+    magnitude: NDArray[np.float32],
+    cosine: NDArray[np.float32],
+    name: str,
 ) -> Picture:
     """One picture, every layer (at most 16 of them, evenly chosen).
 
@@ -35,10 +39,14 @@ def draw_transitions(
         magnitude, cosine: [L, 2, N], attention first.
         name: of the picture, for the caption.
     """
-    layers = np.unique(np.linspace(0, len(magnitude) - 1, min(MOST, len(magnitude))).round().astype(int))
+    layers = np.unique(
+        np.linspace(0, len(magnitude) - 1, min(MOST, len(magnitude))).round().astype(int)
+    )
     values = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
     spans = {
-        f"{module} {what}": [[float(v[layer, at].min()), float(v[layer, at].max())] for layer in range(len(v))]
+        f"{module} {what}": [
+            [float(v[layer, at].min()), float(v[layer, at].max())] for layer in range(len(v))
+        ]
         for what, v in values.items()
         for at, module in enumerate(("attention", "ffn"))
     }
@@ -79,7 +87,9 @@ def _figure(
             for axes, layer in zip(line[1:], block, strict=False):
                 _map(axes, values[what][layer, module].reshape(shape), theme)
                 if row == 0:
-                    axes.set_title(f"layer {layer + 1}", fontsize=9.5, color=theme.ink, pad=12 if number else 6)
+                    axes.set_title(
+                        f"layer {layer + 1}", fontsize=9.5, color=theme.ink, pad=12 if number else 6
+                    )
     return figure
 
 
@@ -87,4 +97,6 @@ def _map(axes: Axes, values: NDArray[np.float32], theme: Theme) -> None:
     """One map on its own scale, with its least and greatest value below."""
     bare(axes, theme)
     axes.imshow(values, cmap="viridis", interpolation="nearest")
-    axes.set_xlabel(f"{values.min():.2g} to {values.max():.2g}", fontsize=7.5, color=theme.quiet, labelpad=2)
+    axes.set_xlabel(
+        f"{values.min():.2g} to {values.max():.2g}", fontsize=7.5, color=theme.quiet, labelpad=2
+    )

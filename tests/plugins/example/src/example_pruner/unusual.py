@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from transprune.methods.keeping import KeepPruner
-from transprune.recipe import register
-from transprune.select import select_top
-from transprune.views import ProjectorView, Selection
+from transprune.algebra.select import select_top
+from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.projector import KeepPruner
+from transprune.methods.common.recipe import register
 
 
 @register("unusual")

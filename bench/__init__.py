@@ -1,1 +1,0 @@
-"""Benchmarks of the engine: `make bench`, or `python -m bench --help`."""

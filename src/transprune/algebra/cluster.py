@@ -1,0 +1,92 @@
+"""Clusterings of visual tokens by density. Plain tensors in, centres and groups out, no model anywhere.
+
+Shapes: n tokens, C clusters, D width. Ties go to the lower index, and distances that are not numbers are far away.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from transprune.algebra.select import select_top
+
+
+def density_peaks(
+    features: Tensor, clusters: int, noise: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Centres that are dense and far from anything denser; every token joins the nearest one.
+
+    Density is `exp(-mean of the squared distances to the C nearest, itself included)`, distance is L2 / sqrt(D); the
+    densest token counts as the largest distance from anything denser. Of two equally dense ones the first is denser.
+
+    Args:
+        features: [n, D].
+        clusters: C, 1..n.
+        noise: [n], added to the density (it decides between equals), or None.
+
+    Returns:
+        Centres, ascending [C] long, and the number of each token's cluster [n] long.
+
+    Source: DPC-KNN as SparseVLM uses it to recycle tokens (arXiv 2410.04417, section 3.3, and its code).
+    """
+    features = features.float()
+    # not by a matrix product: equal rows must be at distance 0 exactly
+    distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = _finite(distance / math.sqrt(features.shape[-1]))
+    nearest = distance.topk(clusters, dim=1, largest=False).values
+    density = (-nearest.square().mean(dim=1)).exp()
+    density = density if noise is None else density + noise
+    rank = _rank(density)
+    denser = rank[None, :] < rank[:, None]
+    gap = torch.where(denser, distance, distance.max()).amin(dim=1)
+    centres = select_top(gap * density, clusters)
+    return centres, _join(distance, centres)
+
+
+def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Centres that cover all tokens: the densest token that no centre covers yet becomes the next one.
+
+    A centre covers what is nearer than `cutoff`. The number of clusters comes out of the data. Density is
+    `sum(exp(-(distance / 2)^2))` over all tokens.
+
+    Args:
+        distance: [n, n], symmetric.
+        cutoff: covers nothing but the token itself at 0.
+
+    Returns:
+        Centres, ascending [C] long, and for each token the number of its nearest centre [n] long.
+
+    Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and its code).
+    """
+    distance = _finite(distance.float())
+    density = (-(distance / 2).square()).exp().sum(dim=1)
+    rank = _rank(density)
+    near, denser = distance < cutoff, rank[None, :] < rank[:, None]
+    free = torch.ones_like(rank, dtype=torch.bool)
+    centre = torch.zeros_like(free)
+    while bool(
+        free.any()
+    ):  # all that have no denser free neighbour at once: the same centres as one after another
+        new = free & ~(near & denser & free).any(dim=1)
+        centre |= new
+        free &= ~new & ~(near & new).any(dim=1)
+    centres = centre.nonzero().flatten()
+    return centres, _join(distance, centres)
+
+
+def _rank(density: Tensor) -> Tensor:
+    """0 for the densest token, 1 for the next, ...; ties to the lower index."""
+    return torch.argsort(torch.argsort(density, descending=True, stable=True))
+
+
+def _join(distance: Tensor, centres: Tensor) -> Tensor:
+    group = distance[:, centres].argmin(dim=1)
+    group[centres] = torch.arange(len(centres), device=centres.device)
+    return group
+
+
+def _finite(distance: Tensor) -> Tensor:
+    far = torch.finfo(distance.dtype).max ** 0.25  # its square must stay a number
+    return torch.where(distance.isfinite(), distance, far).clamp(max=far)

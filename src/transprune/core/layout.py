@@ -1,0 +1,143 @@
+"""Layout: which row of the running sequence is what, and where it came from.
+
+A method that wants "the visual tokens" asks its view, which asks the layout; nobody counts system-prompt tokens by
+hand. A layout is never changed: pruning makes a shorter one with `take`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows of a batch at one depth. Shapes: B samples, L rows.
+
+    Attributes:
+        valid: bool [B, L]; False on padding and on the fillers of ragged batches.
+        visual: bool [B, L], slots that hold image or video features.
+        instruction: bool [B, L], valid tokens after the last visual one (the last token where there is none).
+        origin: long [B, L], slot in the unpruned sequence of this forward.
+        token: long [B, L], number of the visual token within its sample, 0..N-1; -1 for text.
+        image: long [B, L], number of the image within its sample; -1 for text.
+        lengths: valid rows per sample, as Python ints, so that nothing later has to wait for the device.
+        visual_counts: visual rows per sample, likewise.
+    """
+
+    valid: Tensor
+    visual: Tensor
+    instruction: Tensor
+    origin: Tensor
+    token: Tensor
+    image: Tensor
+    lengths: tuple[int, ...]
+    visual_counts: tuple[int, ...]
+
+    @classmethod
+    def of_prompt(cls, visual: Tensor, valid: Tensor, image: Tensor) -> Layout:
+        """The layout of an unpruned prompt; `visual`, `valid` bool [B, L], `image` long [B, L]."""
+        batch, length = visual.shape
+        visual = visual & valid
+        slots = torch.arange(length, device=visual.device).expand(batch, length)
+        last_visual = torch.where(visual, slots, -1).amax(dim=1, keepdim=True)
+        instruction = valid & (slots > last_visual)
+        last_valid = torch.where(valid, slots, -1).amax(dim=1, keepdim=True)
+        fallback = (slots == last_valid) & ~instruction.any(dim=1, keepdim=True)
+        return cls(
+            valid=valid,
+            visual=visual,
+            instruction=instruction | fallback,
+            origin=slots,
+            token=torch.where(visual, visual.cumsum(dim=1) - 1, -1),
+            image=torch.where(visual, image, -1),
+            lengths=tuple(valid.sum(dim=1).tolist()),
+            visual_counts=tuple(visual.sum(dim=1).tolist()),
+        )
+
+    @property
+    def text_counts(self) -> tuple[int, ...]:
+        """Real rows per sample that are not visual."""
+        return tuple(n - v for n, v in zip(self.lengths, self.visual_counts, strict=True))
+
+    @property
+    def instruction_counts(self) -> tuple[int, ...]:
+        """Instruction rows per sample."""
+        return tuple(self.instruction.sum(dim=1).tolist())
+
+    @property
+    def batch(self) -> int:
+        """Samples in the batch."""
+        return len(self.lengths)
+
+    @property
+    def rows_total(self) -> int:
+        """Rows per sample, fillers included."""
+        return self.valid.shape[1]
+
+    @property
+    def dense(self) -> bool:
+        """Every row of every sample is a real token."""
+        return all(length == self.rows_total for length in self.lengths)
+
+    def rows(self, sample: int) -> Tensor:
+        """Row numbers of the real tokens of one sample, ascending. -> [n] long."""
+        if self.lengths[sample] == self.rows_total:
+            return torch.arange(self.rows_total, device=self.valid.device)
+        return self.valid[sample].nonzero().flatten()
+
+    def visual_rows(self, sample: int) -> Tensor:
+        """Row numbers of the visual tokens of one sample, ascending. -> [N] long."""
+        return self.visual[sample].nonzero().flatten()
+
+    def take(self, index: Tensor, kept: tuple[int, ...], kept_visual: tuple[int, ...]) -> Layout:
+        """The layout of the rows `index` [B, P]; the last `kept[b]` of a sample are real, the rest fillers."""
+        width = index.shape[1]
+        real = (
+            torch.arange(width, device=index.device)
+            >= width - torch.tensor(kept, device=index.device)[:, None]
+        )
+
+        def gather(flags: Tensor) -> Tensor:
+            return flags.gather(1, index)
+
+        return Layout(
+            valid=gather(self.valid) & real,
+            visual=gather(self.visual) & real,
+            instruction=gather(self.instruction) & real,
+            origin=gather(self.origin),
+            token=torch.where(real, gather(self.token), -1),
+            image=torch.where(real, gather(self.image), -1),
+            lengths=kept,
+            visual_counts=kept_visual,
+        )
+
+    def survivors(self, dropped: list[Tensor]) -> tuple[Tensor, Layout]:
+        """Rows that stay when `dropped[b]` (row numbers, long) go: gather index [B, P] and the layout after it.
+
+        Samples that keep fewer rows than the longest one are filled up on the left with rows of the same sample that
+        were dropped anyway: the newest token stays last in every sample, and nothing real is ever written twice.
+        """
+        keep = self.valid.clone()
+        for sample, rows in enumerate(dropped):
+            keep[sample, rows] = False
+        kept = tuple(n - len(rows) for n, rows in zip(self.lengths, dropped, strict=True))
+        kept_visual = tuple(
+            n - len(rows) for n, rows in zip(self.visual_counts, dropped, strict=True)
+        )
+        order = torch.argsort(
+            keep.to(torch.uint8), dim=1, stable=True
+        )  # dropped rows first, kept rows last, in order
+        index = order[:, self.rows_total - max(kept) :]
+        return index, self.take(index, kept, kept_visual)
+
+
+def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows `index` [B, P] of `rows` [B, L, D] (or [1, L, D], shared by the batch). -> [B, P, D]."""
+    if index.shape[0] == 1 and rows.shape[0] == 1:
+        return rows.index_select(1, index[0])
+    return rows.expand(index.shape[0], -1, -1).gather(
+        1, index[..., None].expand(-1, -1, rows.shape[-1])
+    )

@@ -1,0 +1,175 @@
+"""Schedules: which share of the visual tokens remains from which boundary on.
+
+Boundary L is the gap before 0-based decoder layer L, so it equals the number of layers that ran with the larger set:
+TransPrune's 7/9/12 and PDrop's 8/16/24 keep the numbers of their papers.
+
+A schedule may be written *for a depth* (`depth=32`): on a model of another depth its boundaries scale in proportion
+and round up (16 layers: 4, 5, 6). A schedule written without a depth is explicit and is used as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Union
+
+from transprune.errors import ScheduleError
+
+ScheduleLike = Union["Schedule", Mapping[Any, Any], str]
+
+
+@dataclass(frozen=True, init=False)
+class Schedule:
+    """Boundary -> share of the original visual tokens kept from there on.
+
+    Args:
+        keep: mapping of boundary to keep ratio; boundaries in any order, ratios in (0, 1], not increasing.
+        depth: the number of decoder layers the boundaries were chosen for; None means "use exactly these".
+
+    Raises:
+        ScheduleError: a ratio outside (0, 1], ratios that increase, a negative boundary, or nothing at all.
+    """
+
+    keep: tuple[tuple[int, float], ...]
+    depth: int | None
+
+    def __init__(
+        self, keep: Mapping[int, float] | Iterable[tuple[int, float]], depth: int | None = None
+    ) -> None:
+        try:
+            pairs = keep.items() if isinstance(keep, Mapping) else keep
+            stages = tuple(sorted((as_boundary(b), float(r)) for b, r in pairs))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ScheduleError(
+                f"a schedule maps boundaries to keep ratios, as {{7: 0.875}}; got {keep!r}"
+            ) from error
+        _check_ratios(stages)
+        if depth is not None and (
+            isinstance(depth, bool) or not isinstance(depth, int) or depth < 1
+        ):
+            raise ScheduleError(
+                f"depth is the number of decoder layers a schedule was written for; got {depth!r}"
+            )
+        object.__setattr__(self, "keep", stages)
+        object.__setattr__(self, "depth", depth)
+
+    @classmethod
+    def of(cls, value: ScheduleLike) -> Schedule:
+        """A Schedule from itself, a mapping, a recipe's mapping (`{"keep": {...}, "depth": 32}`), or text."""
+        if isinstance(value, Schedule):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        if isinstance(value, Mapping) and set(value) <= {"keep", "depth"} and "keep" in value:
+            return cls(value["keep"], depth=value.get("depth"))
+        return cls(value)
+
+    @classmethod
+    def parse(cls, text: str) -> Schedule:
+        """`"7:0.875,9:0.625,12:0.125"` -> Schedule; nothing is evaluated.
+
+        Raises:
+            ScheduleError: the text is not `boundary:ratio` pairs separated by commas or slashes.
+        """
+        try:
+            pairs = [part.split(":") for part in text.replace("/", ",").split(",") if part.strip()]
+            return cls([(int(boundary), float(ratio)) for boundary, ratio in pairs])
+        except ScheduleError:
+            raise
+        except ValueError as error:
+            raise ScheduleError(
+                f"a schedule reads '7:0.875,9:0.625,12:0.125'; got {text!r}"
+            ) from error
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Boundaries, ascending."""
+        return tuple(boundary for boundary, _ in self.keep)
+
+    def scaled(self, num_layers: int, published: tuple[int, ...] = ()) -> Schedule:
+        """This schedule for a model of `num_layers`: boundaries x num_layers / depth, rounded up, never two the same.
+
+        Nothing moves for an explicit schedule, nor for the depths in `published`, for which the paper itself used
+        these very boundaries.
+        """
+        if self.depth is None or num_layers == self.depth or num_layers in published:
+            return Schedule(self.keep)
+        moved = scale_layers(self.boundaries, self.depth, num_layers)
+        return Schedule(zip(moved, (ratio for _, ratio in self.keep), strict=True))
+
+    def earlier(self, layers: int, first: int = 1) -> Schedule:
+        """The same shares with every boundary `layers` earlier; an explicit schedule.
+
+        Raises:
+            ScheduleError: the first boundary would lie before `first`.
+        """
+        if self.boundaries[0] - layers < first:
+            raise ScheduleError(
+                f"a schedule that starts at boundary {self.boundaries[0]} cannot move {layers} earlier"
+            )
+        return Schedule([(boundary - layers, share) for boundary, share in self.keep])
+
+    def check(self, num_layers: int, first: int = 1) -> Schedule:
+        """Itself, if every boundary lies in `first..num_layers - 1`; otherwise a ScheduleError that says so."""
+        bad = [boundary for boundary in self.boundaries if not first <= boundary < num_layers]
+        if bad:
+            raise ScheduleError(
+                f"boundaries must lie in {first}..{num_layers - 1} for a model of {num_layers} decoder layers; got "
+                f"{', '.join(map(str, bad))}. A boundary is the gap before that 0-based layer, so pruning at or past "
+                "the last layer has nothing left to save; layer 0 is the projector's business."
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping, read back by `Schedule.of`."""
+        return {
+            "keep": {str(boundary): ratio for boundary, ratio in self.keep},
+            "depth": self.depth,
+        }
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        return iter(self.keep)
+
+    def __repr__(self) -> str:
+        depth = f", depth={self.depth}" if self.depth is not None else ""
+        return f"Schedule({dict(self.keep)}{depth})"
+
+    def __str__(self) -> str:
+        return ",".join(f"{boundary}:{ratio:g}" for boundary, ratio in self.keep)
+
+
+def scale_layers(layers: tuple[int, ...], depth: int, num_layers: int) -> tuple[int, ...]:
+    """Ascending layer numbers scaled from `depth` to `num_layers`, rounded up, kept distinct."""
+    moved: list[int] = []
+    for layer in layers:
+        target = math.ceil(layer * num_layers / depth)
+        moved.append(max(target, moved[-1] + 1) if moved else target)
+    return tuple(moved)
+
+
+def count_kept(total: int, ratio: float) -> int:
+    """`int(total * ratio)`, the rounding of the TransPrune and PDrop code, safe for ratios like 0.29 (29 of 100)."""
+    return math.floor(total * ratio + 1e-9)
+
+
+def as_boundary(value: Any) -> int:
+    """A boundary number from an int or the digits of a JSON key; booleans and fractions are refused."""
+    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+        raise ValueError(f"{value!r} is not a layer number")
+    return int(value)
+
+
+def _check_ratios(stages: tuple[tuple[int, float], ...]) -> None:
+    if not stages:
+        raise ScheduleError("a schedule needs at least one boundary, as {7: 0.875}; got none")
+    boundaries, ratios = [b for b, _ in stages], [r for _, r in stages]
+    if boundaries[0] < 0 or len(set(boundaries)) < len(boundaries):
+        raise ScheduleError(f"boundaries must be distinct and not negative; got {boundaries}")
+    outside = [ratio for ratio in ratios if not 0 < ratio <= 1]
+    if outside:
+        raise ScheduleError(f"keep ratios must lie in (0, 1], the share that stays; got {outside}")
+    if any(later > earlier for earlier, later in zip(ratios, ratios[1:], strict=False)):
+        raise ScheduleError(
+            f"keep ratios refer to the original tokens and cannot increase with depth; got {ratios}"
+        )

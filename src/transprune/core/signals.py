@@ -1,0 +1,81 @@
+"""What a projector-side method may read besides the projected features: the vision tower's own signals.
+
+A method announces what it reads (`reads_vision`), and only that is tapped and computed. Every signal is one tensor
+whose rows are the visual tokens, whatever a family does to crop, reorder or pack them:
+
+    saliency        [N]     attention a patch receives in the layer whose output becomes the features: from the CLS
+                            token where the tower has one, else the mean over all patches of its image
+    keys            [N, d]  keys of that attention, mean over heads
+    early_saliency  [N]     the same as saliency a quarter up the tower (VScan)
+    outer_saliency  [N]     the same one layer further out, all heads as one (PruMerge)
+    outer_keys      [N, V]  keys of that attention at full width
+    place           [N, 2]  row and column in the grid of the token's crop
+    grid            [N, 2]  rows and columns of that grid
+    picture                 no tensor: allows `encode`
+
+Rows without a patch (newline tokens of LLaVA-NeXT) are NaN in the scores, 0 in the keys, -1 in the whole numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from transprune.errors import MissingSignal
+
+SIGNALS = (
+    "saliency",
+    "keys",
+    "early_saliency",
+    "outer_saliency",
+    "outer_keys",
+    "place",
+    "grid",
+    "picture",
+)
+
+
+@dataclass(frozen=True)
+class VisionSignals:
+    """What the vision tower tells about the visual tokens of one pool. Shapes: N tokens, V width of the tower.
+
+    Attributes:
+        crop: long [N], tower input (image, tile or frame) a token came from, numbered from 0 in the order of the
+            tokens; -1 for none. A picture that is in the prompt twice is one input.
+        signals: the announced signals by name; read them as `vision["saliency"]`.
+        cls: [crops, D], the projected CLS state of each tower input, or None.
+        states: [N, V], what the projector made the tokens of, or None where it merges patches (Qwen2.5-VL).
+        project: the projector, [n, V] -> [n, D]; goes with `states`.
+        encode: (crop, rows, columns) -> [rows * columns, D], the features of that crop's picture resized to a smaller
+            grid and sent through tower and projector again; None unless `"picture"` was announced.
+    """
+
+    crop: Tensor
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
+    cls: Tensor | None = None
+    states: Tensor | None = None
+    project: Callable[[Tensor], Tensor] | None = None
+    encode: Callable[[int, int, int], Tensor] | None = None
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The signal of that name, one row per token; raises MissingSignal if the method did not announce it."""
+        if name not in self.signals:
+            raise MissingSignal(
+                f"a method that reads {name!r} announces it in `reads_vision`; this one did not"
+            )
+        return self.signals[name]
+
+
+@dataclass(frozen=True)
+class JointSpace:
+    """Patches and question as CLIP embeds both: the vision tower's patch states and the text tower's output.
+
+    Attributes:
+        patches: float32 [N, P].
+        question: float32 [M, P], one row per segment of the question that fits the text tower; nearly always one.
+    """
+
+    patches: Tensor
+    question: Tensor

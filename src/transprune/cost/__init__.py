@@ -1,0 +1,9 @@
+"""What a run costs, counted from a configuration alone: no weights, no torch."""
+
+from transprune.cost.count import Convention as Convention
+from transprune.cost.count import Cost as Cost
+from transprune.cost.count import count_cost as count_cost
+from transprune.cost.count import count_method as count_method
+from transprune.cost.count import sum_costs as sum_costs
+from transprune.cost.geometry import Geometry as Geometry
+from transprune.cost.geometry import known_geometry as known_geometry

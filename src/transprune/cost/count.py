@@ -1,0 +1,331 @@
+"""Count the work of a pruned run, without running anything.
+
+Two conventions, and every figure carries the name of its own; never compare across them.
+
+`paper`: the one of nearly every table in the field. Visual tokens only, multiply-adds (MACs, printed there as
+"TFLOPs"), decoder only, keys and values as wide as queries: `4nd^2 + 2n^2 d + 3ndm` per layer. What a method spends on
+scoring is left out, as it is there.
+
+`exact`: all tokens, two FLOPs per multiply-add, projections as narrow as grouped-query attention makes them, the LM
+head of the one position that is sampled from, and the scoring. Causal attention counts as the full n x n square: that
+is what kernels with an explicit mask compute, and an upper bound for those that skip the masked half.
+
+Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tower; none depends on within-LLM pruning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Protocol, get_args
+
+from transprune.core.plan import Reading, Stage, per_layer
+from transprune.cost.geometry import Geometry
+from transprune.errors import MethodError, ScheduleError
+
+Convention = Literal["paper", "exact"]
+Unit = Literal["MACs", "FLOPs"]
+
+
+class Planned(Protocol):
+    """What this module needs of a method."""
+
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """How many visual tokens remain from which boundary on."""
+
+    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+        """What is read to choose them."""
+
+    def frozen(self, num_layers: int) -> tuple[int, ...]:
+        """In which layers the visual tokens only give keys and values."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The bill of a pruned run beside that of the unpruned one (`full_*`), in one convention.
+
+    Attributes:
+        convention: `"paper"` or `"exact"`.
+        unit: what `prefill`, `scoring` and `decode` count.
+        prefill: the whole first pass, scoring included.
+        scoring: the part of `prefill` that choosing tokens costs; 0 in `paper`, which ignores it.
+        decode: the first new token. Later ones attend to one more key each.
+        kv_bytes: K/V of the prompt; true head count in both conventions (bytes are no convention), visual tokens only
+            in `paper`.
+    """
+
+    convention: Convention
+    unit: Unit
+    prefill: int
+    scoring: int
+    decode: int
+    kv_bytes: int
+    full_prefill: int
+    full_decode: int
+    full_kv_bytes: int
+
+    @property
+    def prefill_share(self) -> float:
+        """Prefill relative to the unpruned run; above 1 when scoring costs more than it saves."""
+        return _share(self.prefill, self.full_prefill)
+
+    @property
+    def decode_share(self) -> float:
+        """One new token relative to the unpruned run."""
+        return _share(self.decode, self.full_decode)
+
+    @property
+    def kv_share(self) -> float:
+        """K/V bytes relative to the unpruned run."""
+        return _share(self.kv_bytes, self.full_kv_bytes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready mapping of all counts and shares."""
+        shares = {
+            name: getattr(self, name) for name in ("prefill_share", "decode_share", "kv_share")
+        }
+        return {**asdict(self), **shares}
+
+
+def count_method(
+    geometry: Geometry,
+    method: Planned,
+    visual_tokens: int | None = None,
+    text: int | None = None,
+    convention: Convention = "paper",
+    *,
+    instruction: int | None = None,
+    dtype_bytes: int = 2,
+) -> Cost:
+    """The cost of `method` on a prompt of one pool of visual tokens; the counts default to the nominal ones.
+
+    Where a method lets the data decide how many tokens stay, this is the upper bound (`Stage.at_most`).
+
+    Raises:
+        ScheduleError: the method does not fit the depth of this model.
+        MethodError: an unknown convention.
+    """
+    unpruned = geometry.visual_tokens if visual_tokens is None else visual_tokens
+    visual = per_layer(geometry.layers, unpruned, tuple(method.plan(geometry.layers, unpruned)))
+    return count_cost(
+        geometry,
+        visual,
+        geometry.text_tokens if text is None else text,
+        unpruned=unpruned,
+        convention=convention,
+        readings=method.readings(geometry.layers),
+        frozen=method.frozen(geometry.layers),
+        instruction=instruction,
+        dtype_bytes=dtype_bytes,
+    )
+
+
+def count_cost(
+    geometry: Geometry,
+    visual: Sequence[int],
+    text: int,
+    *,
+    unpruned: int,
+    convention: Convention = "paper",
+    readings: Sequence[Reading] = (),
+    frozen: Collection[int] = (),
+    instruction: int | None = None,
+    dtype_bytes: int = 2,
+) -> Cost:
+    """The cost of a run in which `visual[i]` visual tokens enter layer i.
+
+    Args:
+        geometry: sizes of the language model.
+        visual: visual tokens entering each layer, one number per layer.
+        text: all other prompt tokens; they are never pruned. Ignored by `paper`.
+        unpruned: visual tokens before any pruning.
+        convention: `"paper"` or `"exact"`.
+        readings: what the method reads to choose. Ignored by `paper`.
+        frozen: 0-based layers in which visual tokens only give keys and values.
+        instruction: text tokens after the image, whose attention rows a method may read; by default all of `text`,
+            an upper bound that needs no knowledge of the chat template.
+        dtype_bytes: bytes of one K/V number, 2 for half precision.
+
+    Raises:
+        ScheduleError: counts that do not fit the depth, or that grow.
+        MethodError: an unknown convention.
+    """
+    exact = _check_convention(convention) == "exact"
+    _check_counts(geometry, visual, text, unpruned)
+    others = text if exact else 0
+    own = (
+        1 if exact else 0
+    )  # the new token attends to itself; it is text, which `paper` does not see
+    lengths, full = [count + others for count in visual], [unpruned + others] * geometry.layers
+    still = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
+    rows = max(
+        1, min(text, text if instruction is None else instruction)
+    )  # without any, the last token is read
+    scoring = (
+        scoring_cost(geometry, visual, text, readings, unpruned=unpruned, instruction=rows)
+        if exact
+        else 0
+    )
+    return Cost(
+        convention=convention,
+        unit="FLOPs" if exact else "MACs",
+        prefill=prefill_cost(geometry, lengths, convention, still) + scoring,
+        scoring=scoring,
+        decode=decode_cost(geometry, [length + own for length in lengths], convention),
+        kv_bytes=kv_bytes(geometry, lengths, dtype_bytes),
+        full_prefill=prefill_cost(geometry, full, convention),
+        full_decode=decode_cost(geometry, [length + own for length in full], convention),
+        full_kv_bytes=kv_bytes(geometry, full, dtype_bytes),
+    )
+
+
+def sum_costs(costs: Sequence[Cost]) -> Cost:
+    """The bill of a batch from those of its samples: every count added, so shares weigh each sample by its size.
+
+    Raises:
+        MethodError: nothing to add, or costs of different conventions.
+    """
+    if len({cost.convention for cost in costs}) != 1:
+        found = sorted({cost.convention for cost in costs})
+        raise MethodError(f"costs add up within one convention only; got {found or 'no costs'}")
+    counts = [field.name for field in fields(Cost) if field.name not in ("convention", "unit")]
+    return replace(
+        costs[0], **{name: sum(getattr(cost, name) for cost in costs) for name in counts}
+    )
+
+
+def layer_cost(
+    geometry: Geometry, rows: int, keys: int, convention: Convention, still: int = 0
+) -> int:
+    """One decoder layer: `rows` tokens are projected, attend to `keys` tokens each, and pass the gated MLP.
+
+    A frozen layer has `still` more tokens that only give keys and values. MACs with full-width keys and values in
+    `paper`; FLOPs with the true widths in `exact`. At prefill rows + still = keys.
+    """
+    d, mlp = geometry.hidden, 3 * geometry.hidden * geometry.intermediate
+    if _check_convention(convention) == "paper":
+        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + still * 2 * d * d
+    q, kv = geometry.q_width, geometry.kv_width
+    projections = 2 * d * q + 2 * d * kv  # q and o, k and v
+    return 2 * (rows * (projections + mlp) + 2 * rows * keys * q + still * 2 * d * kv)
+
+
+def head_cost(geometry: Geometry, convention: Convention) -> int:
+    """The LM head of one position; `paper` leaves it out."""
+    return 2 * geometry.hidden * geometry.vocab if _check_convention(convention) == "exact" else 0
+
+
+def prefill_cost(
+    geometry: Geometry,
+    lengths: Sequence[int],
+    convention: Convention,
+    still: Sequence[int] | None = None,
+) -> int:
+    """All layers over the prompt, and the LM head; scoring not included.
+
+    `lengths[i]` tokens enter layer i, of which `still[i]` only give keys and values there (none by default).
+    """
+    pairs = zip(lengths, still or [0] * len(lengths), strict=True)
+    return sum(layer_cost(geometry, n - k, n, convention, k) for n, k in pairs) + head_cost(
+        geometry, convention
+    )
+
+
+def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
+    """One new token through all layers, attending to `lengths[i]` keys in layer i, and the LM head."""
+    return sum(layer_cost(geometry, 1, n, convention) for n in lengths) + head_cost(
+        geometry, convention
+    )
+
+
+def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -> int:
+    """Bytes of keys and values when layer i stores `lengths[i]` tokens."""
+    return 2 * sum(lengths) * geometry.kv_width * dtype_bytes
+
+
+def scoring_cost(
+    geometry: Geometry,
+    visual: Sequence[int],
+    text: int,
+    readings: Sequence[Reading],
+    *,
+    unpruned: int,
+    instruction: int,
+) -> int:
+    """What choosing the tokens costs on top of the layers, in FLOPs (`exact` only)."""
+    total = 0
+    for reading in readings:
+        if not 0 <= reading.boundary < geometry.layers:
+            raise ScheduleError(
+                f"boundaries must lie in 0..{geometry.layers - 1}; got {reading.boundary}"
+            )
+        candidates = visual[reading.boundary - 1] if reading.boundary else unpruned
+        dropped = candidates - visual[reading.boundary]
+        total += attention_reading_cost(geometry, reading, candidates + text, dropped, instruction)
+        total += similarity_cost(geometry, reading, candidates)
+        if reading.embeddings:
+            total += 2 * visual[0] * instruction * geometry.hidden
+    # A layer is measured once, however many readings use it.
+    seen = {layer for reading in readings for layer in reading.observed}
+    return total + sum(transition_cost(geometry, visual[layer - 1] + text) for layer in seen)
+
+
+def attention_reading_cost(
+    geometry: Geometry, reading: Reading, tokens: int, dropped: int, instruction: int
+) -> int:
+    """FLOPs of attention rows read at one boundary in front of which `tokens` stand and `dropped` of them leave.
+
+    Logits of the rows against every token. Read ahead (`source="next"`), also the queries of the rows and the keys of
+    the dropped tokens; the survivors' keys are reused by the layer and cost nothing extra.
+    """
+    if reading.rows is None:
+        return 0
+    rows = instruction if reading.rows == "instruction" else 1
+    logits = 2 * rows * tokens * geometry.q_width
+    if reading.source == "previous":
+        return logits
+    return logits + 2 * geometry.hidden * (rows * geometry.q_width + dropped * geometry.kv_width)
+
+
+def transition_cost(geometry: Geometry, tokens: int) -> int:
+    """FLOPs of measuring one layer's transitions: |x|, |y| and x.y over the width, for attention and for the MLP."""
+    return 2 * 2 * 3 * tokens * geometry.hidden
+
+
+def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
+    """FLOPs of comparing `candidates` visual tokens with each other, or that share of their pairs that is compared."""
+    if reading.similarity is None:
+        return 0
+    widths = {
+        "features": geometry.hidden,
+        "keys": geometry.vision_head_dim,
+        "layer_keys": geometry.kv_width,
+    }
+    return round(reading.pairs * 2 * candidates * candidates * widths[reading.similarity])
+
+
+def _check_convention(convention: str) -> str:
+    if convention not in get_args(Convention):
+        raise MethodError(f"a cost is counted by convention 'paper' or 'exact'; got {convention!r}")
+    return convention
+
+
+def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned: int) -> None:
+    if len(visual) != geometry.layers:
+        raise ScheduleError(
+            f"{geometry.name} has {geometry.layers} decoder layers; got counts for {len(visual)}"
+        )
+    steps = [unpruned, *visual]
+    if min(*steps, text) < 0:
+        raise ScheduleError(
+            f"token counts cannot be negative; got visual {min(steps)}, text {text}"
+        )
+    if any(later > earlier for earlier, later in zip(steps, visual, strict=False)):
+        raise ScheduleError(
+            f"visual tokens cannot come back once pruned; got {unpruned} and then {list(visual)}"
+        )
+
+
+def _share(part: int, whole: int) -> float:
+    # A prompt without an image costs `paper` nothing, pruned or not.
+    return part / whole if whole else 1.0

@@ -1,0 +1,1 @@
+"""Controls: rules that nobody proposes as a method, to compare methods with."""

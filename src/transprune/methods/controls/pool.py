@@ -1,0 +1,60 @@
+"""Pool: the control that averages neighbouring patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from transprune.algebra.grids import crops_of, cut_cells, middle_members
+from transprune.algebra.select import group_mean
+from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.projector import (
+    KeepPruner,
+    everything,
+    metric,
+    project,
+    split_budget,
+    without_looking,
+)
+from transprune.methods.common.recipe import register
+
+
+@register("pool")
+@dataclass(frozen=True)
+class Pool(KeepPruner):
+    """Average the patches of each cell of a coarser grid, in front of the projector. A control.
+
+    Every crop gets its proportional share of the budget and is cut into exactly that many cells of nearly equal size
+    (144 of 24 x 24 are 2 x 2 squares). The average stands in the middle of its cell.
+
+    Args:
+        keep: tokens that stay, an int (count) or a float (share). Default 192.
+
+    Raises:
+        ScheduleError: a count below 1 or a share outside (0, 1].
+    """
+
+    title: ClassVar[str] = "Pool: control, averages on the grid"
+    paper: ClassVar[str] = "control"
+    reads_vision: ClassVar[tuple[str, ...]] = ("place", "grid")
+
+    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+        """One average per cell; newline tokens go first."""
+        if (whole := everything(view)) is not None:
+            return whole
+        vision = view.vision
+        _, others = split_budget(vision, view.count)
+        values, features = metric(view, vision), view.features.clone()
+        kept = [others]
+        for crop in crops_of(vision, view.count - len(others)):
+            group = cut_cells(crop.place, crop.size, crop.budget)
+            cells = int(group.max()) + 1
+            middle = crop.tokens[middle_members(group, cells)]
+            average = group_mean(values[crop.tokens], group, cells)
+            features[middle] = project(view, vision, average).to(features.dtype)
+            kept.append(middle)
+        keep = torch.cat(kept).sort().values
+        return without_looking(view, keep, features[keep])

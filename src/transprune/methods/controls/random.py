@@ -1,0 +1,45 @@
+"""Random: the control every pruner must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from transprune.core.views import LayerView, Scores
+from transprune.errors import MethodError
+from transprune.methods.common.recipe import register
+from transprune.methods.common.scheduled import Control
+
+
+@register("random")
+@dataclass(frozen=True)
+class Random(Control):
+    """Keep visual tokens at random, nested from stage to stage, the same ones for the same seed and token count.
+
+    A control. The draw depends on the seed and on the token's number alone, never on the batch around it.
+
+    Args:
+        keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule, scaled with depth.
+        seed: seed of the draw. Default 0.
+
+    Raises:
+        MethodError, ScheduleError: a seed that is no int, or ratios or boundaries that make no schedule.
+    """
+
+    seed: int = 0
+
+    title: ClassVar[str] = "Random: control, seeded"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise MethodError(f"seed is an int; got {self.seed!r}")
+
+    def score(self, view: LayerView, carry: Tensor | None) -> Scores:
+        """A random number per original token."""
+        generator = torch.Generator().manual_seed(self.seed)
+        draw = torch.rand(int(view.candidates.max()) + 1, generator=generator)
+        return {"score": draw.to(view.candidates.device)[view.candidates]}

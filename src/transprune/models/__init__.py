@@ -1,0 +1,1 @@
+"""A checkpoint, its pictures and its answers: everything between a folder on disk and a question answered."""
