@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from transprune import __version__
+from transprune import __version__, demo
 from transprune.methods.common.recipe import METHODS
-from transprune import demo
 
 SOURCE = Path(demo.__file__).parents[3]
 

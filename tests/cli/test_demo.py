@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from transprune.models.images import open_image
 from transprune import demo
+from transprune.models.images import open_image
 from transprune.nano.export import write_demo
 
 

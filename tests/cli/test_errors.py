@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from transprune.errors import UnknownMethod
 from transprune import demo
+from transprune.errors import UnknownMethod
 
 SCENE = demo.folder() / "pictures" / "scene1.png"
 

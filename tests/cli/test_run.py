@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transprune import nano
+from transprune import demo, nano
 from transprune.models.images import open_image
-from transprune import demo
 
 SCENE = demo.folder() / "pictures" / "scene2.png"
 ASK = ("--question", "what color is the circle?")
