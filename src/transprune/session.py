@@ -99,7 +99,7 @@ class Session:
                 f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}"
             )
         tower: TextTower | None = None
-        if any(step.reads_question for step in self.method.steps) and self.family.speaks_clip(
+        if any(step.reads.question for step in self.method.steps) and self.family.speaks_clip(
             self._base
         ):
             tower = find_text_tower(text_tower, self._base, self._config)
@@ -207,7 +207,7 @@ class Session:
             kv_bytes=2 * entries * self.geometry.kv_width * dtype.itemsize,
             notes=tuple(notes),
             geometry=self.geometry,
-            readings=self.method.readings(layers),
+            readings=self.method.reads_at(layers),
             frozen=self.method.frozen(layers),
             transitions={key: tuple(samples) for key, samples in state.transitions.items()},
             changes={key: tuple(samples) for key, samples in state.changes.items()},

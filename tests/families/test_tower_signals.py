@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, LlavaConfig
 
 from families.cases import FAMILIES, IMAGE, _text, build
 from transprune import prune
+from transprune.core.signals import Reads
 from transprune.core.views import Selection
 from transprune.errors import MethodError
 from transprune.families.qwen2_5_vl import Qwen2_5_VL
@@ -28,9 +29,9 @@ class Listener(ProjectorPruner):
     seen: list = field(default_factory=list, compare=False)
 
     name: ClassVar[str] = "listener"
-    reads_vision: ClassVar[tuple[str, ...]] = (
+    reads: ClassVar[Reads] = Reads(vision=(
         "early_saliency", "outer_saliency", "outer_keys", "place", "grid", "picture",
-    )  # fmt: skip
+    ))  # fmt: skip
 
     def count(self, visual_tokens):
         return visual_tokens
@@ -124,7 +125,7 @@ def test_a_smaller_picture_has_fewer_tokens(model, family):
 
 def test_an_unknown_signal_is_refused(model):
     class Wrong(Listener):
-        reads_vision = ("salience",)
+        reads = Reads(vision=("salience",))
 
     with pytest.raises(MethodError, match="salience"):
         prune(model, Wrong())

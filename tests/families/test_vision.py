@@ -11,6 +11,7 @@ from transformers.vision_utils import get_vision_window_index
 
 from families.cases import FAMILIES, greedy
 from transprune import prune
+from transprune.core.signals import Reads
 from transprune.core.views import Selection
 from transprune.methods import ProjectorPruner
 
@@ -22,7 +23,7 @@ class Listener(ProjectorPruner):
     seen: list = field(default_factory=list, compare=False)
 
     name: ClassVar[str] = "listener"
-    reads_vision: ClassVar[tuple[str, ...]] = ("saliency", "keys")
+    reads: ClassVar[Reads] = Reads(vision=("saliency", "keys"))
 
     def count(self, visual_tokens):
         return visual_tokens

@@ -133,4 +133,4 @@ def test_refusals() -> None:
         CDPruner(sign=0)
     with pytest.raises(MissingSignal, match="not CLIP"):
         choose(CDPruner(2, relevance="clip"), numbered(4), place=torch.zeros(4, 2))
-    assert not CDPruner(relevance="embedding").reads_question
+    assert not CDPruner(relevance="embedding").reads.question

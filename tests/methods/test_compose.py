@@ -56,7 +56,7 @@ def test_depth_reaches_the_parts() -> None:
 
 
 def test_readings_come_in_order() -> None:
-    readings = Compose([VisionZip(192), FastV()]).readings(32)
+    readings = Compose([VisionZip(192), FastV()]).reads_at(32)
     assert readings == (Reading(0, similarity="keys"), Reading(2, rows="last", source="previous"))
 
 
@@ -124,11 +124,6 @@ def test_positions_belong_to_the_parts() -> None:
         for part in Compose([VisionZip(192), TransPrune(positions="keep"), Uniform()]).parts
     ]
     assert policies == ["keep", "keep", "keep"]
-
-
-def test_never_chooses_itself() -> None:
-    with pytest.raises(MethodError, match="its parts do"):
-        Compose([FastV()]).select(None, None)
 
 
 def test_is_a_record() -> None:

@@ -49,7 +49,7 @@ def test_follow_the_schedules_of_transprune(control: Any) -> None:
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_read_nothing(control: Any) -> None:
-    assert control().readings(32) == (Reading(7), Reading(9), Reading(12))
+    assert control().reads_at(32) == (Reading(7), Reading(9), Reading(12))
     assert control().policy == "keep"
 
 

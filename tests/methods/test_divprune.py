@@ -139,11 +139,11 @@ def test_bad_ratios_are_refused(ratio: Any) -> None:
 
 
 def test_reads_features_only() -> None:
-    assert DivPrune().readings(32) == (Reading(0, similarity="features"),)
-    assert DivPrune(0.25, proportional=True).readings(32) == (
+    assert DivPrune().reads_at(32) == (Reading(0, similarity="features"),)
+    assert DivPrune(0.25, proportional=True).reads_at(32) == (
         Reading(0, similarity="features", pairs=1.25),
     )
-    assert not DivPrune.reads_vision
+    assert not DivPrune.reads.vision
     assert DivPrune().policy == "keep"
     with pytest.raises(MissingSignal):
         ProjectorView(0, 1, torch.arange(1), lambda: torch.ones(1, 2)).vision  # noqa: B018

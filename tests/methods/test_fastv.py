@@ -59,7 +59,7 @@ def test_the_count_is_floored_and_at_least_one() -> None:
 
 
 def test_reads_the_last_row_of_the_layer_in_front() -> None:
-    assert FastV(layer=3).readings(32) == (Reading(3, rows="last", source="previous"),)
+    assert FastV(layer=3).reads_at(32) == (Reading(3, rows="last", source="previous"),)
 
 
 @pytest.mark.parametrize("layer", [0, -1, 2.0, "2", True, None])

@@ -93,7 +93,7 @@ def test_prumerge_plus_adds_three_at_even_distances_for_each_outlier() -> None:
 def test_prumerge_plans_an_upper_bound_where_the_picture_decides() -> None:
     assert PruMerge().plan(32, 576) == (Stage(0, 146, at_most=True),)
     assert PruMerge(1 / 8).plan(32, 576) == (Stage(0, 72),)
-    assert PruMerge().scaled(2.0).keep == pytest.approx(0.11)
+    assert PruMerge().scaled_by(2.0).keep == pytest.approx(0.11)
     with pytest.raises(MethodError):
         PruMerge(neighbours=-1)
     with pytest.raises(ScheduleError):
@@ -178,7 +178,7 @@ def test_vscan_is_a_hybrid_with_the_published_counts() -> None:
     assert VScan(96, None).plan(32, 576) == (Stage(0, 96),)
     behind = Compose([VScan(96, None), TransPrune.high()])
     assert behind.plan(32, 576)[1:] == TransPrune.high().plan(32, 96)
-    assert VScan(96).scaled(2.0) == VScan(192)
+    assert VScan(96).scaled_by(2.0) == VScan(192)
     assert VScan.kind == "hybrid" and {step.name for step in VScan().steps} == {"vscan"}
     with pytest.raises(MethodError, match="only come first"):
         Compose([TransPrune.high(), VScan()])

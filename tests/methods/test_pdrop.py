@@ -56,7 +56,7 @@ def test_a_schedule_of_ones_own_stays() -> None:
 
 
 def test_reads_the_layer_behind_each_boundary() -> None:
-    assert PDrop().readings(32) == tuple(
+    assert PDrop().reads_at(32) == tuple(
         Reading(b, rows="last", source="next") for b in (8, 16, 24)
     )
 

@@ -10,6 +10,7 @@ import torch
 from methods.cases import CASES
 from methods.pools import Pool
 from transprune.core.plan import Stage
+from transprune.methods import ProjectorPruner
 
 STEPS = {
     f"{name}/{step.name}" if len(case.method.steps) > 1 else name: (step, case)
@@ -22,7 +23,8 @@ each_step = pytest.mark.parametrize(("step", "case"), STEPS.values(), ids=STEPS)
 
 def choose(step, pool, stage):
     carry = pool.draw(pool.n).abs() if hasattr(step, "observed") and step.observed(8) else None
-    return step.select(pool.view(step, stage), carry)
+    view = pool.view(step, stage)
+    return step.select(view) if isinstance(step, ProjectorPruner) else step.select(view, carry)
 
 
 @each_step

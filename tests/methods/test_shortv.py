@@ -38,7 +38,7 @@ def test_another_depth_scales_and_says_so() -> None:
 
 
 def test_nothing_is_dropped() -> None:
-    assert (ShortV().plan(32, 576), ShortV().readings(32)) == ((), ())
+    assert (ShortV().plan(32, 576), ShortV().reads_at(32)) == ((), ())
     assert Compose([FastV(), ShortV()]).frozen(32) == ShortV().frozen(32)
     assert Compose([ShortV((1, 2)), TransPrune.high(), ShortV((2, 4))]).frozen(32) == (1, 2, 4)
 
@@ -52,12 +52,12 @@ def test_as_text_and_as_data() -> None:
 
 
 def test_scaling_leaves_more_or_fewer_layers_running() -> None:
-    assert ShortV().scaled(2.0).count == 6  # 26 of 32 run instead of 13
-    assert ShortV().scaled(9.0).count == 0
-    assert ShortV().scaled(0.1).count == 19  # the order has no more
-    assert ShortV(range(8), 4).scaled(0.5).count == 6
+    assert ShortV().scaled_by(2.0).count == 6  # 26 of 32 run instead of 13
+    assert ShortV().scaled_by(9.0).count == 0
+    assert ShortV().scaled_by(0.1).count == 19  # the order has no more
+    assert ShortV(range(8), 4).scaled_by(0.5).count == 6
     with pytest.raises(MethodError):
-        ShortV(range(8)).scaled(2.0)
+        ShortV(range(8)).scaled_by(2.0)
 
 
 @pytest.mark.parametrize(

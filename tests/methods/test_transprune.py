@@ -93,7 +93,7 @@ def test_ttv_of_both_modules(
         use_magnitude=use_magnitude,
         use_direction=use_direction,
     )
-    variations = method.variations(step())
+    variations = method.transition_scores(step())
     options = {"use_magnitude": use_magnitude, "use_direction": use_direction, "over": over}
     assert set(variations) == {"attention", "mlp"}
     assert variations["attention"].tolist() == pytest.approx(
@@ -104,7 +104,8 @@ def test_ttv_of_both_modules(
 
 def test_the_four_forms_differ() -> None:
     found = {
-        tuple(TransPrune(direction=d).variations(step())["attention"].tolist()) for d in DIRECTIONS
+        tuple(TransPrune(direction=d).transition_scores(step())["attention"].tolist())
+        for d in DIRECTIONS
     }
     assert len(found) == 4
 
@@ -112,7 +113,7 @@ def test_the_four_forms_differ() -> None:
 def test_one_token_spelled_out() -> None:
     """Token 1 of the attention module: |y|/|x| = 2 and cos = -0.8, so its weight is exp(0.2) over all six."""
     total = sum(math.exp(e) for e in (0.1, 0.2, 0.9, 0.8, 0.6, 1.0))
-    assert TransPrune().variations(step())["attention"][1].item() == pytest.approx(
+    assert TransPrune().transition_scores(step())["attention"][1].item() == pytest.approx(
         2 * math.exp(0.2) / total, **EXACT
     )
 
@@ -126,7 +127,7 @@ def test_from_module_input_and_output() -> None:
     cosine = (x * y).sum(axis=1) / (np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1))
     weight = np.exp(1 - np.abs(cosine))
     expected = magnitude * weight / weight.sum()
-    found = TransPrune().variations(LayerTransitions(transition, transition))
+    found = TransPrune().transition_scores(LayerTransitions(transition, transition))
     assert found["attention"].dtype == torch.float32
     np.testing.assert_allclose(found["attention"].numpy(), expected, atol=1e-6)
     np.testing.assert_allclose(found["mlp"].numpy(), expected, atol=1e-6)
@@ -142,7 +143,7 @@ def test_the_softmax_scope_cannot_change_the_ranking_inside_a_module() -> None:
     change = Transition(magnitude, cosine, visual)
     for direction in DIRECTIONS:
         everywhere, inside = (
-            TransPrune(direction=direction, softmax_over=over).variations(
+            TransPrune(direction=direction, softmax_over=over).transition_scores(
                 LayerTransitions(change, change)
             )["mlp"]
             for over in ("all", "visual")
@@ -159,7 +160,7 @@ def test_the_softmax_scope_can_change_how_modules_weigh() -> None:
     mlp = ([1.0] * 6, [0.9] * 6)
     shares = {}
     for over in ("all", "visual"):
-        found = TransPrune(softmax_over=over).variations(step(attention, mlp))
+        found = TransPrune(softmax_over=over).transition_scores(step(attention, mlp))
         shares[over] = (found["attention"][1] / found["mlp"][1]).item()
     assert shares["visual"] == pytest.approx(1)
     assert shares["all"] < 0.7
@@ -384,7 +385,7 @@ def test_boundary_zero_is_the_projectors_business() -> None:
 
 
 def test_readings_of_the_default() -> None:
-    assert TransPrune.high().readings(32) == (
+    assert TransPrune.high().reads_at(32) == (
         Reading(7, rows="instruction", source="next", observed=(7,)),
         Reading(9, rows="instruction", source="next", observed=(8, 9)),
         Reading(12, rows="instruction", source="next", observed=(10, 11, 12)),
@@ -392,13 +393,13 @@ def test_readings_of_the_default() -> None:
 
 
 def test_readings_of_ttv_alone_have_no_rows() -> None:
-    readings = TransPrune.ttv().readings(32)
+    readings = TransPrune.ttv().reads_at(32)
     assert [reading.rows for reading in readings] == [None] * 3
     assert [reading.observed for reading in readings] == [(7,), (8, 9), (10, 11, 12)]
 
 
 def test_readings_of_iga_alone_observe_nothing() -> None:
-    readings = TransPrune.iga().readings(32)
+    readings = TransPrune.iga().reads_at(32)
     assert [reading.rows for reading in readings] == ["instruction"] * 3
     assert [reading.observed for reading in readings] == [()] * 3
     assert TransPrune.iga().observed(32) == ()
@@ -406,13 +407,13 @@ def test_readings_of_iga_alone_observe_nothing() -> None:
 
 def test_readings_without_accumulation_observe_each_boundarys_own_layer() -> None:
     method = TransPrune(accumulation=False)
-    assert [reading.observed for reading in method.readings(32)] == [(7,), (9,), (12,)]
-    assert [reading.observed for reading in method.readings(16)] == [(4,), (5,), (6,)]
+    assert [reading.observed for reading in method.reads_at(32)] == [(7,), (9,), (12,)]
+    assert [reading.observed for reading in method.reads_at(16)] == [(4,), (5,), (6,)]
 
 
 def test_readings_of_early_accumulation() -> None:
     """The paper's ablation: TTV of layers 1-3 only, read at 7, 9 and 12."""
-    readings = TransPrune(accumulate=range(1, 4)).readings(32)
+    readings = TransPrune(accumulate=range(1, 4)).reads_at(32)
     assert [reading.observed for reading in readings] == [(1, 2, 3), (), ()]
 
 

@@ -240,13 +240,13 @@ def test_bad_shares_of_contextual_tokens_are_refused(contextual: Any) -> None:
 
 
 def test_needs_the_vision_tower() -> None:
-    assert VisionZip.reads_vision == ("saliency", "keys")
+    assert VisionZip.reads.vision == ("saliency", "keys")
     with pytest.raises(MissingSignal):
         VisionZip(2).select(ProjectorView(0, 2, torch.arange(4), lambda: numbered(4)))
 
 
 def test_reading_and_defaults() -> None:
-    assert VisionZip().readings(32) == (Reading(0, similarity="keys"),)
+    assert VisionZip().reads_at(32) == (Reading(0, similarity="keys"),)
     assert (VisionZip().keep, VisionZip().contextual, VisionZip().policy) == (192, 5 / 32, "keep")
     assert VisionZip().plan(28, 576) == VisionZip().plan(32, 576)
 

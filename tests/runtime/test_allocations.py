@@ -103,7 +103,7 @@ def test_no_method_allocates_one(long, name):
     model, inputs, tokens, patches = long
     method = METHODS[name].method
     side = (
-        patches if any(step.reads_vision for step in method.steps) else tokens
+        patches if any(step.reads.vision for step in method.steps) else tokens
     )  # of the larger map it could make
     watch = largest(model, inputs, method)
     assert watch.numel < 0.9 * side**2, watch.where

@@ -40,7 +40,7 @@ class Halving:
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         return (Stage(1, visual_tokens // 2),)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         return (Reading(1, rows="instruction"),)
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
@@ -285,7 +285,7 @@ def test_count_method_is_count_cost_of_its_plan(convention: Convention) -> None:
         4,
         unpruned=6,
         convention=convention,
-        readings=method.readings(3),
+        readings=method.reads_at(3),
     )
     assert cost == count_method(TINY, method, convention=convention)
 

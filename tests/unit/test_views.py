@@ -30,12 +30,12 @@ def test_attention_is_computed_when_asked() -> None:
 
 
 def test_attention_that_was_not_announced() -> None:
-    with pytest.raises(MissingSignal, match="no `rows` in its readings"):
+    with pytest.raises(MissingSignal, match="no `rows` in its `reads`"):
         LayerView(7, 2, torch.arange(3), rows).attention("last")
 
 
 def test_vision_that_was_not_announced() -> None:
-    with pytest.raises(MissingSignal, match="reads_vision"):
+    with pytest.raises(MissingSignal, match="`reads`"):
         ProjectorView(0, 2, torch.arange(3), rows).vision  # noqa: B018
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Rows = Literal["instruction", "last", "mean"]
+Source = Literal["next", "previous"]
+
+UNPRUNED = "unpruned"  # the name of a run without a method, in every list and record
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Reading:
 
     boundary: int
     rows: Rows | None = None
-    source: Literal["next", "previous"] = "next"
+    source: Source = "next"
     observed: tuple[int, ...] = ()
     similarity: Literal["features", "keys", "layer_keys"] | None = None
     pairs: float = 1.0

@@ -1,6 +1,6 @@
 """What a projector-side method may read besides the projected features: the vision tower's own signals.
 
-A method announces what it reads (`reads_vision`), and only that is tapped and computed. Every signal is one tensor
+A method announces what it reads (`Method.reads`), and only that is tapped and computed. Every signal is one tensor
 whose rows are the visual tokens, whatever a family does to crop, reorder or pack them:
 
     saliency        [N]     attention a patch receives in the layer whose output becomes the features: from the CLS
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from transprune.core.plan import Rows, Source
 from transprune.errors import MissingSignal
 
 SIGNALS = (
@@ -35,6 +36,26 @@ SIGNALS = (
     "grid",
     "picture",
 )
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Everything a method reads of a model besides the hidden states of its candidates.
+
+    Attributes:
+        vision: signals of the vision tower, names of `SIGNALS`.
+        question: the question in CLIP's joint space (`ProjectorView.joint`), where the model has one.
+        rows: whose attention rows are read at a boundary: `"instruction"` (every token after the image),
+            `"last"`, `"mean"` (one query, the mean of those up to the last visual token), or None.
+        source: `"next"` reads the layer behind the boundary, `"previous"` the one in front of it.
+        embeddings: the visual and instruction tokens as they entered layer 0.
+    """
+
+    vision: tuple[str, ...] = ()
+    question: bool = False
+    rows: Rows | None = None
+    source: Source = "next"
+    embeddings: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,7 @@ class VisionSignals:
         """The signal of that name, one row per token; raises MissingSignal if the method did not announce it."""
         if name not in self.signals:
             raise MissingSignal(
-                f"a method that reads {name!r} announces it in `reads_vision`; this one did not"
+                f"a method that reads {name!r} announces it in `reads`; this one did not"
             )
         return self.signals[name]
 

@@ -82,9 +82,7 @@ class ProjectorView(View):
     def vision(self) -> VisionSignals:
         """Signals of the vision tower; raises MissingSignal if the method did not announce what it reads there."""
         if self._vision is None:
-            raise MissingSignal(
-                "a method that reads the vision tower names the signals in `reads_vision`"
-            )
+            raise MissingSignal("a method that reads the vision tower names the signals in `reads`")
         return self._vision()
 
     @property
@@ -98,11 +96,11 @@ class ProjectorView(View):
     def joint(self) -> JointSpace | None:
         """Patches and question in CLIP's joint space; None where the vision tower is not CLIP's.
 
-        Raises MissingSignal if the method did not announce `reads_question`.
+        Raises MissingSignal if the method did not announce the question in `reads`.
         """
         if self._joint is None:
             raise MissingSignal(
-                "a method that reads the question's embedding sets `reads_question`; this one did not"
+                "a method that reads the question's embedding sets `question` in its `reads`; this one did not"
             )
         return self._joint()
 
@@ -145,7 +143,7 @@ class LayerView(View):
         """
         if self._attention is None:
             raise MissingSignal(
-                "this view has no attention: the method announces no `rows` in its readings"
+                "this view has no attention: the method announces no `rows` in its `reads`"
             )
         return self._attention(queries)
 
@@ -176,7 +174,7 @@ class LayerView(View):
     def _read(self) -> Probe:
         if self._probe is None:
             raise MissingSignal(
-                "this view has nothing to read: the method announces no `rows` in its readings"
+                "this view has nothing to read: the method announces no `rows` in its `reads`"
             )
         return self._probe
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from transprune.core.plan import Rows
 from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
@@ -51,13 +51,12 @@ class AdaptInfer(ScheduledPruner):
 
     title: ClassVar[str] = "AdaptInfer: words weighted by each other rate the image"
     paper: ClassVar[str] = "Zhang et al., 2025, arXiv 2508.06084"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "one visual token stays where the code of the smallest budget drops all"
     )
     presets: ClassVar[tuple[str, ...]] = ("qwen",)
     default_positions: ClassVar[Positions] = "renumber"
-    rows: ClassVar[Rows | None] = "instruction"
-    source: ClassVar[Literal["next", "previous"]] = "previous"
+    reads: ClassVar[Reads] = Reads(rows="instruction", source="previous")
 
     def __post_init__(self) -> None:
         if (

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.select import cosine_matrix, select_dpp
 from transprune.core.plan import Reading
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError, MissingSignal
 from transprune.methods.common.projector import KeepPruner, everything, split_budget
@@ -51,11 +52,10 @@ class CDPruner(KeepPruner):
 
     title: ClassVar[str] = "CDPruner: conditional diversity by a determinantal point process"
     paper: ClassVar[str] = "Zhang et al., NeurIPS 2025, arXiv 2506.10967"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "relevance is normalised per sample, not over the batch; one pool per sample, newline tokens go first; long "
         "questions are cut into whole segments for the text tower"
     )
-    reads_vision: ClassVar[tuple[str, ...]] = ("place",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,15 +65,15 @@ class CDPruner(KeepPruner):
             raise MethodError(f"sign is -1, 1 or None; got {self.sign!r}")
 
     @property
-    def reads_question(self) -> bool:
-        """The text tower is not needed for the substitute."""
-        return self.relevance != "embedding"
+    def reads(self) -> Reads:  # type: ignore[override]
+        """Places on the grid, and the question, which the substitute does without."""
+        return Reads(vision=("place",), question=self.relevance != "embedding")
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Every feature is compared with every other."""
         return (Reading(0, similarity="features"),)
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Greedy picks in raster order; the score is the relevance."""
         relevance = self.relate(view)
         if (whole := everything(view)) is not None:
@@ -88,7 +88,7 @@ class CDPruner(KeepPruner):
 
     def relate(self, view: ProjectorView) -> Tensor:
         """Relevance of every token, fp32 [N]: 0 to 1 in CLIP's space, exp of half of that for the substitute."""
-        joint = view.joint if self.reads_question else None
+        joint = view.joint if self.reads.question else None
         if joint is None and self.relevance == "clip":
             raise MissingSignal(
                 "this model's vision tower is not CLIP's; use relevance='embedding'"

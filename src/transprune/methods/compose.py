@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import ClassVar
 
 from transprune.core.plan import Reading, Stage
-from transprune.core.views import Selection
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.method import Method, ProjectorPruner
 from transprune.methods.common.recipe import register
@@ -95,9 +92,9 @@ class Compose(Method):
                 stages.append(stage)
         return tuple(stages)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """The readings of all parts, in order."""
-        return tuple(reading for part in self.parts for reading in part.readings(num_layers))
+        return tuple(reading for part in self.parts for reading in part.reads_at(num_layers))
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
         """Layers that some part freezes."""
@@ -107,20 +104,16 @@ class Compose(Method):
         """The notes of all parts."""
         return tuple(note for part in self.parts for note in part.notes(num_layers))
 
-    def scaled(self, factor: float) -> Compose:
+    def scaled_by(self, factor: float) -> Compose:
         """Below 1 the first part keeps less, and with it everything behind; above 1 every part keeps more."""
         first, *others = self.parts
-        others = [part.scaled(factor) for part in others] if factor > 1 else others
-        return replace(self, parts=(first.scaled(factor), *others))
+        others = [part.scaled_by(factor) for part in others] if factor > 1 else others
+        return replace(self, parts=(first.scaled_by(factor), *others))
 
-    def earlier(self, layers: int, num_layers: int) -> Compose:
+    def shifted_earlier(self, layers: int, num_layers: int) -> Compose:
         """With the parts of the language model so much earlier."""
         first = 1 if isinstance(self.parts[0], ProjectorPruner) else 0
-        moved = [part.earlier(layers, num_layers) for part in self.parts[first:]]
+        moved = [part.shifted_earlier(layers, num_layers) for part in self.parts[first:]]
         if not moved:
             raise ScheduleError(f"{self.name} cannot start earlier")
         return replace(self, parts=(*self.parts[:first], *moved))
-
-    def select(self, view: Any, carry: Tensor | None) -> Selection:
-        """Never called: the session runs the parts."""
-        raise MethodError("a composition does not choose tokens itself; its parts do")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from torch import Tensor
-
 from transprune.algebra.select import cosine_matrix, count_nearest, select_diverse
 from transprune.core.plan import Reading
 from transprune.core.views import ProjectorView, Selection
@@ -52,15 +50,15 @@ class DivPrune(ProjectorPruner):
         """`round(N * ratio)`."""
         return round(visual_tokens * self.keep_ratio)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Every feature is compared with every other, and for sizes once more with the kept ones."""
         pairs = 1 + self.keep_ratio if self.proportional else 1.0
         return tuple(
             replace(reading, similarity="features", pairs=pairs)
-            for reading in super().readings(num_layers)
+            for reading in super().reads_at(num_layers)
         )
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Greedy max-min selection; the score is the distance to the set when a token was (or was not) picked."""
         picks, distance = select_diverse(1 - cosine_matrix(view.features), view.count)
         keep = picks.sort().values

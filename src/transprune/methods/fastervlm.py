@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from transprune.algebra.select import select_top
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import KeepPruner
 from transprune.methods.common.recipe import register
@@ -38,12 +37,12 @@ class FasterVLM(KeepPruner):
 
     title: ClassVar[str] = "FasterVLM: patches by CLS attention"
     paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"
     )
-    reads_vision: ClassVar[tuple[str, ...]] = ("saliency",)
+    reads: ClassVar[Reads] = Reads(vision=("saliency",))
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """The most salient, ties to the lower index."""
         saliency = view.vision["saliency"]
         return Selection(select_top(saliency, view.count), scores={"score": saliency})

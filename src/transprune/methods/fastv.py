@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from transprune.core.schedule import Schedule
+from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.method import LayerPruner, Positions, check_ratio
@@ -40,8 +41,7 @@ class FastV(LayerPruner):
     paper: ClassVar[str] = "Chen et al., ECCV 2024, arXiv 2403.06764"
     presets: ClassVar[tuple[str, ...]] = ("aggressive",)
     default_positions: ClassVar[Positions] = "keep"
-    rows: ClassVar[Literal["instruction", "last"] | None] = "last"
-    source: ClassVar[Literal["next", "previous"]] = "previous"
+    reads: ClassVar[Reads] = Reads(rows="last", source="previous")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from transprune.algebra.cluster import density_cover
 from transprune.algebra.select import group_mean, select_top
-from transprune.core.plan import Reading, Rows, Stage
+from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule
+from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.method import LayerPruner, Positions, check_flag, check_ratio
@@ -51,9 +52,11 @@ class PACT(LayerPruner):
 
     title: ClassVar[str] = "PACT: mean query and norm, then density clusters that weigh by size"
     paper: ClassVar[str] = "Dhouib et al., CVPR 2025, arXiv 2504.08966"
-    deviates: ClassVar[str] = "equal scores go to the lower index, where the code tops up at random"
+    differs_from_code: ClassVar[str] = (
+        "equal scores go to the lower index, where the code tops up at random"
+    )
     default_positions: ClassVar[Positions] = "keep"
-    rows: ClassVar[Rows | None] = "mean"
+    reads: ClassVar[Reads] = Reads(rows="mean")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,10 +86,10 @@ class PACT(LayerPruner):
             for stage in super().plan(num_layers, visual_tokens)
         )
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """One query, and the distances of what is left from everything."""
         compared = {"similarity": "layer_keys", "pairs": self.keep_ratio} if self.cutoff else {}
-        return tuple(replace(reading, **compared) for reading in super().readings(num_layers))  # type: ignore[arg-type]
+        return tuple(replace(reading, **compared) for reading in super().reads_at(num_layers))  # type: ignore[arg-type]
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the mean query's softmax over the visual tokens, times the norm of their states."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor
 
 from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
@@ -36,7 +37,7 @@ class PDrop(ScheduledPruner):
     title: ClassVar[str] = "PyramidDrop: halving in stages by the last token's attention"
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
     default_positions: ClassVar[Positions] = "renumber"
-    rows: ClassVar[Literal["instruction", "last"] | None] = "last"
+    reads: ClassVar[Reads] = Reads(rows="last")
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the last token's attention."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.select import cosine_matrix, select_even, select_top
 from transprune.core.plan import Reading, Stage
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.method import (
@@ -57,12 +58,12 @@ class PruMerge(ProjectorPruner):
     title: ClassVar[str] = "PruMerge: outliers of CLS attention, neighbours merged in"
     paper: ClassVar[str] = "Shang et al., ICCV 2025, arXiv 2403.15388"
     presets: ClassVar[tuple[str, ...]] = ("plus",)
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "tokens stay in raster order instead of by attention; at least one outlier, and strides that include the last "
         "patch, where the code crashes or stops short; one pool per sample"
     )
     default_positions: ClassVar[Positions] = "renumber"
-    reads_vision: ClassVar[tuple[str, ...]] = ("outer_saliency", "outer_keys")
+    reads: ClassVar[Reads] = Reads(vision=("outer_saliency", "outer_keys"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -93,15 +94,17 @@ class PruMerge(ProjectorPruner):
             replace(s, at_most=self.keep is None) for s in super().plan(num_layers, visual_tokens)
         )
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """All keys are compared at the tower's full width; the language model's bounds it from above."""
         return (Reading(0, similarity="features"),)
 
-    def scaled(self, factor: float) -> PruMerge:
+    def scaled_by(self, factor: float) -> PruMerge:
         """A fixed number; an adaptive budget is taken at the paper's average."""
-        return super(PruMerge, replace(self, keep=self.keep or AVERAGE[self.spread])).scaled(factor)
+        return super(PruMerge, replace(self, keep=self.keep or AVERAGE[self.spread])).scaled_by(
+            factor
+        )
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Kept patches with what they absorb, and one token of all the rest."""
         vision = view.vision
         saliency = vision["outer_saliency"]

@@ -6,11 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import as_boundary
-from transprune.core.views import Selection
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.method import Method
 from transprune.methods.common.recipe import register
@@ -86,7 +83,7 @@ class ShortV(Method):
         self.frozen(num_layers)
         return ()
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Nothing is read: the layers were chosen beforehand."""
         return ()
 
@@ -100,7 +97,7 @@ class ShortV(Method):
             f"the order of {self.order} with {depth} layers, scaled to {num_layers}, freezes {layers}; calibrate",
         )
 
-    def scaled(self, factor: float) -> ShortV:
+    def scaled_by(self, factor: float) -> ShortV:
         """`factor` times as many layers left running, as far as the order allows.
 
         An order of layers is taken for all layers of its model, as `transprune.models.calibrate` writes it.
@@ -114,10 +111,6 @@ class ShortV(Method):
         return replace(
             self, count=min(len(order), max(0, depth - round((depth - frozen) * factor)))
         )
-
-    def select(self, view: Any, carry: Tensor | None) -> Selection:
-        """Never called: there is no stage."""
-        raise MethodError("ShortV drops no token")
 
     def _listed(self) -> tuple[int | None, tuple[int, ...]]:
         if isinstance(self.order, str):

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from transprune.algebra.cluster import density_peaks
 from transprune.algebra.select import group_mean, select_top
-from transprune.core.plan import Reading, Rows, Stage
+from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
+from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
@@ -69,14 +70,13 @@ class SparseVLM(ScheduledPruner):
 
     title: ClassVar[str] = "SparseVLM: rated by the words that match the image, the rest recycled"
     paper: ClassVar[str] = "Zhang et al., ICML 2025, arXiv 2410.04417"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "a recycled token stays at its cluster's centre instead of behind all others; keeping everything is allowed "
         "(the code drops at least one); the guard of the decay is ours"
     )
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     default_positions: ClassVar[Positions] = "renumber"
-    rows: ClassVar[Rows | None] = "instruction"
-    source: ClassVar[Literal["next", "previous"]] = "previous"
+    reads: ClassVar[Reads] = Reads(rows="instruction", source="previous", embeddings=True)
 
     def __post_init__(self) -> None:
         if self.budget not in ("fixed", "rank") or self.decay not in ("off", "guarded", "released"):
@@ -112,11 +112,11 @@ class SparseVLM(ScheduledPruner):
             stages.append(replace(stage, count=here, merged=merged, at_most=self.budget == "rank"))
         return tuple(stages)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """The instruction's rows, its embeddings beside the image's, and the distances of what is recycled."""
         readings, before = [], 1.0
         for reading, (_, ratio) in zip(
-            super().readings(num_layers), self.schedule(num_layers), strict=True
+            super().reads_at(num_layers), self.schedule(num_layers), strict=True
         ):
             pairs = (0.3 * (1 - ratio / before)) ** 2 if self.recycle else 0.0
             before = ratio
@@ -124,10 +124,10 @@ class SparseVLM(ScheduledPruner):
             readings.append(replace(reading, embeddings=True, similarity=similarity, pairs=pairs))
         return tuple(readings)
 
-    def scaled(self, factor: float) -> SparseVLM:
+    def scaled_by(self, factor: float) -> SparseVLM:
         """By rank, it is what the rank is multiplied with that says how much stays."""
         if self.budget == "fixed" or not factor > 0:
-            return super().scaled(factor)
+            return super().scaled_by(factor)
         return replace(
             self, rank_scale=self.rank_scale * factor, rank_offset=self.rank_offset * factor
         )

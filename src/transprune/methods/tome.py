@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from transprune.algebra.select import match_bipartite
 from transprune.core.plan import Reading
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import (
     KeepPruner,
@@ -44,16 +44,16 @@ class ToMe(KeepPruner):
 
     title: ClassVar[str] = "ToMe: bipartite merging behind the tower"
     paper: ClassVar[str] = "Bolya et al., ICLR 2023, arXiv 2210.09461"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "merges once behind the tower instead of in each of its blocks, without size in attention"
     )
-    reads_vision: ClassVar[tuple[str, ...]] = ("keys",)
+    reads: ClassVar[Reads] = Reads(vision=("keys",))
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Half of the keys are compared with the other half, round by round."""
         return (Reading(0, similarity="keys", pairs=0.5),)
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Size-weighted means in front of the projector, at the places of the tokens merged into."""
         if (whole := everything(view)) is not None:
             return whole

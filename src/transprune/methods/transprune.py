@@ -17,6 +17,7 @@ from torch import Tensor
 from transprune.algebra.select import normalise_sum
 from transprune.core.plan import Reading
 from transprune.core.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
+from transprune.core.signals import Reads
 from transprune.core.views import LayerTransitions, LayerView, Scores, Transition
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.method import Positions, check_flag
@@ -76,7 +77,7 @@ class TransPrune(ScheduledPruner):
         28,
         32,
     )  # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of 28 layers
-    rows: ClassVar[Literal["instruction", "last"] | None] = "instruction"
+    reads: ClassVar[Reads] = Reads(rows="instruction")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -158,15 +159,15 @@ class TransPrune(ScheduledPruner):
             )
         return layers
 
-    def earlier(self, layers: int, num_layers: int) -> TransPrune:
+    def shifted_earlier(self, layers: int, num_layers: int) -> TransPrune:
         """With boundaries and accumulation layers so much earlier, from layer 1 on."""
         schedule = self.schedule(num_layers).earlier(layers, self.first_boundary)
         observed = [layer - layers for layer in self.observed(num_layers) if layer > layers]
         return replace(self, keep=schedule, accumulate=observed or None)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Attention rows of the instruction, unless TTV works alone."""
-        readings = super().readings(num_layers)
+        readings = super().reads_at(num_layers)
         return (
             readings
             if self.alpha < 1
@@ -179,13 +180,13 @@ class TransPrune(ScheduledPruner):
         tail = f"; TTV accumulates over layers {_list(observed)}" if observed else ""
         return tuple(note + tail for note in super().notes(num_layers))
 
-    def variations(self, step: LayerTransitions) -> dict[str, Tensor]:
+    def transition_scores(self, step: LayerTransitions) -> dict[str, Tensor]:
         """TTV of each module, float32 [L]: direction weight times magnitude (equation 3)."""
         return {"attention": self._variation(step.attention), "mlp": self._variation(step.mlp)}
 
     def observe(self, layer: int, step: LayerTransitions, carry: Tensor) -> Tensor:
         """Add this layer's TTV; without accumulation it replaces what was carried."""
-        change = sum(self.variations(step).values(), torch.zeros_like(carry))
+        change = sum(self.transition_scores(step).values(), torch.zeros_like(carry))
         return carry + change if self.accumulation else change
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.select import assign_nearest, group_mean, rankable, select_top
 from transprune.core.plan import Reading
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection, VisionSignals
 from transprune.errors import ScheduleError
 from transprune.methods.common.method import ProjectorPruner, check_keep, check_ratio, resolve_count
@@ -43,11 +44,11 @@ class VisionZip(ProjectorPruner):
 
     title: ClassVar[str] = "VisionZip: dominant patches by CLS attention, the rest merged"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "contextual tokens stay at their own place instead of at the end; one pool per sample, so anyres tiles share "
         "the budget and newline tokens go first"
     )
-    reads_vision: ClassVar[tuple[str, ...]] = ("saliency", "keys")
+    reads: ClassVar[Reads] = Reads(vision=("saliency", "keys"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,13 +63,13 @@ class VisionZip(ProjectorPruner):
         """Dominant, contextual and CLS tokens together."""
         return resolve_count(self.keep, visual_tokens)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """The leftovers' keys are compared with the contextual tokens' keys."""
         return tuple(
-            replace(reading, similarity="keys") for reading in super().readings(num_layers)
+            replace(reading, similarity="keys") for reading in super().reads_at(num_layers)
         )
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Dominant patches, contextual patches with what they absorb, and a slot for the CLS state if there is one."""
         vision, total = view.vision, len(view.candidates)
         scores = {"score": vision["saliency"]}

@@ -11,6 +11,7 @@ from torch import Tensor
 from transprune.algebra.select import cosine_matrix, rankable, select_top
 from transprune.core.plan import Reading
 from transprune.core.schedule import count_kept
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import ScheduleError
 from transprune.methods.common.projector import KeepPruner, everything, metric, split_budget
@@ -47,10 +48,10 @@ class VisPruner(KeepPruner):
 
     title: ClassVar[str] = "VisPruner: CLS attention, then the least duplicated"
     paper: ClassVar[str] = "Zhang et al., ICCV 2025, arXiv 2412.01818"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"
     )
-    reads_vision: ClassVar[tuple[str, ...]] = ("saliency",)
+    reads: ClassVar[Reads] = Reads(vision=("saliency",))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,11 +65,11 @@ class VisPruner(KeepPruner):
                 f"step is the number of deletions per round, at least 1; got {self.step!r}"
             )
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """All that is not important is compared pairwise; the language model's width bounds the tower's from above."""
         return (Reading(0, similarity="features"),)
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Important and diverse patches, in raster order."""
         vision = view.vision
         saliency = vision["saliency"]

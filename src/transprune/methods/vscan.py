@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from transprune.algebra.select import assign_nearest, select_spread, select_top
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.method import Method, Positions, check_keep, check_ratio
@@ -31,13 +32,13 @@ class Scan(KeepPruner):
     window: int | None = None
 
     name: ClassVar[str] = "vscan"
-    reads_vision: ClassVar[tuple[str, ...]] = ("saliency", "early_saliency", "place", "grid")
+    reads: ClassVar[Reads] = Reads(vision=("saliency", "early_saliency", "place", "grid"))
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Every token that goes is compared with every one that stays, by projected features."""
         return (Reading(0, similarity="features"),)
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """Kept tokens are the mean of themselves and of those nearest to them, in the projected space."""
         vision = view.vision
         saliency, early = vision["saliency"], vision["early_saliency"]
@@ -111,11 +112,11 @@ class VScan(Method):
     )
     paper: ClassVar[str] = "Zhang et al., TMLR 2026, arXiv 2505.22654"
     kind: ClassVar[str] = "hybrid"
-    deviates: ClassVar[str] = (
+    differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"
     )
     default_positions: ClassVar[Positions] = "renumber"
-    reads_vision: ClassVar[tuple[str, ...]] = Scan.reads_vision
+    reads: ClassVar[Reads] = Scan.reads
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,23 +136,19 @@ class VScan(Method):
         """The stages of both."""
         return Compose(self.steps).plan(num_layers, visual_tokens)
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """The readings of both."""
-        return Compose(self.steps).readings(num_layers)
+        return Compose(self.steps).reads_at(num_layers)
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How the cut was adapted to this depth."""
         return Compose(self.steps).notes(num_layers)
 
-    def earlier(self, layers: int, num_layers: int) -> VScan:
+    def shifted_earlier(self, layers: int, num_layers: int) -> VScan:
         """With the cut so much earlier."""
         if self.then is None:
-            return super().earlier(layers, num_layers)
-        return replace(self, then=Cut(self.then).earlier(layers, num_layers).keep)
-
-    def select(self, view: Any, carry: Tensor | None) -> Selection:
-        """Never called: the session runs the steps."""
-        raise MethodError("VScan does not choose tokens itself; its steps do")
+            return super().shifted_earlier(layers, num_layers)
+        return replace(self, then=Cut(self.then).shifted_earlier(layers, num_layers).keep)
 
 
 def number_windows(place: Tensor, grid: Tensor, crop: Tensor, side: int) -> Tensor:

@@ -80,11 +80,11 @@ class Engine:
         self._rotary: nn.Module | None = getattr(family.decoder(base), "rotary_emb", None)
         self._local = threading.local()
         depth = len(self._layers)
-        readings = {reading.boundary: reading for reading in method.readings(depth)}
+        readings = {reading.boundary: reading for reading in method.reads_at(depth)}
         self._parts: dict[int, tuple[Part, Positions]] = {
             reading.boundary: (Part(number, step, depth, pool), policy)
             for number, (step, policy) in enumerate(zip(method.steps, policies, strict=True))
-            for reading in step.readings(depth)
+            for reading in step.reads_at(depth)
         }
         self._reads_instruction = any(
             reading.rows == "instruction" for reading in readings.values()
@@ -93,7 +93,7 @@ class Engine:
         self._reads_embeddings = any(reading.embeddings for reading in readings.values())
         self._reader = AttentionReader(self._layers, readings, self._rotary)
         self._observer = Observer(method, depth, record)
-        signals = {name for step in method.steps for name in step.reads_vision}
+        signals = {name for step in method.steps for name in step.reads.vision}
         self._vision = VisionListener(family, base, signals) if signals else None
         self._question = QuestionReader(base, text_tower) if text_tower is not None else None
 

@@ -21,7 +21,7 @@ from transprune.core.views import (
     VisionSignals,
 )
 from transprune.errors import MethodError, PruneWarning
-from transprune.methods.common.method import Method, ProjectorPruner
+from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.taps.attention.pool import PoolProbe
 from transprune.runtime.taps.attention.rows import AttentionRows
@@ -135,9 +135,8 @@ def decide(part: Part, state: Pass, sight: Sight, record_scores: bool) -> Decisi
         for image, rows in _pools(layout, sample, visual, part.pool):
             stage = _planned(part, boundary, state, (part.number, sample, image), len(rows))
             carry = _visual_carry(state, part.number, layout, sample, rows)
-            selection = part.method.select(
-                sight.view(part.method, sample, image, rows, stage), carry
-            )
+            view = sight.view(part.method, sample, image, rows, stage)
+            selection = _select(part.method, view, carry)
             _check(part.method, selection, stage.count, len(rows))
             _warn_not_finite(part.method, boundary, selection, state)
             chosen.append((rows, selection))
@@ -192,6 +191,17 @@ def _visual_carry(
         return None
     carry = state.carries[number][sample]
     return carry[torch.searchsorted(layout.rows(sample), rows)]
+
+
+def _select(method: Method, view: View, carry: Tensor | None) -> Selection:
+    """Call the method with what its kind takes: only between layers is there evidence to carry."""
+    if isinstance(method, ProjectorPruner):
+        assert isinstance(view, ProjectorView)
+        return method.select(view)
+
+    assert isinstance(method, LayerPruner)
+    assert isinstance(view, LayerView)
+    return method.select(view, carry)
 
 
 def _check(method: Method, selection: Selection, count: int, total: int) -> None:

@@ -37,7 +37,7 @@ class ScheduledPruner(LayerPruner):
         """The boundaries for this depth."""
         return Schedule.of(self.keep).scaled(num_layers, self.published_depths)
 
-    def earlier(self: S, layers: int, num_layers: int) -> S:
+    def shifted_earlier(self: S, layers: int, num_layers: int) -> S:
         """With every boundary so much earlier."""
         return replace(self, keep=self.schedule(num_layers).earlier(layers, self.first_boundary))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.grids import Crop, crops_of, smaller_grid
 from transprune.core.plan import Stage
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MissingSignal
 from transprune.methods.common.projector import (
@@ -46,14 +47,14 @@ class Downsample(KeepPruner):
 
     title: ClassVar[str] = "Downsample: control, a smaller picture"
     paper: ClassVar[str] = "control, after Liao et al., ACL 2026, arXiv 2510.07143"
-    reads_vision: ClassVar[tuple[str, ...]] = ("place", "grid", "picture")
+    reads: ClassVar[Reads] = Reads(vision=("place", "grid", "picture"))
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """At most the count: the grid depends on the shape of the picture."""
         stages = super().plan(num_layers, visual_tokens)
         return tuple(replace(stage, at_most=stage.count < visual_tokens) for stage in stages)
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """The features of the small pictures, each where its middle was; newline tokens go first."""
         if (whole := everything(view)) is not None:
             return whole

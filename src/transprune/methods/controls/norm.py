@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from transprune.algebra.select import select_top
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import KeepPruner
@@ -28,7 +26,7 @@ class Norm(KeepPruner):
     title: ClassVar[str] = "Norm: control, longest features"
     paper: ClassVar[str] = "control"
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """The longest, ties to the lower index."""
         length = view.features.float().norm(dim=-1)  # [N, D] -> [N]
         return Selection(select_top(length, view.count), scores={"score": length})

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from transprune.algebra.grids import crops_of, cut_cells, middle_members
 from transprune.algebra.select import group_mean
+from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import (
     KeepPruner,
@@ -39,9 +39,9 @@ class Pool(KeepPruner):
 
     title: ClassVar[str] = "Pool: control, averages on the grid"
     paper: ClassVar[str] = "control"
-    reads_vision: ClassVar[tuple[str, ...]] = ("place", "grid")
+    reads: ClassVar[Reads] = Reads(vision=("place", "grid"))
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """One average per cell; newline tokens go first."""
         if (whole := everything(view)) is not None:
             return whole

@@ -104,7 +104,12 @@ class Observer:
                 carries[sample] = part.observe(layer, step, carries[sample])
                 if self._record_transitions:
                     _record(
-                        running, running.transitions, layer, sample, rows, part.variations(step)
+                        running,
+                        running.transitions,
+                        layer,
+                        sample,
+                        rows,
+                        part.transition_scores(step),
                     )
 
 

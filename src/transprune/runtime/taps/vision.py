@@ -43,7 +43,9 @@ class VisionListener:
 
     def __init__(self, family: Family, base: nn.Module, signals: Collection[str]) -> None:
         if unknown := sorted(set(signals) - set(SIGNALS)):
-            raise MethodError(f"reads_vision names {', '.join(SIGNALS)}; got {', '.join(unknown)}")
+            raise MethodError(
+                f"`reads` takes of the vision tower {', '.join(SIGNALS)}; got {', '.join(unknown)}"
+            )
         self._family, self._base, self._signals = family, base, frozenset(signals)
         self._tap = family.vision_tap(base, self._signals)
         self._local = threading.local()

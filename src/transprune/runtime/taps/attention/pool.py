@@ -61,7 +61,7 @@ class PoolProbe:
         """Visual tokens of the pool's images and instruction tokens, as they entered layer 0. -> [N0, D], [T, D]."""
         if self.embedded is None:
             raise MissingSignal(
-                "a method that reads what entered layer 0 announces `embeddings` in its readings"
+                "a method that reads what entered layer 0 announces `embeddings` in its `reads`"
             )
         hidden, layout = self.embedded
         visual = layout.visual_rows(self.sample)

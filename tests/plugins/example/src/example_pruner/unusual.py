@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from transprune.algebra.select import select_top
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import KeepPruner
@@ -21,7 +19,7 @@ class Unusual(KeepPruner):
     title: ClassVar[str] = "Unusual: farthest from the mean"
     paper: ClassVar[str] = "nobody's"
 
-    def select(self, view: ProjectorView, carry: Tensor | None = None) -> Selection:
+    def select(self, view: ProjectorView) -> Selection:
         """The farthest, ties to the lower index."""
         features = view.features.float()
         return Selection(select_top((features - features.mean(dim=0)).norm(dim=-1), view.count))

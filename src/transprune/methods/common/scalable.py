@@ -1,0 +1,67 @@
+"""How a method is brought to a budget. Only the benchmark calls this; a method that never scales can ignore it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
+
+from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.errors import MethodError, ScheduleError
+
+S = TypeVar("S", bound="Scalable")
+
+
+class Scalable:
+    """A dataclass whose settings say how much stays, and where it begins.
+
+    Attributes:
+        budget_fields: names of the settings that say how much stays. Those a class does not have are
+            left out.
+    """
+
+    name: ClassVar[str]
+    budget_fields: ClassVar[tuple[str, ...]] = ("keep", "keep_ratio")
+
+    def scaled_by(self: S, factor: float) -> S:
+        """The same method with `factor` times as much kept, for comparing methods at equal cost.
+
+        The settings named in `budget_fields` are multiplied: counts, shares and schedules alike. Order
+        and shape stay; at least one token and at most all of them remain. A method whose budget is
+        expressed otherwise overrides this.
+
+        Raises:
+            MethodError: the method has no such setting, or the factor is not positive.
+        """
+        names = [name for name in self.budget_fields if hasattr(self, name)]
+
+        if not names or not factor > 0:
+            raise MethodError(
+                f"{self.name} cannot keep {factor!r} times as much: a method names the settings that say how "
+                f"much stays in `budget_fields` (it has none of {', '.join(self.budget_fields)}), and the "
+                "factor is positive"
+            )
+
+        changes = {name: scale_budget(getattr(self, name), factor) for name in names}
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def shifted_earlier(self: S, layers: int, num_layers: int) -> S:
+        """The same method with every boundary `layers` earlier on a model of `num_layers` layers.
+
+        For budgets that it cannot reach from where it begins.
+
+        Raises:
+            ScheduleError: it cannot start that early.
+        """
+        raise ScheduleError(f"{self.name} cannot start earlier")
+
+
+def scale_budget(budget: ScheduleLike | float, factor: float) -> Any:
+    """`factor` times a count (int, at least 1), a share (float, at most 1) or every share of a schedule."""
+    if isinstance(budget, int):
+        return max(1, round(budget * factor))
+    if isinstance(budget, float):
+        return min(1.0, budget * factor)
+
+    schedule = Schedule.of(budget)
+    shares = [(boundary, min(1.0, share * factor)) for boundary, share in schedule]
+    return Schedule(shares, depth=schedule.depth)
