@@ -22,7 +22,7 @@ from transprune.bench.data.tasks import load_tasks
 from transprune.bench.run.launch import Plan, launch
 from transprune.bench.run.prompts import Prompts
 from transprune.cli.guard import quiet_libraries
-from transprune.models.checkpoint import load
+from transprune.models.checkpoint import LoadOptions, load
 
 METHODS = ("transprune", "fastv", "random", "oracle")
 
@@ -30,7 +30,7 @@ METHODS = ("transprune", "fastv", "random", "oracle")
 @pytest.fixture(scope="session")
 def checkpoint():
     with quiet_libraries(bars=False):
-        return load("nano", dtype="float32", device="cpu")
+        return load("nano", LoadOptions(dtype="float32", device="cpu"))
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,10 @@ def prompts(checkpoint, questions):
 def go(checkpoint):
     """Run the benchmark in this process with the model loaded once; small batches, so that a run has many."""
 
-    def loaded(source, **how):
-        return checkpoint if (source, how["attention"]) == ("nano", "sdpa") else load(source, **how)
+    def loaded(source, options):
+        if source == "nano" and options.attention == "sdpa":
+            return checkpoint
+        return load(source, options)
 
     def call(out, **changes):
         plan = {

@@ -91,7 +91,7 @@ def test_model_that_is_not_there(fails, model):
 
 
 def test_hub_id_that_cannot_be_fetched(fails):
-    fails("the hub gives no such model", *run(model="nobody/nothing-of-this-name"))
+    fails("the hub returned no such model", *run(model="nobody/nothing-of-this-name"))
 
 
 def test_file_instead_of_a_folder(fails):
@@ -146,7 +146,7 @@ def test_missing_weights_are_named(fails, nano_copy):
         metadata={"format": "pt"},
     )
     assert len(gone) >= 1
-    line = fails("of the weights its configuration asks for", *run(model=nano_copy))
+    line = fails("of the weights that its configuration defines", *run(model=nano_copy))
     assert "layers.3.self_attn.q_proj.weight" in line
 
 
@@ -156,7 +156,7 @@ def test_mismatched_weights_are_named(fails, nano_copy):
     name = next(name for name in weights if "layers.0.mlp.up_proj" in name)
     weights[name] = torch.zeros(5, 7)
     save_file(weights, file, metadata={"format": "pt"})
-    line = fails("other shapes than its configuration says", *run(model=nano_copy))
+    line = fails("shapes that differ from its configuration", *run(model=nano_copy))
     assert "layers.0.mlp.up_proj.weight is (5, 7), not (384, 128)" in line
 
 

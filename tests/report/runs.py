@@ -10,7 +10,7 @@ from transprune.bench.data.tasks import load_tasks
 from transprune.bench.run.prompts import Prompts
 from transprune.bench.run.runner import open_run, run_trials
 from transprune.bench.run.trials import plan_trials
-from transprune.models.checkpoint import load
+from transprune.models.checkpoint import LoadOptions, load
 
 
 def make_run(
@@ -23,7 +23,7 @@ def make_run(
 ) -> Path:
     """A finished run about the first `n` test scenes."""
     questions = load_tasks("nano", n=n)
-    checkpoint = load("nano", dtype="float32", device="cpu")
+    checkpoint = load("nano", LoadOptions(dtype="float32", device="cpu"))
     items = [item for task in questions.tasks for item in task.items]
     prompts = Prompts(checkpoint, items)
     nominal = prompts.nominal()

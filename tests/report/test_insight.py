@@ -6,14 +6,15 @@ import torch
 
 from transprune.bench.data.tasks import load_tasks
 from transprune.bench.run.prompts import Prompts
-from transprune.models.checkpoint import load
+from transprune.models.checkpoint import LoadOptions, load
 from transprune.report.insight import auc, keep_rates, layer_aucs, look, same_grid
 
 
 @pytest.fixture(scope="module")
 def prompts():
     items = [item for task in load_tasks("nano", n=2).tasks for item in task.items]
-    return Prompts(load("nano", dtype="float32", device="cpu", attention="eager"), items), items
+    options = LoadOptions(dtype="float32", device="cpu", attention="eager")
+    return Prompts(load("nano", options), items), items
 
 
 def test_auc_is_the_chance_to_rank_right() -> None:

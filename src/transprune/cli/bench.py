@@ -103,6 +103,7 @@ def bench_command(
     from transprune.bench.run.launch import Plan, launch
     from transprune.bench.run.launch import quick as quick_plan
     from transprune.cli.guard import quiet_libraries
+    from transprune.models.checkpoint import LoadOptions
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
     plan = quick_plan(out) if quick else Plan(out)
@@ -119,10 +120,7 @@ def bench_command(
         ablations=ablations,
         bill=bill,
         strict=strict,
-        dtype=dtype,
-        device=device,
-        attention=attn,
-        text_tower=text_tower,
+        loading=LoadOptions(dtype, device, attn, text_tower),
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
     )

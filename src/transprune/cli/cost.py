@@ -96,7 +96,7 @@ def find_geometry(model: str) -> Geometry:
         if model != "nano" and model.count("/") != 1:
             raise
         from transprune.cli.guard import quiet_libraries
-        from transprune.models.checkpoint import read_config
+        from transprune.models.source import read_config
 
         with quiet_libraries(bars=False):
             try:

@@ -104,7 +104,9 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
     from transprune.cost.geometry import Geometry
     from transprune.errors import PruneError
     from transprune.families import FAMILIES
-    from transprune.models.checkpoint import load, load_processor, read_config
+    from transprune.models.checkpoint import load
+    from transprune.models.processor import load_processor
+    from transprune.models.source import read_config
 
     config = read_config(source)
     family = FAMILIES.get(config.model_type)()
@@ -139,10 +141,11 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
 
 def _try_bundled() -> str:
     from transprune.errors import PruneError
-    from transprune.models.checkpoint import NANO, load
+    from transprune.models.checkpoint import LoadOptions, load
+    from transprune.models.source import NANO
 
     try:
-        load(NANO, dtype="float32", device="cpu")
+        load(NANO, LoadOptions(dtype="float32", device="cpu"))
     except PruneError as error:
         return f"fails: {error}"
     return "loads"
@@ -177,7 +180,7 @@ def _fixed_size(config: Any) -> bool:
 
 def _weight_files(source: str) -> str:
     """What can be said about the weights without reading them."""
-    from transprune.models.checkpoint import locate
+    from transprune.models.source import locate
 
     place = Path(locate(source))
     if not place.is_dir():

@@ -91,7 +91,7 @@ def run_command(
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
         from transprune.models.answer import prepare
-        from transprune.models.checkpoint import load
+        from transprune.models.checkpoint import LoadOptions, load
         from transprune.models.images import open_image
 
         with quiet_libraries(bars=remote and not as_json and sys.stderr.isatty()):
@@ -99,13 +99,8 @@ def run_command(
             _check_overlay(overlay)
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
-            checkpoint = load(
-                model,
-                dtype=dtype.value,
-                device=device.value,
-                attention=attn.value,
-                text_tower=text_tower,
-            )
+            options = LoadOptions(dtype.value, device.value, attn.value, text_tower)
+            checkpoint = load(model, options)
             _check_fit(checkpoint, methods)
             inputs = prepare(checkpoint, pictures, question)
             runs = _ask_all(checkpoint, inputs, methods, max_new_tokens, repeat, progress)

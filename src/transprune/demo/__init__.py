@@ -20,8 +20,9 @@ import torch
 
 from transprune.methods.common.recipe import resolve
 from transprune.models.answer import Answer, ask, prefill_seconds, prepare
-from transprune.models.checkpoint import NANO, Checkpoint, load
+from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.models.images import open_image
+from transprune.models.source import NANO
 from transprune.report.overlay import Strip, draw_sheet, find_grid, stage_panels
 from transprune.session import prune
 
@@ -135,7 +136,7 @@ def run_demo(
     questions = tuple(question for question in questions if question.picture in names)
     with one_thread():
         progress("loading the bundled model")
-        bench = _Bench(load(NANO, dtype="float32", device="cpu"), questions)
+        bench = _Bench(load(NANO, LoadOptions(dtype="float32", device="cpu")), questions)
         results, mains = [], {}
         for method in METHODS if methods is None else (UNPRUNED, *methods):
             progress(f"answering with {method}")

@@ -12,7 +12,7 @@ from PIL import Image
 from transprune.bench.data.provenance import fingerprint
 from transprune.bench.data.tasks import Item, Questions, load_tasks
 from transprune.errors import PruneError
-from transprune.models.checkpoint import Checkpoint, load
+from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.report.examples import Example, choose, draw_example
 from transprune.report.overlay import Grid, as_seen
 from transprune.report.results import Results
@@ -107,7 +107,7 @@ def _load(results: Results, model: str | None, gallery: Gallery, step: Step) -> 
         return None
     step(f"loading {source}")
     try:
-        checkpoint = load(source, dtype=settings.dtype, device="auto")
+        checkpoint = load(source, LoadOptions(dtype=settings.dtype))
     except PruneError as error:
         gallery.missing.append(
             f"No transition maps, positions, AUC or language-only floor: the model cannot be loaded ({error})."

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from transprune.models.checkpoint import locate
+from transprune.models.source import locate
 
 PACKAGES = ("torch", "transformers", "numpy", "pillow")
 BLOCK = 1 << 24

@@ -18,7 +18,7 @@ from transprune.bench.run.prompts import Prompts
 from transprune.bench.run.runner import BATCH, Progress, Report, open_run, run_trials
 from transprune.bench.run.trials import ORACLES, QUICK, Trial, default_methods, plan_trials
 from transprune.errors import BenchError, FamilyError
-from transprune.models.checkpoint import load
+from transprune.models.checkpoint import LoadOptions, load
 
 LONGEST_NANO, LONGEST = 2, 32  # new tokens; the bundled model answers in one word
 QUICK_SCENES, QUICK_ROUNDS = 60, 2
@@ -42,8 +42,7 @@ class Plan:
         bill: also measure time and memory.
         rounds: pairs per prompt of the bill.
         strict: a bad line of a task file is an error.
-        dtype, device, attention: how the model is loaded.
-        text_tower: folder or hub id of the model's CLIP, for CDPruner; None looks beside the weights.
+        loading: dtype, device, attention implementation and text tower of the model.
         batch_size: prompts at a time.
         max_new_tokens: longest answer.
         command: to be written into the certificate.
@@ -61,10 +60,7 @@ class Plan:
     bill: bool = True
     rounds: int = ROUNDS
     strict: bool = False
-    dtype: str = "auto"
-    device: str = "auto"
-    attention: str = "sdpa"
-    text_tower: str | None = None
+    loading: LoadOptions = LoadOptions()
     batch_size: int = BATCH
     max_new_tokens: int | None = None
     command: str = ""
@@ -88,13 +84,7 @@ def launch(
     )
     for line in questions.skipped:
         say(f"left out: {line}")
-    checkpoint = load(
-        plan.model,
-        dtype=plan.dtype,
-        device=plan.device,
-        attention=plan.attention,
-        text_tower=plan.text_tower,
-    )
+    checkpoint = load(plan.model, plan.loading)
     prompts = Prompts(checkpoint, questions.items)
     methods = plan.methods or default_methods(oracle=questions.knows_relevant)
     trials = plan_trials(

@@ -1,0 +1,79 @@
+"""Find a checkpoint: the bundled model, a folder, or a hub id. Its configuration is read here too."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transprune import nano
+from transprune.errors import CheckpointError
+
+NANO = "nano"  # the name of the bundled model, wherever a source is given
+
+
+def locate(source: str | os.PathLike[str]) -> str:
+    """Turn a source into what `from_pretrained` takes: a folder or a hub id.
+
+    `"nano"` becomes the folder of the bundled model.
+
+    Raises:
+        CheckpointError: the source looks like a path, and no checkpoint is there.
+    """
+    text = os.fspath(source)
+    if text == NANO:
+        return str(nano.path())
+
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"{text} has no config.json; give the folder that from_pretrained would take"
+            )
+        return str(folder)
+    if folder.exists():
+        raise CheckpointError(
+            f"{text} is a file; give the folder with config.json and the weights, or a hub id"
+        )
+
+    looks_like_path = text.startswith((".", "/", "~")) or "\\" in text
+    if looks_like_path or text.count("/") != 1:
+        raise CheckpointError(
+            f"no model at {text!r}: there is no such folder, and a hub id has the form owner/name"
+        )
+    return text
+
+
+def read_config(source: str | os.PathLike[str]) -> Any:
+    """Read the configuration of a checkpoint, without its weights.
+
+    Raises:
+        CheckpointError: the configuration cannot be fetched or read, or transformers does not know
+            its model type.
+    """
+    from transformers import AutoConfig
+
+    place = locate(source)
+    try:
+        return AutoConfig.from_pretrained(place)
+    except OSError as error:
+        if Path(place).is_dir():
+            raise CheckpointError(
+                f"{source}: config.json cannot be read: {first_line(error)}"
+            ) from error
+        raise CheckpointError(
+            f"there is no folder {place!r}, and the hub returned no such model: {first_line(error)}"
+        ) from error
+    # validation errors of configurations share no base class with the built-in exceptions
+    except Exception as error:
+        raise CheckpointError(
+            f"transformers cannot use the configuration of {source}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, without the advice on the lines after it."""
+    for line in str(error).splitlines():
+        if text := line.strip():
+            return text.rstrip(".")
+    return type(error).__name__

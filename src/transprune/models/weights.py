@@ -1,0 +1,98 @@
+"""Load the weights of a model, and refuse weights that are missing or have the wrong shape.
+
+transformers fills such weights with random numbers and only logs a warning. Here they are an error
+that names them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from warnings import warn
+
+from transprune.errors import CheckpointError, MissingExtra, PruneWarning
+from transprune.models.source import first_line, locate
+
+_FLASH = "flash_attention_2"
+_NAMED = 4  # weights that a message names; it counts the others
+
+
+def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> Any:
+    """Load a model on the CPU, in evaluation mode, with all of its weights checked.
+
+    Args:
+        source: `"nano"`, a folder or a hub id.
+        dtype: a torch dtype, or `"auto"` for the dtype of the checkpoint.
+        attention: attention implementation, as `from_pretrained` takes it.
+
+    Raises:
+        CheckpointError: no weights, or damaged, missing or mismatched ones.
+        MissingExtra: the attention implementation needs a package that is not installed.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    try:
+        model, report = AutoModelForImageTextToText.from_pretrained(
+            locate(source),
+            dtype=dtype,
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,  # to get a list of them; `_check` refuses them
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"the weights of {source} are damaged or cut short ({error}); fetch them again"
+        ) from error
+    except ImportError as error:
+        raise MissingExtra(
+            f"attention {attention!r} needs a package that is not installed: {first_line(error)}"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"the weights of {source} cannot be loaded: {first_line(error)}"
+        ) from error
+    except (ValueError, RuntimeError, KeyError) as error:
+        # some releases raise ImportError for a missing flash-attn, others ValueError
+        if attention == _FLASH and "flash" in str(error).lower():
+            raise MissingExtra(
+                f"attention {attention!r} cannot run here: {first_line(error)}"
+            ) from error
+        raise CheckpointError(f"{source} cannot be loaded: {first_line(error)}") from error
+
+    _check(source, report)
+    return model.eval()
+
+
+def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:
+    """Refuse weights that transformers initialised at random; warn about those it did not use."""
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"{source} lacks {len(missing)} of the weights that its configuration defines: "
+            f"{_some(missing)}. transformers would fill them with random numbers."
+        )
+
+    if mismatched := sorted(report["mismatched_keys"]):
+        shapes = [
+            f"{name} is {tuple(found)}, not {tuple(expected)}"
+            for name, found, expected in mismatched
+        ]
+        raise CheckpointError(
+            f"{source}: {len(mismatched)} weights have shapes that differ from its configuration: "
+            f"{_some(shapes)}"
+        )
+
+    if unused := sorted(report["unexpected_keys"]):
+        warn(
+            f"{source} holds {len(unused)} weights that the model does not use: {_some(unused)}. "
+            "Does config.json belong to these weights?",
+            PruneWarning,
+            stacklevel=4,  # the caller of `checkpoint.load`
+        )
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(names[:_NAMED])
+    rest = len(names) - _NAMED
+    return f"{shown} and {rest} more" if rest > 0 else shown
