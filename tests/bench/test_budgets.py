@@ -63,22 +63,22 @@ def test_only_amounts_and_start_change(prompt, budget) -> None:
     method = TransPrune.high(alpha=0.25)
     found = fit(method, budget, prompt).method
     for name in (field.name for field in fields(method)):
-        if name not in (*method.amounts, "accumulate"):
+        if name not in (*method.budget_fields, "accumulate"):
             assert getattr(found, name) == getattr(method, name)
 
 
 def test_scaling_keeps_the_shape_of_a_schedule() -> None:
-    scaled = TransPrune.high().scaled(0.5)
+    scaled = TransPrune.high().scaled_by(0.5)
     assert [boundary for boundary, _ in scaled.keep] == [boundary for boundary, _ in HIGH]
     for (_, before), (_, after) in zip(HIGH, scaled.keep, strict=True):
         assert after == pytest.approx(before / 2)
-    assert max(share for _, share in TransPrune.high().scaled(1e3).keep) == 1
+    assert max(share for _, share in TransPrune.high().scaled_by(1e3).keep) == 1
 
 
 def test_earlier_keeps_gaps_and_shares(prompt) -> None:
     layers = prompt.geometry.layers
     here = TransPrune.high().schedule(layers)
-    earlier = TransPrune.high().earlier(2, layers).schedule(layers)
+    earlier = TransPrune.high().shifted_earlier(2, layers).schedule(layers)
     assert earlier.boundaries == tuple(boundary - 2 for boundary in here.boundaries)
     assert [share for _, share in earlier] == [share for _, share in here]
 

@@ -142,7 +142,7 @@ def look_at_model(source: str, load_weights: bool) -> dict[str, Any]:
 def _try_bundled() -> str:
     from transprune.errors import PruneError
     from transprune.models.checkpoint import LoadOptions, load
-    from transprune.models.source import NANO
+    from transprune.nano import NANO
 
     try:
         load(NANO, LoadOptions(dtype="float32", device="cpu"))

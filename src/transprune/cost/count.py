@@ -33,7 +33,7 @@ class Planned(Protocol):
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """How many visual tokens remain from which boundary on."""
 
-    def readings(self, num_layers: int) -> tuple[Reading, ...]:
+    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """What is read to choose them."""
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
@@ -113,7 +113,7 @@ def count_method(
         geometry.text_tokens if text is None else text,
         unpruned=unpruned,
         convention=convention,
-        readings=method.readings(geometry.layers),
+        readings=method.reads_at(geometry.layers),
         frozen=method.frozen(geometry.layers),
         instruction=instruction,
         dtype_bytes=dtype_bytes,
@@ -176,6 +176,29 @@ def count_cost(
         full_prefill=prefill_cost(geometry, full, convention),
         full_decode=decode_cost(geometry, [length + own for length in full], convention),
         full_kv_bytes=kv_bytes(geometry, full, dtype_bytes),
+    )
+
+
+def unpruned_cost(
+    geometry: Geometry,
+    visual: int,
+    text: int,
+    convention: Convention = "paper",
+    dtype_bytes: int = 2,
+) -> Cost:
+    """The cost of a prompt of `visual` and `text` tokens without pruning.
+
+    Raises:
+        ScheduleError: negative counts.
+        MethodError: an unknown convention.
+    """
+    return count_cost(
+        geometry,
+        [visual] * geometry.layers,
+        text,
+        unpruned=visual,
+        convention=convention,
+        dtype_bytes=dtype_bytes,
     )
 
 

@@ -22,7 +22,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.models.answer import Answer, ask, prefill_seconds, prepare
 from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.models.images import open_image
-from transprune.models.source import NANO
+from transprune.nano import NANO
 from transprune.report.overlay import Strip, draw_sheet, find_grid, stage_panels
 from transprune.session import prune
 

@@ -6,7 +6,6 @@ greedy. The time to the first token and the total are read by a clock inside `ge
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from transprune.cost.count import Convention, Cost, count_cost
+from transprune.cost.count import Convention, Cost
+from transprune.cost.count import unpruned_cost as count_unpruned
 from transprune.cost.geometry import Geometry
 from transprune.errors import CheckpointError, ImageError, LayoutError
 from transprune.families import find_family
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.clock import clock
 from transprune.session import prune
 from transprune.trace import Trace
 
@@ -115,10 +116,10 @@ def ask(
 
 def prefill_seconds(checkpoint: Checkpoint, inputs: Any) -> float:
     """Seconds of one plain forward over the prompt, a cache being filled."""
-    start = _now(checkpoint)
+    start = clock(checkpoint.model.device)
     with torch.no_grad():
         checkpoint.model(**inputs, use_cache=True, logits_to_keep=1)
-    return _now(checkpoint) - start
+    return clock(checkpoint.model.device) - start
 
 
 def count_visual(checkpoint: Checkpoint, inputs: Any) -> int:
@@ -140,26 +141,20 @@ def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -
     visual = count_visual(checkpoint, inputs)
     geometry = Geometry.from_config(checkpoint.model.config)
     text = int(inputs["attention_mask"].sum()) - visual
-    return count_cost(
-        geometry,
-        [visual] * geometry.layers,
-        text,
-        unpruned=visual,
-        convention=convention,
-        dtype_bytes=checkpoint.model.dtype.itemsize,
-    )
+    dtype_bytes = checkpoint.model.dtype.itemsize
+    return count_unpruned(geometry, visual, text, convention, dtype_bytes)
 
 
 def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answer:
     from transformers import StoppingCriteriaList
 
     first: list[float] = []
-    start = _now(checkpoint)
+    start = clock(checkpoint.model.device)
 
-    def clock(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+    def note_first(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """A stopping criterion that never stops; it notes when the first token is there."""
         if not first:
-            first.append(_now(checkpoint))
+            first.append(clock(checkpoint.model.device))
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
     with torch.no_grad():
@@ -168,16 +163,9 @@ def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answe
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            stopping_criteria=StoppingCriteriaList([clock]),
+            stopping_criteria=StoppingCriteriaList([note_first]),
         )
-    total = _now(checkpoint) - start
+    total = clock(checkpoint.model.device) - start
     new = ids[0, inputs["input_ids"].shape[1] :]
     text = checkpoint.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
     return Answer(text, len(new), first[0] - start, total)
-
-
-def _now(checkpoint: Checkpoint) -> float:
-    """A clock reading after all queued work is done."""
-    if checkpoint.model.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -8,8 +8,7 @@ from typing import Any
 
 from transprune import nano
 from transprune.errors import CheckpointError
-
-NANO = "nano"  # the name of the bundled model, wherever a source is given
+from transprune.nano import NANO
 
 
 def locate(source: str | os.PathLike[str]) -> str:

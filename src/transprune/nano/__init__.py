@@ -1,12 +1,15 @@
-"""The bundled tiny VLM: a real `LlavaForConditionalGeneration` of 9 MB that sees coloured shapes.
+"""The bundled tiny VLM: a real `LlavaForConditionalGeneration` of 9 MB, trained on coloured shapes.
 
-Load it as any checkpoint: `AutoModelForImageTextToText.from_pretrained(transprune.nano.path())`. Its card is the
-README.md beside the weights.
+Load it like any checkpoint: `AutoModelForImageTextToText.from_pretrained(transprune.nano.path())`.
+The model card is the README.md beside the weights. The code that trained it is in `nano/train`,
+which is part of the source repository and not of the wheel.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+NANO = "nano"  # the name of the bundled model and its questions, wherever a source is given
 
 
 def path() -> Path:

@@ -136,7 +136,7 @@ def _row(prompts: Prompts, items: Sequence[Item], trial: Trial, rounds: int) -> 
 
 def _listens(method: Method | None) -> bool:
     """Whether the vision tower has to run, in both runs of a pair then."""
-    return method is not None and any(step.reads_vision for step in method.steps)
+    return method is not None and any(step.reads.vision for step in method.steps)
 
 
 @torch.no_grad()

@@ -47,7 +47,7 @@ def answer(
     prompts: Prompts, items: Sequence[Item], method: Method | None, max_new_tokens: int
 ) -> list[Given]:
     """Greedy answers to a batch of questions; None is the unpruned model."""
-    listens = method is not None and any(step.reads_vision for step in method.steps)
+    listens = method is not None and any(step.reads.vision for step in method.steps)
     inputs = prompts.batch(items, encoded=not listens)
     model = prompts.checkpoint.model
     with ExitStack() as stack:

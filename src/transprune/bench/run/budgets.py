@@ -1,6 +1,6 @@
 """Budgets: every method at the same share of the unpruned prefill, counted `exact`.
 
-One mechanism for all methods: `Method.scaled(factor)` keeps `factor` times as much, and bisection finds the factor
+One mechanism for all methods: `Method.scaled_by(factor)` keeps `factor` times as much, and bisection finds the factor
 whose counted cost is nearest to the budget. Counts are whole tokens, so a few tenths of a point remain.
 
 A method that starts deep cannot get cheap: its first layers see everything. Its boundaries then move earlier, one layer
@@ -151,7 +151,7 @@ def _starts(method: Method, prompt: Prompt, move: bool) -> Iterator[tuple[int, M
         return
     for layers in range(1, num_layers):
         try:
-            yield layers, method.earlier(layers, num_layers)
+            yield layers, method.shifted_earlier(layers, num_layers)
         except ScheduleError:
             return
 
@@ -159,14 +159,14 @@ def _starts(method: Method, prompt: Prompt, move: bool) -> Iterator[tuple[int, M
 def _scale(method: Method, budget: float, prompt: Prompt) -> Method:
     """The scaled method whose share is nearest to the budget."""
     low, high = _RANGE
-    if prompt.share(method.scaled(low)) > budget:
-        return method.scaled(low)
+    if prompt.share(method.scaled_by(low)) > budget:
+        return method.scaled_by(low)
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5
         low, high = (
-            (middle, high) if prompt.share(method.scaled(middle)) <= budget else (low, middle)
+            (middle, high) if prompt.share(method.scaled_by(middle)) <= budget else (low, middle)
         )
-    ends = [method.scaled(low), method.scaled(high)]
+    ends = [method.scaled_by(low), method.scaled_by(high)]
     return min(ends, key=lambda end: abs(prompt.share(end) - budget))
 
 

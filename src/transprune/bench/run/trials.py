@@ -203,5 +203,7 @@ def _same(old: Trial, new: Trial) -> bool:
         or old.condition.tokens != new.condition.tokens
     ):
         return False
-    names = [f.name for f in fields(a) if f.compare and f.name not in (*a.amounts, "positions")]
+    names = [
+        f.name for f in fields(a) if f.compare and f.name not in (*a.budget_fields, "positions")
+    ]
     return a.policy == b.policy and all(getattr(a, name) == getattr(b, name) for name in names)
