@@ -1,1 +1,1 @@
-"""A checkpoint, its pictures and its answers: everything between a folder on disk and a question answered."""
+"""Load a checkpoint, prepare pictures and questions, generate answers, and calibrate ShortV."""

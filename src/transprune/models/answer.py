@@ -1,13 +1,14 @@
-"""Ask a model a question about pictures, pruned or not, and note what it took.
+"""Ask a model a question about pictures, pruned or not, and measure what the answer takes.
 
-The prompt is made by the processor's chat template; a processor without one gets LLaVA-1.5's plain prompt. Answers are
-greedy. The time to the first token and the total are read by a clock inside `generate`, so one run gives both.
+The processor's chat template makes the prompt; a processor without a template gets the plain prompt
+of LLaVA-1.5. Decoding is greedy. A stopping criterion reads the clock inside `generate`, so one run
+gives both the time to the first token and the total.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,11 +33,11 @@ class Answer:
     """One answer.
 
     Attributes:
-        text: what the model said.
-        tokens: new tokens, the end-of-sequence token included.
+        text: the generated text, without special tokens.
+        tokens: number of new tokens, the end-of-sequence token included.
         first_token: seconds until the first new token: vision tower, prefill and pruning.
         total: seconds of the whole `generate` call.
-        trace: what was kept; None without a method.
+        trace: which tokens were kept; None without a method.
     """
 
     text: str
@@ -48,56 +49,61 @@ class Answer:
     @property
     def per_token(self) -> float | None:
         """Seconds per new token after the first; None if there was only one."""
-        return (self.total - self.first_token) / (self.tokens - 1) if self.tokens > 1 else None
+        if self.tokens < 2:
+            return None
+        return (self.total - self.first_token) / (self.tokens - 1)
 
 
 def build_prompt(processor: Any, question: str, images: int = 1) -> str:
-    """The prompt for a question about `images` pictures, ready for `processor(text=..., images=...)`.
+    """The prompt for a question about `images` pictures, ready for `processor(text=, images=)`.
 
     Raises:
         CheckpointError: the chat template is broken.
     """
-    template = getattr(processor, "chat_template", None) or getattr(
-        processor.tokenizer, "chat_template", None
-    )
+    template = getattr(processor, "chat_template", None)
+    template = template or getattr(processor.tokenizer, "chat_template", None)
     if not template:
         token = getattr(processor, "image_token", "<image>")
         return PLAIN.format(images=f"{token}\n" * images, question=question)
-    content = [*({"type": "image"} for _ in range(images)), {"type": "text", "text": question}]
+
+    content = [{"type": "image"}] * images + [{"type": "text", "text": question}]
     messages = [{"role": "user", "content": content}]
     try:
         prompt = processor.apply_chat_template(
             messages, chat_template=template, add_generation_prompt=True, tokenize=False
         )
-    except Exception as error:  # templates are programs: they may raise whatever Jinja can
+    # a template is a program: it may raise anything that Jinja can raise
+    except Exception as error:
         raise CheckpointError(f"the processor's chat template cannot be used: {error}") from error
     assert isinstance(prompt, str)
     return prompt
 
 
 def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: str) -> Any:
-    """What the model takes: token ids, pixels, and what else its processor makes, on the model's device.
+    """The model's inputs for a question: token ids, pixels and masks, on the model's device.
 
     Raises:
-        LayoutError: prompt and pictures do not fit each other, or the prompt is longer than the model can read.
-        ImageError: a picture the processor refuses.
+        LayoutError: the prompt has another number of image placeholders than there are pictures.
+        ImageError: the processor refuses a picture.
     """
-    processor, model = checkpoint.processor, checkpoint.model
+    processor = checkpoint.processor
     prompt = build_prompt(processor, question, len(pictures))
+
     token = getattr(processor, "image_token", None)
     if token and prompt.count(token) != len(pictures):
         raise LayoutError(
-            f"the prompt has {prompt.count(token)} image placeholders for {len(pictures)} pictures; leave {token!r} "
-            "out of the question, the pictures are put in front of it"
+            f"the prompt has {prompt.count(token)} image placeholders for {len(pictures)} "
+            f"pictures; leave {token!r} out of the question, the pictures are put in front of it"
         )
+
     try:
         inputs = processor(text=prompt, images=list(pictures) or None, return_tensors="pt")
     except (ValueError, TypeError, IndexError) as error:
-        sizes = ", ".join(f"{p.width} x {p.height}" for p in pictures)
+        sizes = ", ".join(f"{picture.width} x {picture.height}" for picture in pictures)
         raise ImageError(
             f"the processor of {checkpoint.source} refuses these pictures ({sizes}): {error}"
         ) from error
-    return inputs.to(model.device, model.dtype)
+    return inputs.to(checkpoint.model.device, checkpoint.model.dtype)
 
 
 def ask(
@@ -106,40 +112,41 @@ def ask(
     method: Method | str | None = None,
     max_new_tokens: int = 64,
 ) -> Answer:
-    """The greedy answer to a prepared prompt, pruned by `method`; None runs the model as it is."""
+    """The greedy answer to a prepared prompt, pruned by `method`; None runs the model unpruned."""
     if method is None:
         return _generate(checkpoint, inputs, max_new_tokens)
     with prune(checkpoint.model, method, text_tower=checkpoint.text_tower) as session:
         answer = _generate(checkpoint, inputs, max_new_tokens)
-    return Answer(answer.text, answer.tokens, answer.first_token, answer.total, session.trace)
+    return replace(answer, trace=session.trace)
 
 
 def prefill_seconds(checkpoint: Checkpoint, inputs: Any) -> float:
-    """Seconds of one plain forward over the prompt, a cache being filled."""
-    start = clock(checkpoint.model.device)
+    """Seconds of one forward over the prompt that fills a cache and computes one row of logits."""
+    device = checkpoint.model.device
+    start = clock(device)
     with torch.no_grad():
         checkpoint.model(**inputs, use_cache=True, logits_to_keep=1)
-    return clock(checkpoint.model.device) - start
+    return clock(device) - start
 
 
 def count_visual(checkpoint: Checkpoint, inputs: Any) -> int:
-    """Visual tokens of a prepared prompt."""
+    """Number of visual tokens in a prepared prompt."""
     family = find_family(checkpoint.model)
-    return int(family.visual(family.base(checkpoint.model), inputs["input_ids"]).sum())
+    base = family.base(checkpoint.model)
+    return int(family.visual(base, inputs["input_ids"]).sum())
 
 
 def count_images(checkpoint: Checkpoint, inputs: Any) -> list[int]:
-    """Visual tokens of each image of a prepared prompt, in order."""
+    """Number of visual tokens of each image of a prepared prompt, in order."""
     family = find_family(checkpoint.model)
-    return family.image_lengths(
-        family.base(checkpoint.model), inputs, count_visual(checkpoint, inputs)
-    )
+    base = family.base(checkpoint.model)
+    return family.image_lengths(base, inputs, count_visual(checkpoint, inputs))
 
 
 def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -> Cost:
     """The cost of a prepared prompt without pruning."""
-    visual = count_visual(checkpoint, inputs)
     geometry = Geometry.from_config(checkpoint.model.config)
+    visual = count_visual(checkpoint, inputs)
     text = int(inputs["attention_mask"].sum()) - visual
     dtype_bytes = checkpoint.model.dtype.itemsize
     return count_unpruned(geometry, visual, text, convention, dtype_bytes)
@@ -148,24 +155,26 @@ def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -
 def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answer:
     from transformers import StoppingCriteriaList
 
-    first: list[float] = []
-    start = clock(checkpoint.model.device)
+    device = checkpoint.model.device
+    first: list[float] = []  # the clock at the first new token
 
-    def note_first(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """A stopping criterion that never stops; it notes when the first token is there."""
+    def note_first_token(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """A stopping criterion that never stops."""
         if not first:
-            first.append(clock(checkpoint.model.device))
+            first.append(clock(device))
         return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
 
+    start = clock(device)
     with torch.no_grad():
         ids = checkpoint.model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            stopping_criteria=StoppingCriteriaList([note_first]),
+            stopping_criteria=StoppingCriteriaList([note_first_token]),
         )
-    total = clock(checkpoint.model.device) - start
-    new = ids[0, inputs["input_ids"].shape[1] :]
+    total = clock(device) - start
+
+    new = ids[0, inputs["input_ids"].shape[1] :]  # [1, L + new] -> [new]
     text = checkpoint.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
     return Answer(text, len(new), first[0] - start, total)

@@ -1,4 +1,4 @@
-"""Which layers need visual tokens least: ShortV's layer contribution, measured on any model.
+"""Measure which decoder layers need visual tokens least: ShortV's layer contribution, on any model.
 
     from transprune import calibrate
     measured = calibrate.layer_contributions(model, prompts)      # prompts: model inputs, one each
@@ -27,8 +27,9 @@ class LayerContributions:
     """How much each decoder layer changes the answer by updating the visual tokens.
 
     Attributes:
-        nats: per layer, the mean KL divergence of the next-token distribution when that layer alone is frozen.
-        prompts: how many prompts were averaged.
+        nats: per layer, the mean KL divergence of the next-token distribution when that layer
+            alone is frozen.
+        prompts: number of prompts in the mean.
     """
 
     nats: tuple[float, ...]
@@ -36,7 +37,8 @@ class LayerContributions:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """All layers, the one that contributes least first; ties to the deeper one, whose freezing ruins less."""
+        """All layers, smallest contribution first. Of equal ones the deeper layer comes first."""
+        # freezing a deep layer changes fewer layers after it
         return tuple(sorted(range(len(self.nats)), key=lambda layer: (self.nats[layer], -layer)))
 
 
@@ -44,41 +46,44 @@ class LayerContributions:
 def layer_contributions(
     model: nn.Module, prompts: Iterable[Mapping[str, Any]]
 ) -> LayerContributions:
-    """Measure every layer's contribution: one pass per prompt unpruned, and one with each layer frozen.
+    """Measure every layer's contribution: one unpruned pass per prompt, and one per frozen layer.
 
-    The divergence is that of the answer with the layer frozen from the unpruned one, KL(frozen || full), at the last
-    position, as in ShortV's code (arXiv 2504.00502, section 3.2; there over 20 prompts of GQA and 20 of Flickr30k).
-    The last layer's is 0: nothing comes after it that could look at visual tokens.
+    The divergence is KL(frozen || full) between the answer with the layer frozen and the unpruned
+    one, at the last position, as in ShortV's code (arXiv 2504.00502, section 3.2; there over 20
+    prompts of GQA and 20 of Flickr30k). It is 0 for the last layer: no later layer attends to the
+    visual tokens that it updates.
 
     Args:
         model: a model of a known family, not being pruned.
-        prompts: what the processor returns for a picture and a question, already on the model's device. A batch counts
-            as its samples; pad on the left.
+        prompts: what the processor returns for a picture and a question, already on the model's
+            device. A batch counts as its samples; pad on the left.
 
     Raises:
-        LayoutError: no prompt at all.
+        LayoutError: no prompts.
         SessionError: the model is being pruned.
     """
     family = find_family(model)
     layers = len(family.layers(family.base(model)))
-    total, count = torch.zeros(layers, dtype=torch.float64), 0
+    total = torch.zeros(layers, dtype=torch.float64)
+    count = 0
     for inputs in prompts:
-        full = _last(model, inputs)
+        full = _next_token(model, inputs)
         count += len(full)
         for layer in range(layers):
             with prune(model, ShortV((layer,))):
-                total[layer] += _divergence(_last(model, inputs), full)
+                total[layer] += _divergence(_next_token(model, inputs), full)
+
     if not count:
-        raise LayoutError(
-            "calibrating takes at least one prompt with a picture; 40 are the paper's number"
-        )
-    # rounding may leave a layer without any effect a little below 0, which no divergence is
-    return LayerContributions(tuple((total.clamp(min=0) / count).tolist()), count)
+        raise LayoutError("calibration needs at least one prompt with a picture; the paper uses 40")
+    # a divergence is never negative, but rounding may put a layer without effect just below 0
+    mean = total.clamp(min=0) / count
+    return LayerContributions(tuple(mean.tolist()), count)
 
 
-def _last(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
+def _next_token(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
     """Log-probabilities of the next token, fp32. -> [B, vocabulary]."""
-    return model(**inputs, use_cache=False).logits[:, -1].float().log_softmax(dim=-1)
+    logits = model(**inputs, use_cache=False).logits[:, -1]  # [B, L, V] -> [B, V]
+    return logits.float().log_softmax(dim=-1)
 
 
 def _divergence(frozen: Tensor, full: Tensor) -> float:

@@ -1,7 +1,8 @@
-"""Open image files: whatever a person hands over becomes an 8-bit RGB picture the right way up, or a clear error.
+"""Open an image file as an upright 8-bit RGB picture, or raise an error that names the problem.
 
-Pillow reads the bytes; the decisions are ours. Transparency is composed on white, 16-bit grey is scaled (not clipped),
-the EXIF rotation is applied, and of an animation the first frame is taken, with a warning.
+Pillow reads the bytes; the conversions are chosen here. Transparency is composed on white, 16-bit
+grey is scaled (not clipped), the EXIF rotation is applied, and of an animation the first frame is
+taken, with a warning.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from transprune.errors import ImageError, PruneWarning
 
-# What Pillow's readers raise on damaged files, besides OSError: each format has its own habits.
+# What Pillow's readers raise on damaged files; every format raises something else.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -28,7 +29,7 @@ _DAMAGE = (
     OverflowError,
     struct.error,
 )
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # the EXIF tag; its value 1 means upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,33 +39,25 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ONE_PICTURE = (
-    "MPO",
-)  # a phone's JPEG with a second view attached: several frames, but no animation
+# A phone's JPEG with a second view attached: it has several frames but is no animation.
+_NOT_ANIMATED = ("MPO",)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """The picture in a file, as 8-bit RGB.
 
     Raises:
-        ImageError: no such file, a directory, empty, not an image, truncated, or far too large.
+        ImageError: the file is missing, a directory, empty, not an image, truncated, or far too
+            large.
     """
     file = Path(path)
     _check_file(file)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # readers grumble about metadata; a decompression bomb is no grumble
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                frames = _frames(image)
-                image.load()
-                picture = _upright(to_rgb(image), image)
+        picture, frames = _read(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{file} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, which no vision-language model reads; "
-            "scale it down first"
+            f"{file} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, more than a vision-language "
+            "model reads; scale it down first"
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
@@ -76,18 +69,20 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise ImageError(
             f"{file} is damaged or cut short ({error}); fetch or export it again"
         ) from error
+
     if frames > 1:
         warnings.warn(f"{file} has {frames} frames; the first is used", PruneWarning, stacklevel=2)
     return picture
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any loaded Pillow image as 8-bit RGB, transparency composed on white."""
+    """Convert any loaded Pillow image to 8-bit RGB, with transparency composed on white."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
 
 
@@ -100,34 +95,58 @@ def _check_file(file: Path) -> None:
         ) from error
     except (OSError, ValueError) as error:  # no permission, a name too long, a null byte
         raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
+
     if file.is_dir():
         raise ImageError(f"{file} is a directory; give the image files in it one by one")
     if status.st_size == 0:
         raise ImageError(f"{file} is empty (0 bytes); fetch or export it again")
 
 
-def _frames(image: Image.Image) -> int:
-    return 1 if image.format in _ONE_PICTURE else int(getattr(image, "n_frames", 1))
+def _read(file: Path) -> tuple[Image.Image, int]:
+    """The first frame of a file, upright and in RGB, and the number of its frames."""
+    with warnings.catch_warnings():
+        # readers warn about odd metadata, which does no harm; too many pixels do
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            frames = _count_frames(image)
+            image.load()
+            return _upright(to_rgb(image), image), frames
+
+
+def _count_frames(image: Image.Image) -> int:
+    if image.format in _NOT_ANIMATED:
+        return 1
+    return int(getattr(image, "n_frames", 1))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits, scaled from the range its values are written in."""
+    """Scale grey of more than 8 bits to 0..255."""
     grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
-    top = 65535.0 if image.mode.startswith("I;16") else _white(grey, image.mode)
-    return Image.fromarray((grey * (255 / top)).round().clip(0, 255).astype(np.uint8))
+    white = 65535.0 if image.mode.startswith("I;16") else _guess_white(grey, image.mode)
+    scaled = (grey * (255 / white)).round().clip(0, 255)
+    return Image.fromarray(scaled.astype(np.uint8))
 
 
-def _white(grey: np.ndarray, mode: str) -> float:
-    """The value that means white. Modes I and F do not say; the smallest usual range that holds the values is taken."""
+def _guess_white(grey: np.ndarray, mode: str) -> float:
+    """The value of white in a picture of mode I or F: the smallest usual one that fits all values.
+
+    Files of these modes do not record it. Without a fitting one, the highest value is white.
+    """
     usual = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
     highest = float(grey.max(initial=0))
-    return next((top for top in usual if highest <= top), highest)
+    for white in usual:
+        if highest <= white:
+            return white
+    return highest
 
 
 def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """Turned as the EXIF orientation of `source` says; TIFF files were turned by loading them."""
+    """Turn a picture by the EXIF orientation of its source. Pillow turns TIFF files on loading."""
     try:
         orientation = source.getexif().get(_ORIENTATION)
     except _DAMAGE:
-        return picture  # metadata that cannot be read turns nothing
-    return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
+        return picture  # unreadable metadata is no reason to refuse a readable picture
+    if orientation not in _TURNS:
+        return picture
+    return picture.transpose(_TURNS[orientation])

@@ -1,4 +1,4 @@
-"""Find a checkpoint: the bundled model, a folder, or a hub id. Its configuration is read here too."""
+"""Find a checkpoint (the bundled model, a folder or a hub id) and read its configuration."""
 
 from __future__ import annotations
 
