@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from transprune.bench.data.manifest import (
-    Certificate,
     Condition,
+    Manifest,
     Settings,
     TaskInfo,
-    write_certificate,
+    write_manifest,
 )
-from transprune.bench.data.records import FILE, Record
+from transprune.bench.data.records import RECORDS_FILE, Record
 from transprune.bench.data.tasks import load_tasks
-from transprune.bench.run.launch import Plan, launch
-from transprune.bench.run.prompts import Prompts
+from transprune.bench.launch import Plan, launch
+from transprune.bench.run.prepared import PreparedQuestions
 from transprune.cli.guard import quiet_libraries
 from transprune.models.checkpoint import LoadOptions, load
 
@@ -40,7 +40,7 @@ def questions():
 
 @pytest.fixture(scope="session")
 def prompts(checkpoint, questions):
-    return Prompts(checkpoint, questions.items)
+    return PreparedQuestions(checkpoint, questions.items)
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +63,8 @@ def go(checkpoint):
         }
         said = []
         with pytest.MonkeyPatch.context() as patch, quiet_libraries(bars=False):
-            patch.setattr("transprune.bench.run.launch.load", loaded)
-            run = launch(Plan(out, **plan), say=said.append)
+            patch.setattr("transprune.bench.launch.load", loaded)
+            run = launch(Plan(out, **plan), on_note=said.append)
         return replace(run, notes=(*run.notes, *said))
 
     return call
@@ -154,13 +154,13 @@ def write_run(record, tmp_path):
                     for i, (image, score) in enumerate(answers)
                 ]
         settings = Settings("nano", "", "nano", "", "test", 1, 0, "float32", "sdpa", "cpu", 2)
-        write_certificate(
+        write_manifest(
             folder,
-            Certificate(
+            Manifest(
                 settings, tuple(conditions), tuple(tasks.values()), {}, {}, {}, None, "", "", {}
             ),
         )
-        (folder / FILE).write_text(
+        (folder / RECORDS_FILE).write_text(
             "".join(line.to_json() + "\n" for line in lines), encoding="utf-8"
         )
         return folder

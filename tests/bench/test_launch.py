@@ -1,4 +1,4 @@
-"""A run's birth certificate: what ran, of which weights, by which code."""
+"""A run's manifest: what ran, of which weights, by which code."""
 
 import re
 import shutil
@@ -7,9 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from transprune import nano
-from transprune.bench.data.manifest import read_certificate
+from transprune.bench.data.manifest import read_manifest
 from transprune.bench.data.provenance import commit, fingerprint, versions
-from transprune.bench.run.launch import QUICK_SCENES, Plan, quick
+from transprune.bench.launch import QUICK_SCENES, Plan, quick_plan
 from transprune.bench.run.trials import QUICK
 from transprune.errors import BenchError, CheckpointError
 
@@ -34,10 +34,10 @@ def test_fingerprint_of_what_is_not_here(tmp_path) -> None:
 
 
 def test_the_certificate_says_everything(run) -> None:
-    certificate = read_certificate(run.folder)
-    assert certificate.settings.weights == fingerprint("nano")
-    assert certificate.settings.n == 2
-    assert set(certificate.versions) == {
+    manifest = read_manifest(run.folder)
+    assert manifest.settings.weights == fingerprint("nano")
+    assert manifest.settings.n == 2
+    assert set(manifest.versions) == {
         "transprune",
         "torch",
         "transformers",
@@ -45,18 +45,16 @@ def test_the_certificate_says_everything(run) -> None:
         "pillow",
         "python",
     }
-    assert certificate.versions == versions()
-    assert certificate.commit is None or re.fullmatch(r"[0-9a-f]{12}\+?", certificate.commit)
-    assert (certificate.commit is None) == (commit() is None)
-    assert set(certificate.prompt) == {"visual_tokens", "text_tokens", "instruction_tokens"}
-    assert sum(task.items for task in certificate.tasks) * len(certificate.conditions) == len(
-        run.records
-    )
-    assert certificate.geometry["layers"] == len(certificate.conditions[0].tokens)
+    assert manifest.versions == versions()
+    assert manifest.commit is None or re.fullmatch(r"[0-9a-f]{12}\+?", manifest.commit)
+    assert (manifest.commit is None) == (commit() is None)
+    assert set(manifest.prompt) == {"visual_tokens", "text_tokens", "instruction_tokens"}
+    assert sum(task.items for task in manifest.tasks) * len(manifest.conditions) == len(run.records)
+    assert manifest.geometry["layers"] == len(manifest.conditions[0].tokens)
 
 
 def test_records_repeat_their_condition(run) -> None:
-    conditions = {condition.name: condition for condition in run.certificate.conditions}
+    conditions = {condition.name: condition for condition in run.manifest.conditions}
     for record in run.records:
         condition = conditions[record.condition]
         assert (record.method, record.budget, record.recipe) == (
@@ -64,13 +62,13 @@ def test_records_repeat_their_condition(run) -> None:
             condition.budget,
             condition.recipe,
         )
-        assert record.versions == run.certificate.versions
+        assert record.versions == run.manifest.versions
         assert 0 <= record.score <= 1
         assert all(kept == sorted(set(kept)) for kept in record.kept.values())
 
 
 def test_bundled_scenes_default_to_their_number_in_the_settings(go, run_copy) -> None:
-    from transprune.bench.run.launch import SCENES
+    from transprune.bench.launch import SCENES
     from transprune.errors import RecordError
 
     with pytest.raises(RecordError, match=f"n was 2, now {SCENES}"):
@@ -78,25 +76,25 @@ def test_bundled_scenes_default_to_their_number_in_the_settings(go, run_copy) ->
 
 
 def test_a_method_the_model_cannot_serve_is_an_error_if_named(go, tmp_path, monkeypatch) -> None:
-    from transprune.bench.run.prompts import Prompts
+    from transprune.bench.run.prepared import PreparedQuestions
     from transprune.errors import MissingSignal
 
-    original = Prompts.prune
+    original = PreparedQuestions.prune
 
     def without_text_tower(self, method):
         if type(method).__name__ == "CDPruner":
             raise MissingSignal("no text tower")
         return original(self, method)
 
-    monkeypatch.setattr(Prompts, "prune", without_text_tower)
+    monkeypatch.setattr(PreparedQuestions, "prune", without_text_tower)
     with pytest.raises(BenchError, match="cdpruner cannot run on this model: no text tower"):
         go(tmp_path / "named", methods=("cdpruner",), n=1)
     assert not (tmp_path / "named").exists()
     monkeypatch.setattr(
-        "transprune.bench.run.launch.default_methods", lambda oracle: ("cdpruner", "fastv")
+        "transprune.bench.launch.default_methods", lambda oracle: ("cdpruner", "fastv")
     )
     run = go(tmp_path / "default", methods=(), n=1)
-    assert [condition.name for condition in run.certificate.conditions] == ["unpruned", "fastv@41"]
+    assert [condition.name for condition in run.manifest.conditions] == ["unpruned", "fastv@41"]
     assert "left out: cdpruner@41: no text tower" in run.notes
 
 
@@ -108,15 +106,15 @@ def test_a_task_file_is_a_run_too(go, write_tasks, tmp_path) -> None:
         good | {"options": ["red", "blue"], "family": "choice"},
     )
     run = go(tmp_path / "run", tasks=str(folder), n=None, methods=("fastv",), max_new_tokens=2)
-    assert [task.name for task in run.certificate.tasks] == ["questions", "choice"]
+    assert [task.name for task in run.manifest.tasks] == ["questions", "choice"]
     assert len(run.records) == 4
-    assert "missing.png" in run.certificate.skipped[0]
-    assert run.notes[0] == f"left out: {run.certificate.skipped[0]}"
-    assert run.certificate.settings.split == ""
+    assert "missing.png" in run.manifest.skipped[0]
+    assert run.notes[0] == f"left out: {run.manifest.skipped[0]}"
+    assert run.manifest.settings.split == ""
 
 
 def test_quick_is_small(tmp_path) -> None:
-    plan, whole = quick(tmp_path), Plan(tmp_path)
+    plan, whole = quick_plan(tmp_path), Plan(tmp_path)
     assert (plan.methods, plan.n) == (QUICK, QUICK_SCENES)
     changed = {name for name, value in asdict(plan).items() if value != asdict(whole)[name]}
     assert changed == {"methods", "budgets", "n", "rounds"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from transprune.bench.data.records import FILE, Record, RecordLog, read_run
+from transprune.bench.data.records import RECORDS_FILE, Record, RecordLog, read_run
 from transprune.errors import RecordError
 
 
@@ -29,15 +29,15 @@ def test_appending_and_reading_again(run_copy, run, record) -> None:
 
 
 def test_a_half_written_end_is_left_out_when_read_and_dropped_when_continued(run_copy, run) -> None:
-    file = run_copy / FILE
+    file = run_copy / RECORDS_FILE
     whole = file.read_bytes()
     file.write_bytes(whole[:-20])
     read = read_run(run_copy)
     assert read.records == run.records[:-1]
-    assert FILE in read.notes[0]
+    assert RECORDS_FILE in read.notes[0]
     assert file.read_bytes() == whole[:-20]
     with RecordLog(run_copy) as log:
-        assert FILE in log.note
+        assert RECORDS_FILE in log.note
     assert file.read_bytes() == whole[: whole[:-1].rindex(b"\n") + 1]
 
 
@@ -45,7 +45,7 @@ def test_a_half_written_end_is_left_out_when_read_and_dropped_when_continued(run
     "end", [b'{"schema":1,"x":\xc3', b"{}"], ids=["amid a letter", "whole JSON without its end"]
 )
 def test_any_piece_without_a_line_end_is_half_written(run_copy, run, end) -> None:
-    with (run_copy / FILE).open("ab") as stream:
+    with (run_copy / RECORDS_FILE).open("ab") as stream:
         stream.write(end)
     assert read_run(run_copy).records == run.records
 
@@ -69,7 +69,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(run_copy, case) -> None:
-    file = run_copy / FILE
+    file = run_copy / RECORDS_FILE
     lines = file.read_bytes().split(b"\n")
     lines[4] = DAMAGE[case](lines[4])
     file.write_bytes(b"\n".join(lines))
@@ -87,8 +87,8 @@ def test_a_newer_schema_says_what_can_be_read(run_copy) -> None:
 
 
 def test_an_answer_given_twice_is_an_error(run_copy) -> None:
-    lines = (run_copy / FILE).read_bytes().splitlines(keepends=True)
-    (run_copy / FILE).write_bytes(b"".join([*lines, lines[0]]))
+    lines = (run_copy / RECORDS_FILE).read_bytes().splitlines(keepends=True)
+    (run_copy / RECORDS_FILE).write_bytes(b"".join([*lines, lines[0]]))
     with pytest.raises(RecordError, match=rf"line {len(lines) + 1} answers .* again; line 1 did"):
         read_run(run_copy)
 

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from transprune.bench.data.records import FILE, RecordLog, read_run
+from transprune.bench.data.records import RECORDS_FILE, RecordLog, read_run
 from transprune.errors import RecordError
+from transprune.models.checkpoint import LoadOptions
 
 COMMAND = [
     "bench",
@@ -39,7 +40,7 @@ def _start(folder) -> subprocess.Popen:
 
 def _kill_after(lines: int, folder) -> bytes:
     """Start a run, kill it once so many answers are there; gives what it left."""
-    process, file = _start(folder), folder / FILE
+    process, file = _start(folder), folder / RECORDS_FILE
     try:
         while not (file.exists() and file.read_bytes().count(b"\n") >= lines):
             assert process.poll() is None, "the run ended before it could be killed"
@@ -57,13 +58,13 @@ def test_killed_and_continued_equals_undisturbed(run, go, tmp_path) -> None:
     whole = left[: left.rindex(b"\n") + 1]
     assert 6 <= whole.count(b"\n") < len(run.records)
     go(folder)
-    continued = (folder / FILE).read_bytes()
+    continued = (folder / RECORDS_FILE).read_bytes()
     assert continued.startswith(whole)
-    assert continued == (run.folder / FILE).read_bytes()
+    assert continued == (run.folder / RECORDS_FILE).read_bytes()
 
 
 def test_a_half_written_answer_is_given_again(run, run_copy, go) -> None:
-    file = run_copy / FILE
+    file = run_copy / RECORDS_FILE
     before = file.read_bytes()
     file.write_bytes(before[:-40])
     continued = go(run_copy)
@@ -82,14 +83,14 @@ def test_further_methods_join_at_the_end(run, run_copy, go) -> None:
     continued = go(run_copy, methods=("uniform",))
     assert continued.records[: len(run.records)] == run.records
     assert {r.condition for r in continued.records[len(run.records) :]} == {"uniform@41"}
-    names = [condition.name for condition in continued.certificate.conditions]
-    assert names == [*(c.name for c in run.certificate.conditions), "uniform@41"]
+    names = [condition.name for condition in continued.manifest.conditions]
+    assert names == [*(c.name for c in run.manifest.conditions), "uniform@41"]
 
 
 def test_unpruned_comes_first(run) -> None:
-    assert run.certificate.conditions[0].name == "unpruned"
+    assert run.manifest.conditions[0].name == "unpruned"
     order = list(dict.fromkeys(record.condition for record in run.records))
-    assert order == [condition.name for condition in run.certificate.conditions]
+    assert order == [condition.name for condition in run.manifest.conditions]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,10 @@ def test_unpruned_comes_first(run) -> None:
         ({"n": 3}, r"n was 2, now 3.*items was|items was .*n was 2, now 3"),
         ({"seed": 1}, "seed was 0, now 1"),
         ({"split": "validation"}, "split was 'test', now 'validation'"),
-        ({"attention": "eager"}, "attention was 'sdpa', now 'eager'"),
+        (
+            {"loading": LoadOptions(dtype="float32", attention="eager")},
+            "attention was 'sdpa', now 'eager'",
+        ),
         ({"max_new_tokens": 5}, "max_new_tokens was 2, now 5"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

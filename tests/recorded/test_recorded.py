@@ -89,7 +89,7 @@ def test_a_saved_run_is_read_and_summed_up():
 
 
 def test_a_saved_run_is_continued(tmp_path):
-    from transprune.bench.run.launch import Plan, launch
+    from transprune.bench.launch import Plan, launch
 
     folder = tmp_path / "run"
     shutil.copytree(OLD / "run", folder)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transprune.bench.data.manifest import Certificate, Settings, TaskInfo
+from transprune.bench.data.manifest import Manifest, Settings, TaskInfo
 from transprune.bench.data.tasks import load_tasks
-from transprune.bench.run.prompts import Prompts
+from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.runner import open_run, run_trials
 from transprune.bench.run.trials import plan_trials
 from transprune.models.checkpoint import LoadOptions, load
@@ -25,7 +25,7 @@ def make_run(
     questions = load_tasks("nano", n=n)
     checkpoint = load("nano", LoadOptions(dtype="float32", device="cpu"))
     items = [item for task in questions.tasks for item in task.items]
-    prompts = Prompts(checkpoint, items)
+    prompts = PreparedQuestions(checkpoint, items)
     nominal = prompts.nominal()
     trials = plan_trials(methods, budgets, nominal, ablate=ablate)
     settings = Settings(
@@ -41,7 +41,7 @@ def make_run(
         device="cpu",
         max_new_tokens=4,
     )
-    certificate = Certificate(
+    certificate = Manifest(
         settings=settings,
         conditions=tuple(trial.condition for trial in trials),
         tasks=tuple(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from transprune.bench.data.tasks import load_tasks
-from transprune.bench.run.prompts import Prompts
+from transprune.bench.run.prepared import PreparedQuestions
 from transprune.models.checkpoint import LoadOptions, load
 from transprune.report.insight import auc, keep_rates, layer_aucs, look, same_grid
 
@@ -14,7 +14,7 @@ from transprune.report.insight import auc, keep_rates, layer_aucs, look, same_gr
 def prompts():
     items = [item for task in load_tasks("nano", n=2).tasks for item in task.items]
     options = LoadOptions(dtype="float32", device="cpu", attention="eager")
-    return Prompts(load("nano", options), items), items
+    return PreparedQuestions(load("nano", options), items), items
 
 
 def test_auc_is_the_chance_to_rank_right() -> None:

@@ -1,6 +1,13 @@
-"""The accuracy benchmark: what each pruner costs in right answers, at equal work.
+"""The accuracy benchmark: how many answers stay right under each method, at equal computation.
 
-Data flows one way: tasks give items, budgets turn methods into conditions, the runner answers and appends records, and
-the summary reads them back. A run is a folder (`run.json`, `records.jsonl`, `bill.json`) and everything shown is
-computed from it. The format is described in docs/benchmark.md.
+Imports between the folders go one way:
+
+    data      questions, metrics, and the files of a run
+    results   tables from the records; imports data
+    run       methods at budgets, and their answers; imports data
+    measure   time and memory; imports run and data
+    launch    the whole benchmark from one `Plan`; imports all but results
+
+A run is a folder (`run.json`, `records.jsonl`, `bill.json`), and everything shown is computed from
+it. docs/benchmark.md describes the format.
 """

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from transprune.bench.data.records import Record
 from transprune.bench.data.tasks import Item
-from transprune.bench.results.summary import TRANSPRUNE, UNPRUNED
+from transprune.bench.results.summary import TRANSPRUNE
+from transprune.core.plan import UNPRUNED
 from transprune.report.figures.retention import draw_retention
 from transprune.report.overlay import Grid
 from transprune.report.results import Results

@@ -44,7 +44,7 @@ def collect(results: Results, examples: int, model: str | None, step: Step) -> G
         model: folder, hub id or `"nano"` in place of the run's own model; `"none"` to do without.
         step: told what is being done.
     """
-    gallery, settings = Gallery(), results.run.certificate.settings
+    gallery, settings = Gallery(), results.run.manifest.settings
     step("reading the questions again")
     try:
         questions = load_tasks(
@@ -98,7 +98,7 @@ class _Prompts:
 
 
 def _load(results: Results, model: str | None, gallery: Gallery, step: Step) -> Checkpoint | None:
-    settings = results.run.certificate.settings
+    settings = results.run.manifest.settings
     source = model or settings.model
     if source == "none":
         gallery.missing.append(
@@ -142,7 +142,7 @@ def _examples(
 def _insight(
     results: Results, questions: Questions, prompts_of: _Prompts, gallery: Gallery
 ) -> None:
-    from transprune.bench.run.prompts import Prompts
+    from transprune.bench.run.prepared import PreparedQuestions
     from transprune.methods.transprune import TransPrune
     from transprune.report.figures.positions import draw_positions
     from transprune.report.figures.signal import draw_signal
@@ -166,7 +166,7 @@ def _insight(
         return
     grid, items = common
     items = sorted(items, key=lambda item: (item.image, item.id))
-    prompts = Prompts(prompts_of.checkpoint, items)
+    prompts = PreparedQuestions(prompts_of.checkpoint, items)
     items.sort(key=lambda item: prompts.count(item).length)
     seen, shape = look(prompts, items), (grid.rows, grid.columns)
     shown = items.index(min(items, key=lambda item: (item.image, item.id)))
@@ -213,7 +213,7 @@ def _mask(cells: int, tokens: Sequence[int]) -> NDArray[np.bool_]:
 def _floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> float:
     """Relative Acc. with every picture blanked: what can be answered without looking."""
     from transprune.bench.run.answers import answer
-    from transprune.bench.run.prompts import Prompts
+    from transprune.bench.run.prepared import PreparedQuestions
 
     unpruned = {task.task: task.score.value for task in results.unpruned.tasks}
     shares = []
@@ -228,9 +228,9 @@ def _floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> fl
             )
             for item in task.items[:FLOOR_ITEMS]
         ]
-        prompts = Prompts(checkpoint, items)
+        prompts = PreparedQuestions(checkpoint, items)
         items.sort(key=lambda item: prompts.count(item).length)
-        tokens = results.run.certificate.settings.max_new_tokens
+        tokens = results.run.manifest.settings.max_new_tokens
         given = [
             g
             for at in range(0, len(items), 30)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from transprune.bench.data.tasks import Item
-from transprune.bench.run.prompts import Prompts
+from transprune.bench.run.prepared import PreparedQuestions
 from transprune.core.schedule import Schedule
 from transprune.methods.transprune import TransPrune
 from transprune.report.overlay import Grid
@@ -47,7 +47,7 @@ class Insight:
         return int(self.ttv.shape[1])
 
 
-def look(prompts: Prompts, items: Sequence[Item]) -> Insight:
+def look(prompts: PreparedQuestions, items: Sequence[Item]) -> Insight:
     """Run the items unpruned and measure everything. All must have the same number of visual tokens."""
     depth = prompts.geometry.layers
     method = TransPrune(
@@ -76,7 +76,7 @@ def look(prompts: Prompts, items: Sequence[Item]) -> Insight:
     return Insight(magnitude, cosine, ttv_, iga_)
 
 
-def keep_rates(prompts: Prompts, items: Sequence[Item]) -> dict[str, dict[int, Floats]]:
+def keep_rates(prompts: PreparedQuestions, items: Sequence[Item]) -> dict[str, dict[int, Floats]]:
     """How often TTV alone and IGA alone keep each token, at the High schedule. -> criterion -> boundary -> [N]."""
     rates: dict[str, dict[int, Floats]] = {}
     for name, method in (("TTV", TransPrune.ttv()), ("IGA", TransPrune.iga())):
@@ -143,7 +143,7 @@ def _mean_auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
 
 
 def _passes(
-    prompts: Prompts, items: Sequence[Item], method: TransPrune, record: Sequence[str]
+    prompts: PreparedQuestions, items: Sequence[Item], method: TransPrune, record: Sequence[str]
 ) -> Iterator[tuple[Sequence[Item], list[torch.Tensor], Trace]]:
     """Batches of items, the prompt slots of their visual tokens, and the trace of one prefill under `method`."""
     model = prompts.checkpoint.model

@@ -63,7 +63,7 @@ def _content(
 ) -> dict[str, Any]:
     from markupsafe import Markup
 
-    certificate = results.run.certificate
+    certificate = results.run.manifest
     layers, auc_rows = tables.aucs(gallery.aucs)
     names = ("accuracy", "methods", "ablations", "signal", "transitions", "positions")
     css, _, _ = loader.loader.get_source(loader, "page.css")

@@ -10,7 +10,8 @@ from typing import Any
 
 from transprune.bench.data.records import Record, Run, read_run
 from transprune.bench.results.statistics import Difference
-from transprune.bench.results.summary import TRANSPRUNE, UNPRUNED, Row, summarise
+from transprune.bench.results.summary import TRANSPRUNE, Row, summarise
+from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
 
 BILL, BILL_SCHEMA = "bill.json", 1

@@ -40,7 +40,7 @@ def conditions(results: Results) -> list[dict[str, Any]]:
 
 def tasks(results: Results) -> list[dict[str, Any]]:
     """Scores by budget and task; the best method of each task and budget marked."""
-    names = [task.name for task in results.run.certificate.tasks]
+    names = [task.name for task in results.run.manifest.tasks]
     groups = [{"name": "unpruned", "rows": [_scores(results.unpruned, names, {})]}]
     for budget, rows in results.budgets:
         methods = [row for row in rows if results.competes(row)]
@@ -74,7 +74,7 @@ def aucs(curves: Mapping[str, Sequence[float]]) -> tuple[range, list[dict[str, A
 
 def certificate(results: Results) -> list[tuple[str, str]]:
     """What identifies the run."""
-    paper = results.run.certificate
+    paper = results.run.manifest
     settings = paper.settings
     return [
         ("model", f"{settings.model}, weights {settings.weights or 'not fingerprinted'}"),

@@ -12,7 +12,7 @@ from transprune.report.results import Results, budget_name, listed
 
 def lede(results: Results) -> str:
     """One sentence: what was run, on what."""
-    settings, tasks = results.run.certificate.settings, results.run.certificate.tasks
+    settings, tasks = results.run.manifest.settings, results.run.manifest.tasks
     images = max((task.images for task in tasks), default=0)
     questions = sum(task.items for task in tasks)
     split = f" of the {settings.split} split" if settings.split else ""
@@ -92,7 +92,7 @@ def ablations(results: Results, main: Row | None) -> list[str]:
 
 def notes(results: Results) -> list[str]:
     """What a reader must know: what is unfinished, was left out, or never reached its budget."""
-    certificate = results.run.certificate
+    certificate = results.run.manifest
     said = [*results.run.notes]
     said += [
         f"{row.condition.name} has {row.n} of {row.expected} answers."
@@ -122,7 +122,7 @@ def notes(results: Results) -> list[str]:
 
 def budget_notes(results: Results) -> list[str]:
     """What was changed so that a method costs what its budget says, and which names came to the same."""
-    conditions = results.run.certificate.conditions
+    conditions = results.run.manifest.conditions
     changed = [f"{c.name}: {c.note}" for c in conditions if c.note]
     return changed + [
         f"{c.name} is also {listed(c.also)}: the same choice at this budget."

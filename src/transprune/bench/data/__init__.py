@@ -1,1 +1,1 @@
-"""What a run is made of and what it leaves on disk: questions, manifest, records."""
+"""The questions, the metrics, and the files of a run: manifest and records."""

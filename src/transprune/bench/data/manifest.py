@@ -1,6 +1,6 @@
-"""The birth certificate of a run: what was asked of which model, under which conditions, by which code.
+"""The manifest of a run (`run.json`): the questions, the model, the conditions and the code.
 
-It is `run.json`. `settings` are what makes two runs the same run: a folder is continued only with equal settings.
+`Settings` identify a run: a folder is continued only with equal settings.
 """
 
 from __future__ import annotations
@@ -15,34 +15,39 @@ from typing import Any, TypeVar
 from transprune.errors import RecordError
 
 SCHEMA = 1
-FILE = "run.json"
+MANIFEST_FILE = "run.json"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be equal for a run to be continued.
+    """The settings that must be equal for a run to be continued.
 
     Attributes:
         model: source of the model as given, `"nano"` or a folder or a hub id.
-        weights: fingerprint of its weights; empty for a model that is not in a folder here.
+        weights: fingerprint of its weights; empty for a model that is not in a local folder.
         tasks: source of the questions as given, `"nano"` or a path.
         items: fingerprint of the questions, their answers and their order.
         split: split of the bundled scenes; empty for other tasks.
-        n: scenes asked about (bundled tasks) or questions taken (other tasks); None for all of a file.
-        seed: seed of the questions, and of every method that draws.
+        n: scenes (bundled tasks) or questions (other tasks); None for all questions of a file.
+        seed: seed of the questions, and of every method that draws at random.
         dtype, attention, device: as the model was loaded.
         max_new_tokens: longest answer.
     """
 
+    # the model; its name alone would not notice a retrained checkpoint
     model: str
     weights: str
+
+    # the questions
     tasks: str
     items: str
     split: str
     n: int | None
     seed: int
+
+    # numbers and kernels: another dtype rounds differently
     dtype: str
     attention: str
     device: str
@@ -51,7 +56,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """One task of the run: its name, the name of its metric, and how many questions about how many images it has."""
+    """One task of the run: its name, its metric, and how many questions and images it has."""
 
     name: str
     metric: str
@@ -61,49 +66,59 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Condition:
-    """One way of answering every question.
+    """One way of answering every question: a method at a budget, or the unpruned model.
 
     Attributes:
-        name: unique in the run: `"unpruned"`, `"fastv@41"` (at 41 % of the prefill), `"fastv"` (at its own budget).
-        method: the method as it was called, or `"unpruned"`.
+        name: unique in the run: `"unpruned"`, `"fastv@41"` (at 41 % of the prefill), `"fastv"` (at
+            its own budget).
+        method: the method as it was named in the command, or `"unpruned"`.
         group: `"unpruned"`, `"methods"`, `"controls"`, or `"ablation: ..."`.
-        budget: wanted share of the unpruned prefill FLOPs (`exact`), 0.41; None where the method ran as it is.
+        budget: requested share of the unpruned prefill FLOPs (`exact`), such as 0.41; None if the
+            method ran with its own settings.
         method_repr: the method that ran, in full.
-        recipe: the same as a recipe; None for `unpruned` and the oracles, which are no recipes.
-        exact_share, paper_share: planned prefill cost relative to unpruned, for the run's nominal prompt.
+        recipe: the same as a recipe; None for `unpruned` and the oracles, which have none.
+        exact_share, paper_share: planned prefill cost relative to unpruned, for the run's nominal
+            prompt.
         tokens: visual tokens planned to enter each decoder layer.
-        reached: whether `exact_share` came out within one point of `budget`.
-        note: what had to be changed to reach the budget, or why it was not reached; empty if nothing.
-        also: other names of the list that turned out to be the same method at this budget.
+        reached: whether `exact_share` is within one point of `budget`.
+        note: what had to be changed to reach the budget, or why it was not reached; empty if
+            neither.
+        also: other requested names that turned out to be the same method at this budget.
     """
 
+    # as requested
     name: str
     method: str
     group: str
     budget: float | None
+
+    # as planned
     method_repr: str
     recipe: dict[str, Any] | None
     exact_share: float
     paper_share: float
     tokens: tuple[int, ...]
+
+    # how the plan came about
     reached: bool = True
     note: str = ""
     also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Certificate:
-    """Everything about a run but its answers.
+class Manifest:
+    """Everything about a run except its answers.
 
     Attributes:
         settings: what identifies the run.
-        conditions: every condition asked for so far, in the order of asking; continuing may add some.
+        conditions: every condition requested so far, oldest first; continuing may add some.
         tasks: the tasks.
-        prompt: the nominal prompt budgets are counted for: visual, text and instruction tokens.
+        prompt: the nominal prompt that budgets are counted for: visual, text and instruction
+            tokens.
         geometry: sizes of the language model.
-        versions: transprune, torch, transformers, numpy, python.
+        versions: transprune, torch, transformers, numpy, pillow, python.
         commit: revision of the code, if it ran from a checkout of it.
-        started: when, ISO 8601, UTC.
+        started: time of the start, ISO 8601, UTC.
         command: the command line.
         machine: processor, cores and threads.
         skipped: lines of the task file that were left out, each with its reason.
@@ -123,87 +138,111 @@ class Certificate:
     skipped: tuple[str, ...] = ()
     schema: int = field(default=SCHEMA, kw_only=True)
 
-    def extended(self, conditions: Sequence[Condition]) -> Certificate:
-        """With further conditions at the end.
+    def extended(self, conditions: Sequence[Condition]) -> Manifest:
+        """The same manifest with further conditions at the end.
 
         Raises:
-            RecordError: a condition of a known name that is not the same any more.
+            RecordError: a condition has a known name, but another method or budget.
         """
         known = {condition.name: condition for condition in self.conditions}
+
+        # a release may plan a method differently under the same name
         for new in conditions:
             old = known.setdefault(new.name, new)
             if (old.method_repr, old.budget) != (new.method_repr, new.budget):
                 raise RecordError(
-                    f"condition {new.name} of this run was {old.method_repr}, now it would be {new.method_repr}; "
-                    "its answers cannot be mixed. Choose another --out."
+                    f"condition {new.name} of this run was {old.method_repr}, now it would be "
+                    f"{new.method_repr}; their answers cannot be mixed. Choose another --out."
                 )
+
         return replace(self, conditions=tuple(known.values()))
 
 
-def read_certificate(folder: Path) -> Certificate:
-    """The certificate of the run in `folder`.
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the run in `folder`.
 
     Raises:
         RecordError: no run there, damaged, or written by a newer release.
     """
-    file = folder / FILE
+    file = folder / MANIFEST_FILE
     if not file.is_file():
         raise RecordError(
-            f"no run in {folder}: {FILE} is missing. `transprune bench --out {folder}` makes one"
+            f"no run in {folder}: {MANIFEST_FILE} is missing. "
+            f"`transprune bench --out {folder}` makes one"
         )
+
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        if data["schema"] > SCHEMA:
-            raise RecordError(
-                f"{file} has schema {data['schema']}; this release reads up to {SCHEMA}"
-            )
-        data["settings"] = build(Settings, data["settings"])
-        data["conditions"] = tuple(build(Condition, row) for row in data["conditions"])
-        data["tasks"] = tuple(build(TaskInfo, row) for row in data["tasks"])
-        data["skipped"] = tuple(data["skipped"])
-        return build(Certificate, data)
+        return _from_json(json.loads(file.read_text(encoding="utf-8")), file)
+    except RecordError:
+        raise  # the newer schema: a ValueError too, but not damage
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, RecordError):
-            raise
         raise RecordError(f"{file} is damaged: {error!r}") from error
 
 
-def write_certificate(folder: Path, certificate: Certificate) -> None:
-    """Write `run.json` in one step: a kill leaves the old file or the new one, never half of one."""
-    write_json(folder / FILE, asdict(certificate))
+def _from_json(data: dict[str, Any], file: Path) -> Manifest:
+    # a newer release may have given a field another meaning
+    if data["schema"] > SCHEMA:
+        raise RecordError(f"{file} has schema {data['schema']}; this release reads up to {SCHEMA}")
+
+    data["settings"] = build(Settings, data["settings"])
+    data["conditions"] = tuple(build(Condition, row) for row in data["conditions"])
+    data["tasks"] = tuple(build(TaskInfo, row) for row in data["tasks"])
+    data["skipped"] = tuple(data["skipped"])
+    return build(Manifest, data)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `run.json` in one step, so that a killed process leaves the old file or the new one."""
+    write_json(folder / MANIFEST_FILE, asdict(manifest))
 
 
 def check_same(folder: Path, old: Settings, new: Settings) -> None:
-    """Raise RecordError, naming every setting that differs, unless the run in `folder` may be continued."""
-    pairs = {f.name: (getattr(old, f.name), getattr(new, f.name)) for f in fields(Settings)}
-    differing = [
-        f"{name} was {was!r}, now {now!r}" for name, (was, now) in pairs.items() if was != now
-    ]
+    """Check that the run in `folder` may be continued with the settings `new`.
+
+    Raises:
+        RecordError: settings differ; each is named.
+    """
+    differing = []
+    for setting in fields(Settings):
+        before = getattr(old, setting.name)
+        now = getattr(new, setting.name)
+        if before != now:
+            differing.append(f"{setting.name} was {before!r}, now {now!r}")
+
     if differing:
         raise RecordError(
-            f"{folder} holds a run with other settings ({'; '.join(differing)}). Nothing was changed; choose another "
-            "--out, or the same settings to continue it."
+            f"{folder} holds a run with other settings ({'; '.join(differing)}). Nothing was "
+            "changed; choose another --out, or the same settings to continue it."
         )
 
 
 def build(cls: type[T], data: Mapping[str, Any]) -> T:
-    """A dataclass from JSON data: lists become tuples where a tuple is wanted, unknown keys are an error."""
+    """A dataclass from JSON data; lists become tuples where the field is a tuple.
+
+    Raises:
+        TypeError: unknown or missing keys.
+    """
+    # annotations are strings here: every module that uses this postpones their evaluation
     kinds = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
-    values = {
-        key: tuple(value)
-        if isinstance(value, list) and kinds.get(key, "").startswith("tuple")
-        else value
-        for key, value in data.items()
-    }
+
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        wants_tuple = kinds.get(key, "").startswith("tuple")
+        values[key] = tuple(value) if wants_tuple and isinstance(value, list) else value
+
     return cls(**values)
 
 
 def write_json(file: Path, data: Any) -> None:
-    """Write JSON in one step, through a file beside it."""
-    beside = file.with_suffix(file.suffix + ".part")
-    with beside.open("w", encoding="utf-8") as stream:
+    """Write JSON in one step, through a temporary file in the same folder."""
+    temporary = file.with_suffix(file.suffix + ".part")
+
+    with temporary.open("w", encoding="utf-8") as stream:
         json.dump(data, stream, indent=1, ensure_ascii=False)
         stream.write("\n")
+
+        # without it a power failure could leave the renamed file empty
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(beside, file)
+
+    os.replace(temporary, file)

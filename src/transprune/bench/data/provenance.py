@@ -13,21 +13,20 @@ from typing import Any
 
 import torch
 
+from transprune import __version__
 from transprune.models.source import locate
 
 PACKAGES = ("torch", "transformers", "numpy", "pillow")
-BLOCK = 1 << 24
+CHUNK_BYTES = 1 << 24  # 16 MiB: weight files may be larger than the memory
 
 
 def versions() -> dict[str, str]:
-    """Of everything that could change an answer."""
-    from transprune import __version__
-
-    return {
-        "transprune": __version__,
-        **{name: version(name) for name in PACKAGES},
-        "python": sys.version.split()[0],
-    }
+    """Versions of everything that could change an answer."""
+    found = {"transprune": __version__}
+    for name in PACKAGES:
+        found[name] = version(name)
+    found["python"] = sys.version.split()[0]
+    return found
 
 
 def machine() -> dict[str, Any]:
@@ -40,37 +39,41 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Revision of the checkout this code runs from, with a `+` where files were changed; None elsewhere."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        ).stdout
-
+    """Revision of the checkout this code runs from, with a `+` if files were changed; else None."""
     try:
-        if not git(
-            "ls-files", Path(__file__).name
-        ).strip():  # installed inside somebody else's checkout
+        # an installed copy may lie inside a checkout of another project
+        if not _git("ls-files", Path(__file__).name):
             return None
-        return git("rev-parse", "--short=12", "HEAD").strip() + (
-            "+" if git("status", "--porcelain", "-uno") else ""
-        )
+
+        revision = _git("rev-parse", "--short=12", "HEAD")
+        changes = _git("status", "--porcelain", "-uno")
     except (OSError, subprocess.CalledProcessError):
         return None
 
+    return revision + "+" if changes else revision
+
+
+def _git(*words: str) -> str:
+    """Output of a git command in the folder of this file."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
 
 def fingerprint(model: str) -> str:
-    """Of the weight files of a model in a folder here, 16 hex digits; empty for one that is not in a folder.
+    """Fingerprint of a model's weight files, 16 hex digits; empty if it is not in a local folder.
 
     Raises:
         CheckpointError: it looks like a path, and nothing is there.
     """
     folder = Path(locate(model))
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        return ""
+
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
-            while block := stream.read(BLOCK):
+            while block := stream.read(CHUNK_BYTES):
                 digest.update(block)
-    return digest.hexdigest()[:16] if files else ""
+    return digest.hexdigest()[:16]

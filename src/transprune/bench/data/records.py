@@ -1,7 +1,7 @@
-"""Records: one line of JSON per answer, appended as they come, read back as typed objects.
+"""Records: one line of JSON per answer, appended as answers come, read back as typed objects.
 
-A run killed at any moment leaves whole lines and at most one piece of a line at the end. Continuing drops that piece
-and nothing else, so nothing is answered twice and nothing is overwritten.
+A process killed at any moment leaves complete lines and at most one incomplete line at the end.
+Continuing drops only that piece, so nothing is answered twice and nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from transprune.bench.data.manifest import SCHEMA, Certificate, build, read_certificate
+from transprune.bench.data.manifest import SCHEMA, Manifest, build, read_manifest
 from transprune.errors import RecordError
 
-FILE = "records.jsonl"
-Key = tuple[str, str, str]
+RECORDS_FILE = "records.jsonl"
+Key = tuple[str, str, str]  # condition, task, item
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,23 @@ class Record:
     Attributes:
         condition: name of the condition it was given under.
         task, item: which question; an item's id is unique within its task.
-        image: what the question is about; answers about one image are resampled together.
-        family, kind: of the question, as the task tells them apart.
-        question, answers: the text asked and the right answers.
-        given: what the model said.
+        image: the image of the question; answers about one image are resampled together.
+        family, kind: sort of the question, as its task defines them.
+        question, answers: the text of the question and the right answers.
+        given: the model's answer.
         score: 1 right, 0 wrong; in between for VQA-style scoring.
         method, method_repr, recipe: as in the condition; `method_repr` with the seed really used.
-        budget: wanted share of the unpruned prefill, or None.
+        budget: requested share of the unpruned prefill, or None.
         exact_share, paper_share: measured on this prompt, from the tokens that were really kept.
-        kept: boundary -> numbers of the visual tokens that stayed, ascending.
+        kept: boundary -> indices of the visual tokens that stayed, ascending.
         visual_tokens: before pruning.
         kv_bytes: keys and values of this prompt, padding not counted.
-        positions: what happened to the position ids of the survivors.
+        positions: policy for the position ids of the kept tokens.
         model, dtype, attention, seed, versions: where the answer comes from.
         schema: version of this format.
     """
 
+    # the question and its condition
     condition: str
     task: str
     item: str
@@ -51,8 +52,12 @@ class Record:
     kind: str
     question: str
     answers: tuple[str, ...]
+
+    # the answer
     given: str
     score: float
+
+    # the method, as planned and as it ran
     method: str
     method_repr: str
     recipe: dict[str, Any] | None
@@ -63,6 +68,8 @@ class Record:
     visual_tokens: int
     kv_bytes: int
     positions: str
+
+    # provenance
     model: str
     dtype: str
     attention: str
@@ -72,36 +79,39 @@ class Record:
 
     @property
     def key(self) -> Key:
-        """What makes it one of a kind in its run."""
+        """Condition, task and item, which together are unique in a run."""
         return self.condition, self.task, self.item
 
     def to_json(self) -> str:
-        """One line, without its end."""
+        """The record as one line, without the line end."""
+        # no spaces after separators: `kept` is a long list of indices
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """The record of a line; ValueError, KeyError or TypeError if it is none."""
+        """The record of a line; ValueError, KeyError or TypeError if the line is not a record."""
         data = json.loads(line)
         if data["schema"] > SCHEMA:
             raise ValueError(f"schema {data['schema']}, but this release reads up to {SCHEMA}")
+
+        # JSON has text keys only
         data["kept"] = {int(boundary): tokens for boundary, tokens in data["kept"].items()}
         return build(cls, data)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it lies in its folder.
+    """A run, read from its folder.
 
     Attributes:
-        folder: where.
-        certificate: what was asked.
-        records: the answers so far, in the order they were given.
-        notes: what a reader should know, such as a dropped piece of a line.
+        folder: the folder.
+        manifest: settings, conditions and tasks.
+        records: the answers so far, oldest first.
+        notes: sentences for the reader, such as that an incomplete line was left out.
     """
 
     folder: Path
-    certificate: Certificate
+    manifest: Manifest
     records: list[Record]
     notes: tuple[str, ...] = ()
 
@@ -110,31 +120,42 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run; its folder is not changed.
 
     Raises:
-        RecordError: no run there, or a damaged line that is not the last one, named with its file and number.
+        RecordError: no run there, or a damaged line that is not the last one, named with its file
+            and number.
     """
     place = Path(folder)
-    certificate = read_certificate(place)
-    file = place / FILE
-    whole, piece = _split_tail(file.read_bytes() if file.exists() else b"")
-    notes = (f"{file}: the last record was written half and is left out",) if piece else ()
-    return Run(place, certificate, list(parse_lines(whole, file)), notes)
+    manifest = read_manifest(place)
+
+    file = place / RECORDS_FILE
+    # without a file the run was stopped before its first answer
+    content = file.read_bytes() if file.exists() else b""
+    lines, incomplete = _split_last_line(content)
+    records = list(parse_lines(lines, file))
+
+    notes: tuple[str, ...] = ()
+    if incomplete:
+        notes = (f"{file}: the last record is incomplete and is left out",)
+    return Run(place, manifest, records, notes)
 
 
 def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
-    """Records of whole lines.
+    """Records of complete lines; `file` is named in errors.
 
     Raises:
-        RecordError: a line that is no record, or a second record of one key.
+        RecordError: a line that is not a record, or a second record with the same key.
     """
     seen: dict[Key, int] = {}
+
     for number, line in enumerate(data.splitlines(), start=1):
         try:
             record = Record.from_json(line.decode("utf-8"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(
-                f"{file}, line {number} is no record ({error!r}). Only a last line may be damaged, by a kill; mend or "
-                "remove this one by hand."
+                f"{file}, line {number} is not a record ({error!r}). A killed run can damage the "
+                "last line only; correct or remove this one by hand."
             ) from error
+
+        # two answers to one question would count twice in every mean
         first = seen.setdefault(record.key, number)
         if first != number:
             raise RecordError(
@@ -144,46 +165,59 @@ def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
 
 
 class RecordLog:
-    """The open end of `records.jsonl`: knows what is there, and appends whole lines.
+    """`records.jsonl`, open for appending: it knows the keys in the file and adds complete lines.
 
-    Opening drops a piece of a line that a kill left behind. One process at a time holds it.
+    Opening drops an incomplete last line, which a killed process left. One process at a time can
+    open the file.
+
+    Attributes:
+        file: the path.
+        keys: keys of all records in the file.
+        note: a sentence about the line that was dropped, or empty.
 
     Raises:
-        RecordError: another process is writing this run, or a damaged line in the middle.
+        RecordError: another process is writing this run, or a line in the middle is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / FILE
+        self.file = folder / RECORDS_FILE
         self.note = ""
         self._stream: IO[bytes] = self.file.open("ab+")
+
         try:
-            self.keys: set[Key] = self._take_up()
+            self.keys: set[Key] = self._lock_and_read()
         except RecordError:
             self.close()
             raise
 
-    def _take_up(self) -> set[Key]:
-        """Hold the file and read it; a piece at its end is dropped once all before it is known to be whole."""
+    def _lock_and_read(self) -> set[Key]:
         _lock(self._stream, self.file)
         self._stream.seek(0)
-        whole, piece = _split_tail(self._stream.read())
-        keys = {record.key for record in parse_lines(whole, self.file)}
-        if piece:
-            self._stream.truncate(len(whole))
+        lines, incomplete = _split_last_line(self._stream.read())
+
+        # parsed before anything is cut off, so that a damaged file stays as it is
+        keys = {record.key for record in parse_lines(lines, self.file)}
+
+        if incomplete:
+            self._stream.truncate(len(lines))
             self.note = (
-                f"{self.file}: the last record was written half ({len(piece)} bytes) and is dropped"
+                f"{self.file}: the last record was incomplete ({len(incomplete)} bytes) and is "
+                "dropped"
             )
         return keys
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write records in one go."""
+        """Write records at once and flush them to the system."""
         new = list(records)
-        self._stream.write("".join(record.to_json() + "\n" for record in new).encode("utf-8"))
+        text = "".join(record.to_json() + "\n" for record in new)
+
+        # one write: a kill then leaves at most one incomplete line
+        self._stream.write(text.encode("utf-8"))
         self._stream.flush()
         self.keys.update(record.key for record in new)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, which also releases its lock."""
         self._stream.close()
 
     def __enter__(self) -> RecordLog:
@@ -194,25 +228,30 @@ class RecordLog:
 
 
 def check_free(folder: Path) -> None:
-    """Raise RecordError if another process is writing the records of this folder; nothing is changed."""
-    file = folder / FILE
+    """Check that no other process is writing the records of this folder; nothing is changed.
+
+    Raises:
+        RecordError: another process is writing them.
+    """
+    file = folder / RECORDS_FILE
     if file.exists():
         with file.open("rb") as stream:
             _lock(stream, file)
 
 
-def _split_tail(data: bytes) -> tuple[bytes, bytes]:
-    """Whole lines, and what stands behind the last of them."""
+def _split_last_line(data: bytes) -> tuple[bytes, bytes]:
+    """The complete lines, and an incomplete one after them (or nothing)."""
     end = data.rfind(b"\n") + 1
     return data[:end], data[end:]
 
 
 def _lock(stream: IO[bytes], file: Path) -> None:
-    """Hold the file for this process, where the system can (POSIX)."""
+    """Lock the file for this process, where the system can (POSIX)."""
     try:
         import fcntl
     except ImportError:  # Windows: two writers are not noticed
         return
+
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,7 +1,8 @@
-"""Peak memory of a run: bytes of the tensors that live at once, counted rather than guessed from the process size.
+"""Peak memory of a run: bytes of the tensors alive at once, counted, not read from the process.
 
-On a GPU the allocator is asked. On a CPU every operation is watched: a tensor with memory of its own counts from the
-operation that makes it until it is freed. What a kernel uses inside and gives back before it returns is not seen.
+On a GPU the allocator has this figure. On a CPU every operation is intercepted: a tensor with
+memory of its own counts from the operation that makes it until it is freed. Memory that a kernel
+allocates and frees inside one operation is not seen.
 """
 
 from __future__ import annotations
@@ -17,46 +18,64 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
-    """Most bytes of tensors alive at once during `run`, above what was there before it."""
+    """Largest number of bytes of tensors alive at once during `run`, above those before it."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return torch.cuda.max_memory_allocated(device) - before
-    with _Living() as living:
+
+    with _TensorMemory() as memory:
         run()
-    return living.peak
+    return memory.peak
 
 
-class _Living(TorchDispatchMode):
-    """Adds up the memory of tensors as operations make them and the interpreter frees them."""
+class _TensorMemory(TorchDispatchMode):
+    """Adds up the memory of tensors as operations make them and the interpreter frees them.
+
+    Attributes:
+        held: bytes alive now.
+        peak: the largest value of `held`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = self.peak = 0
-        self._known: set[int] = set()
+        self.held = 0
+        self.peak = 0
+        self._known: set[int] = set()  # storages, by address
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation; what it was given was there before, unless an earlier one made it."""
+        """Run one operation and count what it makes.
+
+        Its arguments existed before `run`, unless an earlier operation made them; then they are
+        known already.
+        """
         kwargs = kwargs or {}
-        self._meet(tree_leaves((args, kwargs)), new=False)
+        self._register(tree_leaves((args, kwargs)), new=False)
+
         made = func(*args, **kwargs)
-        self._meet(tree_leaves(made), new=True)
+        self._register(tree_leaves(made), new=True)
         return made
 
-    def _meet(self, leaves: Iterable[Any], *, new: bool) -> None:
+    def _register(self, leaves: Iterable[Any], *, new: bool) -> None:
         for tensor in leaves:
             if not isinstance(tensor, Tensor):
                 continue
+
+            # views share one storage, which must count once
             storage = tensor.untyped_storage()
             key = storage._cdata
-            if key not in self._known:
-                size = storage.nbytes() if new else 0
-                self._known.add(key)
-                self.held += size
-                weakref.finalize(storage, self._freed, key, size)
+            if key in self._known:
+                continue
+
+            size = storage.nbytes() if new else 0
+            self._known.add(key)
+            self.held += size
+            weakref.finalize(storage, self._forget, key, size)
+
         self.peak = max(self.peak, self.held)
 
-    def _freed(self, key: int, size: int) -> None:
+    def _forget(self, key: int, size: int) -> None:
+        # the address may be used again, by a tensor that has to be counted
         self._known.discard(key)
         self.held -= size

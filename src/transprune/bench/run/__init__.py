@@ -1,1 +1,1 @@
-"""From a request to a finished run: methods at budgets, prompts, answers."""
+"""From method names and budgets to records: conditions, prepared questions, answers."""

@@ -1,4 +1,4 @@
-"""One batch of answers under one method, with what the session's trace tells about each."""
+"""Answer one batch of questions with one method, and note what the session's trace measured."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import Any
 import torch
 
 from transprune.bench.data.tasks import Item
-from transprune.bench.run.prompts import Prompts
-from transprune.cost.count import count_cost
+from transprune.bench.run.prepared import PreparedQuestions
+from transprune.core.plan import UNPRUNED
+from transprune.cost.count import unpruned_cost
 from transprune.methods.common.method import Method
 from transprune.trace import Trace
 
-PILOT = 32  # questions
+PILOT_QUESTIONS = 32  # for measuring the share of a method before a run
 
 
 @dataclass(frozen=True)
-class Given:
-    """One answer.
+class ModelAnswer:
+    """The model's answer to one question, and what it cost.
 
     Attributes:
-        text: what the model said.
+        text: the answer.
         method_repr: the method that ran.
         exact_share, paper_share: prefill cost of this prompt relative to unpruned.
-        kept: boundary -> numbers of the visual tokens that stayed.
+        kept: boundary -> indices of the visual tokens that stayed.
         visual_tokens: before pruning.
         kv_bytes: keys and values of this prompt.
-        positions: policy for the survivors' position ids.
+        positions: policy for the position ids of the kept tokens.
     """
 
     text: str
@@ -44,66 +45,91 @@ class Given:
 
 
 def answer(
-    prompts: Prompts, items: Sequence[Item], method: Method | None, max_new_tokens: int
-) -> list[Given]:
+    questions: PreparedQuestions, items: Sequence[Item], method: Method | None, max_new_tokens: int
+) -> list[ModelAnswer]:
     """Greedy answers to a batch of questions; None is the unpruned model."""
-    listens = method is not None and any(step.reads.vision for step in method.steps)
-    inputs = prompts.batch(items, encoded=not listens)
-    model = prompts.checkpoint.model
+    inputs = questions.batch(items, encoded=not reads_tower(method))
+    model = questions.checkpoint.model
+
     with ExitStack() as stack:
-        session = None if method is None else stack.enter_context(prompts.prune(method))
+        session = None
+        if method is not None:
+            session = stack.enter_context(questions.prune(method))
         stack.enter_context(torch.no_grad())
-        ids = generate(model, placed(inputs, model), max_new_tokens)
-    texts = [_text(prompts, row[inputs["input_ids"].shape[1] :]) for row in ids]
-    if session is None:
-        return [_unpruned(prompts, item, text) for item, text in zip(items, texts, strict=True)]
-    return [_pruned(session.trace, number, text, repr(method)) for number, text in enumerate(texts)]
+        ids = generate(model, to_device(inputs, model), max_new_tokens)  # [B, L + new]
+
+    texts = [_decode(questions, row[inputs["input_ids"].shape[1] :]) for row in ids]
+    answers = []
+    for number, (item, text) in enumerate(zip(items, texts, strict=True)):
+        if session is None:
+            answers.append(_unpruned(questions, item, text))
+        else:
+            answers.append(_pruned(session.trace, number, text, repr(method)))
+    return answers
 
 
-def measure_share(prompts: Prompts, items: Sequence[Item], method: Method) -> float:
-    """Mean `exact` prefill share of a method over a few questions spread over all of them."""
-    chosen = items[:: max(1, len(items) // PILOT)][:PILOT]
-    return fmean(given.exact_share for given in answer(prompts, chosen, method, max_new_tokens=1))
+def reads_tower(method: Method | None) -> bool:
+    """Whether a method reads the vision tower, so that pictures cannot be encoded beforehand."""
+    return method is not None and any(step.reads.vision for step in method.steps)
+
+
+def measure_share(questions: PreparedQuestions, items: Sequence[Item], method: Method) -> float:
+    """Mean `exact` prefill share of a method over a few questions, spread evenly over `items`."""
+    stride = max(1, len(items) // PILOT_QUESTIONS)
+    chosen = items[::stride][:PILOT_QUESTIONS]
+
+    # the prefill is over when the first new token is there
+    answers = answer(questions, chosen, method, max_new_tokens=1)
+    return fmean(one.exact_share for one in answers)
 
 
 def generate(model: Any, inputs: dict[str, Any], max_new_tokens: int) -> Any:
-    """Greedy `generate`, whatever sampling the checkpoint's own configuration asks for. -> long [B, L + new]."""
-    own = {"temperature": None, "top_p": None, "top_k": None}
+    """Greedy `generate`, without the sampling settings of the checkpoint. -> long [B, L + new]."""
+    # without a reset transformers warns that they are ignored
+    unset = {"temperature": None, "top_p": None, "top_k": None}
     return model.generate(
-        **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **own
+        **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, **unset
     )
 
 
-def placed(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
-    """On the model's device; encoded pictures are there already."""
-    return {
-        name: value.to(model.device) if hasattr(value, "to") else value
-        for name, value in inputs.items()
-    }
+def to_device(inputs: dict[str, Any], model: Any) -> dict[str, Any]:
+    """The inputs on the model's device; encoded pictures are there already."""
+    placed = {}
+    for name, value in inputs.items():
+        placed[name] = value.to(model.device) if hasattr(value, "to") else value
+    return placed
 
 
-def _text(prompts: Prompts, ids: Any) -> str:
-    return prompts.checkpoint.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+def _decode(questions: PreparedQuestions, ids: Any) -> str:
+    tokenizer = questions.checkpoint.processor.tokenizer
+    return tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def _unpruned(prompts: Prompts, item: Item, text: str) -> Given:
-    model, counts = prompts.checkpoint.model, prompts.count(item)
-    visual = [counts.visual] * prompts.geometry.layers
-    bill = count_cost(
-        prompts.geometry,
-        visual,
-        counts.text,
-        unpruned=counts.visual,
-        convention="exact",
-        dtype_bytes=model.dtype.itemsize,
+def _unpruned(questions: PreparedQuestions, item: Item, text: str) -> ModelAnswer:
+    counts = questions.count(item)
+
+    # counted, because without a session there is no trace
+    dtype_bytes = questions.checkpoint.model.dtype.itemsize
+    cost = unpruned_cost(questions.geometry, counts.visual, counts.text, "exact", dtype_bytes)
+
+    return ModelAnswer(
+        text=text,
+        method_repr=UNPRUNED,
+        exact_share=1.0,
+        paper_share=1.0,
+        kept={},
+        visual_tokens=counts.visual,
+        kv_bytes=cost.kv_bytes,
+        positions="keep",
     )
-    return Given(text, "unpruned", 1.0, 1.0, {}, counts.visual, bill.kv_bytes, "keep")
 
 
-def _pruned(trace: Trace, sample: int, text: str, method_repr: str) -> Given:
-    exact, paper = trace.sample_cost(sample, "exact"), trace.sample_cost(sample, "paper")
+def _pruned(trace: Trace, sample: int, text: str, method_repr: str) -> ModelAnswer:
+    exact = trace.sample_cost(sample, "exact")
+    paper = trace.sample_cost(sample, "paper")
     kept = {stage.boundary: stage.keep[sample].tolist() for stage in trace.stages}
-    return Given(
+
+    return ModelAnswer(
         text=text,
         method_repr=method_repr,
         exact_share=exact.prefill_share,

@@ -1,13 +1,16 @@
 """Budgets: every method at the same share of the unpruned prefill, counted `exact`.
 
-One mechanism for all methods: `Method.scaled_by(factor)` keeps `factor` times as much, and bisection finds the factor
-whose counted cost is nearest to the budget. Counts are whole tokens, so a few tenths of a point remain.
+One mechanism serves all methods: `Method.scaled_by(factor)` keeps `factor` times as much, and
+bisection finds the factor whose counted cost is nearest to the budget. Counts are whole tokens, so
+a few tenths of a point remain.
 
-A method that starts deep cannot get cheap: its first layers see everything. Its boundaries then move earlier, one layer
-at a time, until the budget leaves it at least one token in sixteen at its last stage (the share TransPrune-Low ends
-with). Where that never happens the start at which most tokens stay within the budget is taken, and where no start
-reaches the budget the cheapest setting runs and says so. What acts in front of the language model can get as cheap as
-anyone likes, so a composition or hybrid that begins there stays where it is. Nothing here looks at answers.
+A method that first prunes in a deep layer cannot get cheap, because the layers before it process
+every token. Its boundaries then move earlier, one layer at a time, until the budget leaves it at
+least one token in sixteen at its last stage (the share TransPrune-Low ends with). If that never
+happens, the start at which most tokens stay within the budget is taken, and if no start reaches the
+budget, the cheapest setting runs with a note. A method that prunes in front of the language model
+can reach any budget, so a composition or hybrid that begins there keeps its boundaries. Answers are
+never used here.
 """
 
 from __future__ import annotations
@@ -15,49 +18,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from transprune.core.plan import per_layer
-from transprune.cost.count import Convention, Cost, count_method
-from transprune.cost.geometry import Geometry
+from transprune.bench.run.nominal import NominalPrompt
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.method import Method
 
 TOLERANCE = 0.01  # of the unpruned prefill
-LEAST_SHARE = 1 / 16
-_RANGE = (1e-4, 1e4)
-_HALVINGS = 24  # to a millionth
-_AIMS, _NEAR, _HIGHEST_AIM = 5, 0.003, 0.98
+SMALLEST_LAST_STAGE = 1 / 16  # of the visual tokens
+
+# of the bisection: from a ten-thousandth to ten thousand times as much, to a millionth
+_LOWEST_FACTOR = 1e-4
+_HIGHEST_FACTOR = 1e4
+_HALVINGS = 24
+
+# of `fit_measured`
+_ATTEMPTS = 5
+_CLOSE_ENOUGH = 0.003
+_HIGHEST_AIM = 0.98
 
 Measure = Callable[[Method], float]
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What budgets are counted for: a language model and a nominal prompt (medians of the questions)."""
-
-    geometry: Geometry
-    visual_tokens: int
-    text_tokens: int
-    instruction_tokens: int
-
-    def cost(self, method: Method, convention: Convention = "exact") -> Cost:
-        """The bill of a method on this prompt."""
-        return count_method(
-            self.geometry,
-            method,
-            self.visual_tokens,
-            self.text_tokens,
-            convention,
-            instruction=self.instruction_tokens,
-        )
-
-    def share(self, method: Method) -> float:
-        """Its `exact` prefill relative to unpruned."""
-        return self.cost(method).prefill_share
-
-    def tokens(self, method: Method) -> tuple[int, ...]:
-        """Visual tokens planned to enter each layer."""
-        layers = self.geometry.layers
-        return per_layer(layers, self.visual_tokens, tuple(method.plan(layers, self.visual_tokens)))
 
 
 @dataclass(frozen=True)
@@ -65,10 +43,11 @@ class Fit:
     """A method fitted to a budget.
 
     Attributes:
-        method: the one to run.
+        method: the method to run.
         share: its planned `exact` share.
         reached: whether that is within one point of the budget.
-        note: what was changed beyond the amounts, or why the budget is not reached; empty if nothing.
+        note: what was changed besides the budget fields, or why the budget is not reached; empty if
+            neither.
     """
 
     method: Method
@@ -77,78 +56,90 @@ class Fit:
     note: str = ""
 
 
-def fit(method: Method, budget: float, prompt: Prompt, *, move: bool = True) -> Fit:
+def fit(method: Method, budget: float, prompt: NominalPrompt, *, move: bool = True) -> Fit:
     """The method at `budget`, a share of the unpruned prefill in (0, 1).
 
     Args:
-        method, budget, prompt: what to fit to what.
-        move: whether it may start earlier; False where its boundaries are what is being compared.
+        method: the method to scale.
+        budget: the requested share.
+        prompt: the prompt that costs are counted for.
+        move: whether its boundaries may move earlier; False where boundaries are compared.
 
     Raises:
-        MethodError: the method does not say how it scales, or does not fit the model.
+        MethodError: the method has no budget fields, or does not fit the model.
     """
     best: Fit | None = None
+
     for layers, start in _starts(method, prompt, move):
         found = _scale(start, budget, prompt)
         share = prompt.share(found)
-        candidate = Fit(
-            found, share, abs(share - budget) <= TOLERANCE, _moved(method, found, layers, prompt)
-        )
-        if best is None or _preferred(candidate, best, budget, prompt):
+        reached = abs(share - budget) <= TOLERANCE
+        candidate = Fit(found, share, reached, _moved_note(method, found, layers, prompt))
+
+        if best is None or _is_better(candidate, best, budget, prompt):
             best = candidate
-        if (
-            candidate.reached
-            and _last(candidate.method, prompt) >= LEAST_SHARE * prompt.visual_tokens
-        ):
+
+        # the latest start that leaves enough tokens: moving on would change the method needlessly
+        enough = SMALLEST_LAST_STAGE * prompt.visual_tokens
+        if reached and _last_count(found, prompt) >= enough:
             best = candidate
             break
-    assert best is not None  # there is always the start as given
-    return best if best.reached else replace(best, note=_unreached(best, budget))
+
+    assert best is not None  # the first start is the method as given
+    if best.reached:
+        return best
+    return replace(best, note=_unreached_note(best, budget))
 
 
 def fit_measured(
-    method: Method, budget: float, prompt: Prompt, measure: Measure, *, move: bool = True
+    method: Method, budget: float, prompt: NominalPrompt, measure: Measure, *, move: bool = True
 ) -> Fit:
-    """`fit` for a method that lets the picture decide how much stays: aimed until what is measured is the budget.
+    """`fit` for a method whose token count depends on the picture: the measured share is fitted.
 
-    Such a method plans an upper bound (`Stage.at_most`). What it really costs is measured on some of the questions,
-    whose answers nobody looks at, and the aim is corrected in proportion, a few times.
+    The plan of such a method is an upper bound (`Stage.at_most`). `measure` runs it on some of the
+    questions without using their right answers, and the planned share is corrected in proportion, a
+    few times.
     """
-    aim, best = budget, None
-    for _ in range(_AIMS):
+    aim = budget
+    best: Fit | None = None
+
+    for _ in range(_ATTEMPTS):
         found = fit(method, aim, prompt, move=move)
         share = measure(found.method)
-        if best is None or abs(share - budget) < abs(best.share - budget):
-            best = Fit(
-                found.method,
-                share,
-                abs(share - budget) <= TOLERANCE,
-                found.note if found.reached else "",
-            )
-        if abs(best.share - budget) <= _NEAR:
+        error = abs(share - budget)
+
+        if best is None or error < abs(best.share - budget):
+            # if the aim was not reached, the note is about the aim and would mislead
+            note = found.note if found.reached else ""
+            best = Fit(found.method, share, error <= TOLERANCE, note)
+        if abs(best.share - budget) <= _CLOSE_ENOUGH:
             break
+
+        # an aim of 1 or more is no budget
         aim = min(_HIGHEST_AIM, aim * budget / share)
+
     assert best is not None
-    note = "how much stays depends on the picture; fitted to what was measured"
-    missed = (
-        "" if best.reached else f"{budget:.0%} cannot be reached: {best.share:.1%} is the nearest"
-    )
-    return replace(best, note="; ".join(filter(None, [missed, note, best.note])))
+    notes = ["how much stays depends on the picture; fitted to what was measured"]
+    if not best.reached:
+        notes.insert(0, f"{budget:.0%} cannot be reached: {best.share:.1%} is the nearest")
+    if best.note:
+        notes.append(best.note)
+    return replace(best, note="; ".join(notes))
 
 
-def lets_data_decide(method: Method, prompt: Prompt) -> bool:
-    """Whether the plan of a method is an upper bound only."""
-    return any(stage.at_most for stage in method.plan(prompt.geometry.layers, prompt.visual_tokens))
+def has_variable_count(method: Method, prompt: NominalPrompt) -> bool:
+    """Whether the number of kept tokens depends on the picture, so that the plan is a bound."""
+    stages = method.plan(prompt.geometry.layers, prompt.visual_tokens)
+    return any(stage.at_most for stage in stages)
 
 
-def _starts(method: Method, prompt: Prompt, move: bool) -> Iterator[tuple[int, Method]]:
-    """The method as given, and with its boundaries earlier and earlier."""
+def _starts(method: Method, prompt: NominalPrompt, move: bool) -> Iterator[tuple[int, Method]]:
+    """The method as given, then with its boundaries 1, 2, ... layers earlier, with that number."""
     yield 0, method
-    num_layers = prompt.geometry.layers
-    if not move or any(
-        stage.boundary == 0 for stage in method.plan(num_layers, prompt.visual_tokens)
-    ):
+    if not move or 0 in prompt.boundaries(method):
         return
+
+    num_layers = prompt.geometry.layers
     for layers in range(1, num_layers):
         try:
             yield layers, method.shifted_earlier(layers, num_layers)
@@ -156,69 +147,81 @@ def _starts(method: Method, prompt: Prompt, move: bool) -> Iterator[tuple[int, M
             return
 
 
-def _scale(method: Method, budget: float, prompt: Prompt) -> Method:
+def _scale(method: Method, budget: float, prompt: NominalPrompt) -> Method:
     """The scaled method whose share is nearest to the budget."""
-    low, high = _RANGE
+    low = _LOWEST_FACTOR
+    high = _HIGHEST_FACTOR
     if prompt.share(method.scaled_by(low)) > budget:
         return method.scaled_by(low)
+
+    # geometric middle: the range spans eight decades
     for _ in range(_HALVINGS):
         middle = (low * high) ** 0.5
-        low, high = (
-            (middle, high) if prompt.share(method.scaled_by(middle)) <= budget else (low, middle)
-        )
+        if prompt.share(method.scaled_by(middle)) <= budget:
+            low = middle
+        else:
+            high = middle
+
+    # costs jump from one whole token to the next, so either side may be nearer
     ends = [method.scaled_by(low), method.scaled_by(high)]
     return min(ends, key=lambda end: abs(prompt.share(end) - budget))
 
 
-def _preferred(new: Fit, old: Fit, budget: float, prompt: Prompt) -> bool:
-    """Reached before unreached, then more tokens at the last stage, then, if neither reaches, the nearer."""
+def _is_better(new: Fit, old: Fit, budget: float, prompt: NominalPrompt) -> bool:
+    """Reached before not reached; then more tokens at the last stage, or else the nearer share."""
     if new.reached != old.reached:
         return new.reached
     if new.reached:
-        return _last(new.method, prompt) > _last(old.method, prompt)
+        return _last_count(new.method, prompt) > _last_count(old.method, prompt)
     return abs(new.share - budget) < abs(old.share - budget)
 
 
-def _last(method: Method, prompt: Prompt) -> int:
+def _last_count(method: Method, prompt: NominalPrompt) -> int:
     return prompt.tokens(method)[-1]
 
 
-def _boundaries(method: Method, prompt: Prompt) -> str:
-    return ", ".join(
-        str(stage.boundary) for stage in method.plan(prompt.geometry.layers, prompt.visual_tokens)
-    )
-
-
-def _moved(method: Method, found: Method, layers: int, prompt: Prompt) -> str:
+def _moved_note(method: Method, found: Method, layers: int, prompt: NominalPrompt) -> str:
     if layers == 0:
         return ""
-    before, after = _boundaries(method, prompt), _boundaries(found, prompt)
+    before = ", ".join(map(str, prompt.boundaries(method)))
+    after = ", ".join(map(str, prompt.boundaries(found)))
     return f"starts earlier to reach this budget: boundaries {before} became {after}"
 
 
-def _unreached(best: Fit, budget: float) -> str:
-    side = "cheapest" if best.share > budget else "dearest"
-    reason = f"{budget:.0%} cannot be reached: {best.share:.1%} is its {side} setting here"
-    return "; ".join(filter(None, [reason, best.note]))
+def _unreached_note(best: Fit, budget: float) -> str:
+    side = "cheapest" if best.share > budget else "most expensive"
+    note = f"{budget:.0%} cannot be reached: {best.share:.1%} is its {side} setting here"
+    return f"{note}; {best.note}" if best.note else note
 
 
 def parse_budgets(text: str) -> tuple[float | None, ...]:
-    """`"60,41"` (percent of the unpruned prefill) and `"own"` (as the method is) to shares and None.
+    """Shares from text such as `"60,41"`, percent of the unpruned prefill; None for `"own"`.
+
+    `own` runs a method with its own settings.
 
     Raises:
         MethodError: anything else.
     """
     budgets: list[float | None] = []
-    for part in filter(None, (part.strip().removesuffix("%") for part in text.split(","))):
-        try:
-            budget = None if part == "own" else float(part) / 100
-        except ValueError:
-            budget = 0.0
-        if budget is not None and not 0 < budget < 1:
-            raise MethodError(
-                f"budgets are percent of the unpruned prefill, as '60,41,20', or 'own'; got {part!r}"
-            )
-        budgets.append(budget)
+    for part in text.split(","):
+        word = part.strip().removesuffix("%")
+        if word:
+            budgets.append(None if word == "own" else _parse_percent(word))
+
     if not budgets:
         raise MethodError("give at least one budget, as '41', or 'own' for the methods as they are")
     return tuple(dict.fromkeys(budgets))
+
+
+def _parse_percent(word: str) -> float:
+    try:
+        share = float(word) / 100
+    except ValueError:
+        share = 0.0
+
+    # written so that NaN fails too
+    if not 0 < share < 1:
+        raise MethodError(
+            f"budgets are percent of the unpruned prefill, as '60,41,20', or 'own'; got {word!r}"
+        )
+    return share

@@ -1,8 +1,9 @@
-"""The oracle: a control that is told which tokens show what the question is about, and keeps those first.
+"""The oracle: a control that is given the tokens of the objects in the question, and keeps them.
 
-It bounds what any choice at the same schedule could achieve, and needs the answer's objects, so it is no method for
-users: it is not registered, and made anew for every batch. `oracle` runs at TransPrune's boundaries, the place where
-the methods it bounds choose; `oracle-0` runs at boundary 0, which bounds the projector-side ones.
+It bounds the accuracy of any choice with the same schedule. It needs the objects of the answer, so
+it is not a method for users: it is not registered, and it is bound to every batch anew. `oracle`
+runs at TransPrune's boundaries, which is where the methods choose that it bounds; `oracle-0` runs
+at boundary 0, which bounds the projector-side methods.
 """
 
 from __future__ import annotations
@@ -21,74 +22,90 @@ from transprune.core.schedule import Schedule
 from transprune.core.views import LayerView, Scores
 from transprune.methods.common.scheduled import Control
 
-Groups = Sequence[Sequence[int]]
+Groups = Sequence[Sequence[int]]  # token indices of each object
 
 
 @dataclass(frozen=True)
 class Oracle(Control):
-    """Keep the tokens of the asked objects; with slots to spare random others, with too few a part of every object.
+    """Keep the target tokens: those of the objects in the question.
+
+    Free slots are filled with random other tokens; with too few slots a part of every object stays.
 
     Args:
-        keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule, scaled with depth.
-        seed: of the tokens that fill spare slots.
-        told: per sample of the batch, in order, the token numbers of each object asked about.
-        fillers: per sample, what its spare slots are drawn by; from the question, so that batches do not matter.
+        keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule,
+            scaled with depth.
+        seed: seed of the tokens that fill free slots.
+        target_tokens: per sample of the batch, in order, the token indices of each object.
+        fillers: per sample, a number that is added to the seed; it depends on the question only, so
+            batches do not matter.
     """
 
     seed: int = 0
-    told: tuple[Groups, ...] = field(default=(), repr=False)
+
+    # not part of the repr: it names the condition, which is the same for every batch
+    target_tokens: tuple[Groups, ...] = field(default=(), repr=False)
     fillers: tuple[int, ...] = field(default=(), repr=False)
 
     name: ClassVar[str] = "oracle"
     title: ClassVar[str] = "Oracle: control, keeps the asked objects"
 
-    _turns: Counter[int] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    # boundary -> samples of the batch that were scored there
+    _scored: Counter[int] = field(default_factory=Counter, init=False, repr=False, compare=False)
 
     @classmethod
     def at_start(cls) -> Oracle:
-        """One cut in front of the language model."""
+        """One cut, in front of the language model."""
         return cls(Schedule({0: 0.25}))
 
     def bind(self, items: Sequence[Item]) -> Oracle:
-        """The oracle for one batch."""
+        """The oracle for one batch of questions."""
+        targets = tuple(item.relevant or () for item in items)
+
+        # not hash(), which differs from process to process
         fillers = tuple(crc32(f"{item.family} {item.id}".encode()) for item in items)
-        return replace(self, told=tuple(item.relevant or () for item in items), fillers=fillers)
+        return replace(self, target_tokens=targets, fillers=fillers)
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """1 and more for tokens of asked objects, less for the rest; the same at every boundary, so cuts are nested."""
-        sample = self._turns[
-            view.boundary
-        ]  # a stage asks sample by sample, in the order of the batch
-        self._turns[view.boundary] += 1
+        """Score target tokens above 1 and all others below.
+
+        A token has the same score at every boundary, so a later stage keeps a part of an earlier
+        one's tokens.
+        """
+        # a stage scores the samples one by one, in the order of the batch
+        sample = self._scored[view.boundary]
+        self._scored[view.boundary] += 1
+
         total = int(view.candidates.max()) + 1
-        score = torch.rand(
-            total, generator=torch.Generator().manual_seed(self.seed + self.fillers[sample])
-        )
-        for rank, token in enumerate(interleave(self.told[sample])):
+        generator = torch.Generator().manual_seed(self.seed + self.fillers[sample])
+        score = torch.rand(total, generator=generator)
+
+        for rank, token in enumerate(interleave(self.target_tokens[sample])):
             if token < total:
                 score[token] = 1 + 1 / (1 + rank)
+
+        # [total] -> [candidates]
         return {"score": score.to(view.candidates.device)[view.candidates]}
 
     def to_dict(self) -> dict[str, Any]:
-        """Never: an oracle cannot be run from a recipe."""
-        raise TypeError("an oracle is no recipe")
+        """Raise TypeError: an oracle cannot be run from a recipe."""
+        raise TypeError("an oracle has no recipe: it needs the objects of every question")
 
 
 def interleave(groups: Groups) -> list[int]:
-    """Tokens of all groups, one of each in turn, each group from its middle outwards, none twice."""
-    ordered = [_outwards(group) for group in groups]
+    """Tokens of all groups without repeats, one of each group in turn, from its middle outwards."""
+    ordered = [_from_middle(group) for group in groups]
     longest = max(map(len, ordered), default=0)
-    turns = [group[turn] for turn in range(longest) for group in ordered if turn < len(group)]
-    return list(dict.fromkeys(turns))
 
+    found: list[int] = []
+    for turn in range(longest):
+        found += [group[turn] for group in ordered if turn < len(group)]
 
-def _outwards(group: Sequence[int]) -> list[int]:
-    order = sorted(range(len(group)), key=lambda place: abs(2 * place - len(group) + 1))
-    return [group[place] for place in order]
+    # a token may show two objects; a dict keeps the first place of each
+    return list(dict.fromkeys(found))
 
 
 def _from_middle(group: Sequence[int]) -> list[int]:
-    middle = (len(group) - 1) / 2
-    return [
-        group[place] for place in sorted(range(len(group)), key=lambda place: abs(place - middle))
-    ]
+    """The tokens by their distance from the middle of the group."""
+    # twice the distance, which is a whole number
+    order = sorted(range(len(group)), key=lambda place: abs(2 * place - len(group) + 1))
+    return [group[place] for place in order]

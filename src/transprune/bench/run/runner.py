@@ -1,142 +1,163 @@
-"""The runner: every question under every trial, appended as records; what is there already is not asked again."""
+"""Ask every question under every trial and append the answers; existing answers stay."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from transprune.bench.data.manifest import (
-    FILE,
-    Certificate,
+    MANIFEST_FILE,
+    Manifest,
     check_same,
-    read_certificate,
-    write_certificate,
+    read_manifest,
+    write_manifest,
 )
 from transprune.bench.data.records import Record, RecordLog, check_free
 from transprune.bench.data.tasks import Item, Task
-from transprune.bench.run.answers import Given, answer
-from transprune.bench.run.prompts import Prompts
+from transprune.bench.run.answers import ModelAnswer, answer
+from transprune.bench.run.prepared import PreparedQuestions
+from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.bench.run.trials import DRAWS, Trial
 from transprune.errors import RecordError
 
-BATCH = 32
+PROMPTS_PER_BATCH = 32
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What has been done: answers so far and in all, of the whole run, and the condition at work."""
+class TaskItem(NamedTuple):
+    """A question with its task."""
 
-    condition: str
-    done: int
-    total: int
+    task: Task
+    item: Item
 
 
-Report = Callable[[Progress], None]
-
-
-def open_run(folder: Path, certificate: Certificate) -> Certificate:
-    """Make the run's folder, or take up the one that is there.
+def open_run(folder: Path, manifest: Manifest) -> Manifest:
+    """Create the folder of a run, or continue the one that is there.
 
     Returns:
-        The certificate in force: the one there, with new conditions behind its own.
+        The manifest of the run: the existing one with the new conditions added, or the given one.
 
     Raises:
-        RecordError: the folder holds a run with other settings, or something that is no run, or another process is
-            writing this run.
+        RecordError: the folder holds a run with other settings or something else, or another
+            process is writing this run.
     """
-    if (folder / FILE).exists():
-        known = read_certificate(folder)
-        check_same(folder, known.settings, certificate.settings)
-        certificate = known.extended(certificate.conditions)
+    if (folder / MANIFEST_FILE).exists():
+        known = read_manifest(folder)
+        check_same(folder, known.settings, manifest.settings)
+        manifest = known.extended(manifest.conditions)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RecordError(
             f"{folder} exists and holds no run; choose an empty or new folder for --out"
         )
+
+    # nothing is written before every check has passed
     folder.mkdir(parents=True, exist_ok=True)
     check_free(folder)
-    write_certificate(folder, certificate)
-    return certificate
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def run_trials(
     folder: Path,
-    certificate: Certificate,
-    prompts: Prompts,
+    manifest: Manifest,
+    questions: PreparedQuestions,
     tasks: Sequence[Task],
     trials: Sequence[Trial],
     *,
-    batch_size: int = BATCH,
-    report: Report = lambda progress: None,
+    batch_size: int = PROMPTS_PER_BATCH,
+    on_progress: OnProgress = no_progress,
 ) -> str:
-    """Answer whatever is not answered yet; returns a note about a half-written record that was dropped, or nothing.
+    """Answer every question that has no answer yet.
+
+    Returns:
+        A sentence about an incomplete record that was dropped, or an empty text.
 
     Raises:
-        RecordError: another process is at it, or the records are damaged.
+        RecordError: another process is writing this run, or the records are damaged.
     """
     draws = _draws(tasks)
     total = len(trials) * sum(len(task.items) for task in tasks)
+
     with RecordLog(folder) as log:
-        asked = {trial.condition.name for trial in trials}
-        done = sum(condition in asked for condition, _, _ in log.keys)
+        # a folder may hold conditions of earlier calls, which do not count here
+        requested = {trial.condition.name for trial in trials}
+        done = sum(condition in requested for condition, _, _ in log.keys)
+
         for trial in trials:
             name = trial.condition.name
-            report(Progress(name, done, total))
-            for batch, draw in _batches(trial, tasks, prompts, log, draws, batch_size):
-                items = [item for _, item in batch]
+            on_progress(Progress(name, done, total))
+
+            for batch, draw in _batches(trial, tasks, questions, log, draws, batch_size):
+                items = [question.item for question in batch]
                 method = trial.bind(items, draw)
-                given = answer(prompts, items, method, certificate.settings.max_new_tokens)
-                log.append(
-                    _record(certificate, trial, *pair) for pair in zip(batch, given, strict=True)
-                )
+                answers = answer(questions, items, method, manifest.settings.max_new_tokens)
+
+                pairs = zip(batch, answers, strict=True)
+                log.append(_record(manifest, trial, *pair) for pair in pairs)
                 done += len(batch)
-                report(Progress(name, done, total))
+                on_progress(Progress(name, done, total))
+
         return log.note
-
-
-Asked = tuple[Task, Item]
 
 
 def _batches(
     trial: Trial,
     tasks: Sequence[Task],
-    prompts: Prompts,
+    questions: PreparedQuestions,
     log: RecordLog,
     draws: dict[str, int],
     size: int,
-) -> Iterator[tuple[list[Asked], int]]:
-    """Open questions in batches of prompts as long as each other, with the draw of chance they share.
+) -> Iterator[tuple[list[TaskItem], int]]:
+    """Batches of unanswered questions with prompts of similar length, each with its draw.
 
-    Batches are made of all questions and then lose the answered ones, so a continued run has those of an undisturbed
-    one: padding and rounding are the same.
+    Batches are cut from all questions, and then the answered ones are removed. So a continued run
+    has the batches of an undisturbed one, except for the one that was interrupted.
     """
-    groups: dict[int, list[Asked]] = {}
-    for task in tasks:
-        for item in task.items:
-            groups.setdefault(draws[item.image] if trial.draws else 0, []).append((task, item))
-    for draw, group in sorted(groups.items()):
-        group.sort(key=lambda pair: prompts.count(pair[1]).length)  # stable
+    for draw, group in sorted(_by_draw(trial, tasks, draws).items()):
+        # the sort is stable, so equal lengths stay in the order of the tasks
+        group.sort(key=lambda question: questions.count(question.item).length)
+
         parts = math.ceil(len(group) / size)
         for part in range(parts):
-            batch = group[part * len(group) // parts : (part + 1) * len(group) // parts]
-            keys = [(trial.condition.name, task.name, item.id) for task, item in batch]
-            if pending := [
-                pair for pair, key in zip(batch, keys, strict=True) if key not in log.keys
-            ]:
+            first = part * len(group) // parts
+            end = (part + 1) * len(group) // parts
+
+            pending = []
+            for question in group[first:end]:
+                key = (trial.condition.name, question.task.name, question.item.id)
+                if key not in log.keys:
+                    pending.append(question)
+            if pending:
                 yield pending, draw
 
 
+def _by_draw(
+    trial: Trial, tasks: Sequence[Task], draws: dict[str, int]
+) -> dict[int, list[TaskItem]]:
+    """Draw -> its questions; one group for a method that does not draw at random."""
+    groups: dict[int, list[TaskItem]] = {}
+    for task in tasks:
+        for item in task.items:
+            draw = draws[item.image] if trial.draws else 0
+            groups.setdefault(draw, []).append(TaskItem(task, item))
+    return groups
+
+
 def _draws(tasks: Sequence[Task]) -> dict[str, int]:
-    """Number of the draw of chance for each image, the same in every run of these tasks."""
-    images = dict.fromkeys(item.image for task in tasks for item in task.items)
-    return {image: number % DRAWS for number, image in enumerate(images)}
+    """Image -> number of its draw, the same in every run of these tasks."""
+    images: dict[str, int] = {}
+    for task in tasks:
+        for item in task.items:
+            images.setdefault(item.image, len(images) % DRAWS)
+    return images
 
 
-def _record(certificate: Certificate, trial: Trial, asked: Asked, given: Given) -> Record:
-    (task, item), condition, settings = asked, trial.condition, certificate.settings
-    recipe: dict[str, Any] | None = condition.recipe
+def _record(manifest: Manifest, trial: Trial, question: TaskItem, given: ModelAnswer) -> Record:
+    task, item = question
+    condition = trial.condition
+    settings = manifest.settings
+
     return Record(
         condition=condition.name,
         task=task.name,
@@ -150,8 +171,9 @@ def _record(certificate: Certificate, trial: Trial, asked: Asked, given: Given) 
         score=task.metric.grade(given.text, item.answers),
         method=condition.method,
         method_repr=given.method_repr,
-        recipe=recipe,
+        recipe=condition.recipe,
         budget=condition.budget,
+        # a millionth is far below one token
         exact_share=round(given.exact_share, 6),
         paper_share=round(given.paper_share, 6),
         kept=given.kept,
@@ -162,5 +184,5 @@ def _record(certificate: Certificate, trial: Trial, asked: Asked, given: Given) 
         dtype=settings.dtype,
         attention=settings.attention,
         seed=settings.seed,
-        versions=dict(certificate.versions),
+        versions=dict(manifest.versions),
     )

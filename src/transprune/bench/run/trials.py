@@ -1,7 +1,8 @@
-"""Trials: the methods and budgets that are asked for, turned into what runs.
+"""Trials: the requested methods and budgets as conditions, each with the method that runs.
 
-The default list is whatever is registered, with presets, so a new method joins by itself. Methods that come to the same
-choice at a budget (a preset that differs in its amounts only) run once and share their row.
+The default list is every registered method with its presets, so a new method is included
+automatically. Requested names that make the same choice at a budget (a preset that differs in its
+budget fields only) run once and share their row.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any
 
 from transprune.bench.data.manifest import Condition
 from transprune.bench.data.tasks import Item
-from transprune.bench.results.summary import UNPRUNED
 from transprune.bench.run.ablations import ablations
-from transprune.bench.run.budgets import Fit, Measure, Prompt, fit, fit_measured, lets_data_decide
+from transprune.bench.run.budgets import Fit, Measure, fit, fit_measured, has_variable_count
+from transprune.bench.run.nominal import NominalPrompt
 from transprune.bench.run.oracle import Oracle
+from transprune.core.plan import UNPRUNED
 from transprune.errors import BenchError, FamilyError, MethodError
 from transprune.methods.common.method import Method
 from transprune.methods.common.recipe import METHODS, preset_names, resolve
@@ -23,7 +25,7 @@ from transprune.methods.common.recipe import METHODS, preset_names, resolve
 ORACLES = {"oracle": Oracle(), "oracle-0": Oracle.at_start()}
 QUICK = ("transprune", "fastv", "pdrop", "visionzip", "divprune", "random", "uniform", *ORACLES)
 ABLATION_BUDGET = 0.41
-DRAWS = 8  # a method that draws at random draws anew for every eighth image, so that no one draw decides
+DRAWS = 8  # seeds of a random method; images take turns, so that no single draw decides
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,16 @@ class Trial:
 
     @property
     def draws(self) -> bool:
-        """Whether the method draws at random and is told nothing about the question."""
+        """Whether the method draws at random, with a seed that changes from image to image."""
         return hasattr(self.method, "seed") and not isinstance(self.method, Oracle)
 
     def bind(self, items: Sequence[Item], draw: int) -> Method | None:
-        """The method for one batch: with the draw's seed, and for an oracle with what the questions are about."""
+        """The method for one batch.
+
+        Args:
+            items: the questions; an oracle is given their target tokens.
+            draw: number of the draw, added to the seed of a method that draws at random.
+        """
         method = self.method
         if isinstance(method, Oracle):
             return method.bind(items)
@@ -48,23 +55,101 @@ class Trial:
         return _with_seed(method, getattr(method, "seed") + draw)  # noqa: B009
 
 
+@dataclass(frozen=True)
+class _Planner:
+    """What all trials of a run are planned for: prompt, seed, and a way to measure shares."""
+
+    prompt: NominalPrompt
+    seed: int
+    measure: Measure | None
+
+    def unpruned(self) -> Trial:
+        """The unpruned model, to which everything is compared."""
+        condition = Condition(
+            name=UNPRUNED,
+            method=UNPRUNED,
+            group=UNPRUNED,
+            budget=None,
+            method_repr=UNPRUNED,
+            recipe=None,
+            exact_share=1.0,
+            paper_share=1.0,
+            tokens=(self.prompt.visual_tokens,) * self.prompt.geometry.layers,
+        )
+
+        return Trial(condition, None)
+
+    def named(self, name: str, budget: float | None) -> Trial:
+        """The trial of a registered method, a recipe or an oracle."""
+        method = ORACLES[name] if name in ORACLES else resolve(name)
+        group = "controls" if method.paper == "control" else "methods"
+
+        # every seed of a run has its own draws
+        if hasattr(method, "seed") and self.seed:
+            method = _with_seed(method, self.seed * DRAWS)
+        return self.trial(name, group, method, budget)
+
+    def trial(
+        self, name: str, group: str, method: Method, budget: float | None, *, move: bool = True
+    ) -> Trial:
+        """The trial of a method at a budget; `move` as in `budgets.fit`."""
+        try:
+            fitted = self._fit(method, budget, move)
+            paper = self.prompt.cost(fitted.method, "paper")
+            tokens = self.prompt.tokens(fitted.method)
+        except MethodError as error:
+            raise BenchError(f"{name} cannot run here: {error}") from error
+
+        condition = Condition(
+            name=name if budget is None else f"{name}@{100 * budget:g}",
+            method=name,
+            group=group,
+            budget=budget,
+            method_repr=repr(fitted.method),
+            recipe=None if isinstance(method, Oracle) else fitted.method.to_dict(),
+            exact_share=fitted.share,
+            paper_share=paper.prefill_share,
+            tokens=tokens,
+            reached=fitted.reached,
+            note=fitted.note,
+        )
+        return Trial(condition, fitted.method)
+
+    def _fit(self, method: Method, budget: float | None, move: bool) -> Fit:
+        if budget is None:
+            return Fit(method, self.prompt.share(method), reached=True)
+
+        # ablations compare boundaries and other settings as planned, so they are never measured
+        if self.measure is not None and move and has_variable_count(method, self.prompt):
+            try:
+                return fit_measured(method, budget, self.prompt, self.measure)
+            except FamilyError:
+                pass  # it cannot run on this model; `launch` reports that
+        return fit(method, budget, self.prompt, move=move)
+
+
 def default_methods(*, oracle: bool = True) -> tuple[str, ...]:
-    """Every registered method that can be built without arguments, with its presets, and the oracles."""
+    """Every registered method that needs no arguments, with its presets, and the oracles."""
     names = []
     for name in [*METHODS, *preset_names()]:
         try:
-            control = resolve(name).paper == "control"
+            method = resolve(name)
         except MethodError:  # it needs arguments, as a composition does
             continue
-        if not (control and "-" in name):  # a control's presets differ in amounts only
+
+        # the presets of a control differ in their budget fields only
+        if method.paper != "control" or "-" not in name:
             names.append(name)
-    return (*names, *(ORACLES if oracle else ()))
+
+    if oracle:
+        names += ORACLES
+    return tuple(names)
 
 
 def plan_trials(
     methods: Sequence[str],
     budgets: Sequence[float | None],
-    prompt: Prompt,
+    prompt: NominalPrompt,
     *,
     seed: int = 0,
     ablate: bool = False,
@@ -73,137 +158,72 @@ def plan_trials(
     """The unpruned model, then every method at every budget, then the ablations.
 
     Args:
-        methods, budgets: what is asked for.
-        prompt: what budgets are counted for.
-        seed: of methods that draw.
-        ablate: whether the ablations are asked for too.
-        measure: the `exact` share a method really costs, for those that let the picture decide; None takes their plan.
+        methods: names, presets, recipes or oracles.
+        budgets: shares of the unpruned prefill; None runs a method with its own settings.
+        prompt: the prompt that budgets are counted for.
+        seed: seed of methods that draw at random.
+        ablate: whether to add the ablations.
+        measure: measures the `exact` share of a method whose token count depends on the picture;
+            None uses its plan.
 
     Raises:
         BenchError: a method that cannot run here at all, or cannot be brought to a budget.
-        UnknownMethod, MethodError: what no method is.
+        UnknownMethod, MethodError: an unknown or invalid method.
     """
-    trials = [_unpruned(prompt)]
+    planner = _Planner(prompt, seed, measure)
+    trials = [planner.unpruned()]
+
+    # merged within one budget only: the same method at two budgets is two conditions
     for budget in budgets:
-        found: list[Trial] = []
+        at_budget: list[Trial] = []
         for name in methods:
-            trial = _trial(
-                name, _group(name), _seeded(_resolve(name), seed), budget, prompt, measure=measure
-            )
-            _add(found, trial)
-        trials += found
+            _add(at_budget, planner.named(name, budget))
+        trials += at_budget
+
     if ablate:
-        budget = ABLATION_BUDGET if ABLATION_BUDGET in budgets else budgets[0]
-        for group, variants in ablations(prompt.geometry.layers).items():
-            for name, method in variants.items():
-                _add(
-                    trials,
-                    _trial(
-                        f"transprune/{name}",
-                        f"ablation: {group}",
-                        method,
-                        budget,
-                        prompt,
-                        move=False,
-                    ),
-                )
+        _add_ablations(trials, planner, budgets)
     return trials
 
 
-def _resolve(name: str) -> Method:
-    return ORACLES[name] if name in ORACLES else resolve(name)
+def _add_ablations(trials: list[Trial], planner: _Planner, budgets: Sequence[float | None]) -> None:
+    """Add the ablations, all at one budget."""
+    budget = ABLATION_BUDGET if ABLATION_BUDGET in budgets else budgets[0]
+    layers = planner.prompt.geometry.layers
 
-
-def _seeded(method: Method, seed: int) -> Method:
-    return _with_seed(method, seed * DRAWS) if hasattr(method, "seed") and seed else method
+    for group, variants in ablations(layers).items():
+        for variant, method in variants.items():
+            # boundaries are what some groups compare, so they do not move
+            name = f"transprune/{variant}"
+            _add(trials, planner.trial(name, f"ablation: {group}", method, budget, move=False))
 
 
 def _with_seed(method: Method, seed: int) -> Method:
+    # the base class has no such field, which replace() would refuse to type-check
     changes: dict[str, Any] = {"seed": seed}
     return replace(method, **changes)
 
 
-def _group(name: str) -> str:
-    return "controls" if _resolve(name).paper == "control" else "methods"
-
-
-def _unpruned(prompt: Prompt) -> Trial:
-    tokens = (prompt.visual_tokens,) * prompt.geometry.layers
-    return Trial(
-        Condition(UNPRUNED, UNPRUNED, UNPRUNED, None, UNPRUNED, None, 1.0, 1.0, tokens), None
-    )
-
-
-def _fit(
-    method: Method, budget: float | None, prompt: Prompt, move: bool, measure: Measure | None
-) -> Fit:
-    if budget is None:
-        return Fit(method, prompt.share(method), True)
-    if measure is not None and lets_data_decide(method, prompt):
-        try:
-            return fit_measured(method, budget, prompt, measure, move=move)
-        except FamilyError:  # it cannot run on this model, which is said elsewhere
-            pass
-    return fit(method, budget, prompt, move=move)
-
-
-def _trial(
-    name: str,
-    group: str,
-    method: Method,
-    budget: float | None,
-    prompt: Prompt,
-    *,
-    move: bool = True,
-    measure: Measure | None = None,
-) -> Trial:
-    try:
-        fitted = _fit(method, budget, prompt, move, measure)
-        paper, tokens = (
-            prompt.cost(fitted.method, "paper").prefill_share,
-            prompt.tokens(fitted.method),
-        )
-    except MethodError as error:
-        raise BenchError(f"{name} cannot run here: {error}") from error
-    label = name if budget is None else f"{name}@{100 * budget:g}"
-    recipe = None if isinstance(method, Oracle) else fitted.method.to_dict()
-    condition = Condition(
-        name=label,
-        method=name,
-        group=group,
-        budget=budget,
-        method_repr=repr(fitted.method),
-        recipe=recipe,
-        exact_share=fitted.share,
-        paper_share=paper,
-        tokens=tokens,
-        reached=fitted.reached,
-        note=fitted.note,
-    )
-    return Trial(condition, fitted.method)
-
-
 def _add(trials: list[Trial], new: Trial) -> None:
-    """Append, or note the name at the trial that does the same."""
+    """Append a trial, or add its name to the one that does the same."""
     for number, old in enumerate(trials):
-        if _same(old, new):
+        if _makes_same_choice(old, new):
             also = (*old.condition.also, new.condition.method)
             trials[number] = replace(old, condition=replace(old.condition, also=also))
             return
     trials.append(new)
 
 
-def _same(old: Trial, new: Trial) -> bool:
-    """The same class with the same tokens everywhere, and all that is no amount alike."""
-    a, b = old.method, new.method
-    if (
-        type(a) is not type(b)
-        or a is None
-        or b is None
-        or old.condition.tokens != new.condition.tokens
-    ):
+def _makes_same_choice(old: Trial, new: Trial) -> bool:
+    """Same class, same token plan, and equal settings apart from the budget fields."""
+    one = old.method
+    other = new.method
+    if one is None or other is None or type(one) is not type(other):
         return False
-    names = [
-        f.name for f in fields(a) if f.compare and f.name not in (*a.budget_fields, "positions")
-    ]
-    return a.policy == b.policy and all(getattr(a, name) == getattr(b, name) for name in names)
+
+    # positions None means the class's default, so the policy in force is compared instead
+    if old.condition.tokens != new.condition.tokens or one.policy != other.policy:
+        return False
+
+    ignored = (*one.budget_fields, "positions")
+    compared = [f.name for f in fields(one) if f.compare and f.name not in ignored]
+    return all(getattr(one, name) == getattr(other, name) for name in compared)

@@ -1,4 +1,4 @@
-"""Tasks: where questions come from. `load_tasks` gives them from the bundled scenes, a folder or a file."""
+"""Tasks: where questions come from, the bundled scenes, a folder or a file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from transprune.bench.data.tasks.base import Item, Picture, Questions, Task
 from transprune.bench.data.tasks.files import read_questions
 from transprune.bench.data.tasks.scenes import ask_scenes
+from transprune.nano import NANO
 
-__all__ = ["NANO", "SCENES", "Item", "Picture", "Questions", "Task", "load_tasks"]
+__all__ = ["SCENES", "Item", "Picture", "Questions", "Task", "load_tasks"]
 
-NANO = "nano"
-SCENES = 200
+SCENES = 200  # of the bundled task, unless another number is given
 
 
 def load_tasks(
@@ -20,12 +20,12 @@ def load_tasks(
     """The questions of `source`.
 
     Args:
-        source: `"nano"` for the bundled scenes; else a folder with `questions.jsonl` or `questions.json`, or such a
-            file.
+        source: `"nano"` for the bundled scenes; else a folder with `questions.jsonl` or
+            `questions.json`, or such a file.
         n: scenes of the bundled task (default 200), or questions of a file (default all).
         split: `"test"` (for reporting) or `"validation"` (for choosing); bundled scenes only.
-        seed: of the questions about the scenes.
-        strict: a bad line of a file is an error instead of being reported and left out.
+        seed: seed of the questions about the scenes.
+        strict: raise at a bad line of a file instead of reporting it and leaving it out.
 
     Raises:
         TaskError: nothing there, nothing usable, or with `strict` the first bad line.

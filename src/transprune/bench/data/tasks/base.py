@@ -1,4 +1,4 @@
-"""What a task is: a name, a metric, and questions with their right answers."""
+"""A task: a name, a metric, and questions with their right answers."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ class Item:
 
     Attributes:
         id: unique within its task.
-        image: name of what it is about; items of one name share their pictures, and are resampled together.
-        pictures: give the pictures, in the order of the prompt; drawn or read when called.
-        question: the text asked, options included.
-        answers: the right ones, at least one.
-        family, kind: what sort of question it is.
-        relevant: for each thing asked about, numbers of the visual tokens that show it; None where nobody knows.
+        image: name of the image or images; items with the same name share their pictures and are
+            resampled together.
+        pictures: functions that return the pictures, in the order of the prompt; a picture is drawn
+            or read only when its function is called.
+        question: the text of the question, options included.
+        answers: the right answers, at least one.
+        family, kind: sort of the question.
+        relevant: for each object of the question, indices of the visual tokens that show it; None
+            if that is not known.
     """
 
     id: str
     image: str
+    # functions have no useful repr, and equal questions may hold different ones
     pictures: tuple[Picture, ...] = field(repr=False, compare=False)
     question: str
     answers: tuple[str, ...]
@@ -47,18 +51,18 @@ class Task:
 
     @property
     def images(self) -> int:
-        """How many different images they are about."""
+        """How many different images the questions have."""
         return len({item.image for item in self.items})
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Everything that is asked in a run.
+    """All questions of a run.
 
     Attributes:
-        source: where it comes from, as given.
+        source: where they come from, as given.
         tasks: in a fixed order.
-        skipped: what was left out, each with its reason.
+        skipped: lines that were left out, each with its reason.
         split: split of the bundled scenes, else empty.
     """
 
@@ -70,11 +74,15 @@ class Questions:
     @property
     def items(self) -> list[Item]:
         """The questions of all tasks."""
-        return [item for task in self.tasks for item in task.items]
+        found: list[Item] = []
+        for task in self.tasks:
+            found += task.items
+        return found
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same questions, answers and order."""
+        """16 hex digits, equal for the same questions, answers and order."""
+        # a picture counts by its name; its pixels are not hashed
         digest = hashlib.sha256()
         for task in self.tasks:
             digest.update(repr((task.name, task.metric.name)).encode())
@@ -84,5 +92,5 @@ class Questions:
 
     @property
     def knows_relevant(self) -> bool:
-        """Whether every item says which tokens it is about, which the oracle needs."""
+        """Whether the relevant tokens of every item are known, which the oracle needs."""
         return all(item.relevant is not None for item in self.items)

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from transprune.bench.measure.bill import FILE, measure_bill
+from transprune.bench.measure.costs import COSTS_FILE, measure_costs
 from transprune.bench.measure.memory import peak_bytes
 from transprune.bench.run.trials import plan_trials
 from transprune.errors import RecordError
@@ -33,17 +33,17 @@ def trials(prompts):
 @pytest.fixture(scope="module")
 def folder(prompts, questions, trials, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bill")
-    measure_bill(folder, prompts, questions.items, trials, rounds=1)
+    measure_costs(folder, prompts, questions.items, trials, rounds=1)
     return folder
 
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return {row["condition"]: row for row in read_bill(folder / FILE)[0]}
+    return {row["condition"]: row for row in read_bill(folder / COSTS_FILE)[0]}
 
 
 def test_it_is_as_documented(folder, trials, rows) -> None:
-    document = json.loads((folder / FILE).read_text())
+    document = json.loads((folder / COSTS_FILE).read_text())
     assert set(document) == {"schema", "threads", "rounds", "prompts", "rows"}
     assert (document["schema"], document["rounds"], document["prompts"]) == (1, 1, 3)
     assert list(rows) == [trial.condition.name for trial in trials]
@@ -94,26 +94,26 @@ def test_both_runs_of_a_pair_get_the_same_inputs(
     for number, listens in ((1, False), (2, True)):
         seen.clear()
         (tmp_path / str(number)).mkdir()
-        measure_bill(tmp_path / str(number), prompts, questions.items, [trials[number]], rounds=1)
+        measure_costs(tmp_path / str(number), prompts, questions.items, [trials[number]], rounds=1)
         assert set(seen) == {not listens}
 
 
 def test_measured_rows_are_kept_and_others_added(
     folder, prompts, questions, trials, tmp_path
 ) -> None:
-    (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
+    (tmp_path / COSTS_FILE).write_bytes((folder / COSTS_FILE).read_bytes())
     more = plan_trials(["fastv"], [0.41], prompts.nominal())
-    measure_bill(tmp_path, prompts, questions.items, more, rounds=1)
-    before, after = (read_bill(place / FILE)[0] for place in (folder, tmp_path))
+    measure_costs(tmp_path, prompts, questions.items, more, rounds=1)
+    before, after = (read_bill(place / COSTS_FILE)[0] for place in (folder, tmp_path))
     assert after[: len(before)] == before
     assert [row["condition"] for row in after[len(before) :]] == ["fastv@41"]
 
 
 def test_a_damaged_bill_is_named(prompts, questions, trials, tmp_path) -> None:
-    (tmp_path / FILE).write_text('{"schema"')
+    (tmp_path / COSTS_FILE).write_text('{"schema"')
     with pytest.raises(RecordError, match=r"bill\.json is damaged"):
-        measure_bill(tmp_path, prompts, questions.items, trials, rounds=1)
-    assert (tmp_path / FILE).read_text() == '{"schema"'
+        measure_costs(tmp_path, prompts, questions.items, trials, rounds=1)
+    assert (tmp_path / COSTS_FILE).read_text() == '{"schema"'
 
 
 def test_peak_counts_what_lives_at_once() -> None:
