@@ -1,1 +1,4 @@
-"""What pruning costs on top of the work it leaves: `make overhead`, or `python -m benchmarks.overhead --help`."""
+"""What pruning costs besides the work it leaves: `make overhead`.
+
+`python -m benchmarks.overhead --help` lists the options.
+"""

@@ -1,7 +1,7 @@
-"""Paired timing: every contender once per round, in shuffled order, CPU time of one thread; ratios within a round.
+"""Paired timing: CPU time of one thread, every contender once per round, ratios within a round.
 
-Machines are shared and noisy, so a single time means little and a ratio within a round means a lot. Contenders that are
-compared with each other form a group and run one right after the other.
+Machines are shared and noisy, so a single time means little, and a ratio within a round means a
+lot. Contenders that are compared with each other form a group and run one right after the other.
 """
 
 from __future__ import annotations
@@ -18,17 +18,24 @@ Times = dict[str, list[float]]
 
 def paired(groups: Sequence[Mapping[str, Callable[[], Any]]], rounds: int, seed: int = 0) -> Times:
     """CPU seconds of each contender in each round, after one uncounted round of all."""
-    contenders = {name: run for group in groups for name, run in group.items()}
+    contenders: dict[str, Callable[[], Any]] = {}
+    for group in groups:
+        contenders.update(group)
+
+    # the first run of each allocates memory and chooses kernels
     for run in contenders.values():
         run()
+
     order = [list(group) for group in groups]
-    shuffle = random.Random(seed).shuffle
     times: Times = {name: [] for name in contenders}
+    shuffle = random.Random(seed).shuffle
+
     for _ in range(rounds):
+        # in another order each time, so that no contender always follows the same one
         shuffle(order)
-        for group in order:
-            shuffle(group)
-            for name in group:
+        for names in order:
+            shuffle(names)
+            for name in names:
                 start = time.thread_time()
                 contenders[name]()
                 times[name].append(time.thread_time() - start)
