@@ -1,7 +1,8 @@
-"""The bundled model's parts as true Hugging Face classes, untrained: LLaVA, CLIP with its text tower, the processor.
+"""The parts of the bundled model, untrained, as true Hugging Face classes: LLaVA, CLIP, processor.
 
-96 x 96 pixels in patches of 8 make 12 x 12 visual tokens; a Llama of 16 narrow layers answers in one word. Everything
-here is made from configuration classes, so what is trained is exactly what `from_pretrained` loads.
+96 x 96 pixels in patches of 8 make 12 x 12 visual tokens; a Llama of 16 narrow layers answers in
+one word. Everything here is made from configuration classes, so the trained model is exactly the
+one that `from_pretrained` loads.
 """
 
 from __future__ import annotations
@@ -30,13 +31,18 @@ from transprune.nano.scenes import GRID, PATCH, SIDE
 from transprune.nano.words import BOS, EOS, IDS, IMAGE, PAD, SPECIAL, WORDS
 
 CAPTION = 40  # tokens of the longest caption
+HEAD_WIDTH = 32  # of every attention head
 
+# LLaVA-1.5's conversation format, with one image token per picture in front of the text
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}USER: "
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %} "
-    "{% else %}ASSISTANT: {% for part in message['content'] %}{{ part['text'] }}{% endfor %}</s>{% endif %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% endif %}{% endfor %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %} "
+    "{% else %}ASSISTANT: "
+    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}</s>{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
@@ -47,9 +53,10 @@ class Sizes:
     """Widths and depths. Defaults: the bundled model.
 
     Attributes:
-        width: of vision tower, projector and language model; a multiple of 32, the width of a head.
+        width: of vision tower, projector and language model; a multiple of 32, the head width.
         mlp: hidden width of their MLPs.
-        vision_layers, text_layers, layers: of the vision tower, CLIP's text tower, and the language model.
+        vision_layers, text_layers, layers: of the vision tower, of CLIP's text tower and of the
+            language model.
     """
 
     width: int = 128
@@ -61,11 +68,11 @@ class Sizes:
     @property
     def heads(self) -> int:
         """Attention heads of every part."""
-        return self.width // 32
+        return self.width // HEAD_WIDTH
 
 
 def clip_config(sizes: Sizes) -> CLIPConfig:
-    """A CLIP whose vision half is LLaVA's tower."""
+    """Configure a CLIP whose vision half is LLaVA's tower."""
     vision = CLIPVisionConfig(
         hidden_size=sizes.width,
         intermediate_size=sizes.mlp,
@@ -76,6 +83,7 @@ def clip_config(sizes: Sizes) -> CLIPConfig:
         projection_dim=sizes.width,
         hidden_act="quick_gelu",
     )
+
     text = CLIPTextConfig(
         vocab_size=len(WORDS),
         hidden_size=sizes.width,
@@ -88,13 +96,14 @@ def clip_config(sizes: Sizes) -> CLIPConfig:
         eos_token_id=EOS,
         pad_token_id=PAD,
     )
+
     return CLIPConfig(
         text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=sizes.width
     )
 
 
 def llava_config(sizes: Sizes) -> LlavaConfig:
-    """LLaVA-1.5's arrangement: features of the layer before the last, without CLS, and a two-layer projector."""
+    """Configure a LLaVA as LLaVA-1.5 is: features of the last layer but one, without CLS."""
     text = LlamaConfig(
         vocab_size=len(WORDS),
         hidden_size=sizes.width,
@@ -109,6 +118,7 @@ def llava_config(sizes: Sizes) -> LlavaConfig:
         pad_token_id=PAD,
         tie_word_embeddings=False,
     )
+
     return LlavaConfig(
         vision_config=clip_config(sizes).vision_config,
         text_config=text,
@@ -122,14 +132,14 @@ def llava_config(sizes: Sizes) -> LlavaConfig:
 
 
 def new_clip(sizes: Sizes) -> CLIPModel:
-    """An untrained CLIP; attention is eager, which trains faster than sdpa at this size on a CPU."""
+    """Make an untrained CLIP; its attention is eager, which trains faster here on a CPU."""
     return CLIPModel._from_config(
         clip_config(sizes), attn_implementation="eager", dtype=torch.float32
     )
 
 
 def new_llava(sizes: Sizes) -> LlavaForConditionalGeneration:
-    """An untrained LLaVA that answers greedily, in up to eight words."""
+    """Make an untrained LLaVA that decodes greedily, up to eight words."""
     model: Any = LlavaForConditionalGeneration._from_config(
         llava_config(sizes), dtype=torch.float32
     )
@@ -140,14 +150,16 @@ def new_llava(sizes: Sizes) -> LlavaForConditionalGeneration:
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word; `?`, `,` and `.` stand alone, white space vanishes, `<s>` comes first."""
+    """Make the word-level tokenizer; `?`, `,` and `.` are words too, and `<s>` comes first."""
     tokenizer = Tokenizer(models.WordLevel(IDS, unk_token="<unk>"))
+
     marks = pre_tokenizers.Split(Regex(r"[?,.]"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marks])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", BOS)]
     )
     assert [tokenizer.token_to_id(word) for word in SPECIAL] == list(range(len(SPECIAL)))
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
@@ -161,7 +173,7 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def new_processor() -> LlavaProcessor:
-    """A processor with the image processor that needs no torchvision."""
+    """Make the processor, with the image processor that does not need torchvision."""
     images = CLIPImageProcessorPil(
         size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}
     )
@@ -171,20 +183,23 @@ def new_processor() -> LlavaProcessor:
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         image_token="<image>",
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=1,  # CLS, which the "default" strategy drops
         chat_template=CHAT_TEMPLATE,
     )
 
 
 def save(model: LlavaForConditionalGeneration, clip: CLIPModel, folder: Path) -> None:
-    """Write a checkpoint in bf16: the model with its processor, and CLIP with its tokenizer in `clip/`."""
+    """Write a checkpoint in bf16: model and processor, and CLIP with its tokenizer in `clip/`."""
     for part, where in ((model, folder), (clip, folder / "clip")):
-        half = {
-            name: value.to(torch.bfloat16).contiguous() for name, value in part.state_dict().items()
-        }
+        half = {}
+        for name, value in part.state_dict().items():
+            half[name] = value.to(torch.bfloat16).contiguous()
+
+        # only the file is bf16; the model in memory keeps its own dtype
         config = part.config
         config.dtype = torch.bfloat16
         part.save_pretrained(where, state_dict=half)
+
     processor = new_processor()
     processor.save_pretrained(folder)
     processor.tokenizer.save_pretrained(folder / "clip")

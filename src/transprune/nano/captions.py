@@ -1,4 +1,4 @@
-"""A scene in words: short captions for contrastive training, whole descriptions for a language model without eyes."""
+"""Scenes as text: short captions for CLIP, and complete descriptions for a language model alone."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ import numpy as np
 from transprune.nano.scenes import Scene, SceneObject
 from transprune.nano.words import COLUMNS, ROWS, character_kind
 
-MENTIONED = 3  # objects in a caption
+MENTIONED = 3  # most objects in a caption
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """The words of a sentence about up to three objects: `a small red cross , a large ... .`"""
+    """Describe up to three objects in one sentence: `a small red cross , a large ... .`"""
     chosen = rng.permutation(len(scene.objects))[:MENTIONED]
     words: list[str] = []
+
     for number in chosen:
         words += ["a", *_name(scene.objects[number]), ","]
+
+    # the last comma becomes the full stop
     return [*words[:-1], "."]
 
 
 def description(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """The words of everything that is there, in random order: `row1 col3 small red cross with the number 4 , ...`"""
+    """Describe every object, in random order.
+
+    Example: `row1 col3 small red cross with the number 4 , row2 col1 ... .`
+    """
     words: list[str] = []
+
     for number in rng.permutation(len(scene.objects)):
         thing = scene.objects[number]
         words += [ROWS[thing.row], COLUMNS[thing.col], *_name(thing), ","]
+
     return [*words[:-1], "."]
 
 
 def _name(thing: SceneObject) -> list[str]:
+    """Size, colour, shape and, if there is one, the character of an object."""
     words = [thing.size, thing.color, thing.shape]
+
     if thing.character is not None:
         words += ["with", "the", character_kind(thing.character), thing.character]
+
     return words

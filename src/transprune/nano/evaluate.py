@@ -1,14 +1,14 @@
-"""How well a checkpoint of the bundled kind answers: exact answers per question family, and per kind within it.
+"""Measure how well a checkpoint of the bundled kind answers, per category and kind of question.
 
-Two questions of every short family and one multiple choice of every kind are asked about each scene, packed behind one
-picture (see `train.packed`), which gives the answers a prompt with the single question would. The floor is the same
-with the picture blanked: what can be answered by guessing well.
+Each scene gets two questions of every short category and one multiple choice of every kind. They
+are packed behind one picture (see `packed`), with the same answers as one prompt per question.
+The blank baseline is the same with the picture blanked: the score of an educated guess.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,36 @@ import numpy as np
 import torch
 
 from transprune.errors import CheckpointError
-from transprune.nano.questions import FAMILIES, TRIES, Question, ask, ask_surely
+from transprune.nano.batches import (
+    CHOICE_TOKENS,
+    SHORT_TOKENS,
+    PackedBatch,
+    answer_tokens,
+    pack,
+    right_answers,
+)
+from transprune.nano.questions import (
+    CATEGORIES,
+    SHORT_CATEGORIES,
+    TRIES,
+    Question,
+    ask,
+    ask_with_retries,
+)
 from transprune.nano.scenes import Scene, Split, draw, question_rng
-from transprune.nano.train.asking import LanguageBatch, answer_tokens, right_answers
-from transprune.nano.train.curriculum import CHOICE_TOKENS, SHORT_TOKENS, pack
-from transprune.nano.train.packed import layer_forward
 
-PER_FAMILY = 2
-CHOICES = ("color", "shape", "read")
+PER_CATEGORY = 2  # questions of each short category about a scene
+CHOICES = ("color", "shape", "read")  # kinds of multiple-choice questions
 BATCH = 32  # scenes at a time
+BLANK = 125  # grey level of a blanked picture
+
+# fills the place of a question that a scene does not have; it is not counted
+_PLACEHOLDER = Question("", "", "is there ?", "no", ())
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Right answers out of so many questions."""
+    """The number of right answers out of the questions asked."""
 
     right: int
     asked: int
@@ -47,40 +63,42 @@ class Tally:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
-        split, scenes: which scenes, numbers 0 to `scenes` - 1.
-        blank: the pictures were blanked.
-        families: per question family.
-        kinds: per `family/kind`.
+        split, scenes: the evaluated scenes, numbers 0 to `scenes` - 1.
+        blank: whether the pictures were blanked.
+        categories: per category of questions.
+        kinds: per `category/kind`.
     """
 
     split: str
     scenes: int
     blank: bool
-    families: dict[str, Tally]
+    categories: dict[str, Tally]
     kinds: dict[str, Tally]
 
     @property
     def mean(self) -> float:
-        """Mean of the families' accuracies, percent."""
-        return sum(tally.percent for tally in self.families.values()) / len(self.families)
+        """Mean of the categories' accuracies, percent."""
+        return sum(tally.percent for tally in self.categories.values()) / len(self.categories)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """JSON-ready; in JSON the categories have the key `families`."""
+        categories = {name: tally.to_dict() for name, tally in self.categories.items()}
+        kinds = {name: tally.to_dict() for name, tally in sorted(self.kinds.items())}
         return {
             "split": self.split,
             "scenes": self.scenes,
             "blank": self.blank,
             "mean": round(self.mean, 2),
-            "families": {name: tally.to_dict() for name, tally in self.families.items()},
-            "kinds": {name: tally.to_dict() for name, tally in sorted(self.kinds.items())},
+            "families": categories,
+            "kinds": kinds,
         }
 
 
 def load_trained(folder: Path) -> Any:
-    """A checkpoint of the bundled kind, in fp32, ready to be evaluated.
+    """Load a checkpoint of the bundled kind in fp32, in evaluation mode.
 
     Raises:
         CheckpointError: no checkpoint there, or one of another architecture.
@@ -93,12 +111,15 @@ def load_trained(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"no checkpoint at {folder}: {error}") from error
+
     vocabulary = getattr(getattr(config, "text_config", None), "vocab_size", None)
     if config.model_type != "llava" or vocabulary != len(WORDS):
         raise CheckpointError(
-            f"{folder / 'config.json'}: a LLaVA with the bundled vocabulary of {len(WORDS)} words is evaluated here; "
-            f"got {config.model_type} with {vocabulary}. Other models are measured by `transprune bench`."
+            f"{folder / 'config.json'}: expected a LLaVA with the bundled vocabulary of "
+            f"{len(WORDS)} words; got {config.model_type} with {vocabulary}. "
+            "Measure other models with `transprune bench`."
         )
+
     return LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
 
 
@@ -109,7 +130,7 @@ def evaluate(
     scenes: int = 500,
     *,
     blank: bool = False,
-    hidden: Container[int] = (),
+    masked_layers: Container[int] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
     """Ask a model about the first scenes of a split.
@@ -119,69 +140,94 @@ def evaluate(
         split: `"validation"` to choose by, `"test"` to report.
         scenes: how many.
         blank: put one grey picture in place of every scene.
-        hidden: decoder layers in which the questions cannot look at the picture.
-        progress: told how many scenes are done.
+        masked_layers: decoder layers in which questions cannot attend to the picture.
+        progress: called with the number of finished scenes and of all scenes.
     """
-    right: dict[str, list[bool]] = defaultdict(list)
+    verdicts: dict[str, list[bool]] = defaultdict(list)
+
     for start in range(0, scenes, BATCH):
         numbers = range(start, min(start + BATCH, scenes))
         drawn = [draw(split, number) for number in numbers]
         asked = [
-            _questions(scene, question_rng(split, number))
-            for scene, number in zip(drawn, numbers, strict=True)
+            _questions(scene, split, number) for scene, number in zip(drawn, numbers, strict=True)
         ]
+
         batch = _batch(drawn, asked, blank)
-        verdicts = right_answers(answer_tokens(model, batch, hidden, layer_forward), batch).view(
-            len(numbers), -1
-        )
-        for questions, row in zip(asked, verdicts.tolist(), strict=True):
-            for question, verdict in zip(questions, row, strict=True):
-                if question is not None:
-                    right[question.family].append(verdict)
-                    right[f"{question.family}/{question.kind}"].append(verdict)
+        right = right_answers(answer_tokens(model, batch, masked_layers), batch)
+        rows = right.view(len(numbers), -1).tolist()  # [B * K] -> [B, K]
+
+        for questions, row in zip(asked, rows, strict=True):
+            _record(verdicts, questions, row)
         progress(numbers.stop, scenes)
-    tallies = {name: Tally(sum(verdicts), len(verdicts)) for name, verdicts in right.items()}
-    families = {name: tallies[name] for name in FAMILIES if name in tallies}
-    kinds = {
-        name: tally for name, tally in tallies.items() if "/" in name and not name.endswith("/")
-    }
-    return Scores(split, scenes, blank, families, kinds)
+
+    return _scores(split, scenes, blank, verdicts)
 
 
-def _questions(scene: Scene, rng: np.random.Generator) -> list[Question | None]:
-    """In a fixed order; None where the scene has no such question."""
-    short = [ask_surely(scene, family, rng) for family in FAMILIES[:-1] for _ in range(PER_FAMILY)]
-    return [*short, *_choices(scene, rng)]
+def _record(
+    verdicts: dict[str, list[bool]], questions: list[Question | None], right: list[bool]
+) -> None:
+    """Add the verdicts about one scene, under the category and under `category/kind`."""
+    for question, verdict in zip(questions, right, strict=True):
+        if question is not None:
+            verdicts[question.category].append(verdict)
+            verdicts[f"{question.category}/{question.kind}"].append(verdict)
 
 
-def _choices(scene: Scene, rng: np.random.Generator) -> Iterator[Question | None]:
+def _scores(split: str, scenes: int, blank: bool, verdicts: dict[str, list[bool]]) -> Scores:
+    """Count the verdicts."""
+    tallies = {name: Tally(sum(right), len(right)) for name, right in verdicts.items()}
+    categories = {name: tallies[name] for name in CATEGORIES if name in tallies}
+
+    kinds = {}
+    for name, tally in tallies.items():
+        kind = name.partition("/")[2]
+        if kind:  # empty where a category has no kinds
+            kinds[name] = tally
+
+    return Scores(split, scenes, blank, categories, kinds)
+
+
+def _questions(scene: Scene, split: Split, number: int) -> list[Question | None]:
+    """The questions about a scene, in a fixed order; None where the scene has no such question."""
+    rng = question_rng(split, number)
+    questions = []
+
+    for category in SHORT_CATEGORIES:
+        for _ in range(PER_CATEGORY):
+            questions.append(ask_with_retries(scene, category, rng))
+
     for kind in CHOICES:
-        drawn = (ask(scene, "mc", rng) for _ in range(3 * TRIES))
-        yield next(
-            (question for question in drawn if question is not None and question.kind == kind), None
-        )
+        questions.append(_multiple_choice(scene, kind, rng))
+
+    return questions
 
 
-def _batch(scenes: list[Scene], asked: list[list[Question | None]], blank: bool) -> LanguageBatch:
+def _multiple_choice(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
+    """A multiple-choice question of one kind; three times the usual draws, for three kinds."""
+    for _ in range(len(CHOICES) * TRIES):
+        question = ask(scene, "mc", rng)
+        if question is not None and question.kind == kind:
+            return question
+
+    return None
+
+
+def _batch(scenes: list[Scene], asked: list[list[Question | None]], blank: bool) -> PackedBatch:
+    """Pack scenes and questions; short questions and choices have branches of two lengths."""
     pixels = np.stack([scene.pixels for scene in scenes])
     if blank:
-        pixels = np.full_like(pixels, 125)
-    cut = len(asked[0]) - len(CHOICES)
-    short = [
-        pack([question or _NOTHING for question in questions[:cut]], SHORT_TOKENS)
-        for questions in asked
-    ]
-    choice = [
-        pack([question or _NOTHING for question in questions[cut:]], CHOICE_TOKENS)
-        for questions in asked
-    ]
-    ids, targets = zip(
-        *([torch.stack(part) for part in zip(*kind, strict=True)] for kind in (short, choice)),
-        strict=True,
+        pixels = np.full_like(pixels, BLANK)
+
+    packed = []
+    for questions in asked:
+        filled = [question or _PLACEHOLDER for question in questions]
+        short = pack(filled[: -len(CHOICES)], SHORT_TOKENS)
+        choice = pack(filled[-len(CHOICES) :], CHOICE_TOKENS)
+        packed.append((*short, *choice))
+
+    # per scene [K, T] -> [B, K, T]
+    columns = [torch.stack(column) for column in zip(*packed, strict=True)]
+    short_ids, short_targets, choice_ids, choice_targets = columns
+    return PackedBatch(
+        torch.from_numpy(pixels), (short_ids, choice_ids), (short_targets, choice_targets)
     )
-    return LanguageBatch(torch.from_numpy(pixels), ids, targets, torch.empty(0))
-
-
-_NOTHING = Question(
-    "", "", "is there ?", "no", ()
-)  # stands where a scene has no question, and is not counted

@@ -1,66 +1,85 @@
-"""Scenes as files: PNGs and their questions, as `transprune bench` reads them, and as the demo does."""
+"""Write scenes as files: PNGs with a questions file, for `transprune bench` or for the demo."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from transprune.nano.questions import ask_each, ask_surely
+from transprune.nano.questions import Question, ask_each, ask_with_retries
 from transprune.nano.scenes import Split, draw, question_rng
+
+DEMO_CATEGORIES = ("exist", "color", "shape", "read", "count", "position")
+DEMO_QUESTIONS = 4  # per scene
 
 
 def write_scenes(folder: Path, split: Split, numbers: range) -> int:
-    """Write scenes and one question of each family about each; returns how many questions.
+    """Write scenes, and one question of each category about each; return the number of questions.
 
     Args:
         folder: made if missing; gets `<split>-<number>.png` files and `questions.jsonl`.
         split: which stream of scenes.
-        numbers: which of them.
+        numbers: which scenes of that stream.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
+
     for number in numbers:
-        scene, name = draw(split, number), f"{split}-{number}"
+        scene = draw(split, number)
+        name = f"{split}-{number}"
         scene.image().save(folder / f"{name}.png")
+
         for question in ask_each(scene, number):
-            line = {
-                "id": f"{name}-{question.family}",
-                "image": f"{name}.png",
-                "question": question.text,
-                "answers": [question.answer],
-                "family": question.family,
-                "kind": question.kind,
-            }
-            lines.append(json.dumps(line))
-    (folder / "questions.jsonl").write_text(
-        "".join(line + "\n" for line in lines), encoding="utf-8"
-    )
+            lines.append(json.dumps(_benchmark_record(name, question)) + "\n")
+
+    (folder / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
 
 
-DEMO_FAMILIES = ("exist", "color", "shape", "read", "count", "position")
+def _benchmark_record(name: str, question: Question) -> dict[str, Any]:
+    """One line of a questions file; there the category has the key `family`."""
+    return {
+        "id": f"{name}-{question.category}",
+        "image": f"{name}.png",
+        "question": question.text,
+        "answers": [question.answer],
+        "family": question.category,
+        "kind": question.kind,
+    }
 
 
 def write_demo(folder: Path) -> None:
-    """Write the demo's pictures and questions into `folder`: the first six scenes of the demo split, as they come.
+    """Write the demo's pictures and questions into `folder`: the first six scenes of its split.
 
-    Scene n is asked four families, from number n of `DEMO_FAMILIES` on and going round, so each comes up four times.
+    Scene n gets questions of four categories: number n of `DEMO_CATEGORIES` and the three after it,
+    cyclically. So each category comes up four times.
     """
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     scenes = []
-    for number in range(len(DEMO_FAMILIES)):
-        scene, rng, name = (
-            draw("demo", number),
-            question_rng("demo", number),
-            f"scene{number + 1}.png",
-        )
-        scene.image().save(folder / "pictures" / name)
-        families = [DEMO_FAMILIES[(number + turn) % len(DEMO_FAMILIES)] for turn in range(4)]
-        asked = [question for family in families if (question := ask_surely(scene, family, rng))]
-        rows = [
-            {"family": q.family, "question": q.text.replace(" ?", "?"), "answer": q.answer}
-            for q in asked
-        ]
-        scenes.append({"picture": name, "questions": rows})
+
+    for number in range(len(DEMO_CATEGORIES)):
+        name = f"scene{number + 1}.png"
+        draw("demo", number).image().save(folder / "pictures" / name)
+        scenes.append({"picture": name, "questions": _demo_questions(number)})
+
     document = {"schema": 1, "split": "demo", "scenes": scenes}
-    (folder / "questions.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=1) + "\n"
+    (folder / "questions.json").write_text(text, encoding="utf-8")
+
+
+def _demo_questions(number: int) -> list[dict[str, str]]:
+    """The questions about one demo scene, as they stand in the demo's questions file."""
+    scene = draw("demo", number)
+    rng = question_rng("demo", number)
+    records = []
+
+    for turn in range(DEMO_QUESTIONS):
+        category = DEMO_CATEGORIES[(number + turn) % len(DEMO_CATEGORIES)]
+        question = ask_with_retries(scene, category, rng)
+
+        if question is not None:
+            # the tokenizer splits the mark off again; people write it without the space
+            text = question.text.replace(" ?", "?")
+            records.append({"family": category, "question": text, "answer": question.answer})
+
+    return records

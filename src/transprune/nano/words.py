@@ -1,7 +1,6 @@
-"""The closed world of the bundled model: its colours, shapes, characters, and every word it knows.
+"""The closed world of the bundled model: colours, shapes, characters, and the whole vocabulary.
 
-The order of `WORDS` is the vocabulary. `</s>` must not have id 2: CLIP's text tower in transformers takes that id for
-the sign of an old checkpoint and would pool at the largest id instead of at the end of the text.
+The order of `WORDS` is the vocabulary, so a word's place is its token id.
 """
 
 from __future__ import annotations
@@ -19,18 +18,30 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "white": (245, 245, 245),
 }
 COLOR_NAMES = tuple(COLORS)
-LIGHT = frozenset({"yellow", "orange", "cyan", "white"})  # carry dark characters
+LIGHT = frozenset({"yellow", "orange", "cyan", "white"})  # their characters are drawn dark
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 SIZES = ("small", "large")
 DIGITS = tuple("0123456789")
 LETTERS = tuple("ACEHJKLPTX")
 CHARACTERS = DIGITS + LETTERS
-OPTIONS = tuple("ABCD")
-ROWS = ("row1", "row2", "row3", "row4")  # words of scene descriptions, top to bottom
+OPTIONS = tuple("ABCD")  # of a multiple-choice question
+
+# cells of the 4 x 4 board, in training questions and in scene descriptions
+ROWS = ("row1", "row2", "row3", "row4")  # top to bottom
 COLUMNS = ("col1", "col2", "col3", "col4")  # left to right
 
+# `</s>` must not have id 2: CLIP's text tower in transformers takes eos_token_id == 2 as the mark
+# of an old checkpoint, and would then pool at the largest id instead of at the end of the text
 SPECIAL = ("<pad>", "<s>", "<unk>", "</s>", "<image>", "USER:", "ASSISTANT:")
 PAD, BOS, UNK, EOS, IMAGE, USER, ASSISTANT = range(len(SPECIAL))
+
+_FUNCTION_WORDS = (
+    *("yes", "no", "is", "are", "there", "a", "the", "in", "of"),
+    *("on", "with", "at", "and", "or", "it", "has"),
+)
+_QUESTION_WORDS = ["how", "many", "what", "which", "where", "image"]
+_NOUNS = ["color", "shape", "size", "number", "letter", "object", "objects"]
+_PLACES = ["left", "right", "above", "below", "top", "bottom"]
 
 WORDS: tuple[str, ...] = (
     *SPECIAL,
@@ -39,28 +50,11 @@ WORDS: tuple[str, ...] = (
     *SHAPES,
     *SIZES,
     *DIGITS,
-    *sorted({*LETTERS, *OPTIONS}),
-    *(
-        "yes",
-        "no",
-        "is",
-        "are",
-        "there",
-        "a",
-        "the",
-        "in",
-        "of",
-        "on",
-        "with",
-        "at",
-        "and",
-        "or",
-        "it",
-        "has",
-    ),
-    *("how", "many", "what", "which", "where", "image"),
-    *("color", "shape", "size", "number", "letter", "object", "objects"),
-    *("left", "right", "above", "below", "top", "bottom"),
+    *sorted({*LETTERS, *OPTIONS}),  # "A" and "C" are both letters and options
+    *_FUNCTION_WORDS,
+    *_QUESTION_WORDS,
+    *_NOUNS,
+    *_PLACES,
     *ROWS,
     *COLUMNS,
 )
@@ -68,14 +62,15 @@ IDS: dict[str, int] = {word: number for number, word in enumerate(WORDS)}
 
 
 def encode(text: str | Sequence[str]) -> list[int]:
-    """Ids of a text whose words are separated by spaces.
+    """Convert a text, or a list of words, to token ids; words of a text are separated by spaces.
 
     Raises:
         KeyError: a word outside the vocabulary.
     """
-    return [IDS[word] for word in (text.split() if isinstance(text, str) else text)]
+    words = text.split() if isinstance(text, str) else text
+    return [IDS[word] for word in words]
 
 
 def character_kind(character: str) -> str:
-    """What a character is called: `"number"` or `"letter"`."""
+    """Name the kind of a character: `"number"` or `"letter"`."""
     return "number" if character in DIGITS else "letter"

@@ -1,1 +1,5 @@
-"""How the bundled model is trained: scenes to finished checkpoint on two CPU cores, resumable at any moment."""
+"""How the bundled model is trained: from scenes to a checkpoint on two CPU cores, resumable.
+
+This package is part of the source repository, not of the wheel. Nothing outside it imports it,
+apart from the commands `transprune nano train` and `transprune nano plot`.
+"""

@@ -1,7 +1,7 @@
-"""The model card: what the checkpoint is, how it came about, how well it answers, and where it ends.
+"""The model card of a finished checkpoint: architecture, training, scores and limits.
 
-Everything measured is measured here, on the finished checkpoint: scores on the test split with the floor beside them,
-and in which layers the picture is read.
+All figures of the card are measured here, on the finished checkpoint: the scores on the test split
+beside the blank baseline, and the layers in which the model uses the image.
 """
 
 from __future__ import annotations
@@ -12,90 +12,121 @@ from pathlib import Path
 from typing import Any
 
 from transprune.nano.evaluate import Scores, evaluate, load_trained
+from transprune.nano.train.log import read_log
 from transprune.nano.train.recipe import TrainingRecipe
 
-_STEERED = """The depth of reading was
-steered in training (`transprune.nano.train.language` says how), so it is no evidence about real models."""
-_FREE = "Nothing steered the depth of reading."
-_IN_WORDS = """
-The language model first learnt the same tasks on scenes told in words; then the projector learnt alone, then all
-together."""
+# `{steered}` of the template
+_STEERED = (
+    "Training masked the image in the lowest layers for a while\n"
+    "(see `transprune.nano.train.language`), so the depth is no evidence about real models."
+)
+_FREE = "Nothing in the training influenced the depth."
 
-Told = Callable[[int, int], None]
+# `{words_first}` of the template, a paragraph's last sentence
+_WORDS_FIRST = (
+    " The language model first learnt the same tasks on scenes given as text;\n"
+    "then the projector was trained alone, then all together."
+)
+
+CardProgress = Callable[[int, int], None]  # finished scenes, all scenes
 
 
 def write_card(
-    recipe: TrainingRecipe, run: Path, checkpoint: Path, told: Told = lambda done, total: None
+    recipe: TrainingRecipe,
+    run: Path,
+    checkpoint: Path,
+    progress: CardProgress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Measure a finished checkpoint and write `scores.json` and `README.md` beside its weights; returns the scores."""
+    """Measure a finished checkpoint; write `scores.json` and `README.md` beside its weights.
+
+    Args:
+        recipe: the training.
+        run: folder with the logs of the stages.
+        checkpoint: folder with the weights.
+        progress: called with the number of evaluated test scenes.
+
+    Returns:
+        The content of `scores.json`.
+    """
     model = load_trained(checkpoint)
     scenes = recipe.report_scenes
-    scores = evaluate(model, "test", scenes, progress=told)
-    floor = evaluate(model, "test", max(1, scenes // 4), blank=True)
+
+    # the baseline and the depths need less precision than the scores
+    scores = evaluate(model, "test", scenes, progress=progress)
+    blank = evaluate(model, "test", max(1, scenes // 4), blank=True)
     depth = _depth(model, recipe, max(1, scenes // 80))
-    found = {
+
+    figures = {
         "scores": scores.to_dict(),
-        "floor": floor.to_dict(),
+        "floor": blank.to_dict(),
         "depth": depth,
         "stages": _stages(recipe, run),
     }
-    (checkpoint / "scores.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (checkpoint / "README.md").write_text(_card(recipe, scores, floor, found), encoding="utf-8")
-    return found
+    (checkpoint / "scores.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    card = _render(recipe, scores, blank, figures)
+    (checkpoint / "README.md").write_text(card, encoding="utf-8")
+    return figures
 
 
 def _depth(model: Any, recipe: TrainingRecipe, scenes: int) -> list[dict[str, float]]:
-    """Mean accuracy with the picture visible to the questions only below, or only from, each layer."""
+    """Mean accuracy with the image visible only below, or only from, each layer."""
     layers = recipe.sizes.layers
-    return [
-        {
-            "layer": layer,
-            "only_below": evaluate(model, "validation", scenes, hidden=range(layer, layers)).mean,
-            "only_from": evaluate(model, "validation", scenes, hidden=range(layer)).mean,
-        }
-        for layer in range(0, layers + 1, max(1, layers // 16))
-    ]
+    rows = []
+
+    for layer in range(0, layers + 1, max(1, layers // 16)):
+        below = evaluate(model, "validation", scenes, masked_layers=range(layer, layers))
+        above = evaluate(model, "validation", scenes, masked_layers=range(layer))
+        rows.append({"layer": layer, "only_below": below.mean, "only_from": above.mean})
+
+    return rows
 
 
 def _stages(recipe: TrainingRecipe, run: Path) -> list[dict[str, Any]]:
     """Steps, scenes and minutes of each stage, from its log."""
     stages = [("vision", recipe.vision.steps, recipe.vision.batch)]
-    stages += [(stage.name, stage.steps, stage.batch) for stage in recipe.language]
-    return [
-        {
-            "stage": name,
-            "steps": steps,
-            "scenes": steps * batch,
-            "minutes": round(_seconds(run / f"{name}.jsonl") / 60, 1),
-        }
-        for name, steps, batch in stages
-    ]
+    for stage in recipe.language:
+        stages.append((stage.name, stage.steps, stage.batch))
+
+    rows = []
+    for name, steps, batch in stages:
+        minutes = round(_seconds(run / f"{name}.jsonl") / 60, 1)
+        rows.append({"stage": name, "steps": steps, "scenes": steps * batch, "minutes": minutes})
+
+    return rows
 
 
 def _seconds(log: Path) -> float:
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+    """Duration of a stage; 0 without a log."""
+    lines = read_log(log) if log.exists() else []
+    return float(lines[-1]["seconds"]) if lines else 0.0
 
 
-def _card(recipe: TrainingRecipe, scores: Scores, floor: Scores, found: dict[str, Any]) -> str:
-    rows = "\n".join(
-        f"| {name} | {tally.asked} | {tally.percent:.1f} | {floor.families[name].percent:.1f} |"
-        for name, tally in scores.families.items()
-    )
-    kinds = ", ".join(
-        f"{name.replace('/', ' ')} {tally.percent:.1f}"
-        for name, tally in sorted(scores.kinds.items())
-    )
-    depth = "\n".join(
-        f"| {row['layer']} | {row['only_below']:.1f} | {row['only_from']:.1f} |"
-        for row in found["depth"]
-    )
-    stages = "\n".join(
-        f"| {row['stage']} | {row['steps']} | {row['scenes']} | {row['minutes']} |"
-        for row in found["stages"]
-    )
-    text = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
-    return text.format(
+def _render(recipe: TrainingRecipe, scores: Scores, blank: Scores, figures: dict[str, Any]) -> str:
+    """Fill the template `card.md`."""
+    score_rows = []
+    for name, tally in scores.categories.items():
+        baseline = blank.categories[name].percent
+        score_rows.append(f"| {name} | {tally.asked} | {tally.percent:.1f} | {baseline:.1f} |")
+
+    kinds = []
+    for name, tally in sorted(scores.kinds.items()):
+        kinds.append(f"{name.replace('/', ' ')} {tally.percent:.1f}")
+
+    depth_rows = []
+    for row in figures["depth"]:
+        depth_rows.append(f"| {row['layer']} | {row['only_below']:.1f} | {row['only_from']:.1f} |")
+
+    stage_rows = []
+    for row in figures["stages"]:
+        stage_rows.append(
+            f"| {row['stage']} | {row['steps']} | {row['scenes']} | {row['minutes']} |"
+        )
+
+    masked = any(stage.mask_image_layers for stage in recipe.language)
+    from_words = any(stage.source == "words" for stage in recipe.language)
+
+    template = (Path(__file__).parent / "card.md").read_text(encoding="utf-8")
+    return template.format(
         width=recipe.sizes.width,
         mlp=recipe.sizes.mlp,
         vision_layers=recipe.sizes.vision_layers,
@@ -103,13 +134,13 @@ def _card(recipe: TrainingRecipe, scores: Scores, floor: Scores, found: dict[str
         heads=recipe.sizes.heads,
         recipe=recipe.name,
         scenes=scores.scenes,
-        rows=rows,
+        score_rows="\n".join(score_rows),
         mean=scores.mean,
-        floor=floor.mean,
-        floor_scenes=floor.scenes,
-        kinds=kinds,
-        depth=depth,
-        stages=stages,
-        steered=_STEERED if any(stage.blind for stage in recipe.language) else _FREE,
-        told=_IN_WORDS if any(stage.source == "words" for stage in recipe.language) else "",
+        blank_mean=blank.mean,
+        blank_scenes=blank.scenes,
+        kinds=", ".join(kinds),
+        depth_rows="\n".join(depth_rows),
+        stage_rows="\n".join(stage_rows),
+        steered=_STEERED if masked else _FREE,
+        words_first=_WORDS_FIRST if from_words else "",
     )

@@ -1,11 +1,16 @@
-"""What is asked of the language model while it learns, and what is asked only then.
+"""The questions that the language model is trained on, and the aids of its early steps.
 
-Four kinds of question exist for training alone. *Place* asks for the row or column of an object: relations compare
-two of those, and a yes or no teaches little by itself. A *told* relation says the places of both objects behind their
-names; saying them is trained too, so that an object is found where it is named, and comparing is learnt apart from
-finding. A *leaked* multiple choice names its answer in the question, for the same reason; its share falls to zero.
-*Retell* asks for all of an object by its place or its name: a model that reads scenes in words finds no other hold, as
-what belongs together there lies in different tokens.
+Three categories exist for training alone.
+
+- *place*: in which row or column is an object? Relations compare two of those, and their yes-or-no
+  answers alone are a weak training signal.
+- *located*: a relation question in which the cells of both objects follow their names. Predicting
+  these cells is trained too, so the model learns to locate an object where it is named. Comparing
+  is learnt apart from locating.
+- *describe*: all attributes of an object, given its cell or its name. It binds the words of an
+  object together; a model that reads scenes as text needs this, as there they are separate tokens.
+
+A multiple choice may also contain its own answer, which separates choosing an option from seeing.
 """
 
 from __future__ import annotations
@@ -14,17 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from transprune.nano.questions import TRIES, Question, ask, ask_surely, draw_options
+from transprune.nano.questions import TRIES, Question, ask, ask_with_retries, draw_options
 from transprune.nano.scenes import Scene
-from transprune.nano.words import ASSISTANT, COLUMNS, EOS, PAD, ROWS, character_kind, encode
-
-SHORT_TOKENS = 12  # of the longest question with its answer, options aside
-CHOICE_TOKENS = 20
-IGNORE = -100
-_PLACES = torch.tensor(encode([*ROWS, *COLUMNS]))
+from transprune.nano.words import COLUMNS, ROWS, character_kind
 
 ODDS = {
     "exist": 0.13,
@@ -38,141 +36,182 @@ ODDS = {
     "place": 0.08,
 }
 
+# sources of multiple choices; reading is drawn twice as often as colour or shape
+_CHOICE_SOURCES = ("color", "shape", "read", "read")
+
+Rng = np.random.Generator
+
 
 @dataclass(frozen=True)
 class Mix:
-    """How many questions are asked about a scene, and which.
+    """How many questions of which category a scene gets.
 
     Attributes:
-        short, choice: questions with one word to say, and long ones: multiple choices, `told` of them told relations.
-        odds: of the families of short questions; they need not add up to one.
+        short: questions with a short answer.
+        choice: long questions: multiple choices and located relations.
+        odds: of the categories of short questions; they need not add up to one.
+        located: located relations among the long questions.
     """
 
     short: int = 14
     choice: int = 6
     odds: Mapping[str, float] = field(default_factory=lambda: dict(ODDS))
-    told: int = 0
+    located: int = 0
 
 
 @dataclass(frozen=True)
-class Help:
-    """What makes learning easier for a while.
+class Scaffold:
+    """Temporary aids that make the early steps of a stage easier; 0 switches an aid off.
 
     Attributes:
-        leak: share of multiple choices that name their answer.
-        slant: share of questions about *right of* and *below* that are left out. With both directions alike, neither
-            the word nor the places alone say anything about the answer, and nothing is there to start from.
-        gather: of a scene told in words, how strongly each word carries the sum of all words about its object. Using
-            what is bound and binding words that stand apart are then learnt one after the other, not at once.
+        reveal_answer: share of multiple choices that contain their answer.
+        drop_inverse: share of *right of* and *below* questions that are left out. With both
+            directions equally frequent, neither the relation word alone nor the two places alone
+            correlate with the answer, so a new model finds no gradient to follow.
+        object_sum: for scenes as text, weight of the sum of all words of an object that is added
+            to each of its words. Using attributes and binding words are then learnt one after the
+            other, not at once.
     """
 
-    leak: float = 0.0
-    slant: float = 0.0
-    gather: float = 0.0
+    reveal_answer: float = 0.0
+    drop_inverse: float = 0.0
+    object_sum: float = 0.0
 
 
 def draw_questions(
-    scene: Scene, mix: Mix, help: Help, rng: np.random.Generator
+    scene: Scene, mix: Mix, scaffold: Scaffold, rng: Rng
 ) -> tuple[list[Question], list[Question]]:
-    """Short questions without repeats, and long ones."""
-    families, odds = list(mix.odds), np.array(list(mix.odds.values()))
-    short: dict[str, Question] = {}
-    for number in rng.choice(len(families), 4 * mix.short, p=odds / odds.sum()):
-        question = _ask(scene, families[number], help, rng)
-        if question is not None and len(short) < mix.short:
-            short.setdefault(question.text, question)
-    filled = list(short.values())
-    while len(filled) < mix.short:  # a small scene may not have so many: some come twice
+    """Draw the training questions about a scene: short ones without repeats, and long ones."""
+    short = _draw_short(scene, mix, scaffold, rng)
+
+    # located relations come last in the list but are drawn first
+    located = [_located_relation(scene, scaffold, rng) for _ in range(mix.located)]
+    choices = []
+    for _ in range(mix.choice - mix.located):
+        choices.append(_multiple_choice(scene, scaffold.reveal_answer, rng))
+
+    return short, [*choices, *located]
+
+
+def _draw_short(scene: Scene, mix: Mix, scaffold: Scaffold, rng: Rng) -> list[Question]:
+    """Draw `mix.short` different short questions; a small scene may have some of them twice."""
+    categories = list(mix.odds)
+    odds = np.array(list(mix.odds.values()))
+    unique: dict[str, Question] = {}
+
+    # four draws per question leave room for failed draws and repeats
+    for number in rng.choice(len(categories), 4 * mix.short, p=odds / odds.sum()):
+        question = _draw(scene, categories[number], scaffold, rng)
+        if question is not None and len(unique) < mix.short:
+            unique.setdefault(question.text, question)
+
+    filled = list(unique.values())
+    while len(filled) < mix.short:
         filled.append(filled[int(rng.integers(len(filled)))])
-    told = [_told(scene, help, rng) for _ in range(mix.told)]
-    return filled, [*(_choice(scene, help.leak, rng) for _ in range(mix.choice - mix.told)), *told]
+
+    return filled
 
 
-def _ask(scene: Scene, family: str, help: Help, rng: np.random.Generator) -> Question | None:
-    if family == "relation":
-        return _relation(scene, help.slant, rng)
-    own = {"place": _place, "retell": _retell}.get(family)
-    return own(scene, rng) if own else ask(scene, family, rng)
+def _draw(scene: Scene, category: str, scaffold: Scaffold, rng: Rng) -> Question | None:
+    """Draw one question of a short category, those of training included."""
+    if category == "relation":
+        return _relation(scene, scaffold.drop_inverse, rng)
+    if category == "place":
+        return _place(scene, rng)
+    if category == "describe":
+        return _describe(scene, rng)
+    return ask(scene, category, rng)
 
 
-def _relation(scene: Scene, slant: float, rng: np.random.Generator) -> Question | None:
+def _relation(scene: Scene, drop_inverse: float, rng: Rng) -> Question | None:
+    """Draw a relation; *right of* and *below* are replaced in a share of the draws."""
     question = ask(scene, "relation", rng)
-    while question and slant and question.kind in ("right of", "below") and rng.random() < slant:
+
+    while (
+        question is not None
+        and drop_inverse
+        and question.kind in ("right of", "below")
+        and rng.random() < drop_inverse
+    ):
         question = ask(scene, "relation", rng)
+
     return question
 
 
-def _place(scene: Scene, rng: np.random.Generator) -> Question:
+def _place(scene: Scene, rng: Rng) -> Question:
+    """`where is the red circle top or bottom ?` row3"""
     number = int(rng.integers(len(scene.objects)))
     thing = scene.objects[number]
-    ends, word = (("top or bottom", ROWS[thing.row]), ("left or right", COLUMNS[thing.col]))[
-        rng.integers(2)
-    ]
-    return Question(
-        "place", ends, f"where is the {thing.color} {thing.shape} {ends} ?", word, (number,)
-    )
+
+    if rng.integers(2) == 0:
+        kind = "top or bottom"
+        answer = ROWS[thing.row]
+    else:
+        kind = "left or right"
+        answer = COLUMNS[thing.col]
+
+    text = f"where is the {thing.color} {thing.shape} {kind} ?"
+    return Question("place", kind, text, answer, (number,))
 
 
-def _retell(scene: Scene, rng: np.random.Generator) -> Question:
-    """`row1 col3 ?` small red cross with the number 4; `red cross ?` row1 col3 small with the number 4."""
+def _describe(scene: Scene, rng: Rng) -> Question:
+    """`row1 col3 ?` small red cross with the number 4; `red cross ?` row1 col3 small with ..."""
     number = int(rng.integers(len(scene.objects)))
     thing = scene.objects[number]
-    place, name = f"{ROWS[thing.row]} {COLUMNS[thing.col]}", f"{thing.color} {thing.shape}"
-    mark = (
-        f" with the {character_kind(thing.character)} {thing.character}" if thing.character else ""
-    )
+    cell = f"{ROWS[thing.row]} {COLUMNS[thing.col]}"
+    name = f"{thing.color} {thing.shape}"
+
+    mark = ""
+    if thing.character is not None:
+        mark = f" with the {character_kind(thing.character)} {thing.character}"
+
     if rng.random() < 0.5:
-        return Question("retell", "place", f"{place} ?", f"{thing.size} {name}{mark}", (number,))
-    return Question("retell", "name", f"{name} ?", f"{place} {thing.size}{mark}", (number,))
+        return Question("describe", "place", f"{cell} ?", f"{thing.size} {name}{mark}", (number,))
+    return Question("describe", "name", f"{name} ?", f"{cell} {thing.size}{mark}", (number,))
 
 
-def _told(scene: Scene, help: Help, rng: np.random.Generator) -> Question:
+def _located_relation(scene: Scene, scaffold: Scaffold, rng: Rng) -> Question:
     """`is the red circle row1 col3 left of the blue square row2 col4 ?`"""
-    drawn = (_relation(scene, help.slant, rng) for _ in range(TRIES))
-    question = next((question for question in drawn if question), None)
-    if question is None:  # all objects in one row or column, or a single one
-        return _choice(scene, 0.0, rng)
+    question = None
+    for _ in range(TRIES):
+        question = _relation(scene, scaffold.drop_inverse, rng)
+        if question is not None:
+            break
+
+    if question is None:  # a single object, or all of them in one row or column
+        return _multiple_choice(scene, 0.0, rng)
+
     text = question.text
     for number in question.objects:
         thing = scene.objects[number]
         name = f"{thing.color} {thing.shape}"
         text = text.replace(name, f"{name} {ROWS[thing.row]} {COLUMNS[thing.col]}")
-    return Question("told", question.kind, text, question.answer, question.objects)
+
+    return Question("located", question.kind, text, question.answer, question.objects)
 
 
-def _choice(scene: Scene, leak: float, rng: np.random.Generator) -> Question:
+def _multiple_choice(scene: Scene, reveal_answer: float, rng: Rng) -> Question:
+    """Draw a multiple choice; a share of them contain their answer."""
     for _ in range(TRIES):
-        question = ask(scene, ("color", "shape", "read", "read")[rng.integers(4)], rng)
+        question = ask(scene, _CHOICE_SOURCES[rng.integers(4)], rng)
         if question is None:
             continue
+
         options, letter = draw_options(scene, question, rng)
-        text = _leaked(question) if rng.random() < leak else question.text
-        return Question("mc", question.family, f"{text} {options}", letter, question.objects)
-    question = ask_surely(scene, "exist", rng)  # a scene without any such object: practically never
-    assert question is not None
-    return question
+        text = question.text
+        if rng.random() < reveal_answer:
+            text = _with_answer(question)
+        return Question("mc", question.category, f"{text} {options}", letter, question.objects)
+
+    # every draw failed, which practically never happens
+    fallback = ask_with_retries(scene, "exist", rng)
+    assert fallback is not None
+    return fallback
 
 
-def _leaked(question: Question) -> str:
-    asked = character_kind(question.answer) if question.family == "read" else question.family
-    return f"what {asked} is {question.answer} ?"
-
-
-def pack(questions: list[Question], tokens: int) -> tuple[Tensor, Tensor]:
-    """Inputs and targets of branches: question, `ASSISTANT:`, answer.
-
-    Targets stand on the answer and its `</s>`, and on places that a question tells.
-
-    Returns:
-        ids, targets: long [K, tokens], padded on the right; targets are -100 elsewhere.
-    """
-    ids = torch.full((len(questions), tokens), PAD)
-    targets = torch.full((len(questions), tokens), IGNORE)
-    for row, question in enumerate(questions):
-        asked, answer = [*encode(question.text), ASSISTANT], encode(question.answer)
-        whole = torch.tensor([*asked, *answer, EOS])
-        ids[row, : len(whole) - 1] = whole[:-1]
-        said = torch.isin(whole[1:], _PLACES)
-        said[len(asked) - 1 :] = True
-        targets[row, : len(whole) - 1] = torch.where(said, whole[1:], IGNORE)
-    return ids, targets
+def _with_answer(question: Question) -> str:
+    """`what color is red ?`"""
+    attribute = question.category
+    if attribute == "read":
+        attribute = character_kind(question.answer)
+    return f"what {attribute} is {question.answer} ?"

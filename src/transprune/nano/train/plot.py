@@ -1,55 +1,71 @@
-"""The logs of a training run as one picture: a row of panels per stage, loss and accuracies over the steps."""
+"""Plot the logs of a training run: one row of panels per stage, loss and accuracies over steps."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from transprune.errors import MissingExtra, TrainingError
+from transprune.nano.train.log import read_log
 
 
 def plot_run(folder: Path, file: Path) -> Path:
-    """Draw every `<stage>.jsonl` in `folder` into `file` (PNG); returns it.
+    """Draw every `<stage>.jsonl` of a run into a PNG file; return the file.
 
     Raises:
-        TrainingError: no logs there.
+        TrainingError: the folder has no logs.
         MissingExtra: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtra("plots need matplotlib: pip install 'transprune[report]'") from error
-    logs = {
-        path.stem: _read(path)
-        for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
-    }
-    logs = {name: lines for name, lines in logs.items() if lines}
+
+    logs = _read_logs(folder)
     if not logs:
-        raise TrainingError(f"{folder} holds no logs of a training run (<stage>.jsonl)")
+        raise TrainingError(f"{folder} has no logs of a training run (<stage>.jsonl)")
+
     figure = Figure(figsize=(11, 3.2 * len(logs)), layout="constrained")
     panels = figure.subplots(len(logs), 2, squeeze=False)
     for (name, lines), (left, right) in zip(logs.items(), panels, strict=True):
-        steps = [line["step"] for line in lines]
-        left.plot(steps, [line["loss"] for line in lines], color="black")
-        left.set(
-            title=f"{name}: loss ({lines[-1]['seconds'] / 60:.0f} min)", xlabel="step", yscale="log"
-        )
-        metrics = sorted({key for line in lines for key in line} - {"step", "seconds", "loss"})
-        for metric in metrics:
-            points = [(line["step"], line[metric]) for line in lines if metric in line]
-            right.plot(*zip(*points, strict=True), label=metric)
-        right.set(title=f"{name}: accuracy on new scenes", xlabel="step", ylim=(0, 1.02))
-        right.legend(fontsize="x-small", ncols=2)
+        _draw_loss(left, name, lines)
+        _draw_accuracies(right, name, lines)
+
     figure.savefig(file, dpi=110)
     return file
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue  # half a line at the end of a killed run
-    return [line for line in lines if "loss" in line]
+def _read_logs(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The log lines of each stage; stages in the order in which they were trained."""
+    files = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    logs = {}
+
+    for path in files:
+        lines = [line for line in read_log(path) if "loss" in line]
+        if lines:
+            logs[path.stem] = lines
+
+    return logs
+
+
+def _draw_loss(panel: Any, name: str, lines: list[dict[str, Any]]) -> None:
+    steps = [line["step"] for line in lines]
+    losses = [line["loss"] for line in lines]
+    minutes = lines[-1]["seconds"] / 60
+
+    panel.plot(steps, losses, color="black")
+    panel.set(title=f"{name}: loss ({minutes:.0f} min)", xlabel="step", yscale="log")
+
+
+def _draw_accuracies(panel: Any, name: str, lines: list[dict[str, Any]]) -> None:
+    names = {key for line in lines for key in line}
+
+    for metric in sorted(names - {"step", "seconds", "loss"}):
+        # a category that no step of a line had is missing from that line
+        measured = [line for line in lines if metric in line]
+        steps = [line["step"] for line in measured]
+        values = [line[metric] for line in measured]
+        panel.plot(steps, values, label=metric)
+
+    panel.set(title=f"{name}: accuracy on new scenes", xlabel="step", ylim=(0, 1.02))
+    panel.legend(fontsize="x-small", ncols=2)
