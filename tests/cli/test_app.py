@@ -8,10 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from cli.commands import commands
 from transprune import __version__, demo
 from transprune.methods.common.recipe import METHODS
 
-SOURCE = Path(demo.__file__).parents[3]
+COMMANDS = sorted(commands())
+# they write files, and print one line
+WITHOUT_JSON = [("nano", "plot"), ("nano", "scenes"), ("nano", "train")]
+SOURCE = Path(demo.__file__).parents[2]
 
 
 def process(*args, **env):
@@ -27,13 +33,13 @@ def test_import_is_light():
     assert process("-c", code).stdout.strip() == "[]"
 
 
-def test_help_of_every_command(cli):
-    top = cli("--help").out
-    for command in ("demo", "run", "methods", "cost", "doctor", "calibrate"):
-        assert command in top
-        shown = cli(command, "--help")
-        assert shown.code == 0
-        assert "--json" in shown.out
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_of_every_command(cli, command):
+    group = cli(*command[:-1], "--help")
+    assert command[-1] in group.out
+    shown = cli(*command, "--help")
+    assert shown.code == 0
+    assert ("--json" in shown.out) == (command not in WITHOUT_JSON)
 
 
 def test_no_arguments_show_the_help(cli):

@@ -7,6 +7,9 @@ import json
 import pytest
 
 from transprune import demo
+from transprune.bench.launch import BUDGETS
+from transprune.bench.run.budgets import parse_budgets
+from transprune.cli.bench import ALL_BUDGETS
 
 SMALL = (
     "--n",
@@ -31,6 +34,10 @@ def folder(tmp_path_factory):
 def finished(cli, folder):
     """The run; only the first call answers anything."""
     return cli("bench", "--out", folder, "--no-bill", *SMALL)
+
+
+def test_the_help_names_the_default_budgets() -> None:
+    assert parse_budgets(ALL_BUDGETS) == BUDGETS
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -76,7 +83,8 @@ def test_the_bill_is_quiet_and_written(cli, folder, finished, capfd) -> None:
         (("--tasks", "nowhere.jsonl"), 1, "no task at nowhere.jsonl"),
         (("--split", "train"), 1, "test and validation"),
         (("--model", "./nowhere"), 1, "nowhere"),
-        (("--dtype", "float12"), 1, "float12"),
+        (("--dtype", "float12"), 2, "float12"),
+        (("--attn", "flex_attention"), 2, "flex_attention"),
         (("--n", "0"), 2, "--n"),
         (("--batch-size", "none"), 2, "--batch-size"),
         (("--colour",), 2, "--colour"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from transprune import demo
+from transprune.core.plan import UNPRUNED
 from transprune.models.images import open_image
 from transprune.nano.export import write_demo
 
@@ -24,12 +25,12 @@ def result(folder):
 
 def test_unpruned_model_knows_the_answers(result):
     unpruned = result.methods[0]
-    assert unpruned.method == demo.UNPRUNED
+    assert unpruned.method == UNPRUNED
     assert unpruned.right >= 0.9 * len(result.questions)
 
 
 def test_rows_count_what_they_say(result):
-    assert [row.method for row in result.methods] == list(demo.METHODS)
+    assert [row.method for row in result.methods] == [UNPRUNED, *demo.METHODS]
     for row in result.methods:
         right = [
             given == asked.answer
@@ -69,8 +70,8 @@ def test_pictures_and_questions_are_the_generator_s(tmp_path):
     )
     questions = demo.read_questions()
     assert len(questions) == 24
-    families = [question.family for question in questions]
-    assert {families.count(family) for family in families} == {4}
+    categories = [question.category for question in questions]
+    assert {categories.count(category) for category in categories} == {4}
     for name in {question.picture for question in questions}:
         drawn, shipped = (
             open_image(place / "pictures" / name) for place in (tmp_path, demo.folder())
@@ -79,7 +80,7 @@ def test_pictures_and_questions_are_the_generator_s(tmp_path):
 
 
 def test_table(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "METHODS", ("unpruned", "transprune-low", "random-high"))
+    monkeypatch.setattr(demo, "METHODS", ("transprune-low", "random-high"))
     monkeypatch.setattr(demo, "ROUNDS", 1)
     result = cli("demo", "--out", tmp_path / "out", env={"COLUMNS": "80"})
     assert result.code == 0
@@ -97,10 +98,12 @@ def test_table(cli, tmp_path, monkeypatch):
 
 
 def test_json(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "METHODS", ("unpruned", "fastv"))
+    monkeypatch.setattr(demo, "METHODS", ("fastv",))
+    monkeypatch.setattr(demo, "ROUNDS", 1)
     result = cli("demo", "--out", tmp_path, "--json")
     assert result.err == ""
     assert [row["method"] for row in result.data["methods"]] == ["unpruned", "fastv"]
+    assert set(result.data["questions"][0]) == {"picture", "family", "question", "answer"}
     assert len(result.data["questions"]) == len(result.data["methods"][1]["answers"]) == 24
     assert len(result.data["overlays"]) == 6
 

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from transprune.cli import doctor
+from transprune.cli.doctor_checks import SUPPORTED
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
@@ -17,10 +17,12 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 def test_supported_versions_are_those_of_the_package():
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     project = tomllib.loads(PYPROJECT.read_text())["project"]
-    stated = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    requirements = map(Requirement, project["dependencies"])
+    stated = {requirement.name: requirement.specifier for requirement in requirements}
+
     for name in ("torch", "transformers"):
-        assert SpecifierSet(doctor.SUPPORTED[name]) == stated[name]
-    assert SpecifierSet(doctor.SUPPORTED["python"]) == SpecifierSet(project["requires-python"])
+        assert SpecifierSet(SUPPORTED[name]) == stated[name]
+    assert SpecifierSet(SUPPORTED["python"]) == SpecifierSet(project["requires-python"])
 
 
 def test_machine(cli):
@@ -73,7 +75,7 @@ def test_table(cli, qwen):
     assert "without a CLS token" in result.out
 
 
-def test_unreadable_processor_is_told_not_raised(cli, nano_copy):
+def test_an_unreadable_processor_is_reported_not_raised(cli, nano_copy):
     (nano_copy / "tokenizer.json").unlink()
     found = cli("doctor", "--model", nano_copy, "--json").data["model"]
     assert found["processor"].startswith("unusable: ")

@@ -192,7 +192,7 @@ def test_no_cuda_device(fails):
     ("args", "expected"),
     [
         (("run", "--model", "nano"), "Missing option"),
-        ((*run(question=" "),), "ask something"),
+        ((*run(question=" "),), "the question is empty"),
         ((*run(), "--dtype", "int3"), "int3"),
         ((*run(), "--max-new-tokens", "0"), "max-new-tokens"),
         ((*run(), "--overlay", "kept.txt"), "image suffix"),

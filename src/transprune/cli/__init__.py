@@ -1,6 +1,6 @@
-"""The command line: a table of commands, one small file each.
+"""The command line: a table of commands, one file each.
 
-Importing this loads typer and nothing else that is heavy, so `--help` is quick; each command imports what it needs.
+Importing it loads typer but no torch, so `--help` is quick; each command imports what it needs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from transprune.cli.run import run_command
 app = typer.Typer(
     name="transprune",
     cls=GuardedGroup,
-    help="Make Hugging Face vision-language models cheaper at inference by really dropping visual tokens.",
+    help="Prune visual tokens inside unmodified Hugging Face vision-language models, without "
+    "training, to make inference cheaper.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -53,7 +54,7 @@ def start(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and leave.", callback=_show_version, is_eager=True
+            "--version", help="Print the version and exit.", callback=_show_version, is_eager=True
         ),
     ] = False,
     debug: Annotated[
@@ -61,15 +62,14 @@ def start(
         typer.Option("--debug", envvar="TRANSPRUNE_DEBUG", help="Show the traceback of an error."),
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """The options in front of every command."""
     set_debug(debug)
 
 
 def main() -> None:
     """Entry point of the `transprune` command."""
     for stream in (sys.stdout, sys.stderr):
+        # a terminal whose encoding lacks our marks prints `?` for them instead of failing
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal without our marks shows `?` instead of failing
+            stream.reconfigure(errors="replace")
     app()

@@ -1,166 +1,209 @@
-"""`transprune bench`: right answers at equal work, every method beside every other."""
+"""`transprune bench`: the share of right answers of every method at equal prefill cost."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from transprune.cli.bench_tables import tables
-from transprune.cli.console import Json, err, print_json, show
+from transprune.cli.console import new_bars, print_json, show
+from transprune.cli.options import (
+    MAX_NEW_TOKENS_HELP,
+    METHOD_HELP,
+    OUT_HELP,
+    Attention,
+    AttentionOption,
+    Device,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    Json,
+    Model,
+    OptionalThreads,
+    Seed,
+    TextTower,
+    load_options,
+)
+from transprune.cli.threads import use_threads
 
 if TYPE_CHECKING:
-    from transprune.bench.results.summary import Row
-    from transprune.bench.run.runner import Progress
+    from transprune.bench.data.records import Run
+    from transprune.bench.launch import Plan
+    from transprune.bench.run.progress import Progress
 
 ALL_BUDGETS = "60,41,31,20,12"
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help=f"{OUT_HELP}; an interrupted run in it is continued."
+    ),
+]
+Tasks = Annotated[
+    str,
+    typer.Option(
+        "--tasks",
+        metavar="TASKS",
+        help="'nano' for the bundled scenes, or a folder or file of questions.",
+    ),
+]
+MethodList = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--methods", metavar="METHOD", help=f"{METHOD_HELP}; repeat for several; default: all."
+    ),
+]
+Budgets = Annotated[
+    str | None,
+    typer.Option(
+        "--budgets",
+        metavar="LIST",
+        help=f"Cost in percent of the unpruned prefill, as '{ALL_BUDGETS}', or 'own' for the "
+        "settings of each method.",
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        min=1,
+        metavar="N",
+        help="Number of scenes (nano; default 200) or questions (file; default all).",
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="SPLIT",
+        help="Which bundled scenes: 'test' for figures to report, 'validation' to choose settings.",
+    ),
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A few methods, two budgets, 60 scenes: minutes.")
+]
+Ablations = Annotated[
+    bool, typer.Option("--ablations", help="Add the ablations of the TransPrune paper.")
+]
+Bill = Annotated[bool, typer.Option("--bill/--no-bill", help="Measure time and memory, too.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it.")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
+]
+MaxNewTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-new-tokens",
+        min=1,
+        metavar="N",
+        help=f"{MAX_NEW_TOKENS_HELP}; default: 2 for the bundled scenes, else 32.",
+    ),
+]
+PerTask = Annotated[bool, typer.Option("--per-task", help="Show the score of each task, too.")]
+
 
 def bench_command(
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the run; an interrupted one goes on there.")
-    ] = Path("out/bench"),
-    model: Annotated[
-        str, typer.Option("--model", help="Folder, hub id, or 'nano' for the bundled model.")
-    ] = "nano",
-    tasks: Annotated[
-        str,
-        typer.Option(
-            "--tasks", help="'nano' for the bundled scenes, or a folder or file of questions."
-        ),
-    ] = "nano",
-    methods: Annotated[
-        list[str] | None,
-        typer.Option("--methods", help="Method, preset or recipe; repeat. All if left out."),
-    ] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            "--budgets", help=f"Percent of the unpruned prefill, '{ALL_BUDGETS}', or 'own'."
-        ),
-    ] = None,
-    n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Scenes (nano; 200) or questions (file; all).")
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", help="nano: test to report, validation to choose by.")
-    ] = "test",
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Of questions and of methods that draw.")
-    ] = 0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A few methods, two budgets, 60 scenes: minutes.")
-    ] = False,
-    ablations: Annotated[
-        bool, typer.Option("--ablations", help="Also the paper's ablations.")
-    ] = False,
-    bill: Annotated[
-        bool, typer.Option("--bill/--no-bill", help="Measure time and memory too.")
-    ] = True,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="A bad line of a task file is an error.")
-    ] = False,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts at a time.")] = 32,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; all cores if left out.")
-    ] = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="auto: float32 on a CPU, else the model's own.")
-    ] = "auto",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    attn: Annotated[str, typer.Option("--attn", help="Attention implementation.")] = "sdpa",
-    text_tower: Annotated[
-        str | None,
-        typer.Option("--text-tower", help="Folder or hub id of the model's CLIP, for cdpruner."),
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None, typer.Option("--max-new-tokens", min=1, help="Longest answer.")
-    ] = None,
-    per_task: Annotated[
-        bool, typer.Option("--per-task", help="Also the score of each task.")
-    ] = False,
+    out: Out = Path("out/bench"),
+    model: Model = "nano",
+    tasks: Tasks = "nano",
+    methods: MethodList = None,
+    budgets: Budgets = None,
+    n: Count = None,
+    split: Split = "test",
+    seed: Seed = 0,
+    quick: Quick = False,
+    ablations: Ablations = False,
+    bill: Bill = True,
+    strict: Strict = False,
+    batch_size: BatchSize = 32,
+    threads: OptionalThreads = None,
+    dtype: DtypeOption = Dtype.auto,
+    device: DeviceOption = Device.auto,
+    attn: AttentionOption = Attention.sdpa,
+    text_tower: TextTower = None,
+    max_new_tokens: MaxNewTokens = None,
+    per_task: PerTask = False,
     as_json: Json = False,
 ) -> None:
     """Measure which method keeps the answers right at equal cost.
 
-    The same command again goes on after an interruption; with further methods or budgets it adds them. Nothing is
-    answered twice.
+    Run the same command again to continue after an interruption; with further methods or budgets
+    it adds them. No question is answered twice.
     """
-    # read by OpenMP when torch is loaded: threads that spin while they wait make a busy machine ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
-    import torch
-
-    from transprune.bench.results.summary import summarise
+    use_threads(threads)
+    from transprune.bench.launch import Plan, quick_plan
     from transprune.bench.run.budgets import parse_budgets
-    from transprune.bench.run.launch import Plan, launch
-    from transprune.bench.run.launch import quick as quick_plan
-    from transprune.cli.guard import quiet_libraries
-    from transprune.models.checkpoint import LoadOptions
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    plan = quick_plan(out) if quick else Plan(out)
-    plan = replace(
-        plan,
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+    # the preset counts bundled scenes; a task file is read whole unless --n limits it
+    preset = quick_plan(out) if quick else Plan(out)
+    if n is None and tasks == "nano":
+        n = preset.n
+
+    plan = Plan(
+        out=out,
         model=model,
         tasks=tasks,
-        methods=tuple(methods) if methods else plan.methods,
-        budgets=plan.budgets if budgets is None else parse_budgets(budgets),
-        n=n if n is not None else plan.n if tasks == "nano" else None,
+        methods=tuple(methods or preset.methods),
+        budgets=preset.budgets if budgets is None else parse_budgets(budgets),
+        n=n,
         split=split,
         seed=seed,
         ablations=ablations,
         bill=bill,
+        rounds=preset.rounds,
         strict=strict,
-        loading=LoadOptions(dtype, device, attn, text_tower),
+        loading=load_options(dtype, device, attn, text_tower),
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
+        command=shlex.join(["transprune", *sys.argv[1:]]),
     )
-    said: list[str] = []
-    with quiet_libraries(bars=False), _bar(as_json) as progress:
-        run = launch(plan, progress, said.append)
+
+    messages: list[str] = []
+    run = _launch(plan, messages, as_json)
+    _print(run, messages, per_task, as_json)
+
+
+def _launch(plan: Plan, messages: list[str], as_json: bool) -> Run:
+    """Run the plan behind a progress bar, and collect its messages."""
+    from transprune.bench.launch import launch
+    from transprune.cli.guard import quiet_libraries
+
+    with quiet_libraries(bars=False), new_bars(hidden=as_json) as bars:
+        # the total is unknown until the model is loaded and the trials are planned
+        task = bars.add_task("loading", total=None)
+
+        def report(progress: Progress) -> None:
+            bars.update(
+                task,
+                description=progress.condition,
+                completed=progress.done,
+                total=progress.total,
+            )
+
+        return launch(plan, report, messages.append)
+
+
+def _print(run: Run, messages: list[str], per_task: bool, as_json: bool) -> None:
+    """Print the results as tables, or as one JSON document."""
+    from transprune.bench.results.summary import summarise
+
     rows = summarise(run)
+    messages = [*messages, *run.notes]
     if as_json:
-        print_json(
-            {
-                "run": str(out),
-                "notes": [*said, *run.notes],
-                "rows": [_document(row) for row in rows],
-            }
-        )
+        documents = [_row_document(row) for row in rows]
+        print_json({"run": str(run.folder), "notes": messages, "rows": documents})
         return
-    show(*said, *run.notes, *tables(rows, run.certificate, per_task))
-    show("", f"records: {out}/records.jsonl   page: transprune report {out}")
+    show(*messages, *tables(rows, run.manifest, per_task))
+    show("", f"records: {run.folder}/records.jsonl   page: transprune report {run.folder}")
 
 
-def _document(row: Row) -> dict[str, Any]:
+def _row_document(row: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {**asdict(row), "complete": row.complete}
-
-
-@contextmanager
-def _bar(as_json: bool) -> Iterator[Callable[[Progress], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = err()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, disable=as_json or not console.is_terminal) as bars:
-        task = bars.add_task("loading", total=None)
-        yield lambda at: bars.update(
-            task, description=at.condition, completed=at.done, total=at.total
-        )

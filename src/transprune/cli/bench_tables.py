@@ -10,38 +10,51 @@ from transprune.cli.console import legend, new_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.bench.data.manifest import Certificate
+    from transprune.bench.data.manifest import Manifest
     from transprune.bench.results.statistics import Difference
     from transprune.bench.results.summary import Row
 
 MARKS = {"better": "+", "worse": "-", "unclear": ""}
-ABLATION = "ablation: "
+ABLATION = "ablation: "  # how the group of an ablation begins
+# a table finds a column by its heading, so the second "95 %" ends in a space
 COLUMNS = ("method", "exact", "paper", "Acc.", "95 %", "vs TP", "95 % ", "")
 
 
-def tables(rows: Sequence[Row], certificate: Certificate, per_task: bool = False) -> Iterator[Any]:
-    """Everything there is to show, one below the other."""
-    asked = sum(task.items for task in certificate.tasks)
-    title = f"{asked} questions, {certificate.settings.split or certificate.settings.tasks}; relative to unpruned = 100"
+def tables(rows: Sequence[Row], manifest: Manifest, per_task: bool = False) -> Iterator[Any]:
+    """All tables and notes, one below the other."""
+    # the ablations have a table of their own
     main = [row for row in rows if not row.condition.group.startswith(ABLATION)]
-    yield _methods(title, main)
+    yield _method_table(_title(manifest), main)
     if len(main) < len(rows):
-        yield from ("", _ablations(rows, certificate.geometry["layers"]))
+        yield ""
+        yield _ablation_table(rows, manifest.geometry["layers"])
+
     if per_task:
-        yield from ("", _tasks(rows))
+        yield ""
+        yield _task_table(rows)
+
     if notes := _notes(rows):
-        yield from ("", notes)
-    yield from ("", _legend(rows))
+        yield ""
+        yield notes
+
+    yield ""
+    yield _legend(rows)
 
 
-def _methods(title: str, rows: Sequence[Row]) -> Table:
+def _title(manifest: Manifest) -> str:
+    questions = sum(task.items for task in manifest.tasks)
+    source = manifest.settings.split or manifest.settings.tasks
+    return f"{questions} questions, {source}; relative to unpruned = 100"
+
+
+def _method_table(title: str, rows: Sequence[Row]) -> Table:
     table = _new(title)
     _fill(table, [(row, [_name(row), *_cells(row)]) for row in rows])
     return table
 
 
 def _fill(table: Table, lines: Sequence[tuple[Row, list[str]]]) -> None:
-    """One line per condition, each budget under its heading."""
+    """Add one line per condition, each budget under its own heading."""
     budget: float | None = None
     for row, cells in lines:
         if row.condition.budget != budget:
@@ -51,23 +64,23 @@ def _fill(table: Table, lines: Sequence[tuple[Row, list[str]]]) -> None:
         table.add_row(*cells)
 
 
-def _ablations(rows: Sequence[Row], num_layers: int) -> Table:
-    """By group; a variant that is the main condition shows that one's row."""
+def _ablation_table(rows: Sequence[Row], num_layers: int) -> Table:
+    """The ablations by group. A variant that equals the main condition shows the row of that."""
     from transprune.bench.run.ablations import ablations
 
+    known: dict[str, Row] = {}
+    for row in rows:
+        for name in (row.condition.method, *row.condition.also):
+            known.setdefault(name, row)
+
     table = _new("ablations of TransPrune")
-    known = {
-        name: row for row in reversed(rows) for name in (row.condition.method, *row.condition.also)
-    }
     for group, variants in ablations(num_layers).items():
         table.add_section()
-        table.add_row(f"[dim]{group}[/]", *[""] * 7)
-        for row, name in [
-            (known[f"transprune/{name}"], name)
-            for name in variants
-            if f"transprune/{name}" in known
-        ]:
-            table.add_row(name + ("" if row.condition.reached else " †"), *_cells(row))
+        table.add_row(f"[dim]{group}[/]", *[""] * (len(COLUMNS) - 1))
+        for variant in variants:
+            found = known.get(f"transprune/{variant}")
+            if found is not None:
+                table.add_row(variant + _dagger(found), *_cells(found))
     return table
 
 
@@ -76,24 +89,34 @@ def _new(title: str) -> Table:
 
 
 def _name(row: Row) -> str:
-    also = [name for name in row.condition.also if "/" not in name]
-    name = " = ".join([row.condition.method, *also])
-    return (
-        name
-        + ("" if row.condition.reached else " †")
-        + ("" if row.complete else f" ({row.n} of {row.expected})")
-    )
+    """The method, the other methods with the same setting, and marks for what is incomplete."""
+    same = [name for name in row.condition.also if "/" not in name]  # a slash marks an ablation
+    name = " = ".join([row.condition.method, *same]) + _dagger(row)
+    if not row.complete:
+        name += f" ({row.n} of {row.expected})"
+    return name
+
+
+def _dagger(row: Row) -> str:
+    """The mark of a budget that the method cannot reach."""
+    return "" if row.condition.reached else " †"
 
 
 def _cells(row: Row) -> list[str]:
-    against = row.against_transprune
-    shares = [f"{100 * row.exact_share:.1f}", f"{100 * row.paper_share:.1f}"]
-    own = [f"{row.relative.value:.1f}", f"{row.relative.low:.1f}..{row.relative.high:.1f}"]
+    """The cells behind the name."""
+    cells = [
+        f"{100 * row.exact_share:.1f}",
+        f"{100 * row.paper_share:.1f}",
+        f"{row.relative.value:.1f}",
+        f"{row.relative.low:.1f}..{row.relative.high:.1f}",
+    ]
+
+    against = row.against_transprune  # None for TransPrune itself and the unpruned model
     if against is None:
-        return [*shares, *own, "", "", ""]
+        return [*cells, "", "", ""]
+
     return [
-        *shares,
-        *own,
+        *cells,
         f"{against.value:+.1f}",
         f"{against.low:+.1f}..{against.high:+.1f}",
         _mark(against),
@@ -101,38 +124,40 @@ def _cells(row: Row) -> list[str]:
 
 
 def _mark(difference: Difference) -> str:
-    """`+` or `-` where the interval excludes 0, doubled where it also stands after Holm's correction."""
+    """`+` or `-` where the interval excludes 0, doubled if this survives Holm's correction."""
     return MARKS[difference.verdict] * (2 if difference.sure else 1)
 
 
-def _tasks(rows: Sequence[Row]) -> Table:
+def _task_table(rows: Sequence[Row]) -> Table:
     names = [task.task for task in rows[0].tasks]
+    lines = []
+    for row in rows:
+        scores = {task.task: f"{task.score.value:.1f}" for task in row.tasks}
+        cells = [scores.get(name, "-") for name in names]
+        lines.append((row, [row.condition.method, *cells]))
+
     table = new_table("score of each task, percent", ("method", *names), wrap=("method",))
-    scores = [{task.task: f"{task.score.value:.1f}" for task in row.tasks} for row in rows]
-    lines = [
-        [row.condition.method, *(own.get(name, "-") for name in names)]
-        for row, own in zip(rows, scores, strict=True)
-    ]
-    _fill(table, list(zip(rows, lines, strict=True)))
+    _fill(table, lines)
     return table
 
 
 def _notes(rows: Sequence[Row]) -> str:
-    return "\n".join(
-        f"{row.condition.name}: {row.condition.note}" for row in rows if row.condition.note
-    )
+    notes = [f"{row.condition.name}: {row.condition.note}" for row in rows if row.condition.note]
+    return "\n".join(notes)
 
 
 def _legend(rows: Sequence[Row]) -> Table:
-    compared = rows[0].comparisons
+    comparisons = rows[0].comparisons
+    resamples = rows[0].n_resamples
     return legend(
         {
-            "exact, paper": "measured prefill cost in percent of unpruned, mean over prompts, in the two conventions",
+            "exact, paper": "measured prefill cost in percent of unpruned, mean over prompts, in "
+            "the two conventions",
             "Acc.": "100 x mean over tasks of score / unpruned score, as the paper reports it",
             "vs TP": "points of Acc. more than TransPrune at the same budget",
-            "95 %": f"paired bootstrap over pictures, {rows[0].n_resamples:,} resamples",
-            "+ -": "the interval excludes 0: better or worse than TransPrune; doubled where it also stands after "
-            f"Holm's correction for all {compared} comparisons",
-            "†": "the budget cannot be reached; the note says why",
+            "95 %": f"paired bootstrap over pictures, {resamples:,} resamples",
+            "+ -": "the interval excludes 0: better or worse than TransPrune; doubled where this "
+            f"also holds after Holm's correction for all {comparisons} comparisons",
+            "†": "the method cannot reach this budget; the note gives the reason",
         }
     )

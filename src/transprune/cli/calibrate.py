@@ -1,34 +1,56 @@
-"""`transprune calibrate`: which layers of your model need visual tokens least, for ShortV."""
+"""`transprune calibrate`: which layers of a model need visual tokens least, for ShortV."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transprune.cli.console import Json, new_table, print_json, show, status
+from transprune.cli.console import new_table, print_json, show, status
+from transprune.cli.options import (
+    Attention,
+    AttentionOption,
+    Device,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    Images,
+    Json,
+    Model,
+    Questions,
+    TextTower,
+    load_options,
+)
 
-SHARE = 19 / 32  # of the layers, what ShortV freezes of LLaVA-1.5-7B
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from transprune.models.calibrate import LayerContributions
+
+SHARE = 19 / 32  # of the layers; ShortV freezes 19 of the 32 layers of LLaVA-1.5-7B
 
 
 def calibrate_command(
-    model: Annotated[
-        str, typer.Option("--model", help="Folder, hub id, or 'nano' for the bundled model.")
-    ],
-    image: Annotated[
-        list[Path],
-        typer.Option("--image", help="Image file; repeat for several, 20 or more are good."),
-    ],
-    question: Annotated[
-        list[str], typer.Option("--question", help="What to ask about each; repeat for several.")
-    ],
+    model: Model,
+    image: Images,
+    question: Questions,
     freeze: Annotated[
-        int | None, typer.Option("--freeze", min=0, help="Layers to freeze; default 19 of 32.")
+        int | None,
+        typer.Option(
+            "--freeze", min=0, metavar="N", help="Layers to freeze; default: 19 of 32, as ShortV."
+        ),
     ] = None,
+    dtype: DtypeOption = Dtype.auto,
+    device: DeviceOption = Device.auto,
+    attn: AttentionOption = Attention.sdpa,
+    text_tower: TextTower = None,
     as_json: Json = False,
 ) -> None:
-    """Measure each layer's contribution on your pictures and questions, and print the recipe that follows."""
+    """Find the layers that need visual tokens least.
+
+    Prints the contribution of each layer, and a ShortV recipe that freezes the least important.
+    Every question is asked about every picture; give 20 pictures or more.
+    """
     with status(as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
@@ -40,33 +62,35 @@ def calibrate_command(
         with quiet_libraries(bars=False):
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
-            checkpoint = load(model)
-            progress(f"{len(pictures) * len(question)} prompts, every layer frozen once for each")
+            checkpoint = load(model, load_options(dtype, device, attn, text_tower))
+            progress(f"{len(pictures) * len(question)} prompts, each with every layer frozen once")
+            # prepared one by one, so that only one prompt's pixels are in memory
             prompts = (
                 prepare(checkpoint, [picture], text) for picture in pictures for text in question
             )
             measured = layer_contributions(checkpoint.model, prompts)
+
     layers = len(measured.nats)
     count = round(layers * SHARE) if freeze is None else min(freeze, layers)
     recipe = f"shortv:order={','.join(map(str, measured.order))},count={count}"
-    if as_json:
-        order = list(measured.order)
-        print_json(
-            {
-                "nats": list(measured.nats),
-                "prompts": measured.prompts,
-                "order": order,
-                "recipe": recipe,
-            }
-        )
+    if not as_json:
+        show(_table(measured, count), "", recipe)
         return
-    table = new_table(
-        f"layer contribution, {measured.prompts} prompt(s)", ("layer", "nats", "frozen")
+    print_json(
+        {
+            "nats": list(measured.nats),
+            "prompts": measured.prompts,
+            "order": list(measured.order),
+            "recipe": recipe,
+        }
     )
-    for layer in measured.order:
-        table.add_row(
-            str(layer),
-            f"{measured.nats[layer]:.2e}",
-            "yes" if layer in measured.order[:count] else "",
-        )
-    show(table, "", recipe)
+
+
+def _table(measured: LayerContributions, count: int) -> Table:
+    """One row per layer, smallest contribution first; the first `count` layers are frozen."""
+    title = f"layer contribution, {measured.prompts} prompt(s)"
+    table = new_table(title, ("layer", "nats", "frozen"))
+    for rank, layer in enumerate(measured.order):
+        frozen = "yes" if rank < count else ""
+        table.add_row(str(layer), f"{measured.nats[layer]:.2e}", frozen)
+    return table

@@ -1,24 +1,22 @@
-"""Where the commands print: tables and lines for people on stdout, one JSON document for programs, notes on stderr."""
+"""Print results on stdout (tables for people, or one JSON document) and notes on stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from transprune.cli import notes
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-]
-
-RIGHT, WRONG = "✓", "✗"
+RIGHT = "✓"
+WRONG = "✗"
 
 
 def out() -> Console:
@@ -29,25 +27,41 @@ def out() -> Console:
 
 
 def err() -> Console:
-    """The console of errors and notes."""
+    """The console of errors, notes and progress."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One JSON document, with the version that made it and the warnings on the way."""
+    """Print one JSON document, with the version of transprune and the warnings of this command."""
     from transprune import __version__
-    from transprune.cli.notes import told
 
-    document = {"transprune": __version__, **data, "warnings": told()}
+    document = {"transprune": __version__, **data, "warnings": notes.all_notes()}
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def show(*things: Any) -> None:
+    """Print tables and lines, one below the other; text is printed without any markup."""
+    console = out()
+    for thing in things:
+        if isinstance(thing, str):
+            console.print(thing, markup=False)
+        else:
+            console.print(thing)
 
 
 def new_table(
     title: str, columns: Sequence[str], left: Sequence[str] = (), wrap: Sequence[str] = ()
 ) -> Table:
-    """An empty table: numbers to the right, the columns in `left` to the left, only those in `wrap` may break lines."""
+    """An empty table.
+
+    Args:
+        title: printed above it.
+        columns: the headings.
+        left: columns that are aligned to the left; all others to the right, as numbers are.
+        wrap: columns whose text may break into lines; these are aligned to the left as well.
+    """
     from rich import box
     from rich.table import Table
 
@@ -61,14 +75,21 @@ def new_table(
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
+
     for name in columns:
-        side = "left" if name in left or name in wrap else "right"
-        table.add_column(name, justify=side, no_wrap=name not in wrap, overflow="fold")  # type: ignore[arg-type]
+        may_wrap = name in wrap
+        # fold: a word that is too long for its column goes on in the next line and is never cut
+        table.add_column(
+            name,
+            justify="left" if may_wrap or name in left else "right",
+            no_wrap=not may_wrap,
+            overflow="fold",
+        )
     return table
 
 
 def legend(entries: dict[str, str]) -> Table:
-    """What the columns of a table mean: a term and its sentence, wrapped to the terminal."""
+    """Explain the columns of a table: a term and its sentence, wrapped to the terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -80,20 +101,11 @@ def legend(entries: dict[str, str]) -> Table:
     return grid
 
 
-def show(*things: Any) -> None:
-    """Tables and lines, one below the other; text is printed as it stands."""
-    console = out()
-    for thing in things:
-        if isinstance(thing, str):
-            console.print(thing, markup=False)
-        else:
-            console.print(thing)
-
-
 @contextmanager
-def status(as_json: bool) -> Iterator[Any]:
-    """A function that shows what is being done, on a terminal and for people only."""
+def status(as_json: bool) -> Iterator[Callable[[str], None]]:
+    """A function that shows the current step beside a spinner, on a terminal only."""
     console = err()
+    # in a log file a spinner leaves nothing but control characters
     if as_json or not console.is_terminal:
         yield lambda step: None
         return
@@ -101,45 +113,23 @@ def status(as_json: bool) -> Iterator[Any]:
         yield lambda step: spinner.update(step)
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """`0.4096` -> `41.0%`; a whole is `100%`."""
-    return "100%" if share == 1 else f"{100 * share:.{digits}f}%"
+def new_bars(*more: ProgressColumn, hidden: bool = False) -> Progress:
+    """Progress bars on stderr, hidden where stderr is no terminal; `more` columns at the end."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-
-def duration(seconds: float | None) -> str:
-    """`0.0213` -> `21.3 ms`, `2.13` -> `2.13 s`."""
-    if seconds is None:
-        return "-"
-    return f"{_three_digits(seconds)} s" if seconds >= 1 else f"{_three_digits(1000 * seconds)} ms"
-
-
-def scientific(count: float) -> str:
-    """`3.8212e12` -> `3.82 T`, with the letters of the field."""
-    for letter, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{_three_digits(count / size)} {letter}"
-    return f"{count:.0f}"
-
-
-def mebibytes(count: int) -> str:
-    """Bytes as `288 MiB`."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{_three_digits(count / size)} {unit}"
-    return f"{_three_digits(count / 2**10)} KiB"
-
-
-def with_share(amount: str, share: float, digits: int = 1) -> str:
-    """`1.56 T 40.8%`, the shares of a column below each other."""
-    return f"{amount} {percent(share, digits):>{digits + 4 if digits else 4}}"
-
-
-def _three_digits(number: float) -> str:
-    """`3.82`, `38.2`, `382`."""
-    return (
-        f"{number:.2f}"
-        if number < 9.995
-        else f"{number:.1f}"
-        if number < 99.95
-        else f"{number:.0f}"
+    console = err()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        *more,
+        console=console,
+        disable=hidden or not console.is_terminal,
     )

@@ -1,7 +1,7 @@
-"""What surrounds every command: our errors become one red line, our warnings a note, and nothing else is printed.
+"""Run a command with clean output: an error of transprune is one red line, a warning is a note.
 
-Exit codes: 0 done, 1 an error of ours, 2 a wrong command line. With `--debug` (or TRANSPRUNE_DEBUG=1) the error is
-raised instead, with its traceback.
+Exit codes: 0 success, 1 an error of transprune, 2 a wrong command line. With `--debug` (or
+TRANSPRUNE_DEBUG=1) errors are raised instead, with their traceback.
 """
 
 from __future__ import annotations
@@ -22,48 +22,44 @@ _debug = False
 
 
 class GuardedGroup(TyperGroup):
-    """A group of commands that turns PruneError into a line and an exit code."""
+    """A group of commands that turns a PruneError into one line and exit code 1."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
-        notes.forget()
+        notes.clear()
         try:
-            with _our_warnings_only():
+            with _own_warnings_only():
                 return super().invoke(ctx)
         except PruneError as error:
             if _debug:
                 raise
-            _fail(str(error))
+            _print_error(str(error))
             raise typer.Exit(1) from error
+
         except RuntimeError as error:
-            if (
-                _debug or type(error).__name__ != "OutOfMemoryError"
-            ):  # torch's, without importing it here
+            # compared by name, because importing torch here would slow down `--help`
+            if _debug or type(error).__name__ != "OutOfMemoryError":
                 raise
-            _fail(
-                "the GPU's memory is full; try --dtype bfloat16, fewer or smaller pictures, or --device cpu"
+            _print_error(
+                "the GPU is out of memory; try --dtype bfloat16, fewer or smaller pictures, or "
+                "--device cpu"
             )
             raise typer.Exit(1) from error
 
 
-def _fail(message: str) -> None:
-    err().print(
-        f"error: {message}", style="bold red", soft_wrap=True, markup=False, highlight=False
-    )
-
-
 def set_debug(debug: bool) -> None:
-    """Whether errors of ours are raised with their traceback."""
+    """Choose whether errors of transprune are raised with their traceback."""
     global _debug
     _debug = debug
 
 
 @contextmanager
 def quiet_libraries(bars: bool) -> Iterator[None]:
-    """transformers without its log lines, and without progress bars unless `bars`; as before afterwards."""
+    """Silence the log of transformers, and its progress bars unless `bars`; restored at the end."""
     from transformers.utils import logging
 
-    level, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
+    had_bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     if not bars:
         logging.disable_progress_bar()
@@ -76,15 +72,24 @@ def quiet_libraries(bars: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _our_warnings_only() -> Iterator[None]:
+def _own_warnings_only() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", PruneWarning)
-        warnings.showwarning = _show_once
+        warnings.showwarning = _show_once  # catch_warnings restores it
         yield
 
 
 def _show_once(message: Warning | str, *where: Any, **more: Any) -> None:
     text = str(message)
-    if notes.tell(text):
-        err().print(f"note: {text}", style="yellow", soft_wrap=True, markup=False, highlight=False)
+    if notes.add(text):
+        _print_line(f"note: {text}", "yellow")
+
+
+def _print_error(message: str) -> None:
+    _print_line(f"error: {message}", "bold red")
+
+
+def _print_line(text: str, style: str) -> None:
+    # soft_wrap: the terminal wraps the line, so a log file gets it whole
+    err().print(text, style=style, soft_wrap=True, markup=False, highlight=False)

@@ -1,45 +1,49 @@
-"""`transprune methods`: what exists, from which paper, and what it needs."""
+"""`transprune methods`: the methods, their papers, and what they need from a model."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transprune.cli.console import Json, new_table, print_json, show
+from transprune.cli.console import new_table, print_json, show
+from transprune.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+USAGE = (
+    "Give settings after a colon, compose with a plus: "
+    "fastv:layer=3,keep_ratio=0.25  visionzip:keep=192+pdrop"
+)
+LAYERS = 32  # needs are listed for this depth, that of LLaVA-1.5-7B
+
+# signals, rows and similarities of a method's announcement -> words for people
+SIGNALS = {
+    "saliency": "vision attention (CLS row, or the mean where there is no CLS)",
+    "early_saliency": "vision attention of an early layer",
+    "outer_saliency": "vision attention one layer further out",
+    "keys": "vision keys",
+    "outer_keys": "vision keys one layer further out",
+    "place": "patch grid",
+    "picture": "the picture, to encode it again",
+}
+ROWS = {
+    "instruction": "attention of the instruction",
+    "last": "attention of the last token",
+    "mean": "mean query",
+}
+SIMILARITIES = {
+    "features": "features compared with each other",
+    "layer_keys": "keys of a layer",
+}
 
 
 def methods_command(as_json: Json = False) -> None:
-    """List the methods: kind, presets, what they need of the model, whether and how they deviate, and their papers."""
+    """List the methods, their papers and what they need."""
     rows = list_methods()
     if as_json:
         print_json({"methods": rows})
         return
-    table = new_table(
-        "methods",
-        ("name", "kind", "presets", "needs"),
-        left=("name", "kind"),
-        wrap=("presets", "needs"),
-    )
-    details = new_table("papers", ("name", "what"), left=("name",), wrap=("what",))
-    for row in rows:
-        table.add_row(
-            row["name"],
-            row["kind"],
-            ", ".join(row["presets"]) or "-",
-            ", ".join(row["reads"]) or "nothing",
-        )
-        what = [row["title"], row["paper"]]
-        if row["deviates"]:
-            what.append(f"deviates: {row['deviates']}")
-        elif row["kind"] != "composition" and not row["paper"].startswith("control"):
-            what.append("as published")
-        details.add_row(row["name"], "\n".join(what))
-    show(
-        table,
-        "",
-        details,
-        "",
-        "Give settings after a colon, compose with a plus: fastv:layer=3,keep_ratio=0.25  visionzip:keep=192+pdrop",
-    )
+    show(_overview(rows), "", _papers(rows), "", USAGE)
 
 
 def list_methods() -> list[dict[str, Any]]:
@@ -57,54 +61,64 @@ def list_methods() -> list[dict[str, Any]]:
                 "kind": cls.kind,
                 "paper": cls.paper,
                 "presets": preset_names(name),
-                "reads": _reads(cls),
-                "deviates": cls.deviates,
+                "reads": _needs(cls),
+                "deviates": cls.differs_from_code,
                 "positions": cls.default_positions,
             }
         )
     return rows
 
 
-SIGNALS = {
-    "saliency": "vision attention (CLS row, or the mean where there is no CLS)",
-    "early_saliency": "vision attention of an early layer",
-    "outer_saliency": "vision attention one layer further out",
-    "keys": "vision keys",
-    "outer_keys": "vision keys one layer further out",
-    "place": "patch grid",
-    "picture": "the picture, to encode it again",
-}
-ROWS = {
-    "instruction": "attention of the instruction",
-    "last": "attention of the last token",
-    "mean": "mean query",
-}
-COMPARED = {"features": "features compared with each other", "layer_keys": "keys of a layer"}
+def _overview(rows: list[dict[str, Any]]) -> Table:
+    columns = ("name", "kind", "presets", "needs")
+    table = new_table("methods", columns, left=("name", "kind"), wrap=("presets", "needs"))
+    for row in rows:
+        presets = ", ".join(row["presets"]) or "-"
+        needs = ", ".join(row["reads"]) or "nothing"
+        table.add_row(row["name"], row["kind"], presets, needs)
+    return table
 
 
-def _reads(cls: Any) -> list[str]:
-    """What a method needs from the model besides the hidden states, with its defaults."""
+def _papers(rows: list[dict[str, Any]]) -> Table:
+    table = new_table("papers", ("name", "what"), left=("name",), wrap=("what",))
+    for row in rows:
+        lines = [row["title"], row["paper"]]
+
+        # a control or a composition has no released code to deviate from
+        is_published = row["kind"] != "composition" and not row["paper"].startswith("control")
+        if row["deviates"]:
+            lines.append(f"deviates: {row['deviates']}")
+        elif is_published:
+            lines.append("as published")
+
+        table.add_row(row["name"], "\n".join(lines))
+    return table
+
+
+def _needs(cls: Any) -> list[str]:
+    """What a method with its defaults reads from the model besides the hidden states."""
     from transprune.errors import MethodError
 
     try:
         method = cls()
-        readings = method.readings(32)
+        readings = method.reads_at(LAYERS)
     except MethodError:  # a composition has no defaults
         return ["what its parts read"]
-    reads = [SIGNALS[name] for name in SIGNALS if name in method.reads_vision]
-    if method.reads_question:
-        reads.append(
+
+    # listed in the order of the tables above, so that two methods are easy to compare
+    rows = {reading.rows for reading in readings}
+    similarities = {reading.similarity for reading in readings}
+    needs = [text for name, text in SIGNALS.items() if name in method.reads.vision]
+    if method.reads.question:
+        needs.append(
             "CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings"
         )
-    reads += [
-        text for rows, text in ROWS.items() if any(reading.rows == rows for reading in readings)
-    ]
+    needs += [text for name, text in ROWS.items() if name in rows]
     if any(reading.embeddings for reading in readings):
-        reads.append("embeddings of image and instruction")
+        needs.append("embeddings of image and instruction")
     if any(reading.observed for reading in readings):
-        reads.append("module transitions")
-    if method.frozen(32):
-        reads.append("an order of layers, released or from `transprune calibrate`")
-    return reads + [
-        text for kind, text in COMPARED.items() if any(r.similarity == kind for r in readings)
-    ]
+        needs.append("module transitions")
+    if method.frozen(LAYERS):
+        needs.append("an order of layers, released or from `transprune calibrate`")
+    needs += [text for name, text in SIMILARITIES.items() if name in similarities]
+    return needs

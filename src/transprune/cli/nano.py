@@ -1,9 +1,8 @@
-"""`transprune nano`: the bundled model's own business: its scenes, its training, its scores."""
+"""`transprune nano`: scenes, training and scores of the bundled model."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -12,10 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transprune.cli.console import Json, err, new_table, print_json, show
+from transprune.cli.console import new_bars, new_table, print_json, show
+from transprune.cli.options import Json, Threads
+from transprune.cli.threads import use_threads
+from transprune.errors import MissingExtra
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from transprune.nano.evaluate import Scores
+
+StageProgress = Callable[[str, int, int, dict[str, float]], None]  # stage, step, steps, metrics
+
+_TRAINING_PACKAGE = "transprune.nano.train"
 
 nano_app = typer.Typer(
     name="nano",
@@ -25,8 +33,8 @@ nano_app = typer.Typer(
 )
 
 
-class Recipe(str, Enum):
-    """What `--recipe` takes."""
+class TrainingRecipeName(str, Enum):
+    """The values of `--recipe`."""
 
     eyes_first = "eyes-first"
     words_first = "words-first"
@@ -34,7 +42,7 @@ class Recipe(str, Enum):
 
 
 class SplitName(str, Enum):
-    """What `--split` takes."""
+    """The values of `--split`."""
 
     train = "train"
     validation = "validation"
@@ -42,18 +50,17 @@ class SplitName(str, Enum):
     demo = "demo"
 
 
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
-
-
 @nano_app.command("train")
 def train_command(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the run; an interrupted one goes on.")
+        Path, typer.Option("--out", help="Folder of the run; an interrupted run is continued.")
     ] = Path("out/nano"),
-    recipe: Annotated[Recipe, typer.Option("--recipe", help="Which training.")] = Recipe.eyes_first,
+    recipe: Annotated[
+        TrainingRecipeName, typer.Option("--recipe", help="Training recipe.")
+    ] = TrainingRecipeName.eyes_first,
     threads: Threads = 2,
     stop_after: Annotated[
-        int | None, typer.Option("--stop-after", min=1, help="Stop after so many steps.")
+        int | None, typer.Option("--stop-after", min=1, help="Stop after that many steps.")
     ] = None,
     compiled: Annotated[
         bool,
@@ -62,25 +69,25 @@ def train_command(
         ),
     ] = True,
 ) -> None:
-    """Train from scenes to a finished checkpoint; run it again after an interruption and it goes on."""
-    # read by OpenMP when torch is loaded: threads that spin while they wait make a busy machine ten times slower
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    """Train the bundled model from scenes to a checkpoint; run again to continue."""
+    use_threads(threads)
     import torch
 
     from transprune.cli.guard import quiet_libraries
-    from transprune.nano.train.recipe import RECIPES
-    from transprune.nano.train.run import train
 
-    torch.set_num_threads(threads)
+    with _training_code():
+        from transprune.nano.train.recipe import RECIPES
+        from transprune.nano.train.run import train
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with quiet_libraries(bars=False), _bars() as progress:
+    with quiet_libraries(bars=False), _stage_bars() as progress:
         folder = train(RECIPES[recipe.value], out, progress, device, stop_after, compiled)
-    show(
-        f"checkpoint: {folder}"
-        if folder
-        else f"stopped; the same command goes on: transprune nano train --out {out}"
-    )
+
+    if folder is not None:
+        show(f"checkpoint: {folder}")
+    else:
+        command = f"transprune nano train --recipe {recipe.value} --out {out}"
+        show(f"stopped; to continue: {command}")
 
 
 @nano_app.command("scenes")
@@ -88,13 +95,13 @@ def scenes_command(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for the pictures and questions.jsonl.")
     ],
-    count: Annotated[int, typer.Option("--count", min=1, help="How many scenes.")] = 12,
-    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first one.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of scenes.")] = 12,
+    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first scene.")] = 0,
     split: Annotated[
-        SplitName, typer.Option("--split", help="Which stream of scenes.")
+        SplitName, typer.Option("--split", help="Split of the scenes.")
     ] = SplitName.demo,
 ) -> None:
-    """Write pictures with their questions, to look at or to run a benchmark on."""
+    """Write pictures with their questions, to view or to run a benchmark on."""
     from transprune.nano.export import write_scenes
 
     questions = write_scenes(out, split.value, range(first, first + count))
@@ -105,35 +112,38 @@ def scenes_command(
 def evaluate_command(
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Folder of a checkpoint; the bundled one if left out."),
+        typer.Option("--model", help="Folder of a checkpoint; default: the bundled one."),
     ] = None,
-    scenes: Annotated[int, typer.Option("--scenes", min=1, help="How many scenes.")] = 500,
+    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Number of scenes.")] = 500,
     split: Annotated[
         SplitName, typer.Option("--split", help="validation to choose by, test to report.")
-    ] = (SplitName.validation),
-    floor: Annotated[bool, typer.Option("--floor", help="Also with the pictures blanked.")] = False,
+    ] = SplitName.validation,
+    floor: Annotated[
+        bool, typer.Option("--floor", help="Also score the model with blanked pictures.")
+    ] = False,
     threads: Threads = 2,
     as_json: Json = False,
 ) -> None:
-    """Exact answers of a checkpoint of the bundled kind, per question family."""
-    import torch
-
+    """Score the answers of a checkpoint of the bundled kind, per category of questions."""
+    use_threads(threads)
     from transprune import nano
     from transprune.cli.guard import quiet_libraries
     from transprune.nano.evaluate import evaluate, load_trained
 
-    torch.set_num_threads(threads)
-    with quiet_libraries(bars=False), _bars() as bars:
+    found = []
+    with quiet_libraries(bars=False), _stage_bars() as progress:
         trained = load_trained(model or nano.path())
-        told: Callable[[int, int], None] = lambda done, total: bars("scenes", done, total, {})  # noqa: E731
-        found = [
-            evaluate(trained, split.value, scenes, blank=blank, progress=told)
-            for blank in ([False, True][: 1 + floor])
-        ]
+
+        def scene_progress(done: int, total: int) -> None:
+            progress("scenes", done, total, {})
+
+        for blank in (False, True) if floor else (False,):
+            scores = evaluate(trained, split.value, scenes, blank=blank, progress=scene_progress)
+            found.append(scores)
+
     if as_json:
-        print_json(
-            {"model": str(model or "nano"), "scores": [scores.to_dict() for scores in found]}
-        )
+        source = str(model or nano.NANO)
+        print_json({"model": source, "scores": [scores.to_dict() for scores in found]})
     else:
         show(_table(found))
 
@@ -145,70 +155,84 @@ def plot_command(
     ),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="PNG to write; training.png in the run if left out."),
+        typer.Option("--out", help="PNG file to write; default: training.png in the run."),
     ] = None,
 ) -> None:
     """Draw the logs of a training run: loss and accuracies over the steps of each stage."""
-    from transprune.nano.train.plot import plot_run
+    with _training_code():
+        from transprune.nano.train.plot import plot_run
 
     show(f"{plot_run(run, out or run / 'training.png')}")
 
 
-def _table(found: list[Scores]) -> object:
-    columns = ("questions", "n", "right %", *(["blank %"] if len(found) > 1 else []))
+@contextmanager
+def _training_code() -> Iterator[None]:
+    """Explain where the training code is if its import fails.
+
+    Raises:
+        MissingExtra: transprune was installed from a wheel, which does not contain that code.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(_TRAINING_PACKAGE):
+            raise  # a missing dependency, not the missing package
+        raise MissingExtra(
+            "this command needs the training code, which is in the source repository and not in "
+            "the wheel. In a checkout of the repository run: pip install -e . ; then repeat the "
+            "command."
+        ) from error
+
+
+def _table(found: list[Scores]) -> Table:
+    """Accuracy per category and kind; the second scores, if any, are those on blanked pictures."""
+    first = found[0]
+    columns = ["questions", "n", "right %"]
+    if len(found) > 1:
+        columns.append("blank %")
     table = new_table(
-        f"{found[0].scenes} scenes of the {found[0].split} split", columns, left=("questions",)
+        f"{first.scenes} scenes of the {first.split} split", columns, left=("questions",)
     )
-    for name, tally in found[0].families.items():
-        _row(table, name, [scores.families[name].percent for scores in found], tally.asked)
-        for kind, part in sorted(found[0].kinds.items()):
+
+    for name, tally in first.categories.items():
+        _add_row(table, name, [scores.categories[name].percent for scores in found], tally.asked)
+
+        for kind, part in sorted(first.kinds.items()):
             if kind.startswith(f"{name}/"):
-                values = [scores.kinds[kind].percent for scores in found]
-                _row(table, "  " + kind.partition("/")[2], values, part.asked)
+                label = "  " + kind.partition("/")[2]
+                _add_row(table, label, [scores.kinds[kind].percent for scores in found], part.asked)
+
     table.add_section()
-    _row(table, "mean of families", [scores.mean for scores in found], None)
+    _add_row(table, "mean of categories", [scores.mean for scores in found], None)
     return table
 
 
-def _row(table: object, name: str, values: list[float], asked: int | None) -> None:
-    table.add_row(name, "" if asked is None else str(asked), *(f"{value:.1f}" for value in values))  # type: ignore[attr-defined]
+def _add_row(table: Table, name: str, values: list[float], asked: int | None) -> None:
+    count = "" if asked is None else str(asked)
+    table.add_row(name, count, *(f"{value:.1f}" for value in values))
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int, dict[str, float]], None]]:
-    """A bar per stage on a terminal; elsewhere a line of JSON now and then, so that a log file can be followed."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _stage_bars() -> Iterator[StageProgress]:
+    """One progress bar per stage on a terminal.
 
-    console = err()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns,
-        TextColumn("{task.fields[said]}"),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bars:
-        tasks: dict[str, object] = {}
+    Elsewhere, metrics are printed as lines of JSON, so that the progress can be followed in a log
+    file.
+    """
+    from rich.progress import TaskID, TextColumn
+
+    with new_bars(TextColumn("{task.fields[metrics]}")) as bars:
+        tasks: dict[str, TaskID] = {}
 
         def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
-            said = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+
             if bars.disable and metrics:
-                console.print(
-                    json.dumps({"stage": stage, "step": step, "of": steps, **metrics}),
-                    soft_wrap=True,
-                )
+                line = json.dumps({"stage": stage, "step": step, "of": steps, **metrics})
+                bars.console.print(line, soft_wrap=True)
+
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=steps, said=said)
-            bars.update(tasks[stage], completed=step, said=said)  # type: ignore[arg-type]
+                tasks[stage] = bars.add_task(stage, total=steps, metrics=shown)
+            bars.update(tasks[stage], completed=step, metrics=shown)
 
         yield progress

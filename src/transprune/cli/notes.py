@@ -1,23 +1,23 @@
-"""Warnings of ours since the command began: told once on stderr, and listed in every JSON document."""
+"""The warnings of the running command: shown once on stderr, and listed in its JSON document."""
 
 from __future__ import annotations
 
-_told: list[str] = []
+_notes: list[str] = []
 
 
-def forget() -> None:
-    """A new command begins."""
-    _told.clear()
+def clear() -> None:
+    """Forget the warnings of an earlier command in this process."""
+    _notes.clear()
 
 
-def tell(text: str) -> bool:
-    """Remember a warning; whether it is new."""
-    if text in _told:
+def add(text: str) -> bool:
+    """Store a warning. Returns True if it is new."""
+    if text in _notes:
         return False
-    _told.append(text)
+    _notes.append(text)
     return True
 
 
-def told() -> list[str]:
-    """All of them."""
-    return list(_told)
+def all_notes() -> list[str]:
+    """The warnings since the last `clear`, in order."""
+    return list(_notes)

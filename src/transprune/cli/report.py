@@ -1,4 +1,4 @@
-"""`transprune report`: one page and its pictures from a benchmark run."""
+"""`transprune report`: one page and its figures from a benchmark run."""
 
 from __future__ import annotations
 
@@ -8,34 +8,40 @@ from typing import Annotated
 
 import typer
 
-from transprune.cli.console import Json, print_json, show, status
+from transprune.cli.console import print_json, show, status
+from transprune.cli.options import MODEL_HELP, OUT_HELP, Json
+
+EXAMPLES = 6
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a run that `transprune bench` made.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a run of `transprune bench`.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write to; default RUN/report.")
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; default: RUN/report."),
     ] = None,
-    examples: Annotated[int, typer.Option("--examples", min=0, help="Examples to show.")] = 6,
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, metavar="N", help="Number of example questions.")
+    ] = EXAMPLES,
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="Model to look into; default the run's own, 'none' for no model."
+            "--model",
+            metavar="MODEL",
+            help=f"{MODEL_HELP}; default: the model of the run; 'none': no figures from inside it.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write one self-contained HTML page, the PNG of every figure, and what they plot as JSON."""
-    words = ["transprune", "report", str(run), *(["--out", str(out)] if out else [])]
-    words += [
-        *(["--examples", str(examples)] if examples != 6 else []),
-        *(["--model", model] if model else []),
-    ]
+    """Write the report of a benchmark run.
+
+    One self-contained HTML page, the PNG of every figure, and their numbers as JSON.
+    """
     with status(as_json) as progress:
         from transprune.report.build import build_report
         from transprune.report.theme import need_extra
 
-        need_extra()
+        need_extra()  # before torch is loaded, which takes seconds
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
 
@@ -46,27 +52,35 @@ def report_command(
                     out,
                     examples=examples,
                     model=model,
-                    command=shlex.join(words),
+                    command=_command_line(run, out, examples, model),
                     progress=progress,
                 )
             except OSError as error:
                 raise typer.BadParameter(
                     f"cannot write to {out or run / 'report'}: {error}", param_hint="--out"
                 ) from error
-    if as_json:
-        figures = [str(file) for file in report.figures]
-        missing = list(report.missing)
-        print_json(
-            {
-                "page": str(report.page),
-                "numbers": str(report.numbers),
-                "figures": figures,
-                "missing": missing,
-            }
-        )
+
+    if not as_json:
+        figures = f"figures: {len(report.figures)} PNG files and {report.numbers.name}"
+        show(*report.missing, f"page: {report.page}", figures)
         return
-    show(
-        *report.missing,
-        f"page: {report.page}",
-        f"figures: {len(report.figures)} PNG files and {report.numbers.name}",
+    print_json(
+        {
+            "page": str(report.page),
+            "numbers": str(report.numbers),
+            "figures": [str(file) for file in report.figures],
+            "missing": list(report.missing),
+        }
     )
+
+
+def _command_line(run: Path, out: Path | None, examples: int, model: str | None) -> str:
+    """The command that makes the same page; printed on it."""
+    words = ["transprune", "report", str(run)]
+    if out is not None:
+        words += ["--out", str(out)]
+    if examples != EXAMPLES:
+        words += ["--examples", str(examples)]
+    if model is not None:
+        words += ["--model", model]
+    return shlex.join(words)

@@ -1,111 +1,107 @@
-"""`transprune run`: one question about your pictures, on your model, with one or several methods."""
+"""`transprune run`: one question about pictures, on any model, with one or several methods."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from enum import Enum
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import Json, print_json, show, status
-from transprune.cli.run_report import Run, print_runs, to_document, write_overlay
+from transprune.cli.console import print_json, show, status
+from transprune.cli.options import (
+    MAX_NEW_TOKENS_HELP,
+    Attention,
+    AttentionOption,
+    Device,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    Images,
+    Json,
+    Method,
+    Model,
+    Question,
+    TextTower,
+    load_options,
+)
+from transprune.cli.run_overlay import check_overlay, write_overlay
+from transprune.cli.run_report import MethodRun, print_runs, to_document
+from transprune.core.plan import UNPRUNED
 
 if TYPE_CHECKING:
+    from transprune.methods.common.method import Method as PruningMethod
     from transprune.models.answer import Answer
     from transprune.models.checkpoint import Checkpoint
 
-UNPRUNED = "unpruned"
-
-
-class Dtype(str, Enum):
-    """What `--dtype` takes."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Device(str, Enum):
-    """What `--device` takes."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Attention(str, Enum):
-    """What `--attn` takes."""
-
-    sdpa = "sdpa"
-    eager = "eager"
-    flash_attention_2 = "flash_attention_2"
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compare",
+        metavar="METHOD",
+        help="Another method to run beside it and the unpruned model; repeat for several.",
+    ),
+]
+MaxNewTokens = Annotated[
+    int,
+    typer.Option("--max-new-tokens", min=1, metavar="N", help=f"{MAX_NEW_TOKENS_HELP}."),
+]
+Repeat = Annotated[
+    int,
+    typer.Option("--repeat", min=1, metavar="N", help="Runs per method; times are medians."),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option("--overlay", metavar="FILE", help="Write a picture of the kept tokens."),
+]
 
 
 def run_command(
-    model: Annotated[
-        str, typer.Option("--model", help="Folder, hub id, or 'nano' for the bundled model.")
-    ],
-    image: Annotated[list[Path], typer.Option("--image", help="Image file; repeat for several.")],
-    question: Annotated[str, typer.Option("--question", help="What to ask.")],
-    method: Annotated[
-        str, typer.Option("--method", help="Preset, recipe text, recipe file, or 'unpruned'.")
-    ] = "transprune-high",
-    compare: Annotated[
-        list[str] | None,
-        typer.Option("--compare", help="Another method beside it; repeat for several."),
-    ] = None,
-    dtype: Annotated[
-        Dtype, typer.Option("--dtype", help="auto: float32 on a CPU, else the model's own.")
-    ] = Dtype.auto,
-    device: Annotated[
-        Device, typer.Option("--device", help="auto: a GPU if there is one.")
-    ] = Device.auto,
-    attn: Annotated[
-        Attention, typer.Option("--attn", help="Attention implementation.")
-    ] = Attention.sdpa,
-    text_tower: Annotated[
-        str | None,
-        typer.Option("--text-tower", help="Folder or hub id of the model's CLIP, for cdpruner."),
-    ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="Longest answer.")
-    ] = 64,
-    repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Runs per method; times are medians.")
-    ] = 1,
-    overlay: Annotated[
-        Path | None, typer.Option("--overlay", help="Write a picture of what was kept.")
-    ] = None,
+    model: Model,
+    image: Images,
+    question: Question,
+    method: Method = "transprune-high",
+    compare: Compare = None,
+    dtype: DtypeOption = Dtype.auto,
+    device: DeviceOption = Device.auto,
+    attn: AttentionOption = Attention.sdpa,
+    text_tower: TextTower = None,
+    max_new_tokens: MaxNewTokens = 64,
+    repeat: Repeat = 1,
+    overlay: Overlay = None,
     as_json: Json = False,
 ) -> None:
-    """Ask one question about pictures, pruned; with --compare, several methods and the unpruned model side by side."""
+    """Ask a question about pictures, pruned and unpruned.
+
+    One method runs alone; with --compare several and the unpruned model run side by side.
+    """
     if not question.strip():
-        raise typer.BadParameter("ask something", param_hint="--question")
-    methods = _unique([*([UNPRUNED] if compare else []), method, *(compare or [])])
-    remote = not (model == "nano" or Path(model).exists())  # a download has its own progress bars
-    with status(as_json or remote) as progress:
+        raise typer.BadParameter("the question is empty", param_hint="--question")
+    names = [UNPRUNED, method, *compare] if compare else [method]
+
+    # a download shows progress bars of its own, which a spinner would overwrite
+    downloads = model != "nano" and not Path(model).exists()
+    with status(as_json or downloads) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
         from transprune.models.answer import prepare
-        from transprune.models.checkpoint import LoadOptions, load
+        from transprune.models.checkpoint import load
         from transprune.models.images import open_image
 
-        with quiet_libraries(bars=remote and not as_json and sys.stderr.isatty()):
-            _check_methods(methods)
-            _check_overlay(overlay)
+        with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
+            # mistakes in the options show before the model is loaded
+            methods = _resolve(names)
+            check_overlay(overlay)
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
-            options = LoadOptions(dtype.value, device.value, attn.value, text_tower)
-            checkpoint = load(model, options)
-            _check_fit(checkpoint, methods)
+            checkpoint = load(model, load_options(dtype, device, attn, text_tower))
+            _check_fit(checkpoint, methods.values())
             inputs = prepare(checkpoint, pictures, question)
             runs = _ask_all(checkpoint, inputs, methods, max_new_tokens, repeat, progress)
             if overlay is not None:
                 write_overlay(overlay, checkpoint, inputs, pictures, question, runs)
+
     if as_json:
         print_json(to_document(checkpoint, inputs, image, question, runs, overlay))
         return
@@ -114,72 +110,55 @@ def run_command(
         show("", f"what was kept: {overlay}")
 
 
-def _ask_all(
-    checkpoint: Checkpoint,
-    inputs: Any,
-    methods: list[str],
-    max_new_tokens: int,
-    repeat: int,
-    progress: Callable[[str], None],
-) -> list[Run]:
-    """Every method, round by round, so that all see the same machine."""
-    from transprune.cost.count import Convention
-    from transprune.models.answer import ask, unpruned_cost
-
-    progress("warming up")
-    ask(
-        checkpoint, inputs, None, max_new_tokens=2
-    )  # not counted: the first pass through any model is slow
-    answers: dict[str, list[Answer]] = {method: [] for method in methods}
-    for round_ in range(repeat):
-        for method in methods:
-            progress(f"{method}" + (f", round {round_ + 1} of {repeat}" if repeat > 1 else ""))
-            answers[method].append(
-                ask(checkpoint, inputs, None if method == UNPRUNED else method, max_new_tokens)
-            )
-    conventions: tuple[Convention, ...] = ("paper", "exact")
-    runs = []
-    for method, given in answers.items():
-        trace = given[0].trace
-        costs = {
-            name: trace.cost(name) if trace else unpruned_cost(checkpoint, inputs, name)
-            for name in conventions
-        }
-        runs.append(Run(method, tuple(given), {str(name): cost for name, cost in costs.items()}))
-    return runs
-
-
-def _check_methods(methods: list[str]) -> None:
-    """A wrong name is told before the model is loaded."""
+def _resolve(names: Iterable[str]) -> dict[str, PruningMethod | None]:
+    """The methods by name, each once; None for the unpruned model."""
     from transprune.methods.common.recipe import resolve
 
-    for method in methods:
-        if method != UNPRUNED:
-            resolve(method)
+    return {name: None if name == UNPRUNED else resolve(name) for name in names}
 
 
-def _check_fit(checkpoint: Checkpoint, methods: list[str]) -> None:
-    """A method that does not fit this model says so before anything runs."""
+def _check_fit(checkpoint: Checkpoint, methods: Iterable[PruningMethod | None]) -> None:
+    """Raise the error of a method that does not fit this model, before anything runs."""
     from transprune.session import prune
 
     for method in methods:
-        if method != UNPRUNED:
+        if method is not None:
             prune(checkpoint.model, method, text_tower=checkpoint.text_tower)
 
 
-def _check_overlay(overlay: Path | None) -> None:
-    """A wrong name is told now, not after the model has run."""
-    from PIL import Image
+def _ask_all(
+    checkpoint: Checkpoint,
+    inputs: Any,
+    methods: Mapping[str, PruningMethod | None],
+    max_new_tokens: int,
+    repeat: int,
+    progress: Callable[[str], None],
+) -> list[MethodRun]:
+    """Run every method `repeat` times."""
+    from transprune.models.answer import ask
 
-    if overlay is None:
-        return
-    if overlay.suffix.lower() not in Image.registered_extensions():
-        raise typer.BadParameter(
-            f"{overlay} needs an image suffix, such as .png", param_hint="--overlay"
-        )
-    if not overlay.absolute().parent.is_dir():
-        raise typer.BadParameter(f"no folder {overlay.absolute().parent}", param_hint="--overlay")
+    progress("warming up")
+    ask(checkpoint, inputs, None, max_new_tokens=2)  # the first pass through a model is slow
+
+    answers: dict[str, list[Answer]] = {name: [] for name in methods}
+
+    # all methods run once before any runs again, so that a slow moment of the machine affects all
+    for number in range(1, repeat + 1):
+        for name, method in methods.items():
+            progress(f"{name}, round {number} of {repeat}" if repeat > 1 else name)
+            answers[name].append(ask(checkpoint, inputs, method, max_new_tokens))
+    return [_collect(checkpoint, inputs, name, given) for name, given in answers.items()]
 
 
-def _unique(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def _collect(checkpoint: Checkpoint, inputs: Any, name: str, answers: list[Answer]) -> MethodRun:
+    """The answers of one method with its cost in both conventions."""
+    from transprune.models.answer import unpruned_cost
+
+    trace = answers[0].trace
+    if trace is None:
+        paper = unpruned_cost(checkpoint, inputs, "paper")
+        exact = unpruned_cost(checkpoint, inputs, "exact")
+    else:
+        paper = trace.cost("paper")
+        exact = trace.cost("exact")
+    return MethodRun(name, tuple(answers), {"paper": paper, "exact": exact})

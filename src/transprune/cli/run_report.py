@@ -1,4 +1,4 @@
-"""What `transprune run` shows: answers, stages, the bill, the same as JSON, and the picture of what was kept."""
+"""The output of `transprune run`: answers, stages and costs, as tables or as JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from transprune.cli.console import (
-    duration,
-    legend,
-    mebibytes,
-    new_table,
-    percent,
-    scientific,
-    show,
-    with_share,
-)
+from transprune.cli.console import legend, new_table, show
+from transprune.cli.units import duration, mebibytes, percent, scientific, with_share
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,8 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One method's answers; the first is shown, times are medians of all."""
+class MethodRun:
+    """The answers of one method.
+
+    Attributes:
+        method: its name as given, or `"unpruned"`.
+        answers: one per repetition. They differ in their times only, because decoding is greedy.
+        costs: the cost by convention, `"paper"` and `"exact"`.
+    """
 
     method: str
     answers: tuple[Answer, ...]
@@ -38,80 +34,139 @@ class Run:
 
     @property
     def answer(self) -> Answer:
-        """The answer; greedy, so the same every time."""
+        """The first answer."""
         return self.answers[0]
 
     @property
     def first_token(self) -> float:
-        """Seconds to the first token."""
+        """Seconds to the first token, median."""
         return median(answer.first_token for answer in self.answers)
 
     @property
     def per_token(self) -> float | None:
-        """Seconds per further token."""
+        """Seconds per further token, median; None if there is only one token."""
         times = [answer.per_token for answer in self.answers if answer.per_token is not None]
         return median(times) if times else None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
+        trace = self.answer.trace
+        total = median(answer.total for answer in self.answers)
+        costs = {name: cost.to_dict() for name, cost in self.costs.items()}
+        seconds = {
+            "first_token": self.first_token,
+            "per_token": self.per_token,
+            "total": total,
+            "repeats": len(self.answers),
+        }
+
         return {
             "method": self.method,
             "answer": self.answer.text,
             "new_tokens": self.answer.tokens,
-            "seconds": {
-                "first_token": self.first_token,
-                "per_token": self.per_token,
-                "total": median(answer.total for answer in self.answers),
-                "repeats": len(self.answers),
-            },
-            "cost": {name: cost.to_dict() for name, cost in self.costs.items()},
-            "trace": self.answer.trace.to_dict() if self.answer.trace else None,
+            "seconds": seconds,
+            "cost": costs,
+            "trace": None if trace is None else trace.to_dict(),
         }
 
 
+def to_document(
+    checkpoint: Checkpoint,
+    inputs: Any,
+    image: list[Path],
+    question: str,
+    runs: list[MethodRun],
+    overlay: Path | None,
+) -> dict[str, Any]:
+    """The results as one JSON document."""
+    model = checkpoint.model
+    visual, text = _prompt_size(checkpoint, inputs)
+    images = [str(file) for file in image]
+
+    return {
+        "model": checkpoint.source,
+        "family": model.config.model_type,
+        "dtype": _dtype(checkpoint),
+        "device": model.device.type,
+        "attention": model.config._attn_implementation,
+        "images": images,
+        "question": question,
+        "visual_tokens": visual,
+        "text_tokens": text,
+        "runs": [run.to_dict() for run in runs],
+        "overlay": None if overlay is None else str(overlay),
+    }
+
+
 def print_runs(
-    checkpoint: Checkpoint, inputs: Any, question: str, runs: list[Run], repeat: int
+    checkpoint: Checkpoint, inputs: Any, question: str, runs: list[MethodRun], repeat: int
 ) -> None:
-    """Tables for people."""
-    show(f"{_describe(checkpoint)}", f"{_prompt_size(checkpoint, inputs)}: {question}", "")
+    """Print the results as tables."""
+    visual, text = _prompt_size(checkpoint, inputs)
+    show(_describe(checkpoint), f"{visual} visual + {text} text tokens: {question}", "")
     if len(runs) == 1:
         show(runs[0].answer.text or "(an empty answer)", "")
     else:
-        table = new_table("answers", ("method", "answer"), left=("method",), wrap=("answer",))
-        for run in runs:
-            table.add_row(run.method, run.answer.text or "(empty)")
-        show(table, "")
-    show(_stages(runs), "", _bill(runs), "", _legend(runs, repeat))
+        show(_answers(runs), "")
+    show(_stages(runs), "", _costs(runs), "", _legend(runs, repeat))
 
 
-def _stages(runs: list[Run]) -> Table | str:
-    """Per method, how many visual tokens run from which layer on."""
-    table = new_table(
-        "visual tokens", ("method", "boundary", "arrive", "stay", "share"), wrap=("method",)
-    )
+def _describe(checkpoint: Checkpoint) -> str:
+    """`nano: llava, float32, sdpa, cpu`."""
+    config = checkpoint.model.config
+    device = checkpoint.model.device.type
+    settings = (config.model_type, _dtype(checkpoint), config._attn_implementation, device)
+    return f"{checkpoint.source}: {', '.join(settings)}"
+
+
+def _dtype(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.model.dtype).removeprefix("torch.")
+
+
+def _prompt_size(checkpoint: Checkpoint, inputs: Any) -> tuple[int, int]:
+    """Visual tokens and other tokens of the prompt."""
+    from transprune.models.answer import count_visual
+
+    visual = count_visual(checkpoint, inputs)
+    return visual, int(inputs["input_ids"].shape[1]) - visual
+
+
+def _answers(runs: list[MethodRun]) -> Table:
+    table = new_table("answers", ("method", "answer"), left=("method",), wrap=("answer",))
+    for run in runs:
+        table.add_row(run.method, run.answer.text or "(empty)")
+    return table
+
+
+def _stages(runs: list[MethodRun]) -> Table:
+    """For each method, how many visual tokens remain from which layer on."""
+    columns = ("method", "boundary", "arrive", "stay", "share")
+    table = new_table("visual tokens", columns, wrap=("method",))
     for run in runs:
         trace = run.answer.trace
         if trace is None or not trace.stages:
             table.add_row(run.method, "-", "-", "all", "100%")
             continue
+
+        # the prompt is a batch of one, so each stage has one sample
         for stage in trace.stages:
-            arrived, kept = len(stage.candidates[0]), len(stage.keep[0])
+            arriving = len(stage.candidates[0])
+            kept = len(stage.keep[0])
             share = percent(kept / trace.visual_tokens[0])
-            table.add_row(run.method, str(stage.boundary), str(arrived), str(kept), share)
+            table.add_row(run.method, str(stage.boundary), str(arriving), str(kept), share)
         table.add_section()
     return table
 
 
-def _bill(runs: list[Run]) -> Table:
-    """Cost in both conventions, K/V, and times."""
+def _costs(runs: list[MethodRun]) -> Table:
+    """Cost in both conventions, key/value cache, and times."""
+    title = "prefill with its share of the unpruned one, and seconds per token"
     columns = ("method", "paper MACs", "exact FLOPs", "K/V", "first", "next")
-    table = new_table(
-        "prefill with its share of the unpruned one, and seconds per token",
-        columns,
-        wrap=("method",),
-    )
+    table = new_table(title, columns, wrap=("method",))
+
     for run in runs:
-        paper, exact = run.costs["paper"], run.costs["exact"]
+        paper = run.costs["paper"]
+        exact = run.costs["exact"]
         table.add_row(
             run.method,
             with_share(scientific(paper.prefill), paper.prefill_share),
@@ -123,101 +178,20 @@ def _bill(runs: list[Run]) -> Table:
     return table
 
 
-def _legend(runs: list[Run], repeat: int) -> Table:
-    timing = (
-        "one run each after a warm-up; --repeat 5 gives medians"
-        if repeat == 1
-        else f"medians of {repeat}"
-    )
+def _legend(runs: list[MethodRun], repeat: int) -> Table:
+    timing = f"medians of {repeat}"
+    if repeat == 1:
+        timing = "one run each after a warm-up; --repeat 5 gives medians"
     entries = {
         "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
         "exact": "all tokens, FLOPs, scoring included",
         "times": f"to the first token and for each one after it; {timing}",
     }
-    seen = dict.fromkeys(
-        note for run in runs if run.answer.trace for note in run.answer.trace.notes
-    )
-    return legend({**entries, **({"notes": "\n".join(seen)} if seen else {})})
 
-
-def _describe(checkpoint: Checkpoint) -> str:
-    model = checkpoint.model
-    dtype = str(model.dtype).removeprefix("torch.")
-    attention = model.config._attn_implementation
-    return (
-        f"{checkpoint.source}: {model.config.model_type}, {dtype}, {attention}, {model.device.type}"
-    )
-
-
-def _prompt_size(checkpoint: Checkpoint, inputs: Any) -> str:
-    from transprune.models.answer import count_visual
-
-    visual, total = count_visual(checkpoint, inputs), inputs["input_ids"].shape[1]
-    return f"{visual} visual + {total - visual} text tokens"
-
-
-def to_document(
-    checkpoint: Checkpoint,
-    inputs: Any,
-    image: list[Path],
-    question: str,
-    runs: list[Run],
-    overlay: Path | None,
-) -> dict[str, Any]:
-    """The same for programs."""
-    from transprune.models.answer import count_visual
-
-    model = checkpoint.model
-    visual, total = count_visual(checkpoint, inputs), int(inputs["input_ids"].shape[1])
-    return {
-        "model": checkpoint.source,
-        "family": model.config.model_type,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
-        "attention": model.config._attn_implementation,
-        "images": [str(file) for file in image],
-        "question": question,
-        "visual_tokens": visual,
-        "text_tokens": total - visual,
-        "runs": [run.to_dict() for run in runs],
-        "overlay": str(overlay) if overlay else None,
-    }
-
-
-def write_overlay(
-    file: Path,
-    checkpoint: Checkpoint,
-    inputs: Any,
-    pictures: list[Any],
-    question: str,
-    runs: list[Run],
-) -> None:
-    """One row per method and picture."""
-    from transprune.models.answer import count_images
-    from transprune.report.overlay import Strip, draw_sheet, find_grid, stage_panels
-
-    lengths = count_images(checkpoint, inputs)
-    strips = []
+    notes: dict[str, None] = {}  # in order, each once
     for run in runs:
-        trace = run.answer.trace
-        if trace is None:
-            continue
-        first = 0
-        for number, (picture, tokens) in enumerate(zip(pictures, lengths, strict=False)):
-            grid = find_grid(
-                checkpoint.model.config, inputs, number, tokens, cropped=checkpoint.crops
-            )
-            which = f" (picture {number + 1})" if len(pictures) > 1 else ""
-            title = f"{run.method}{which}: {_shorten(run.answer.text or '(empty)')}"
-            strips.append(Strip(title, picture, grid, stage_panels(trace, tokens, first), tokens))
-            first += tokens
-    sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")
-    try:
-        sheet.save(file)
-    except OSError as error:
-        raise typer.BadParameter(f"cannot write {file}: {error}", param_hint="--overlay") from error
-
-
-def _shorten(text: str, most: int = 90) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+        if run.answer.trace is not None:
+            notes.update(dict.fromkeys(run.answer.trace.notes))
+    if notes:
+        entries["notes"] = "\n".join(notes)
+    return legend(entries)

@@ -1,0 +1,176 @@
+"""The checks of `transprune doctor`, as JSON-ready data."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from transprune.cli.units import mebibytes
+from transprune.core.library import SUPPORTED as SUPPORTED_TRANSFORMERS
+
+SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": SUPPORTED_TRANSFORMERS}
+
+
+def check_machine() -> dict[str, Any]:
+    """Versions, devices, attention implementations, families, and a test of the bundled model."""
+    from transformers.utils import is_flash_attn_2_available, is_torchvision_available
+
+    from transprune.families import FAMILIES
+
+    versions = _check_versions()
+    supported = all(entry["ok"] for entry in versions.values())
+    bundled = _try_bundled()
+
+    attention = ["sdpa", "eager"]  # always there: torch and transformers bring them
+    if is_flash_attn_2_available():
+        attention.append("flash_attention_2")
+
+    return {
+        "ok": supported and bundled == "loads",
+        "platform": f"{platform.system()} {platform.machine()}",
+        "executable": sys.executable,
+        "versions": versions,
+        "devices": _devices(),
+        "attention": attention,
+        "torchvision": bool(is_torchvision_available()),
+        "families": {name: FAMILIES.get(name).title for name in FAMILIES},
+        "bundled_model": bundled,
+    }
+
+
+def check_model(source: str, load_weights: bool) -> dict[str, Any]:
+    """The structure of a model, and the methods it can run; weights are read with `load_weights`.
+
+    Raises:
+        CheckpointError: no readable configuration, or with `load_weights` bad weights.
+        UnknownFamily: no family supports this type of model.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from transprune.cost.geometry import Geometry
+    from transprune.families import FAMILIES
+    from transprune.models.source import read_config
+
+    config = read_config(source)
+    family = FAMILIES.get(config.model_type)()
+    geometry = Geometry.from_config(config)
+    with torch.device("meta"):  # modules without memory for their weights
+        model = AutoModelForImageTextToText.from_config(config)
+    base = family.base(model)
+
+    return {
+        "source": source,
+        "family": family.name,
+        "title": family.title,
+        "layers": geometry.layers,
+        "hidden": geometry.hidden,
+        "heads": geometry.heads,
+        "kv_heads": geometry.kv_heads,
+        "visual_tokens": geometry.visual_tokens if family.has_fixed_size(config) else None,
+        "mrope": family.mrope,
+        "vision_tower": type(family.tower(base)).__name__,
+        "cls_token": family.has_cls(base),
+        "processor": _check_processor(source, config.model_type),
+        "weights": _check_weights(source, load_weights),
+        "methods": {name: _reason_against(model, name) for name in _method_names()},
+    }
+
+
+def _check_versions() -> dict[str, dict[str, Any]]:
+    import torch
+    import transformers
+    from packaging.specifiers import SpecifierSet
+
+    found = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    versions = {}
+    for name, version in found.items():
+        release = version.partition("+")[0]  # torch adds its build, as in 2.6.0+cpu
+        supported = SpecifierSet(SUPPORTED[name]).contains(release, prereleases=True)
+        versions[name] = {"version": version, "supported": SUPPORTED[name], "ok": supported}
+    return versions
+
+
+def _devices() -> list[str]:
+    import torch
+
+    devices = [f"cpu, {torch.get_num_threads()} threads"]
+    for number in range(torch.cuda.device_count()):
+        devices.append(f"cuda: {torch.cuda.get_device_name(number)}")
+    return devices
+
+
+def _try_bundled() -> str:
+    """`"loads"`, or why the bundled model does not."""
+    from transprune.errors import PruneError
+    from transprune.models.checkpoint import LoadOptions, load
+    from transprune.nano import NANO
+
+    try:
+        load(NANO, LoadOptions(dtype="float32", device="cpu"))
+    except PruneError as error:
+        return f"fails: {error}"
+    return "loads"
+
+
+def _check_processor(source: str, model_type: str) -> str:
+    """The class of the processor, or why there is none."""
+    from transprune.errors import PruneError
+    from transprune.models.processor import load_processor
+
+    try:
+        return type(load_processor(source, model_type)).__name__
+    except PruneError as error:
+        return f"unusable: {error}"
+
+
+def _check_weights(source: str, load_weights: bool) -> str:
+    """`"complete"` after loading them; else what their files show."""
+    from transprune.models.checkpoint import load
+
+    if not load_weights:
+        return _weight_files(source)
+    load(source)
+    return "complete"
+
+
+def _weight_files(source: str) -> str:
+    """Number and size of the weight files."""
+    from transprune.models.source import locate
+
+    place = Path(locate(source))
+    if not place.is_dir():
+        return "on the hub, not checked (--load fetches and checks them)"
+
+    files = [*place.glob("*.safetensors"), *place.glob("*.bin")]
+    if not files:
+        return "none in this folder"
+    size = sum(file.stat().st_size for file in files)
+    plural = "" if len(files) == 1 else "s"
+    return f"{len(files)} file{plural}, {mebibytes(size)} (--load checks them)"
+
+
+def _method_names() -> list[str]:
+    """Every method that has defaults, and every preset."""
+    from transprune.methods.common.recipe import METHODS, preset_names
+
+    names = {*METHODS, *preset_names()}
+    return sorted(names - {"compose"})  # a composition needs parts
+
+
+def _reason_against(model: Any, name: str) -> str:
+    """Why a method does not fit a model; empty if it fits."""
+    from transprune.errors import PruneError
+    from transprune.session import prune
+
+    try:
+        with prune(model, name):
+            return ""
+    except PruneError as error:
+        return str(error)

@@ -1,0 +1,92 @@
+"""`transprune run --overlay`: the picture of what each method kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from transprune.cli.run_report import MethodRun
+    from transprune.models.checkpoint import Checkpoint
+    from transprune.report.overlay import Strip
+
+LONGEST = 90  # characters of a title
+
+
+def check_overlay(overlay: Path | None) -> None:
+    """Refuse a file that cannot be written, before the model runs.
+
+    Raises:
+        BadParameter: an unknown suffix, or no such folder.
+    """
+    from PIL import Image
+
+    if overlay is None:
+        return
+    if overlay.suffix.lower() not in Image.registered_extensions():
+        raise typer.BadParameter(
+            f"{overlay} needs an image suffix, such as .png", param_hint="--overlay"
+        )
+    if not overlay.absolute().parent.is_dir():
+        raise typer.BadParameter(f"no folder {overlay.absolute().parent}", param_hint="--overlay")
+
+
+def write_overlay(
+    file: Path,
+    checkpoint: Checkpoint,
+    inputs: Any,
+    pictures: list[Image],
+    question: str,
+    runs: list[MethodRun],
+) -> None:
+    """Draw one row per method and picture, and save the sheet.
+
+    Raises:
+        BadParameter: the file cannot be written.
+    """
+    from transprune.report.overlay import draw_sheet
+
+    strips = []
+    for run in runs:
+        strips += _strips(run, checkpoint, inputs, pictures)
+    sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")
+    try:
+        sheet.save(file)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {file}: {error}", param_hint="--overlay") from error
+
+
+def _strips(
+    run: MethodRun, checkpoint: Checkpoint, inputs: Any, pictures: list[Image]
+) -> list[Strip]:
+    """One row for each picture; none for the unpruned model."""
+    from transprune.models.answer import count_images
+    from transprune.report.overlay import Strip, find_grid, stage_panels
+
+    trace = run.answer.trace
+    if trace is None:
+        return []
+
+    config = checkpoint.model.config
+    lengths = count_images(checkpoint, inputs)
+    strips = []
+    first = 0  # index of the picture's first visual token
+    for number, (picture, tokens) in enumerate(zip(pictures, lengths, strict=False)):
+        grid = find_grid(config, inputs, number, tokens, cropped=checkpoint.crops)
+
+        # numbered only where there is more than one
+        which = f" (picture {number + 1})" if len(pictures) > 1 else ""
+        title = f"{run.method}{which}: {_shorten(run.answer.text or '(empty)')}"
+        strips.append(Strip(title, picture, grid, stage_panels(trace, tokens, first), tokens))
+        first += tokens
+    return strips
+
+
+def _shorten(text: str) -> str:
+    """The text on one line, cut at `LONGEST` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
