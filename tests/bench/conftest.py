@@ -1,4 +1,7 @@
-"""The bundled model and a few questions, loaded once; records made by hand. Nothing here depends on how good it is."""
+"""The bundled model and a few questions, loaded once, and records made by hand.
+
+No test depends on how good the model is.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ def questions():
 
 
 @pytest.fixture(scope="session")
-def prompts(checkpoint, questions):
+def prepared(checkpoint, questions):
     return PreparedQuestions(checkpoint, questions.items)
 
 
 @pytest.fixture(scope="session")
 def go(checkpoint):
-    """Run the benchmark in this process with the model loaded once; small batches, so that a run has many."""
+    """Run the benchmark in this process with the model loaded once, in small batches."""
 
     def loaded(source, options):
         if source == "nano" and options.attention == "sdpa":
@@ -57,15 +60,17 @@ def go(checkpoint):
             "methods": METHODS,
             "budgets": (0.41,),
             "n": 2,
-            "batch_size": 4,
+            "batch_size": 4,  # so that a run has many batches
             "bill": False,
             **changes,
         }
-        said = []
+        notes = []
+
         with pytest.MonkeyPatch.context() as patch, quiet_libraries(bars=False):
             patch.setattr("transprune.bench.launch.load", loaded)
-            run = launch(Plan(out, **plan), on_note=said.append)
-        return replace(run, notes=(*run.notes, *said))
+            run = launch(Plan(out, **plan), on_note=notes.append)
+
+        return replace(run, notes=(*run.notes, *notes))
 
     return call
 
@@ -78,7 +83,7 @@ def run(go, tmp_path_factory):
 
 @pytest.fixture
 def run_copy(run, tmp_path):
-    """The folder of that run, to be damaged."""
+    """A copy of that run's folder, to be damaged."""
     folder = tmp_path / "run"
     folder.mkdir()
     for file in run.folder.iterdir():
@@ -88,10 +93,11 @@ def run_copy(run, tmp_path):
 
 @pytest.fixture
 def record():
-    """A record with everything in it that may be in one."""
+    """A function that makes records, with characters and fields that are hard to write."""
 
     def make(**changes):
         values = {
+            # the question and its condition
             "condition": "fastv@41",
             "task": "color",
             "item": "test/0/color",
@@ -100,8 +106,10 @@ def record():
             "kind": "",
             "question": 'what "color" is the größe ?',
             "answers": ("red", "crimson"),
+            # U+2028 ends a line for splitlines(), but not in JSON lines
             "given": "red\n\u2028",
             "score": 1.0,
+            # the method
             "method": "fastv",
             "method_repr": "FastV()",
             "recipe": {"method": "fastv", "layer": 2},
@@ -112,6 +120,7 @@ def record():
             "visual_tokens": 144,
             "kv_bytes": 1000,
             "positions": "keep",
+            # provenance
             "model": "nano",
             "dtype": "float32",
             "attention": "sdpa",
@@ -123,46 +132,64 @@ def record():
     return make
 
 
+def _condition(name):
+    method, _, percent = name.partition("@")
+
+    return Condition(
+        name=name,
+        method=method,
+        group="methods",
+        budget=float(percent) / 100 if percent else None,
+        method_repr=method,
+        recipe=None if name == "unpruned" else {"method": method},
+        exact_share=1.0,
+        paper_share=1.0,
+        tokens=(144,),
+    )
+
+
 @pytest.fixture
 def write_run(record, tmp_path):
-    """A run folder made of `condition -> task -> list of (image, score)`, for checking sums by hand."""
+    """A function that writes a run from `condition -> task -> list of (image, score)`."""
 
-    def write(scores, metric="exact_match", methods=None):
+    def write(scores, metric="exact_match"):
         folder = tmp_path / "by-hand"
         folder.mkdir()
-        conditions, lines, tasks = [], [], {}
+        lines = []
+        tasks = {}
+
         for name, by_task in scores.items():
-            method, _, budget = name.partition("@")
-            share = float(budget) / 100 if budget else None
-            recipe = None if name == "unpruned" else {"method": method}
-            conditions.append(
-                Condition(name, method, "methods", share, method, recipe, 1.0, 1.0, (144,))
-            )
+            method = name.partition("@")[0]
             for task, answers in by_task.items():
-                tasks[task] = TaskInfo(
-                    task, metric, len(answers), len({image for image, _ in answers})
-                )
-                lines += [
-                    record(
+                images = {image for image, _ in answers}
+                tasks[task] = TaskInfo(task, metric, len(answers), len(images))
+
+                for number, (image, score) in enumerate(answers):
+                    made = record(
                         condition=name,
                         task=task,
-                        item=f"{task}/{i}",
+                        item=f"{task}/{number}",
                         image=image,
                         score=score,
                         method=method,
                     )
-                    for i, (image, score) in enumerate(answers)
-                ]
-        settings = Settings("nano", "", "nano", "", "test", 1, 0, "float32", "sdpa", "cpu", 2)
-        write_manifest(
-            folder,
-            Manifest(
-                settings, tuple(conditions), tuple(tasks.values()), {}, {}, {}, None, "", "", {}
-            ),
+                    lines.append(made.to_json() + "\n")
+
+        # the summary reads conditions and tasks only
+        manifest = Manifest(
+            settings=Settings("nano", "", "nano", "", "test", 1, 0, "float32", "sdpa", "cpu", 2),
+            conditions=tuple(_condition(name) for name in scores),
+            tasks=tuple(tasks.values()),
+            prompt={},
+            geometry={},
+            versions={},
+            commit=None,
+            started="",
+            command="",
+            machine={},
         )
-        (folder / RECORDS_FILE).write_text(
-            "".join(line.to_json() + "\n" for line in lines), encoding="utf-8"
-        )
+        write_manifest(folder, manifest)
+        (folder / RECORDS_FILE).write_text("".join(lines), encoding="utf-8")
         return folder
 
     return write
@@ -170,16 +197,20 @@ def write_run(record, tmp_path):
 
 @pytest.fixture
 def write_tasks(tmp_path):
-    """A folder with pictures a.png and b.png and the given lines (objects, or bytes as they stand)."""
+    """A function that writes lines (objects, or bytes) beside the pictures a.png and b.png."""
 
     def write(*lines, name="questions.jsonl") -> Path:
         folder = tmp_path / "tasks"
         folder.mkdir(exist_ok=True)
+
         for number, letter in enumerate("ab"):
             pixels = np.random.default_rng(number).integers(0, 256, (96, 96, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{letter}.png")
-        data = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-        (folder / name).write_bytes(b"\n".join(data))
+
+        content = []
+        for line in lines:
+            content.append(line if isinstance(line, bytes) else json.dumps(line).encode())
+        (folder / name).write_bytes(b"\n".join(content))
         return folder
 
     return write

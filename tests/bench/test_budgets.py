@@ -1,4 +1,7 @@
-"""Every method at equal work: it comes to the budget, or says why not, and only its amounts and start are changed."""
+"""Every method at equal cost: it reaches the budget, or the note gives the reason.
+
+Only the budget fields and the start of a method are changed.
+"""
 
 from dataclasses import fields
 
@@ -22,8 +25,8 @@ BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 
 
 @pytest.fixture(scope="module")
-def prompt(prompts):
-    return prompts.nominal()
+def prompt(prepared):
+    return prepared.nominal()
 
 
 def _method(name):
@@ -31,12 +34,14 @@ def _method(name):
 
 
 @pytest.mark.parametrize("name", default_methods())
-def test_every_method_comes_to_every_budget_or_says_why_not(prompt, name) -> None:
+def test_every_method_reaches_every_budget_or_notes_why_not(prompt, name) -> None:
     method = _method(name)
+
     for budget in BUDGETS:
         found = fit(method, budget, prompt)
         assert found.share == pytest.approx(prompt.share(found.method))
         assert type(found.method) is type(method)
+
         if abs(found.share - budget) <= TOLERANCE:
             assert found.reached
         else:
@@ -48,47 +53,53 @@ def test_every_method_comes_to_every_budget_or_says_why_not(prompt, name) -> Non
 @pytest.mark.parametrize(
     "name", ["transprune", "fastv", "pdrop", "divprune", "random", "oracle", "oracle-0"]
 )
-def test_these_reach_these(prompt, name, budget) -> None:
+def test_these_methods_reach_these_budgets(prompt, name, budget) -> None:
     assert fit(_method(name), budget, prompt).reached
 
 
-def test_more_than_a_budget_leaves_is_unreachable(prompt) -> None:
+def test_a_budget_below_the_cheapest_setting_is_not_reached(prompt) -> None:
     found = fit(resolve("fastv"), 0.01, prompt)
     assert not found.reached
     assert "cheapest setting here" in found.note
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_only_amounts_and_start_change(prompt, budget) -> None:
+def test_only_budget_fields_and_start_change(prompt, budget) -> None:
     method = TransPrune.high(alpha=0.25)
     found = fit(method, budget, prompt).method
-    for name in (field.name for field in fields(method)):
-        if name not in (*method.budget_fields, "accumulate"):
-            assert getattr(found, name) == getattr(method, name)
+
+    for field in fields(method):
+        if field.name not in (*method.budget_fields, "accumulate"):
+            assert getattr(found, field.name) == getattr(method, field.name)
 
 
 def test_scaling_keeps_the_shape_of_a_schedule() -> None:
     scaled = TransPrune.high().scaled_by(0.5)
-    assert [boundary for boundary, _ in scaled.keep] == [boundary for boundary, _ in HIGH]
+    assert scaled.keep.boundaries == HIGH.boundaries
     for (_, before), (_, after) in zip(HIGH, scaled.keep, strict=True):
         assert after == pytest.approx(before / 2)
-    assert max(share for _, share in TransPrune.high().scaled_by(1e3).keep) == 1
+
+    # no share exceeds 1
+    most = TransPrune.high().scaled_by(1e3)
+    assert max(share for _, share in most.keep) == 1
 
 
-def test_earlier_keeps_gaps_and_shares(prompt) -> None:
+def test_an_earlier_start_keeps_gaps_and_shares(prompt) -> None:
     layers = prompt.geometry.layers
     here = TransPrune.high().schedule(layers)
     earlier = TransPrune.high().shifted_earlier(2, layers).schedule(layers)
+
     assert earlier.boundaries == tuple(boundary - 2 for boundary in here.boundaries)
-    assert [share for _, share in earlier] == [share for _, share in here]
+    for (_, before), (_, after) in zip(here, earlier, strict=True):
+        assert before == after
 
 
-def test_high_and_low_mean_what_they_meant() -> None:
+def test_high_and_low_are_the_schedules_of_the_paper() -> None:
     assert TransPrune.high().keep == HIGH == Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)
     assert TransPrune.low().keep == LOW == Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
 
 
-def test_a_deep_start_is_moved_and_said(prompt) -> None:
+def test_a_deep_start_moves_with_a_note(prompt) -> None:
     found = fit(TransPrune.high(), 0.20, prompt)
     assert "starts earlier to reach this budget: boundaries 4, 5, 6 became" in found.note
     assert fit(TransPrune.high(), 0.60, prompt).note == ""
@@ -97,14 +108,10 @@ def test_a_deep_start_is_moved_and_said(prompt) -> None:
 @pytest.mark.parametrize(
     "text", ["visionzip:keep=64+transprune-low", "vscan:keep=64", "transprune-nano"]
 )
-def test_what_begins_in_front_of_the_language_model_is_not_moved(text, prompt) -> None:
-    method, layers = resolve(text), prompt.geometry.layers
+def test_a_start_in_front_of_the_language_model_does_not_move(text, prompt) -> None:
+    method = resolve(text)
     found = fit(method, 0.15, prompt)
-    boundaries = [
-        [stage.boundary for stage in m.plan(layers, prompt.visual_tokens)]
-        for m in (method, found.method)
-    ]
-    assert boundaries[0] == boundaries[1]
+    assert prompt.boundaries(found.method) == prompt.boundaries(method)
     assert found.reached
     assert "earlier" not in found.note
 
@@ -115,8 +122,8 @@ def test_smaller_budgets_cost_less(prompt) -> None:
 
 
 def test_every_registered_method_is_in_the_default_list() -> None:
-    built = {name for name in METHODS if name not in ("compose",)}
-    assert built <= set(default_methods())
+    without_arguments = set(METHODS) - {"compose"}
+    assert without_arguments <= set(default_methods())
     assert set(ORACLES) <= set(default_methods())
     assert not set(ORACLES) & set(default_methods(oracle=False))
 
@@ -135,31 +142,31 @@ def test_budgets_from_text(text, budgets) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ",", "0", "100", "-5", "many", "nan"])
-def test_budgets_that_are_none(text) -> None:
+def test_invalid_budgets_are_errors(text) -> None:
     with pytest.raises(MethodError, match="budget"):
         parse_budgets(text)
 
 
-def test_a_method_that_lets_the_picture_decide_is_fitted_to_what_it_costs(prompt) -> None:
-    """Its plan is an upper bound; here the picture always lets through four fifths of what was planned."""
+def test_a_method_with_a_variable_count_is_fitted_to_its_measured_share(prompt) -> None:
+    """Its plan is an upper bound; here four fifths of the planned share are always measured."""
     method = resolve("pact")
     assert has_variable_count(method, prompt)
     assert not has_variable_count(resolve("fastv"), prompt)
-    asked = []
+    measured = []
 
     def measure(fitted):
-        asked.append(fitted)
+        measured.append(fitted)
         return 0.8 * prompt.share(fitted)
 
     found = fit_measured(method, 0.41, prompt, measure)
     assert found.reached
     assert found.share == pytest.approx(0.41, abs=0.005)
     assert prompt.share(found.method) == pytest.approx(0.41 / 0.8, abs=0.01)
-    assert 1 < len(asked) <= 5
+    assert 1 < len(measured) <= 5
     assert "depends on the picture" in found.note
 
 
-def test_what_is_measured_too_dear_is_said(prompt) -> None:
+def test_a_measured_share_far_from_the_budget_is_noted(prompt) -> None:
     found = fit_measured(resolve("pact"), 0.41, prompt, lambda method: 0.7)
     assert not found.reached
     assert "41% cannot be reached: 70.0% is the nearest" in found.note

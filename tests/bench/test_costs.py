@@ -1,4 +1,4 @@
-"""The bill: real bytes, pairs of times, and a file that the report reads."""
+"""Measured costs: real bytes, pairs of times, and a file that the report can read."""
 
 import json
 
@@ -7,12 +7,13 @@ import torch
 
 from transprune.bench.measure.costs import COSTS_FILE, measure_costs
 from transprune.bench.measure.memory import peak_bytes
+from transprune.bench.run.answers import answer
 from transprune.bench.run.trials import plan_trials
 from transprune.errors import RecordError
 from transprune.report.results import read_bill
 
 RATIOS = {"median", "low", "high"}
-COST = {"prefill", "scoring", "decode", "prefill_share", "decode_share", "unit"}
+COUNTS = {"prefill", "scoring", "decode", "prefill_share", "decode_share", "unit"}
 ROW = {
     "condition",
     "prefill_ms",
@@ -21,19 +22,22 @@ ROW = {
     "decode_ratio",
     "kv_bytes",
     "kv_share",
+    "peak_bytes",
+    "peak_share",
+    "paper",
+    "exact",
 }
-ROW |= {"peak_bytes", "peak_share", "paper", "exact"}
 
 
 @pytest.fixture(scope="module")
-def trials(prompts):
-    return plan_trials(["transprune", "visionzip"], [0.41], prompts.nominal())
+def trials(prepared):
+    return plan_trials(["transprune", "visionzip"], [0.41], prepared.nominal())
 
 
 @pytest.fixture(scope="module")
-def folder(prompts, questions, trials, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bill")
-    measure_costs(folder, prompts, questions.items, trials, rounds=1)
+def folder(prepared, questions, trials, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("costs")
+    measure_costs(folder, prepared, questions.items, trials, rounds=1)
     return folder
 
 
@@ -42,81 +46,92 @@ def rows(folder):
     return {row["condition"]: row for row in read_bill(folder / COSTS_FILE)[0]}
 
 
-def test_it_is_as_documented(folder, trials, rows) -> None:
+def test_the_file_is_as_documented(folder, trials, rows) -> None:
     document = json.loads((folder / COSTS_FILE).read_text())
     assert set(document) == {"schema", "threads", "rounds", "prompts", "rows"}
     assert (document["schema"], document["rounds"], document["prompts"]) == (1, 1, 3)
     assert list(rows) == [trial.condition.name for trial in trials]
+
     for row in rows.values():
         assert set(row) == ROW
         assert set(row["prefill_ratio"]) == set(row["decode_ratio"]) == RATIOS
-        assert set(row["paper"]) == set(row["exact"]) == COST
-        assert row["prefill_ms"] > 0 and row["decode_ms"] > 0 and row["peak_bytes"] > 0
-        assert (
-            row["prefill_ratio"]["low"]
-            <= row["prefill_ratio"]["median"]
-            <= row["prefill_ratio"]["high"]
-        )
+        assert set(row["paper"]) == set(row["exact"]) == COUNTS
+        assert row["prefill_ms"] > 0
+        assert row["decode_ms"] > 0
+        assert row["peak_bytes"] > 0
+
+        ratio = row["prefill_ratio"]
+        assert ratio["low"] <= ratio["median"] <= ratio["high"]
 
 
 def test_bytes_of_keys_and_values_are_those_of_the_records(
-    prompts, questions, trials, rows
+    prepared, questions, trials, rows
 ) -> None:
-    from transprune.bench.run.answers import answer
-
     item = questions.items[0]
     for trial in trials:
-        (given,) = answer(prompts, [item], trial.bind([item], 0), 1)
+        (given,) = answer(prepared, [item], trial.bind([item], 0), 1)
         assert rows[trial.condition.name]["kv_bytes"] == given.kv_bytes
 
 
-def test_shares_are_of_the_unpruned_model(rows) -> None:
+def test_shares_are_relative_to_the_unpruned_model(rows) -> None:
     full = rows["unpruned"]
     assert full["kv_share"] == full["exact"]["prefill_share"] == full["paper"]["prefill_share"] == 1
     assert full["peak_share"] == pytest.approx(1)
+
     for name in ("transprune@41", "visionzip@41"):
-        assert rows[name]["kv_share"] == rows[name]["kv_bytes"] / full["kv_bytes"] < 1
-        assert rows[name]["exact"]["prefill_share"] == pytest.approx(0.41, abs=0.01)
+        row = rows[name]
+        assert row["kv_share"] == row["kv_bytes"] / full["kv_bytes"] < 1
+        assert row["exact"]["prefill_share"] == pytest.approx(0.41, abs=0.01)
     assert rows["visionzip@41"]["peak_share"] > 0
 
 
+@pytest.mark.parametrize(("number", "encoded"), [(1, True), (2, False)])
 def test_both_runs_of_a_pair_get_the_same_inputs(
-    prompts, questions, trials, tmp_path, monkeypatch
+    prepared, questions, trials, tmp_path, monkeypatch, number, encoded
 ) -> None:
-    """VisionZip listens to the vision tower, so the tower runs for its unpruned partner too; for others for neither."""
-    seen, original = [], prompts.batch
+    """VisionZip reads the vision tower, so its unpruned partner runs the tower too."""
+    seen = []
+    original = prepared.batch
 
     def batch(items, *, encoded):
         seen.append(encoded)
         return original(items, encoded=encoded)
 
-    monkeypatch.setattr(prompts, "batch", batch)
-    for number, listens in ((1, False), (2, True)):
-        seen.clear()
-        (tmp_path / str(number)).mkdir()
-        measure_costs(tmp_path / str(number), prompts, questions.items, [trials[number]], rounds=1)
-        assert set(seen) == {not listens}
+    monkeypatch.setattr(prepared, "batch", batch)
+    measure_costs(tmp_path, prepared, questions.items, [trials[number]], rounds=1)
+    assert set(seen) == {encoded}
 
 
 def test_measured_rows_are_kept_and_others_added(
-    folder, prompts, questions, trials, tmp_path
+    folder, prepared, questions, trials, tmp_path
 ) -> None:
     (tmp_path / COSTS_FILE).write_bytes((folder / COSTS_FILE).read_bytes())
-    more = plan_trials(["fastv"], [0.41], prompts.nominal())
-    measure_costs(tmp_path, prompts, questions.items, more, rounds=1)
-    before, after = (read_bill(place / COSTS_FILE)[0] for place in (folder, tmp_path))
+    more = plan_trials(["fastv"], [0.41], prepared.nominal())
+    measure_costs(tmp_path, prepared, questions.items, more, rounds=1)
+
+    before = read_bill(folder / COSTS_FILE)[0]
+    after = read_bill(tmp_path / COSTS_FILE)[0]
     assert after[: len(before)] == before
     assert [row["condition"] for row in after[len(before) :]] == ["fastv@41"]
 
 
-def test_a_damaged_bill_is_named(prompts, questions, trials, tmp_path) -> None:
+def test_other_settings_are_measured_anew(folder, prepared, questions, trials, tmp_path) -> None:
+    (tmp_path / COSTS_FILE).write_bytes((folder / COSTS_FILE).read_bytes())
+    measure_costs(tmp_path, prepared, questions.items, trials[:1], rounds=2)
+
+    document = json.loads((tmp_path / COSTS_FILE).read_text())
+    assert document["rounds"] == 2
+    assert [row["condition"] for row in document["rows"]] == ["unpruned"]
+
+
+def test_a_damaged_file_is_named(prepared, questions, trials, tmp_path) -> None:
     (tmp_path / COSTS_FILE).write_text('{"schema"')
     with pytest.raises(RecordError, match=r"bill\.json is damaged"):
-        measure_costs(tmp_path, prompts, questions.items, trials, rounds=1)
+        measure_costs(tmp_path, prepared, questions.items, trials, rounds=1)
     assert (tmp_path / COSTS_FILE).read_text() == '{"schema"'
 
 
-def test_peak_counts_what_lives_at_once() -> None:
+def test_peak_counts_tensors_alive_at_once() -> None:
     kib = 1024 // 4
     held = torch.zeros(kib)
 

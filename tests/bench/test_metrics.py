@@ -13,11 +13,9 @@ def _pope(record, kind, item, given, answer):
 
 
 def test_pope_by_hand(record) -> None:
-    """Three splits with (tp, fp, fn, tn) of (1, 1, 0, 1), (1, 0, 1, 1), (2, 0, 0, 0): F1 2/3, 2/3 and 1."""
-    positives = {  # an item's place among the splits is the sum of its bytes modulo three
-        split: [name for name in map(chr, range(97, 123)) if ord(name) % 3 == number]
-        for number, split in enumerate(("random", "popular", "adversarial"))
-    }
+    """(tp, fp, fn, tn) of (1, 1, 0, 1), (1, 0, 1, 1), (2, 0, 0, 0) have F1 2/3, 2/3 and 1."""
+    # the split of a positive is the sum of its id's bytes modulo three
+    positives = {"random": "cf", "popular": "ad", "adversarial": "be"}
     records = [
         _pope(record, "positive", positives["random"][0], "yes", "yes"),
         _pope(record, "random", "n1", "Yes.", "no"),
@@ -28,8 +26,10 @@ def test_pope_by_hand(record) -> None:
         _pope(record, "positive", positives["adversarial"][0], "there is", "yes"),
         _pope(record, "positive", positives["adversarial"][1], "yes", "yes"),
     ]
+
     totals = np.sum([POPE.tally(one) for one in records], axis=0)
     assert POPE.score(totals) == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+
     details = POPE.details(totals)
     assert details["random accuracy"] == pytest.approx(2 / 3)
     assert details["random precision"] == pytest.approx(1 / 2)
@@ -46,6 +46,7 @@ def test_pope_scores_many_resamples_at_once(record) -> None:
     ]
     tallies = np.array([POPE.tally(one) for one in records])
     weights = np.array([[1, 1, 1], [0, 2, 1], [3, 0, 0]])
+
     each = [POPE.score((row[:, None] * tallies).sum(axis=0)) for row in weights]
     np.testing.assert_array_equal(POPE.score(weights @ tallies), each)
 
@@ -56,7 +57,10 @@ def test_pope_scores_many_resamples_at_once(record) -> None:
     ids=lambda n: str(n),
 )
 def test_vqa_by_hand(agreeing, score) -> None:
-    """k of ten agree: k subsets miss one of them, the rest none. k = 3: (3 x 2/3 + 7 x 1) / 10 = 0.9."""
+    """k of ten agree: k subsets miss one of them, the rest none.
+
+    k = 3: (3 x 2/3 + 7 x 1) / 10 = 0.9.
+    """
     answers = ["The Red!"] * agreeing + [f"other {i}" for i in range(10 - agreeing)]
     assert VQA.grade("red", answers) == pytest.approx(score)
 

@@ -1,4 +1,4 @@
-"""A run may be killed at any moment: continued, it is the run that was never disturbed."""
+"""A run may be killed at any moment; continued, it equals one that was never disturbed."""
 
 import os
 import signal
@@ -12,26 +12,16 @@ from transprune.bench.data.records import RECORDS_FILE, RecordLog, read_run
 from transprune.errors import RecordError
 from transprune.models.checkpoint import LoadOptions
 
-COMMAND = [
-    "bench",
-    "--n",
-    "2",
-    "--budgets",
-    "41",
-    "--batch-size",
-    "4",
-    "--no-bill",
-    "--threads",
-    "1",
-    "--json",
-]
+METHODS = ("transprune", "fastv", "random", "oracle")  # as in conftest
+OPTIONS = "--n 2 --budgets 41 --batch-size 4 --no-bill --threads 1 --json"
 
 
 def _start(folder) -> subprocess.Popen:
-    methods = [
-        word for name in ("transprune", "fastv", "random", "oracle") for word in ("--methods", name)
-    ]
-    command = [sys.executable, "-m", "transprune.cli", *COMMAND, *methods, "--out", str(folder)]
+    command = [sys.executable, "-m", "transprune.cli", "bench", *OPTIONS.split()]
+    for name in METHODS:
+        command += ["--methods", name]
+    command += ["--out", str(folder)]
+
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -39,8 +29,10 @@ def _start(folder) -> subprocess.Popen:
 
 
 def _kill_after(lines: int, folder) -> bytes:
-    """Start a run, kill it once so many answers are there; gives what it left."""
-    process, file = _start(folder), folder / RECORDS_FILE
+    """Start a run, kill it when it has so many answers, and return its records."""
+    process = _start(folder)
+    file = folder / RECORDS_FILE
+
     try:
         while not (file.exists() and file.read_bytes().count(b"\n") >= lines):
             assert process.poll() is None, "the run ended before it could be killed"
@@ -49,7 +41,12 @@ def _kill_after(lines: int, folder) -> bytes:
     finally:
         process.kill()
         process.wait()
+
     return file.read_bytes()
+
+
+def _contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
 def test_killed_and_continued_equals_undisturbed(run, go, tmp_path) -> None:
@@ -57,34 +54,42 @@ def test_killed_and_continued_equals_undisturbed(run, go, tmp_path) -> None:
     left = _kill_after(6, folder)
     whole = left[: left.rindex(b"\n") + 1]
     assert 6 <= whole.count(b"\n") < len(run.records)
+
     go(folder)
     continued = (folder / RECORDS_FILE).read_bytes()
     assert continued.startswith(whole)
     assert continued == (run.folder / RECORDS_FILE).read_bytes()
 
 
-def test_a_half_written_answer_is_given_again(run, run_copy, go) -> None:
+def test_an_incomplete_answer_is_given_again(run, run_copy, go) -> None:
     file = run_copy / RECORDS_FILE
     before = file.read_bytes()
     file.write_bytes(before[:-40])
+
     continued = go(run_copy)
-    assert [r.key for r in continued.records] == [r.key for r in run.records]
+    for again, before_kill in zip(continued.records, run.records, strict=True):
+        assert again.key == before_kill.key
     assert continued.records[-1].given == run.records[-1].given
+
+    # all but the last line
     assert file.read_bytes().startswith(before[: before[:-1].rindex(b"\n") + 1])
 
 
 def test_a_finished_run_is_left_as_it_is(run_copy, go) -> None:
-    before = {file.name: file.read_bytes() for file in run_copy.iterdir()}
+    before = _contents(run_copy)
     go(run_copy)
-    assert {file.name: file.read_bytes() for file in run_copy.iterdir()} == before
+    assert _contents(run_copy) == before
 
 
 def test_further_methods_join_at_the_end(run, run_copy, go) -> None:
     continued = go(run_copy, methods=("uniform",))
-    assert continued.records[: len(run.records)] == run.records
-    assert {r.condition for r in continued.records[len(run.records) :]} == {"uniform@41"}
-    names = [condition.name for condition in continued.manifest.conditions]
-    assert names == [*(c.name for c in run.manifest.conditions), "uniform@41"]
+    known = len(run.records)
+    assert continued.records[:known] == run.records
+    assert {record.condition for record in continued.records[known:]} == {"uniform@41"}
+
+    before = [condition.name for condition in run.manifest.conditions]
+    after = [condition.name for condition in continued.manifest.conditions]
+    assert after == [*before, "uniform@41"]
 
 
 def test_unpruned_comes_first(run) -> None:
@@ -93,25 +98,25 @@ def test_unpruned_comes_first(run) -> None:
     assert order == [condition.name for condition in run.manifest.conditions]
 
 
+EAGER = LoadOptions(dtype="float32", attention="eager")
+
+
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"n": 3}, r"n was 2, now 3.*items was|items was .*n was 2, now 3"),
         ({"seed": 1}, "seed was 0, now 1"),
         ({"split": "validation"}, "split was 'test', now 'validation'"),
-        (
-            {"loading": LoadOptions(dtype="float32", attention="eager")},
-            "attention was 'sdpa', now 'eager'",
-        ),
+        ({"loading": EAGER}, "attention was 'sdpa', now 'eager'"),
         ({"max_new_tokens": 5}, "max_new_tokens was 2, now 5"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_other_settings_are_refused_and_nothing_is_touched(run_copy, go, changes, said) -> None:
-    before = {file.name: file.read_bytes() for file in run_copy.iterdir()}
-    with pytest.raises(RecordError, match=said):
+def test_other_settings_are_refused_and_nothing_is_touched(run_copy, go, changes, message) -> None:
+    before = _contents(run_copy)
+    with pytest.raises(RecordError, match=message):
         go(run_copy, **changes)
-    assert {file.name: file.read_bytes() for file in run_copy.iterdir()} == before
+    assert _contents(run_copy) == before
 
 
 def test_a_folder_with_something_else_is_refused(go, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Intervals and corrections against exact bootstrap distributions, which few outcomes have, and numbers by hand."""
+"""Intervals and corrections, against exact bootstrap distributions and against numbers by hand."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,17 @@ def scores():
 
 
 def _exact_interval(outcomes):
-    """95 % of the mean of as many draws with replacement from integers in -1..1, from the convolved distribution."""
+    """The 95 % interval of the mean of draws with replacement from integers in -1..1.
+
+    The distribution of the sum is the convolution of the distributions of the draws.
+    """
     one = np.bincount(outcomes + 1, minlength=3) / len(outcomes)
+
     total = np.ones(1)
     for _ in outcomes:
         total = np.convolve(total, one)
+
+    # index i of the sum stands for the value i - n
     cumulated = np.cumsum(total)
     return [
         (np.searchsorted(cumulated, share) - len(outcomes)) / len(outcomes)
@@ -34,9 +40,8 @@ def _means(values):
 def test_interval_is_that_of_the_exact_bootstrap(scores) -> None:
     found = interval_of(_means(scores[:, 0]))
     assert found.value == pytest.approx(scores[:, 0].mean())
-    assert [found.low, found.high] == pytest.approx(
-        _exact_interval(scores[:, 0]), abs=1.01 / UNITS
-    )  # one answer
+    exact = _exact_interval(scores[:, 0])
+    assert [found.low, found.high] == pytest.approx(exact, abs=1.01 / UNITS)  # one answer
 
 
 def test_difference_is_paired(scores) -> None:
@@ -68,16 +73,21 @@ def test_the_same_is_never_different() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04, never less than the one before."""
+    """Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04.
+
+    A corrected value is never less than the one before, so the last is 0.06.
+    """
     assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
 
 
 def test_few_units_prove_nothing() -> None:
-    """Two pictures that agree agree in every resample; a sign test of two can never give less than a half."""
+    """Two pictures that agree do so in every resample; a sign test of two gives at least 1/2."""
     values = np.full(1000, 5.0)
     assert difference_of(values).verdict == "better"
-    few, many = difference_of(values, units=2), difference_of(values, units=30)
+
+    few = difference_of(values, units=2)
+    many = difference_of(values, units=30)
     assert (few.verdict, few.p) == ("unclear", 0.5)
     assert (many.verdict, many.p) == ("better", pytest.approx(2 / 1000))

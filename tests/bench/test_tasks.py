@@ -1,4 +1,4 @@
-"""Tasks from files: what is good is asked, what is bad is named with file and line, leniently or strictly."""
+"""Tasks from files: bad lines are named with file and line, and left out or, if strict, refused."""
 
 import pytest
 
@@ -14,7 +14,8 @@ def _items(folder, **options):
 
 def test_a_plain_line(write_tasks) -> None:
     questions = load_tasks(str(write_tasks(GOOD)))
-    (task,), (item,) = questions.tasks, questions.items
+    (task,) = questions.tasks
+    (item,) = questions.items
     assert (task.name, task.metric.name, task.images) == ("questions", "exact_match", 1)
     assert (item.id, item.question, item.answers) == ("1", "what?", ("red", "crimson"))
     assert item.pictures[0]().size == (96, 96)
@@ -22,16 +23,14 @@ def test_a_plain_line(write_tasks) -> None:
 
 
 def test_families_become_tasks_and_n_takes_the_first(write_tasks) -> None:
-    lines = [
-        GOOD | {"family": family, "id": f"{family}{i}"}
-        for i in range(2)
-        for family in ("one", "two")
-    ]
+    lines = []
+    for number in range(2):
+        for family in ("one", "two"):
+            lines.append(GOOD | {"family": family, "id": f"{family}{number}"})
     folder = write_tasks(*lines)
-    assert [(task.name, len(task.items)) for task in load_tasks(str(folder)).tasks] == [
-        ("one", 2),
-        ("two", 2),
-    ]
+
+    sizes = {task.name: len(task.items) for task in load_tasks(str(folder)).tasks}
+    assert sizes == {"one": 2, "two": 2}
     assert [item.id for item in _items(folder, n=3)] == ["one0", "one1", "two0"]
 
 
@@ -103,13 +102,15 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_line_is_named_and_left_out_or_refused(write_tasks, case) -> None:
-    line, said = BAD[case]
+    line, reason = BAD[case]
     folder = write_tasks(GOOD, line, GOOD)
+
     questions = load_tasks(str(folder))
     assert [item.id for item in questions.items] == ["1", "3"]
     (skipped,) = questions.skipped
     assert skipped.startswith(f"{folder / 'questions.jsonl'}, line 2: ")
-    assert said in skipped
+    assert reason in skipped
+
     with pytest.raises(TaskError) as error:
         load_tasks(str(folder), strict=True)
     assert str(error.value) == skipped
@@ -144,6 +145,7 @@ def test_no_task_there(tmp_path) -> None:
 def test_the_fingerprint_tells_questions_apart(write_tasks) -> None:
     before = load_tasks(str(write_tasks(GOOD))).fingerprint
     assert load_tasks(str(write_tasks(GOOD))).fingerprint == before
+
     for change in (
         {"question": "which?"},
         {"answers": ["blue"]},
