@@ -7,12 +7,13 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 from transprune.nano.architecture import Sizes, new_llava, new_processor
+from transprune.nano.batches import answer_tokens, prefix_of, right_answers
+from transprune.nano.packed import layer_forward, run_packed
 from transprune.nano.questions import ask_each
 from transprune.nano.scenes import draw
-from transprune.nano.train.asking import answer_tokens, language_batch, prefix_of, right_answers
-from transprune.nano.train.curriculum import Help, Mix
+from transprune.nano.train.batches import language_batch
+from transprune.nano.train.curriculum import Mix, Scaffold
 from transprune.nano.train.language import compiled_layer
-from transprune.nano.train.packed import layer_forward, run_packed
 from transprune.nano.train.start import grow, initialise
 from transprune.nano.words import WORDS, encode
 
@@ -31,10 +32,12 @@ def test_branches_equal_single_prompts(model) -> None:
     language = model.model.language_model
     generator = torch.Generator().manual_seed(0)
     prefix = torch.randn(2, 9, 64, generator=generator)
-    branches = [
-        torch.randint(0, 80, shape, generator=generator) for shape in ((2, 3, 5), (2, 2, 7))
-    ]
+    short = torch.randint(0, 80, (2, 3, 5), generator=generator)
+    long = torch.randint(0, 80, (2, 2, 7), generator=generator)
+    branches = [short, long]
+
     packed = run_packed(language, prefix, branches)
+
     for ids, found in zip(branches, packed, strict=True):
         for sample in range(2):
             for branch in range(ids.shape[1]):
@@ -45,14 +48,16 @@ def test_branches_equal_single_prompts(model) -> None:
 
 @torch.no_grad()
 def test_a_packed_picture_equals_the_processor_and_the_whole_model(model) -> None:
-    """From pixels and words to logits: the training sees what a user's prompt gives."""
+    """From pixels and words to logits: training input equals the input of a user's prompt."""
     scene = draw("validation", 3)
     processor = new_processor()
     pixels = torch.from_numpy(scene.pixels)[None]
+
     for question in ask_each(scene, 0)[:4]:
         text = f"USER: <image>\n{question.text} ASSISTANT:"
         inputs = processor(images=scene.image(), text=text, return_tensors="pt")
         whole = model(**inputs).logits[0, -1]
+
         ids = torch.tensor([[encode([*question.text.split(), "ASSISTANT:"])]])
         hidden = run_packed(model.model.language_model, prefix_of(model, pixels), [ids])[0]
         torch.testing.assert_close(model.lm_head(hidden[0, 0, -1]), whole, atol=2e-4, rtol=1e-3)
@@ -60,13 +65,15 @@ def test_a_packed_picture_equals_the_processor_and_the_whole_model(model) -> Non
 
 
 @torch.no_grad()
-def test_blind_layers_do_not_see_the_picture(model) -> None:
-    """With every layer blind the picture cannot matter; with none it does."""
-    one, other = (torch.cat([torch.ones(1, 2, 64), torch.randn(1, 7, 64)], dim=1) for _ in range(2))
+def test_masked_layers_do_not_see_the_picture(model) -> None:
+    """With every layer masked the picture cannot matter; with one unmasked it does."""
+    text = torch.ones(1, 2, 64)  # `<s> USER:`, which stays visible
+    one = torch.cat([text, torch.randn(1, 7, 64)], dim=1)
+    other = torch.cat([text, torch.randn(1, 7, 64)], dim=1)
     ids = [torch.randint(0, 80, (1, 2, 5))]
 
-    def last(prefix: torch.Tensor, hidden: range) -> torch.Tensor:
-        return run_packed(model.model.language_model, prefix, ids, hidden)[0]
+    def last(prefix: torch.Tensor, masked: range) -> torch.Tensor:
+        return run_packed(model.model.language_model, prefix, ids, masked)[0]
 
     torch.testing.assert_close(last(one, range(4)), last(other, range(4)))
     assert (last(one, range(1, 4)) - last(other, range(1, 4))).abs().max() > 1e-3
@@ -77,7 +84,8 @@ def test_growing_changes_no_answer(model) -> None:
     grown = new_llava(Sizes(width=64, mlp=96, vision_layers=3, text_layers=1, layers=6)).eval()
     grown.model.vision_tower.load_state_dict(model.model.vision_tower.state_dict())
     grow(model, grown)
-    batch = language_batch(range(2), Mix(3, 2), Help(), (2, 8), "picture")
+    batch = language_batch(range(2), Mix(3, 2), Scaffold(), (2, 8), "picture").packed
+
     before = answer_tokens(model, batch, (), layer_forward)
     after = answer_tokens(grown, batch, (), layer_forward)
     torch.testing.assert_close(before.logits, after.logits, atol=1e-4, rtol=1e-4)
@@ -86,14 +94,16 @@ def test_growing_changes_no_answer(model) -> None:
 
 def test_gradients_reach_every_weight_but_the_tower(model) -> None:
     model.zero_grad()
-    batch = language_batch(range(2), Mix(3, 2), Help(), (2, 8), "picture")
+    batch = language_batch(range(2), Mix(3, 2), Scaffold(), (2, 8), "picture").packed
     answer_tokens(model, batch, (), layer_forward).logits.square().mean().backward()
-    without = {
-        name
-        for name, weight in model.named_parameters()
-        if weight.grad is None or not weight.grad.any()
-    }
-    assert {name for name in without if "vision_tower" not in name} == set()
+
+    without = set()
+    for name, weight in model.named_parameters():
+        if weight.grad is None or not weight.grad.any():
+            without.add(name)
+
+    # the tower is frozen; all of its weights, and no others, lack a gradient
+    assert without
     assert all("vision_tower" in name for name in without)
     model.zero_grad()
 
