@@ -114,6 +114,7 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     for line in questions.skipped:
         on_note(f"left out: {line}")
 
+    # the model is loaded after the questions, which are cheaper to refuse
     prepared = PreparedQuestions(load(plan.model, plan.loading), questions.items)
     trials = _plan_trials(plan, questions, prepared, on_note)
 
@@ -196,6 +197,7 @@ def build_manifest(
     plan: Plan, questions: Questions, prepared: PreparedQuestions, trials: Sequence[Trial]
 ) -> Manifest:
     """The manifest of a run that is about to begin."""
+    # costs were planned for this prompt, so it belongs to the conditions
     nominal = prepared.nominal()
     prompt = {
         "visual_tokens": nominal.visual_tokens,
@@ -223,6 +225,7 @@ def build_manifest(
 
 
 def _settings(plan: Plan, questions: Questions, model: Any) -> Settings:
+    # the bundled scenes may be answered by another model, and the bundled model other questions
     bundled = plan.tasks == NANO
     longest = NANO_NEW_TOKENS if bundled else MAX_NEW_TOKENS
 

@@ -225,6 +225,7 @@ def build(cls: type[T], data: Mapping[str, Any]) -> T:
     # annotations are strings here: every module that uses this postpones their evaluation
     kinds = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
 
+    # JSON has no tuples
     values: dict[str, Any] = {}
     for key, value in data.items():
         wants_tuple = kinds.get(key, "").startswith("tuple")

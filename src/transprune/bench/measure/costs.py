@@ -39,8 +39,8 @@ from transprune.models.clock import clock
 COSTS_FILE = "bill.json"
 COSTS_SCHEMA = 1
 ROUNDS = 5  # pairs per prompt
-PROMPTS = 4
-NEW_TOKENS = 4
+PROMPTS = 4  # of different pictures, since token counts may depend on the picture
+NEW_TOKENS = 4  # decoded after each prefill; their mean is the time of one
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def measure_costs(
         on_progress(Progress(f"time and memory: {name}", number, len(trials)))
         if name not in rows:
             rows[name] = _measure(questions, chosen, trial, rounds)
+
+            # after every row: a run of all methods takes long, and may be killed
             write_json(file, {**settings, "rows": list(rows.values())})
 
     on_progress(Progress("time and memory: done", len(trials), len(trials)))
@@ -117,6 +119,7 @@ def _read_rows(file: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]
             f"{file} is damaged ({error!r}); remove it, and it is measured again"
         ) from error
 
+    # times under other threads or rounds do not belong in one table
     return rows if known == settings else {}
 
 
@@ -233,6 +236,7 @@ def _counted(
     else:
         cost = nominal.cost(method, convention)
 
+    # the unpruned counts are in the row of the unpruned condition
     counts = asdict(cost)
     row = {key: counts[key] for key in ("prefill", "scoring", "decode", "unit")}
     row["prefill_share"] = cost.prefill_share

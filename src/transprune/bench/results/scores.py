@@ -44,7 +44,7 @@ class Scores:
         # one set of resamples for every condition: this is what pairs them
         names = sorted({record.image for record in unpruned.values()})
         self.images = len(names)
-        self._unit = {name: number for number, name in enumerate(names)}
+        self._unit = dict(zip(names, range(len(names)), strict=True))  # image -> its column
         self._weights = draw_weights(self.images, n_resamples, seed)  # [R + 1, U]
 
         # the unpruned scores are needed for every row
@@ -58,6 +58,10 @@ class Scores:
                 found.append(key)
         return found
 
+    def records(self, condition: str, keys: Sequence[QuestionKey]) -> list[Record]:
+        """The answers of a condition to these questions."""
+        return [self.answers[condition][key] for key in keys]
+
     def by_task(self, condition: str, keys: Sequence[QuestionKey]) -> dict[str, Floats]:
         """Score of each task, 0..1, from the answers to `keys`. -> task -> [R + 1]."""
         signature = (condition, tuple(keys))
@@ -65,9 +69,8 @@ class Scores:
             return self._known[signature]
 
         grouped: dict[str, list[Record]] = defaultdict(list)
-        for key in keys:
-            task, _ = key
-            grouped[task].append(self.answers[condition][key])
+        for record in self.records(condition, keys):
+            grouped[record.task].append(record)
 
         found = {}
         for task, records in grouped.items():
@@ -77,8 +80,7 @@ class Scores:
 
     def of_task(self, task: str, condition: str, keys: Sequence[QuestionKey]) -> Floats:
         """Score of one task, 0..100, from the answers to `keys`, all of that task. -> [R + 1]."""
-        records = [self.answers[condition][key] for key in keys]
-        return 100 * self._score(self.metrics[task], records)
+        return 100 * self._score(self.metrics[task], self.records(condition, keys))
 
     def _score(self, metric: Metric, records: Sequence[Record]) -> Floats:
         # summed by image first: a resample takes an image with all its answers

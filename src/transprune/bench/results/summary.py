@@ -119,7 +119,7 @@ def _row(scores: Scores, condition: Condition, partner: str | None) -> Row:
 
     # in the order of the manifest, not of the records
     tasks = [task_score(scores, task, name, partner) for task in scores.metrics if task in own]
-    records = [scores.answers[name][key] for key in keys]
+    records = scores.records(name, keys)
 
     return Row(
         condition=condition,
@@ -181,12 +181,16 @@ def _partners(conditions: Iterable[Condition]) -> dict[float | None, str]:
 def _corrected(rows: list[Row]) -> list[Row]:
     """Rows with Holm's correction over all comparisons, for each of the two partners by itself."""
     for field in ("against_unpruned", "against_transprune"):
-        numbers = [number for number, row in enumerate(rows) if getattr(row, field) is not None]
-        differences: list[Difference] = [getattr(rows[number], field) for number in numbers]
-        corrected = holm([difference.p for difference in differences])
+        # row number -> its comparison, for the rows that have one
+        compared: dict[int, Difference] = {}
+        for number, row in enumerate(rows):
+            difference = getattr(row, field)
+            if difference is not None:
+                compared[number] = difference
+        corrected = holm([difference.p for difference in compared.values()])
 
         # rows are frozen, so each is replaced by a corrected copy
-        for number, difference, p in zip(numbers, differences, corrected, strict=True):
+        for (number, difference), p in zip(compared.items(), corrected, strict=True):
             changes: dict[str, Any] = {field: replace(difference, holm_p=p)}
             rows[number] = replace(rows[number], **changes)
 

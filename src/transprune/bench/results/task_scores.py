@@ -48,15 +48,17 @@ class TaskScore:
 def task_score(scores: Scores, task: str, name: str, partner: str | None) -> TaskScore:
     """The score of one task, compared with the unpruned model and with TransPrune."""
     keys = _of_task(task, scores.shared(name))
-    records = [scores.answers[name][key] for key in keys]
+    records = scores.records(name, keys)
     metric = scores.metrics[task]
     own = scores.of_task(task, name, keys)
     unpruned = scores.of_task(task, UNPRUNED, keys)
 
+    # both scores are [R + 1], and each of their resamples has the same images
     against_unpruned = None
     if name != UNPRUNED:
         against_unpruned = difference_of(own - unpruned, scores.images)
 
+    # on the questions that both answered, so the scores differ from the two above
     against_transprune = None
     if partner is not None:
         shared = _of_task(task, scores.shared(name, partner))
@@ -64,7 +66,8 @@ def task_score(scores: Scores, task: str, name: str, partner: str | None) -> Tas
             difference = scores.of_task(task, name, shared) - scores.of_task(task, partner, shared)
             against_transprune = difference_of(difference, scores.images)
 
-    totals = np.sum([metric.tally(record) for record in records], axis=0)
+    # details are of the sample only; they are reported without intervals
+    totals = np.sum([metric.tally(record) for record in records], axis=0)  # [k]
     return TaskScore(
         task=task,
         metric=metric.name,

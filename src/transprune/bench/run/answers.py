@@ -58,6 +58,7 @@ def answer(
         stack.enter_context(torch.no_grad())
         ids = generate(model, to_device(inputs, model), max_new_tokens)  # [B, L + new]
 
+    # `generate` returns the prompt too
     texts = [_decode(questions, row[inputs["input_ids"].shape[1] :]) for row in ids]
     answers = []
     for number, (item, text) in enumerate(zip(items, texts, strict=True)):

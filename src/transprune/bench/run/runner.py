@@ -93,6 +93,7 @@ def run_trials(
                 method = trial.bind(items, draw)
                 answers = answer(questions, items, method, manifest.settings.max_new_tokens)
 
+                # on disk before the next batch, so a kill loses at most this one
                 pairs = zip(batch, answers, strict=True)
                 log.append(_record(manifest, trial, *pair) for pair in pairs)
                 done += len(batch)
@@ -118,6 +119,7 @@ def _batches(
         # the sort is stable, so equal lengths stay in the order of the tasks
         group.sort(key=lambda question: questions.count(question.item).length)
 
+        # parts of nearly equal size, not full batches and a small rest
         parts = math.ceil(len(group) / size)
         for part in range(parts):
             first = part * len(group) // parts
@@ -146,6 +148,7 @@ def _by_draw(
 
 def _draws(tasks: Sequence[Task]) -> dict[str, int]:
     """Image -> number of its draw, the same in every run of these tasks."""
+    # by image, so that all questions about a picture share one selection of tokens
     images: dict[str, int] = {}
     for task in tasks:
         for item in task.items:

@@ -73,7 +73,7 @@ class Questions:
 
     @property
     def items(self) -> list[Item]:
-        """The questions of all tasks."""
+        """The questions of all tasks, task by task."""
         found: list[Item] = []
         for task in self.tasks:
             found += task.items
