@@ -1,4 +1,4 @@
-"""`prune(model, method)`: the one door to everything."""
+"""The public entry point: `prune(model, method)`, a context manager that prunes one model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from transprune.core.plan import per_layer_widths
 from transprune.cost.geometry import Geometry
 from transprune.errors import MethodError, PositionsError, SessionError
 from transprune.families import Family, find_family
@@ -21,10 +20,14 @@ from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.stage import Pool
-from transprune.runtime.taps.text_tower import TextTower, find_text_tower
+from transprune.runtime.taps.base import Setup
+from transprune.runtime.taps.text_tower import TextTower
+from transprune.runtime.tracing import make_trace
 from transprune.trace import Trace
 
+POOLS = ("sample", "image")
 RECORDS = ("scores", "transitions", "changes")
+
 _attached: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _attached_lock = threading.Lock()
 
@@ -48,12 +51,14 @@ def prune(
         model: an unmodified transformers vision-language model of a known family; PEFT wrappers are fine.
         method: a Method, a preset or recipe text (`"transprune-high"`, `"fastv:layer=3,keep_ratio=0.25"`,
             `"visionzip:keep=192+transprune-low"`), or a recipe file or folder.
-        positions: position ids of the survivors, `"keep"` or `"renumber"`; None lets each method do as its own code.
-        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the same ratio.
-        record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the observed layers,
-            `"changes"` of all layers.
-        text_tower: the text half of the model's CLIP, for methods that compare patches with the question (CDPruner): a
-            folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `TextTower`.
+        positions: position ids of the survivors, `"keep"` or `"renumber"`; None takes the policy of each
+            method's own code.
+        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the same
+            ratio.
+        record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the
+            observed layers, `"changes"` of all layers.
+        text_tower: the text half of the model's CLIP, for methods that compare patches with the question
+            (CDPruner): a folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `TextTower`.
             None looks into `clip/` beside the checkpoint.
 
     Returns:
@@ -62,57 +67,52 @@ def prune(
     Raises:
         UnknownMethod, RecipeError, ScheduleError, MethodError: the method, or its fit to this depth.
         UnknownFamily, MissingSignal: the model.
-        PositionsError: renumbering asked for under M-RoPE.
+        PositionsError: renumbering was asked for under M-RoPE.
     """
-    return Session(
-        model, method, positions=positions, pool=pool, record=record, text_tower=text_tower
+    resolved: Method = resolve(method)
+    family = find_family(model)
+    base = family.base(model)
+    geometry = Geometry.from_config(base.config)
+    policies = _policies(resolved, family, positions)
+
+    # raises here what would fail in the first forward
+    resolved.plan(geometry.layers, geometry.visual_tokens)
+
+    if pool not in POOLS:
+        raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
+    setup = Setup(
+        family=family,
+        base=base,
+        layers=family.layers(base),
+        rotary=getattr(family.decoder(base), "rotary_emb", None),
+        method=resolved,
+        record=_checked_records(record),
+        options={"text_tower": text_tower},
     )
+    return Session(setup, geometry, policies, pool)
 
 
 class Session:
-    """One method on one model. Attaching registers hooks, detaching removes every one; the model stays as it was."""
+    """One method on one model, made by `prune`.
+
+    Attaching registers hooks, detaching removes every one; the model stays as it was.
+
+    Attributes:
+        method: the method that runs.
+        family: the model's family.
+        geometry: sizes of the language model.
+    """
 
     def __init__(
-        self,
-        model: nn.Module,
-        method: Method | str | os.PathLike[str],
-        *,
-        positions: Positions | None = None,
-        pool: Pool = "sample",
-        record: Iterable[str] = (),
-        text_tower: TextTower | str | os.PathLike[str] | None = None,
+        self, setup: Setup, geometry: Geometry, policies: tuple[Positions, ...], pool: Pool
     ) -> None:
-        self.method: Method = resolve(method)
-        self.family: Family = find_family(model)
-        self._base = self.family.base(model)
-        self._config: Any = self._base.config
-        self.geometry = Geometry.from_config(self._config)
-        self._policies = _policies(self.method, self.family, positions)
-        self.method.plan(
-            self.geometry.layers, self.geometry.visual_tokens
-        )  # raises here what would fail later
-        if pool not in ("sample", "image"):
-            raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
-        records = frozenset([record] if isinstance(record, str) else record)
-        if unknown := sorted(records - set(RECORDS)):
-            raise MethodError(
-                f"record takes {', '.join(map(repr, RECORDS))}; got {', '.join(map(repr, unknown))}"
-            )
-        tower: TextTower | None = None
-        if any(step.reads.question for step in self.method.steps) and self.family.speaks_clip(
-            self._base
-        ):
-            tower = find_text_tower(text_tower, self._base, self._config)
-        self._engine = Engine(
-            self.family,
-            self._base,
-            self.method,
-            self._policies,
-            pool,
-            records,
-            self._publish,
-            tower,
-        )
+        self.method = setup.method
+        self.family: Family = setup.family
+        self.geometry = geometry
+
+        self._setup = setup
+        self._policies = policies
+        self._engine = Engine(setup, policies, pool, self._publish)
         self._stack: ExitStack | None = None
         self._latest: Trace | None = None
         self._own = threading.local()
@@ -133,7 +133,7 @@ class Session:
 
     @property
     def attached(self) -> bool:
-        """Is the model being pruned now?"""
+        """Whether the model is being pruned now."""
         return self._stack is not None
 
     def attach(self) -> Session:
@@ -141,16 +141,19 @@ class Session:
 
         Raises:
             SessionError: this or another session is attached to the model already.
+            TransformersError: the installed transformers lacks something that pruning builds on.
         """
+        base = self._setup.base
         with _attached_lock:
-            if self._base in _attached:
+            if base in _attached:
                 raise SessionError(
-                    "this model is being pruned already; leave that session first, or put both methods into one Compose"
+                    "this model is being pruned already; leave that session first, or put both methods "
+                    "into one Compose"
                 )
             with ExitStack() as stack:
                 self._engine.attach(stack)
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
-            _attached.add(self._base)
+            _attached.add(base)
         return self
 
     def detach(self) -> None:
@@ -159,7 +162,7 @@ class Session:
             if self._stack is not None:
                 self._stack.close()
                 self._stack = None
-                _attached.discard(self._base)
+                _attached.discard(self._setup.base)
 
     def __enter__(self) -> Session:
         return self.attach()
@@ -177,65 +180,34 @@ class Session:
         return f"<Session of {self.method!r} on {self.family.name}, {state}>"
 
     def _publish(self, state: Pass, cache: Any) -> None:
-        self._latest = self._own.trace = self._trace(state, cache)
-
-    def _trace(self, state: Pass, cache: Any) -> Trace:
-        layout, layers = state.prompt, self.geometry.layers
-        dtype = next(self._base.parameters()).dtype
-        widths = per_layer_widths(layers, state.length, state.widths)
-        if cache is not None:  # earlier turns are in there too
-            widths = tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
-        entries = sum(widths) * state.batch
-        notes = [
-            *self.method.notes(layers),
-            *_position_notes(self.method, self._policies),
-            *state.notes,
-        ]
-        if layout is None:
-            notes = ["no image in the prompt: ran unpruned"]
-        return Trace(
-            method=repr(self.method),
-            family=self.family.name,
-            positions="+".join(self._policies),
-            visual_tokens=layout.visual_counts if layout else (0,) * state.batch,
-            text_tokens=layout.text_counts if layout else (state.length,) * state.batch,
-            instruction_tokens=layout.instruction_counts
-            if layout
-            else (state.length,) * state.batch,
-            stages=tuple(state.stages),
-            kv_lengths=widths,
-            kv_bytes=2 * entries * self.geometry.kv_width * dtype.itemsize,
-            notes=tuple(notes),
-            geometry=self.geometry,
-            readings=self.method.reads_at(layers),
-            frozen=self.method.frozen(layers),
-            transitions={key: tuple(samples) for key, samples in state.transitions.items()},
-            changes={key: tuple(samples) for key, samples in state.changes.items()},
-            dtype=str(dtype).removeprefix("torch."),
-            dtype_bytes=dtype.itemsize,
-            attention=str(self.family.decoder(self._base).config._attn_implementation),
-        )
+        trace = make_trace(self._setup, self.geometry, self._policies, state, cache)
+        self._own.trace = trace
+        self._latest = trace
 
 
 def _policies(method: Method, family: Family, positions: Positions | None) -> tuple[Positions, ...]:
-    """The position policy of each part: what the caller says, else what the part says, else its own code's."""
+    """The position policy of each step: the caller's, else the step's own, else that of its code."""
     if positions is not None and positions not in POSITIONS:
         raise MethodError(f"positions is 'keep', 'renumber' or None; got {positions!r}")
-    asked = [positions or part.positions for part in method.steps]
+
+    asked = [positions or step.positions for step in method.steps]
     if family.mrope and "renumber" in asked:
         raise PositionsError(
-            f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by count has no "
-            "definition; use positions='keep', which is also the default there"
+            f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by count "
+            "has no definition; use positions='keep', which is also the default there"
         )
-    keep: Positions = "keep"
-    if family.mrope:
-        return (keep,) * len(asked)
-    return tuple(wish or part.policy for wish, part in zip(asked, method.steps, strict=True))
+
+    policies: list[Positions] = []
+    for step, wish in zip(method.steps, asked, strict=True):
+        policies.append("keep" if family.mrope else wish or step.policy)
+    return tuple(policies)
 
 
-def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str]:
-    return [
-        f"{part.name}: positions '{policy}', where its own code would '{part.default_positions}'"
-        for part, policy in zip(method.steps, policies, strict=True)
-        if policy != part.default_positions
-    ]
+def _checked_records(record: Iterable[str]) -> frozenset[str]:
+    """The names in `record`, which may be one name."""
+    records = frozenset([record] if isinstance(record, str) else record)
+    unknown = sorted(records - set(RECORDS))
+    if unknown:
+        known = ", ".join(map(repr, RECORDS))
+        raise MethodError(f"record takes {known}; got {', '.join(map(repr, unknown))}")
+    return records

@@ -51,7 +51,10 @@ class FamilyCase:
         brackets: the chat template puts start and end tokens around an image.
         token_types: the processor also returns `mm_token_type_ids`.
         positions: the policies that have a definition; M-RoPE positions cannot be renumbered.
-        clip: the vision tower is CLIP's, whose text half lies beside the checkpoint.
+        clip: one layer of a CLIP tower becomes the features, and CLIP's text half lies beside the
+            checkpoint.
+        packing: how patches become tokens: `"patches"` one by one, `"tiles"` with newlines between
+            their rows, `"merged"` four by four.
     """
 
     config: Callable[[], Any]
@@ -60,6 +63,7 @@ class FamilyCase:
     token_types: bool = False
     positions: tuple[str, ...] = ("keep", "renumber")
     clip: bool = False
+    packing: str = "patches"
 
     def sample(self, images: Sequence[int], text: Sequence[int], seed: int = 0) -> Sample:
         """Text, image, text, image, ..., text; `text` gives the number of words in each gap."""
@@ -233,6 +237,15 @@ def _llava() -> Any:
     )
 
 
+def _vipllava() -> Any:
+    return transformers.VipLlavaConfig(
+        vision_config=_clip(),
+        text_config=_text("llama"),
+        image_token_index=IMAGE,
+        vision_feature_layers=[-2, -3, 1],
+    )
+
+
 def _llava_next() -> Any:
     return transformers.LlavaNextConfig(
         vision_config=_clip(),
@@ -301,14 +314,19 @@ def _llava_mistral() -> Any:
     )
 
 
-WINDOWED = FamilyCase(
-    _llava_mistral, _llava_image
-)  # a language model that looks back 12 tokens only
+# a language model that attends to the newest 12 tokens only
+WINDOWED = FamilyCase(_llava_mistral, _llava_image)
 
 FAMILIES = {
     "llava": FamilyCase(_llava, _llava_image, clip=True),
-    "llava_next": FamilyCase(_llava_next, _llava_next_image, clip=True),
+    "llava_next": FamilyCase(_llava_next, _llava_next_image, clip=True, packing="tiles"),
     "qwen2_5_vl": FamilyCase(
-        _qwen2_5_vl, _qwen_image, brackets=True, token_types=True, positions=("keep",)
+        _qwen2_5_vl,
+        _qwen_image,
+        brackets=True,
+        token_types=True,
+        positions=("keep",),
+        packing="merged",
     ),
+    "vipllava": FamilyCase(_vipllava, _llava_image),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer, CLIPModel
 
-from families.cases import FAMILIES
+from families.cases import FAMILIES, build
 from transprune import nano, prune
 from transprune.errors import MissingSignal
 from transprune.methods import CDPruner
@@ -144,3 +145,16 @@ def test_a_tower_can_be_given(zoo, tmp_path):
 def test_the_text_half_of_another_clip_is_refused(zoo):
     with pytest.raises(MissingSignal, match="width 128 with 6 layers"):
         prune(zoo("llava", "sdpa"), "cdpruner:keep=6", text_tower=str(nano.path() / "clip"))
+
+
+def test_joined_layers_have_no_place_in_clips_space(zoo):
+    """LLaVA with several feature layers takes CDPruner's substitute, or is refused when the session is built."""
+    config = FAMILIES["llava"].config()
+    config.vision_feature_layer = [-2, -1]
+    model = build(dataclasses.replace(FAMILIES["llava"], config=lambda: config)).eval()
+    case = FAMILIES["llava"]
+    with torch.no_grad(), prune(model, "cdpruner:keep=6") as session:
+        model(**case.batch(case.even()))
+    assert len(session.trace.stages[0].keep[0]) == 6
+    with pytest.raises(MissingSignal, match="several layers"):
+        prune(model, "cdpruner:keep=6,relevance=clip")

@@ -54,13 +54,13 @@ def clip_signals(model, pixels):
     """CLS attention and keys [images, patches(, d)] of the layer whose output is used, from the eager tower's maps."""
     tower = model.model.vision_tower
     output = tower(pixels, output_attentions=True, output_hidden_states=True)
-    used = (
-        len(output.hidden_states) - 2
-    )  # vision_feature_layer -2: this hidden state leaves layer `used - 1`
+    used = len(output.hidden_states) - 2  # feature layer -2 leaves encoder layer `used - 1`
     layer = tower.encoder.layers[used - 1]
     keys = layer.self_attn.k_proj(layer.layer_norm1(output.hidden_states[used - 1]))
     heads = keys.unflatten(-1, (layer.self_attn.num_heads, -1)).mean(dim=2)
-    cls = model.model.multi_modal_projector(output.hidden_states[used][:, :1])[:, 0]
+    cls = None
+    if isinstance(model.config.vision_feature_layer, int):
+        cls = model.model.multi_modal_projector(output.hidden_states[used][:, :1])[:, 0]
     return output.attentions[used - 1][:, :, 0, 1:].mean(dim=1), heads[:, 1:], cls
 
 
@@ -124,7 +124,12 @@ def qwen_signals(model, sample):
     return torch.cat(saliencies), torch.cat(keys), torch.cat(crops), None
 
 
-EXPECTED = {"llava": llava_signals, "llava_next": llava_next_signals, "qwen2_5_vl": qwen_signals}
+EXPECTED = {"patches": llava_signals, "tiles": llava_next_signals, "merged": qwen_signals}
+
+
+def expected_signals(zoo, family, sample):
+    """Saliency, keys, crop and projected CLS state of a sample, by how its family packs patches."""
+    return EXPECTED[FAMILIES[family].packing](zoo(family), sample)
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -136,7 +141,7 @@ def test_signals_belong_to_the_right_tokens(zoo, model, family, run):
         call(model, FAMILIES[family].batch(samples))
     assert len(listener.seen) == len(samples) * repeats
     for number, seen in enumerate(listener.seen):
-        saliency, keys, crop, cls = EXPECTED[family](zoo(family), samples[number // repeats])
+        saliency, keys, crop, cls = expected_signals(zoo, family, samples[number // repeats])
         torch.testing.assert_close(seen["saliency"], saliency, atol=1e-6, rtol=0, equal_nan=True)
         torch.testing.assert_close(seen["keys"], keys, atol=1e-5, rtol=0)
         assert torch.equal(seen.crop, crop)
@@ -163,7 +168,7 @@ def test_several_questions_about_one_image(zoo, model, family):
 
 
 def test_saliency_tells_tokens_apart(zoo, family):
-    saliency = EXPECTED[family](zoo(family), FAMILIES[family].ragged()[0])[0]
+    saliency = expected_signals(zoo, family, FAMILIES[family].ragged()[0])[0]
     saliency = saliency[saliency.isfinite()]
     assert saliency.unique().numel() > 0.9 * saliency.numel()
     assert float(saliency.max()) > 1.15 * float(saliency.mean())

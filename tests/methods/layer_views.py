@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -27,11 +28,12 @@ class Given:
 
     def view(self, count: int, merged: int = 0, boundary: int = 3) -> LayerView:
         tokens = torch.arange(len(self.hidden))
+        signals = {"attention": lambda: self, "embeddings": lambda: self.embedded}
         return LayerView(
-            boundary, count, tokens, lambda: self.hidden, self.attention, self, merged=merged
+            boundary, count, tokens, lambda: self.hidden, merged=merged, signals=signals
         )
 
-    def attention(self, queries: str) -> Tensor:
+    def to_visual(self, queries: str) -> Tensor:
         assert queries == "instruction"
         return self.image
 
@@ -48,5 +50,14 @@ class Given:
         assert queries == "instruction"
         return self.decay
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        return self.embedded
+
+@dataclass
+class Attention:
+    """The attention signal of a view from one function: queries to [H, T, N]."""
+
+    to_visual: Callable[[object], Tensor]
+
+
+def reads_attention(read: Callable[[object], Tensor]) -> dict[str, Callable[[], Attention]]:
+    """The signals of a view that offers nothing but attention."""
+    return {"attention": lambda: Attention(read)}

@@ -40,20 +40,21 @@ class Pool:
                 tokens,
                 lambda: hidden,
                 merged=stage.merged,
-                _vision=self.vision,
                 _instruction=lambda: torch.randn(
                     WORDS, WIDTH, generator=torch.Generator().manual_seed(1)
                 ),
-                _joint=lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
+                signals={
+                    "vision": self.vision,
+                    "joint": lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
+                },
             )
         return LayerView(
             stage.boundary,
             stage.count,
             tokens,
             lambda: hidden,
-            self.attention,
-            self,
             merged=stage.merged,
+            signals={"attention": lambda: self, "embeddings": self.embeddings},
         )
 
     def vision(self) -> VisionSignals:
@@ -78,7 +79,7 @@ class Pool:
             encode=lambda crop, rows, columns: torch.ones(rows * columns, WIDTH),
         )
 
-    def attention(self, queries: str) -> Tensor:
+    def to_visual(self, queries: str) -> Tensor:
         rows = 1 if queries == "last" else WORDS
         return self.draw(HEADS, rows, self.n, dim=2).softmax(dim=2)
 

@@ -56,8 +56,10 @@ def choose(
             count,
             torch.arange(n),
             lambda: features,
-            _vision=lambda: vision,
             _instruction=lambda: instruction,
-            _joint=lambda: None if joint is None else JointSpace(*joint),
+            signals={
+                "vision": lambda: vision,
+                "joint": lambda: None if joint is None else JointSpace(*joint),
+            },
         )
     )

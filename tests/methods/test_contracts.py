@@ -190,7 +190,7 @@ def test_transprune_can_follow(model, case, samples, inputs):
     stages, logits, trace = kept(model, case.composed, inputs)
     before = len(stages[-2][0]) if case.drops else samples[0].visual_tokens
     assert trace.stages[-1].method == "transprune"
-    assert len(stages[-1][0]) == int(before * 0.6)
+    assert len(stages[-1][0]) == max(1, int(before * 0.6))
     assert logits.isfinite().all()
 
 

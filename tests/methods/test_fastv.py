@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods.layer_views import reads_attention
 from transprune.core.plan import Reading, Stage
 from transprune.core.views import LayerView
 from transprune.errors import MethodError, ScheduleError
@@ -20,7 +21,9 @@ def view_of(attention: Tensor, count: int) -> LayerView:
         return attention
 
     n = attention.shape[-1]
-    return LayerView(2, count, torch.arange(n), lambda: torch.zeros(n, 4), read)
+    return LayerView(
+        2, count, torch.arange(n), lambda: torch.zeros(n, 4), signals=reads_attention(read)
+    )
 
 
 def test_mean_over_heads_of_the_last_row() -> None:

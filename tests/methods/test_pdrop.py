@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods.layer_views import reads_attention
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule
 from transprune.core.views import LayerView
@@ -20,7 +21,9 @@ def test_mean_over_heads_of_the_last_row() -> None:
         assert queries == "last"
         return attention
 
-    selection = PDrop().select(LayerView(8, 2, torch.arange(3), lambda: torch.zeros(3, 4), read))
+    selection = PDrop().select(
+        LayerView(8, 2, torch.arange(3), lambda: torch.zeros(3, 4), signals=reads_attention(read))
+    )
     assert selection.scores["score"].tolist() == pytest.approx([0.15, 0.25, 0.2], abs=1e-6)
     assert selection.keep.tolist() == [1, 2]
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from methods.layer_views import reads_attention
 from transprune.core.plan import Reading
 from transprune.core.schedule import Schedule
 from transprune.core.views import LayerTransitions, LayerView, Transition, transition_of
@@ -73,7 +74,9 @@ def view_of(attention: Tensor | None, count: int, tokens: int | None = None) -> 
         assert attention is not None, "TTV alone asks for no attention"
         return attention
 
-    return LayerView(7, count, torch.arange(n), lambda: torch.zeros(n, 4), read)
+    return LayerView(
+        7, count, torch.arange(n), lambda: torch.zeros(n, 4), signals=reads_attention(read)
+    )
 
 
 # ---------------------------------------------------------------------------------------------- TTV

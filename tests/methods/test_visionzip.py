@@ -36,7 +36,9 @@ def run(
     )
     count = method.plan(32, n)[0].count if count is None else count
     return method.select(
-        ProjectorView(0, count, torch.arange(n), lambda: features, lambda: signals)
+        ProjectorView(
+            0, count, torch.arange(n), lambda: features, signals={"vision": lambda: signals}
+        )
     )
 
 
@@ -260,7 +262,9 @@ def test_merging_happens_in_front_of_the_projector_where_it_takes_patches_one_by
         states=states,
         project=torch.square,
     )
-    view = ProjectorView(0, 2, torch.arange(4), lambda: states.square(), lambda: signals)
+    view = ProjectorView(
+        0, 2, torch.arange(4), lambda: states.square(), signals={"vision": lambda: signals}
+    )
     selection = VisionZip(2, contextual=0.5).select(view)
     assert selection.keep.tolist() == [0, 1]
     assert selection.features is not None

@@ -7,14 +7,18 @@ import torch
 from transprune.bench.data.tasks import load_tasks
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.models.checkpoint import LoadOptions, load
-from transprune.report.insight import auc, keep_rates, layer_aucs, look, same_grid
+from transprune.report.insight import auc, keep_rates, layer_aucs, measure, most_common_grid
 
 
 @pytest.fixture(scope="module")
-def prompts():
-    items = [item for task in load_tasks("nano", n=2).tasks for item in task.items]
+def items():
+    return load_tasks("nano", n=2).items
+
+
+@pytest.fixture(scope="module")
+def prepared(items):
     options = LoadOptions(dtype="float32", device="cpu", attention="eager")
-    return PreparedQuestions(load("nano", options), items), items
+    return PreparedQuestions(load("nano", options), items)
 
 
 def test_auc_is_the_chance_to_rank_right() -> None:
@@ -28,58 +32,77 @@ def test_auc_is_the_chance_to_rank_right() -> None:
 
 def test_auc_equals_counting_pairs() -> None:
     rng = np.random.default_rng(0)
-    scores, truth = rng.integers(0, 6, 40).astype(np.float32), rng.random(40) < 0.3
-    pairs = [(a > b) + 0.5 * (a == b) for a in scores[truth] for b in scores[~truth]]
+    scores = rng.integers(0, 6, 40).astype(np.float32)
+    truth = rng.random(40) < 0.3
+
+    pairs = []
+    for positive in scores[truth]:
+        for negative in scores[~truth]:
+            pairs.append((positive > negative) + 0.5 * (positive == negative))
     assert auc(scores, truth) == pytest.approx(np.mean(pairs))
 
 
-def test_iga_is_eager_attention_and_ttv_is_made_of_the_changes(prompts) -> None:
-    made, items = prompts
-    seen = look(made, items)
-    for row in (0, len(items) - 1):
-        inputs = made.batch([items[row]], encoded=False)
+def test_iga_is_eager_attention(prepared, items) -> None:
+    insight = measure(prepared, items)
+    for number in (0, len(items) - 1):
+        inputs = prepared.batch([items[number]], encoded=False)
         with torch.no_grad():
-            maps = made.checkpoint.model(**inputs, output_attentions=True).attentions
-        visual = made.family.visual(made.base, inputs["input_ids"])[0].nonzero().flatten()
-        for boundary in (1, 5, seen.layers - 1):
-            rows = maps[boundary][0][:, int(visual[-1]) + 1 :][:, :, visual].mean(dim=(0, 1))
-            np.testing.assert_allclose(
-                seen.iga[row, boundary - 1], (rows / rows.sum()).numpy(), atol=1e-5
-            )
-    # the direction weights of a module sum to 1 over all tokens, so TTV lies below the sum of the magnitudes
-    assert seen.ttv.shape == (*seen.magnitude.shape[:2], 144) and np.isfinite(seen.cosine).all()
-    assert (seen.ttv > 0).all() and (seen.ttv < seen.magnitude.sum(axis=2)).all()
-    assert (np.abs(seen.cosine) <= 1 + 1e-5).all()
+            maps = prepared.checkpoint.model(**inputs, output_attentions=True).attentions
+        mask = prepared.family.visual_mask(prepared.base, inputs["input_ids"])
+        visual = mask[0].nonzero().flatten()
+        instruction = slice(int(visual[-1]) + 1, None)
+
+        for boundary in (1, 5, insight.layers - 1):
+            # [1, H, L, L] -> [H, instruction, N] -> [N]
+            rows = maps[boundary][0][:, instruction][:, :, visual].mean(dim=(0, 1))
+            expected = (rows / rows.sum()).numpy()
+            np.testing.assert_allclose(insight.iga[number, boundary - 1], expected, atol=1e-5)
 
 
-def test_visual_transitions_do_not_know_the_question(prompts) -> None:
-    """The picture comes first and attention is causal, so two questions about one picture see the same changes."""
-    made, items = prompts
+def test_ttv_is_made_of_the_changes(prepared, items) -> None:
+    insight = measure(prepared, items)
+    assert insight.ttv.shape == (*insight.magnitude.shape[:2], 144)
+    assert np.isfinite(insight.cosine).all()
+    assert (np.abs(insight.cosine) <= 1 + 1e-5).all()
+
+    # the direction weights of a module sum to 1 over all tokens, so TTV lies below the sum of the
+    # magnitudes
+    assert (insight.ttv > 0).all()
+    assert (insight.ttv < insight.magnitude.sum(axis=2)).all()
+
+
+def test_visual_transitions_do_not_depend_on_the_question(prepared, items) -> None:
+    """The image comes first and attention is causal, so its tokens change alike."""
     same = [item for item in items if item.image == items[0].image]
-    seen = look(made, same)
-    for values in (seen.magnitude, seen.cosine):
+    insight = measure(prepared, same)
+
+    for values in (insight.magnitude, insight.cosine):
         np.testing.assert_allclose(values, np.broadcast_to(values[:1], values.shape), atol=2e-3)
-    assert np.abs(seen.iga - seen.iga[:1]).max() > 1e-3  # attention does
+    assert np.abs(insight.iga - insight.iga[:1]).max() > 1e-3  # the attention of the question does
 
 
-def test_keep_rates_average_to_the_schedule(prompts) -> None:
-    made, items = prompts
-    rates = keep_rates(made, items)
+def test_keep_rates_average_to_the_schedule(prepared, items) -> None:
+    rates = keep_rates(prepared, items)
     assert set(rates) == {"TTV", "IGA"}
+
     for stages in rates.values():
         assert [round(float(rate.mean()) * 144) for rate in stages.values()] == [126, 90, 18]
-        assert all(rate.min() >= 0 and rate.max() <= 1 for rate in stages.values())
+        for rate in stages.values():
+            assert rate.min() >= 0
+            assert rate.max() <= 1
 
 
-def test_layer_aucs_tell_the_truth_when_the_score_is_the_truth(prompts) -> None:
-    made, items = prompts
-    seen = look(made, items[:2])
-    truth = seen.ttv[:, 3] > np.median(seen.ttv[:, 3], axis=1, keepdims=True)
-    curves = layer_aucs(seen, truth, ~truth)
-    assert curves["TTV, objects"][3] == 1 and curves["TTV, asked"][3] == 0
-    assert len(curves["IGA, asked"]) == seen.layers - 1
+def test_auc_is_1_where_the_score_is_the_truth(prepared, items) -> None:
+    insight = measure(prepared, items[:2])
+    scores = insight.ttv[:, 3]
+    truth = scores > np.median(scores, axis=1, keepdims=True)
+
+    curves = layer_aucs(insight, truth, ~truth)
+    assert curves["TTV, objects"][3] == 1
+    assert curves["TTV, asked"][3] == 0
+    assert len(curves["IGA, asked"]) == insight.layers - 1
 
 
-def test_the_commonest_grid_wins() -> None:
-    assert same_grid({}) is None
-    assert same_grid({"a": (2, 2), "b": (3, 3), "c": (3, 3)}) == ((3, 3), ["b", "c"])
+def test_the_most_common_grid_wins() -> None:
+    assert most_common_grid({}) is None
+    assert most_common_grid({"a": (2, 2), "b": (3, 3), "c": (3, 3)}) == ((3, 3), ["b", "c"])

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from families.cases import FAMILIES, IMAGE, VISION_END, VISION_START
 from methods.cases import METHODS
 from transprune import prune
+from transprune.core.signals import Reads
 from transprune.methods import LayerPruner
 
 PAIRS = {
@@ -114,7 +115,8 @@ def test_a_map_would_be_noticed(long):
     model, inputs, tokens, _ = long
 
     class Everything(LayerPruner):
-        name, rows = "everything", "instruction"
+        name = "everything"
+        reads = Reads(rows="instruction")
 
         def schedule(self, num_layers):
             from transprune.core.schedule import Schedule

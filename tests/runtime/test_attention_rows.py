@@ -12,6 +12,7 @@ from reference import Forced
 from transprune import prune
 from transprune.core.library import cache_argument
 from transprune.core.schedule import Schedule
+from transprune.core.signals import Reads
 from transprune.methods import Compose, LayerPruner
 
 CLOSE = {"atol": 1e-5, "rtol": 0}
@@ -27,6 +28,10 @@ class Reader(LayerPruner):
     seen: list = field(default_factory=list, compare=False)
 
     name: ClassVar[str] = "reader"
+
+    @property
+    def reads(self):
+        return Reads(rows=self.rows, source=self.source)
 
     def schedule(self, num_layers):
         return Schedule({self.boundary: 1.0})

@@ -13,6 +13,7 @@ from reference import PLACES, TOLERANCE, Forced, draw_keeps
 from transprune import Compose, FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import SessionError
+from transprune.families import find_family
 
 BUSY = Compose(
     [VisionZip(0.5), FastV(layer=2, keep_ratio=0.5), TransPrune({4: 0.5, 6: 0.3})]
@@ -74,7 +75,7 @@ def test_an_exception_in_the_block_removes_every_hook(model, inputs):
 @pytest.mark.parametrize("place", ["layer 0", "layer 5", "mlp", "vision", "head"])
 def test_an_exception_inside_the_model_leaves_the_session_usable(model, family, inputs, place):
     layers = model.get_decoder().layers
-    tower = model.model.visual if family == "qwen2_5_vl" else model.model.vision_tower
+    tower = find_family(model).tower(model.model)
     modules = {
         "layer 0": layers[0],
         "layer 5": layers[5],

@@ -11,7 +11,8 @@ from PIL import Image
 from transprune.errors import ImageError, PruneWarning
 from transprune.models.images import open_image
 
-RED, WHITE = (255, 0, 0), (255, 255, 255)
+RED = (255, 0, 0)
+WHITE = (255, 255, 255)
 
 
 def photo(size=(40, 20)):

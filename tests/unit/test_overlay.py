@@ -75,8 +75,9 @@ def test_tokens_without_a_place_are_left_out():
     )
 
 
-def llava(size=336, patch=14):
-    return SimpleNamespace(vision_config=SimpleNamespace(image_size=size, patch_size=patch))
+def llava(size=336, patch=14, model_type="llava"):
+    vision = SimpleNamespace(image_size=size, patch_size=patch)
+    return SimpleNamespace(model_type=model_type, vision_config=vision)
 
 
 def test_grid_of_llava_is_square():
@@ -88,13 +89,20 @@ def test_grid_of_llava_with_a_cls_row_is_unknown():
 
 
 def test_grid_of_llava_next_is_its_base_view():
-    grid = find_grid(llava(), {"image_sizes": torch.tensor([[400, 600]])}, 0, 2144, cropped=True)
+    grid = find_grid(
+        llava(model_type="llava_next"),
+        {"image_sizes": torch.tensor([[400, 600]])},
+        0,
+        2144,
+        cropped=True,
+    )
     assert grid == Grid(24, 24, cropped=False, total=2144)
     assert grid.partial
 
 
 def test_grid_of_qwen_comes_from_the_processor():
-    config = SimpleNamespace(vision_config=SimpleNamespace(spatial_merge_size=2))
+    vision = SimpleNamespace(spatial_merge_size=2)
+    config = SimpleNamespace(model_type="qwen2_5_vl", vision_config=vision)
     shapes = {"image_grid_thw": torch.tensor([[1, 8, 8], [1, 6, 10]])}
     assert find_grid(config, shapes, 0, 16) == Grid(4, 4, total=16)
     assert find_grid(config, shapes, 1, 15) == Grid(3, 5, total=15)
@@ -102,7 +110,8 @@ def test_grid_of_qwen_comes_from_the_processor():
 
 
 def test_unknown_vision_tower_has_no_grid():
-    assert find_grid(SimpleNamespace(vision_config=SimpleNamespace()), {}, 0, 10) is None
+    config = SimpleNamespace(model_type="llava", vision_config=SimpleNamespace())
+    assert find_grid(config, {}, 0, 10) is None
     assert find_grid(llava(size=[336, 336]), {}, 0, 576) is None
 
 

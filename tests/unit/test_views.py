@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from methods.layer_views import reads_attention
 from transprune.core.views import LayerView, ProjectorView, Selection, VisionSignals, transition_of
 from transprune.errors import MissingSignal
 
@@ -22,7 +23,7 @@ def test_attention_is_computed_when_asked() -> None:
         asked.append(queries)
         return torch.full((2, 1, 3), 0.5)
 
-    view = LayerView(7, 2, torch.arange(3), rows, attention)
+    view = LayerView(7, 2, torch.arange(3), rows, signals=reads_attention(attention))
     assert asked == []
     assert view.attention().shape == (2, 1, 3)
     view.attention("last")
@@ -30,7 +31,7 @@ def test_attention_is_computed_when_asked() -> None:
 
 
 def test_attention_that_was_not_announced() -> None:
-    with pytest.raises(MissingSignal, match="no `rows` in its `reads`"):
+    with pytest.raises(MissingSignal, match="attention by `rows`"):
         LayerView(7, 2, torch.arange(3), rows).attention("last")
 
 
@@ -41,7 +42,7 @@ def test_vision_that_was_not_announced() -> None:
 
 def test_vision_and_features() -> None:
     signals = VisionSignals(torch.zeros(3, dtype=torch.long), {"saliency": torch.ones(3)})
-    view = ProjectorView(0, 2, torch.arange(3), rows, lambda: signals)
+    view = ProjectorView(0, 2, torch.arange(3), rows, signals={"vision": lambda: signals})
     assert view.vision is signals
     assert torch.equal(view.features, rows())
     assert signals.cls is None

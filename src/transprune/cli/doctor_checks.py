@@ -148,6 +148,7 @@ def _weight_files(source: str) -> str:
     if not place.is_dir():
         return "on the hub, not checked (--load fetches and checks them)"
 
+    # *.bin: checkpoints from before safetensors
     files = [*place.glob("*.safetensors"), *place.glob("*.bin")]
     if not files:
         return "none in this folder"

@@ -17,9 +17,6 @@ from typing import Any
 from transprune.errors import FamilyError, UnknownFamily
 from transprune.registry import did_you_mean
 
-# Views of one nominal input, each with a full grid of tokens: four crops and the whole image; eight frames.
-_VIEWS = {"llava_next": 5, "video_llava": 8}
-
 _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
 _SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "vocab_size")
 
@@ -232,7 +229,11 @@ def _nominal(tree: dict[str, Any], vision: dict[str, Any]) -> int:
     grid = tree.get("image_seq_length")
     if not grid and vision.get("image_size") and vision.get("patch_size"):
         grid = (_size(vision, "image_size") // _size(vision, "patch_size")) ** 2
-    return int(grid or Geometry.visual_tokens) * _VIEWS.get(str(tree.get("model_type")), 1)
+
+    # late: the families bring torch, which counting by name does without
+    from transprune.families.base import nominal_views
+
+    return int(grid or Geometry.visual_tokens) * nominal_views(str(tree.get("model_type")))
 
 
 def _part(tree: dict[str, Any], key: str) -> dict[str, Any]:

@@ -1,30 +1,49 @@
 """What a family is: where things are in one Hugging Face model class, and nothing about pruning.
 
-Families are stateless. They name modules and read ids; the runtime registers the hooks.
+Families are stateless. They name modules, read ids and know what a processor returns; the runtime
+registers the hooks. Every fact about a model class stands in its family and nowhere else.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from transprune.errors import MissingSignal, UnknownFamily
+from transprune.errors import FamilyError, MissingSignal, UnknownFamily
 from transprune.registry import Registry
+
+# LLaVA-1.5's prompt, for checkpoints without a chat template
+PLAIN_PROMPT = "USER: {images}{question} ASSISTANT:"
+
+# name in 0.1.0 -> name now; a subclass that still defines the old one would be ignored in silence
+RENAMED = {
+    "feeds_features": "has_image_inputs",
+    "image_lengths": "tokens_per_image",
+    "in_chunks": "is_chunked_prefill",
+    "raw_image_lengths": "tokens_per_raw_image",
+    "speaks_clip": "has_clip_tower",
+    "vision_tap": "vision_tap_points",
+    "visual": "visual_mask",
+}
+
+# views of one nominal input of models whose cost can be counted, but which no family prunes yet
+COUNTED_VIEWS = {"video_llava": 8}  # frames
 
 
 @dataclass(frozen=True)
-class VisionTap:
-    """Modules of the vision tower that are heard for a projector-side method.
+class TapPoints:
+    """Modules of the vision tower that are tapped for a projector-side method.
 
     Attributes:
-        inputs: modules whose arguments are kept, by the name the family's own methods know them by.
-        outputs: modules whose outputs are kept, likewise.
-        projector: the module whose output rows become the visual tokens, in whatever order the family packs them.
+        inputs: modules whose arguments are captured, by the names the family's own methods use.
+        outputs: modules whose outputs are captured, likewise.
+        projector: the module whose output rows become the visual tokens, in whatever order the family
+            packs them.
     """
 
     inputs: Mapping[str, nn.Module]
@@ -34,7 +53,7 @@ class VisionTap:
 
 @dataclass
 class VisionCapture:
-    """What the taps heard in one call of the vision tower.
+    """What the taps captured in one call of the vision tower.
 
     Attributes:
         inputs: positional and keyword arguments of the tapped modules.
@@ -49,12 +68,12 @@ class VisionCapture:
 
 @dataclass(frozen=True)
 class VisionRows:
-    """What the projector rows show.
+    """Where the projector rows come from.
 
     Attributes:
         crop: long [R], number of the tower input.
         cls: [crops, D], projected CLS states, or None.
-        states: [R, V], what the projector made the rows of, or None where it merges patches.
+        states: [R, V], the projector's input rows, or None where it merges patches.
     """
 
     crop: Tensor
@@ -62,18 +81,64 @@ class VisionRows:
     states: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where the tokens of one image lie: `rows * columns` of them in raster order, first of all.
+
+    Attributes:
+        rows, columns: tokens down and across.
+        cropped: they cover the centre square only, because the processor crops.
+        total: visual tokens of the image; more than rows * columns where some have no place in it.
+    """
+
+    rows: int
+    columns: int
+    cropped: bool = False
+    total: int = 0
+
+    @property
+    def cells(self) -> int:
+        """Tokens that have a place."""
+        return self.rows * self.columns
+
+    @property
+    def partial(self) -> bool:
+        """Some tokens of the image have no place."""
+        return self.total > self.cells
+
+
 class Family(ABC):
-    """Where things are in one family of models."""
+    """Where things are in one family of models.
+
+    Attributes:
+        title: the family's name for people.
+        mrope: positions have three axes (time, height, width), so they cannot be renumbered.
+        nominal_views: full grids of tokens of one nominal input, for the cost of a configuration.
+        plain_prompt: the prompt for checkpoints without a chat template.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
     mrope: ClassVar[bool] = False
+    nominal_views: ClassVar[int] = 1
+    plain_prompt: ClassVar[str] = PLAIN_PROMPT
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        old = sorted(RENAMED.keys() & vars(cls).keys())
+        if old:
+            changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+            raise FamilyError(f"{cls.__name__} uses names of transprune 0.1: {changes}")
+
+    # ------------------------------------------------------------------------------ modules
 
     def base(self, model: nn.Module) -> Any:
-        """The module that merges image features and calls the language model, inside any PEFT or head wrapper."""
+        """The module that merges image features and calls the language model.
+
+        It is found inside any PEFT or head wrapper.
+        """
         inner = unwrap(model)
-        inner = inner if hasattr(inner, "language_model") else inner.model
-        return inner
+        return inner if hasattr(inner, "language_model") else inner.model
 
     def decoder(self, base: Any) -> Any:
         """The language model's stack of decoder layers."""
@@ -84,65 +149,145 @@ class Family(ABC):
         decoder = self.decoder(base)
         return list(decoder.layers)[: decoder.config.num_hidden_layers]
 
-    def visual(self, base: Any, input_ids: Tensor) -> Tensor:
+    def tower(self, base: Any) -> Any:
+        """The vision tower."""
+        return base.vision_tower
+
+    def has_cls(self, base: Any) -> bool:
+        """Whether the vision tower has a CLS token."""
+        return False
+
+    def has_clip_tower(self, base: Any) -> bool:
+        """Whether the patches have a place in CLIP's space, beside its text half's embedding of a question."""
+        return False
+
+    # ------------------------------------------------------------------------------- inputs
+
+    def visual_mask(self, base: Any, input_ids: Tensor) -> Tensor:
         """Slots that hold image or video features. long [B, L] -> bool [B, L]."""
-        ids = [getattr(base.config, name, None) for name in ("image_token_id", "video_token_id")]
-        wanted = torch.tensor([i for i in ids if i is not None], device=input_ids.device)
-        return torch.isin(input_ids, wanted)
+        names = ("image_token_id", "video_token_id")
+        ids = [getattr(base.config, name, None) for name in names]
+        wanted = [number for number in ids if number is not None]
+        return torch.isin(input_ids, torch.tensor(wanted, device=input_ids.device))
 
-    def feeds_features(self, kwargs: Mapping[str, Any]) -> bool:
-        """Does this call merge features? (A model may also *sample* the image id; that is no image.)"""
-        encoded = kwargs.get("mm_encoder_outputs") or {}
-        pixels = any(
-            key.startswith("pixel_values") and value is not None for key, value in kwargs.items()
-        )
-        return pixels or any(value is not None for value in encoded.values())
+    def has_image_inputs(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether this call merges features. (A model may also *sample* the image id: that is no image.)"""
+        pixels = [key for key, value in kwargs.items() if value is not None]
+        if any(key.startswith("pixel_values") for key in pixels):
+            return True
+        return bool(_encoder_outputs(kwargs))
 
-    def in_chunks(self, kwargs: Mapping[str, Any]) -> bool:
-        """Is this a part of a prompt (`prefill_chunk_size`)? `generate` then hands over bare slices of the features."""
-        encoded = [
-            output
-            for output in (kwargs.get("mm_encoder_outputs") or {}).values()
-            if output is not None
-        ]
-        return any(getattr(output, "last_hidden_state", None) is None for output in encoded)
+    def is_chunked_prefill(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether this is a part of a prompt (`prefill_chunk_size`).
 
-    def image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
-        """Visual tokens of each image of the batch, in prompt order; `total` is what the prompt holds."""
-        encoded = [o for o in (kwargs.get("mm_encoder_outputs") or {}).values() if o is not None]
-        if (
-            len(encoded) > 1
-        ):  # images and videos in one prompt: their order is not told, so they form one pool
-            return [total]
-        if encoded:
-            return [len(rows) for rows in encoded[0].pooler_output]
-        return self.raw_image_lengths(base, kwargs, total)
+        `generate` then passes bare slices of the features, without the encoder's other outputs.
+        """
+        outputs = _encoder_outputs(kwargs)
+        return any(getattr(output, "last_hidden_state", None) is None for output in outputs)
+
+    def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """Visual tokens of each image of the batch, in prompt order; `total` are in the prompt."""
+        outputs = _encoder_outputs(kwargs)
+        if len(outputs) > 1:
+            return [total]  # images and videos: their order is unknown, so they form one pool
+        if outputs:
+            return [len(rows) for rows in outputs[0].pooler_output]
+        return self.tokens_per_raw_image(base, kwargs, total)
 
     @abstractmethod
-    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+    def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """The same from raw pixels."""
 
+    def grid(
+        self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
+    ) -> Grid | None:
+        """The grid of one image of a prompt, or None where none is known.
+
+        Args:
+            config: the model's configuration.
+            inputs: what its processor returned.
+            image: number of the image in the prompt.
+            tokens: visual tokens of that image.
+            cropped: the processor crops to the centre.
+        """
+        side = _square_side(config)
+        if side is None or tokens != side**2:
+            return None
+        return Grid(side, side, cropped=cropped, total=tokens)
+
+    def has_fixed_size(self, config: Any) -> bool:
+        """Whether every picture is brought to one size, so that the number of its tokens is known."""
+        size = getattr(config.vision_config, "image_size", None)
+        return bool(getattr(config, "image_seq_length", None) or size)
+
+    def load_processor(self, place: str) -> Any:
+        """The processor in a folder or of a hub id; raises whatever transformers raises."""
+        from transformers import AutoProcessor
+
+        return AutoProcessor.from_pretrained(place)
+
+    # --------------------------------------------------------------------- several pictures
+
+    def join_pictures(self, pictures: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Picture inputs of several prompts as those of one batch."""
+        joined = {}
+        for name in pictures[0]:
+            joined[name] = torch.cat([picture[name] for picture in pictures])
+        return joined
+
+    def encode_pictures(
+        self, base: Any, pictures: Sequence[Mapping[str, Tensor]]
+    ) -> list[list[Tensor]] | None:
+        """Features [N, D] of every image of every entry, to be passed in any combination later.
+
+        None where that is not possible, because images need sizes or grids beside their pixels.
+        """
+        return None
+
+    def encoded_inputs(self, features: Sequence[Tensor]) -> dict[str, Any]:
+        """Model inputs that carry features of `encode_pictures` instead of pixels."""
+        from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+        # without a last_hidden_state it would look like a chunk of a prompt
+        output = BaseModelOutputWithPooling(
+            last_hidden_state=features[0], pooler_output=list(features)
+        )
+        return {"mm_encoder_outputs": {"image": output}}
+
+    # ------------------------------------------------------------------------ vision signals
+
     @abstractmethod
-    def vision_tap(self, base: Any, signals: Collection[str]) -> VisionTap:
-        """What to listen to in the vision tower for these signals (`transprune.core.signals`)."""
+    def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
+        """Where to tap the vision tower for these signals (`transprune.core.signals`)."""
 
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
-        """What the projector rows show, from what the taps heard."""
+        """Where the projector rows come from, of one call of the tower."""
 
     @abstractmethod
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """One signal per projector row, [R] or [R, d]."""
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
-        """Features [rows * columns, D] of the picture of one crop, resized to a smaller grid of tokens."""
+        """Features [rows * columns, D] of one crop's picture, resized to a smaller grid of tokens."""
         raise MissingSignal(
             f"{self.title} cannot encode a picture at another size; use 'pool' as a control here"
         )
 
-    def speaks_clip(self, base: Any) -> bool:
-        """Is the vision tower CLIP's, so that the text half of that CLIP embeds questions beside its patches?"""
-        return False
+
+def _encoder_outputs(kwargs: Mapping[str, Any]) -> list[Any]:
+    """What `generate` encoded before the first forward, one output per modality."""
+    outputs = kwargs.get("mm_encoder_outputs") or {}
+    return [output for output in outputs.values() if output is not None]
+
+
+def _square_side(config: Any) -> int | None:
+    """Patches along one side of the tower's square input; None where the size is not fixed."""
+    size = getattr(config.vision_config, "image_size", None)
+    patch = getattr(config.vision_config, "patch_size", None)
+    if not isinstance(size, int) or not isinstance(patch, int):
+        return None
+    return size // patch
 
 
 def unwrap(model: Any) -> Any:
@@ -166,11 +311,18 @@ def find_family(model: nn.Module) -> Family:
     Raises:
         UnknownFamily: the model has no such configuration, or no family knows its type.
     """
-    inner = unwrap(model)
-    model_type = getattr(getattr(inner, "config", None), "model_type", None)
+    config = getattr(unwrap(model), "config", None)
+    model_type = getattr(config, "model_type", None)
     if model_type is None:
         known = ", ".join(FAMILIES)
         raise UnknownFamily(
             f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}"
         )
     return FAMILIES.get(model_type)()
+
+
+def nominal_views(model_type: str) -> int:
+    """Full grids of tokens in one nominal input of a model type: five for LLaVA-NeXT's tiles, else one."""
+    if model_type in FAMILIES:
+        return FAMILIES.get(model_type).nominal_views
+    return COUNTED_VIEWS.get(model_type, 1)

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from transprune.core.library import private
-from transprune.families.base import Family, VisionCapture, VisionRows, VisionTap, register_family
+from transprune.errors import MissingExtra
+from transprune.families.base import (
+    Family,
+    Grid,
+    TapPoints,
+    VisionCapture,
+    VisionRows,
+    register_family,
+)
 from transprune.families.tower import attention_received, grid_places, resize
 
 
@@ -20,84 +28,115 @@ class Qwen2_5_VL(Family):
     title: ClassVar[str] = "Qwen2.5-VL"
     mrope: ClassVar[bool] = True
 
-    def raw_image_lengths(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
-        """Patches of each image or video over the merge unit; images before videos only if the prompt has them so."""
-        grids = [kwargs.get(name) for name in ("image_grid_thw", "video_grid_thw")]
-        if sum(grid is not None for grid in grids) != 1:
-            return [total]
-        unit = base.config.vision_config.spatial_merge_size**2
-        return [
-            int(t * h * w) // unit
-            for grid in grids
-            if grid is not None
-            for t, h, w in grid.tolist()
-        ]
+    def tower(self, base: Any) -> Any:
+        """The vision tower, which holds the merger too."""
+        return base.visual
 
-    def vision_tap(self, base: Any, signals: Collection[str]) -> VisionTap:
-        """Blocks that see whole images (the others see windows): the last one, and the first for what is early."""
+    def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """Patches of each image or video over the merge unit; one pool where a prompt has both."""
+        grids = [kwargs.get(name) for name in ("image_grid_thw", "video_grid_thw")]
+        present = [grid for grid in grids if grid is not None]
+        if len(present) != 1:
+            return [total]
+
+        unit = base.config.vision_config.spatial_merge_size**2
+        return [int(t * h * w) // unit for t, h, w in present[0].tolist()]
+
+    def grid(
+        self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
+    ) -> Grid | None:
+        """As the processor says, for still pictures."""
+        shapes = inputs.get("image_grid_thw")
+        if shapes is None:
+            return None
+
+        merge = config.vision_config.spatial_merge_size
+        frames, rows, columns = (int(n) for n in shapes[image])
+        grid = Grid(rows // merge, columns // merge, total=tokens)
+        return grid if frames == 1 and grid.cells == tokens else None
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision, a processor that knows images only: just its video part needs it."""
+        try:
+            return super().load_processor(place)
+        except ImportError:
+            return _images_only(place)
+
+    def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
+        """Blocks that attend to whole images (the others to windows): the last one, and the first for early."""
         tower = base.visual
-        wanted = {_block(tower, name) for name in signals if name.endswith(("saliency", "keys"))}
+        attention = [name for name in signals if name.endswith(("saliency", "keys"))]
+        blocks = {_block(tower, name) for name in attention}
         inputs = {"tower": tower, "attention": tower.blocks[_block(tower, "saliency")].attn}
-        return VisionTap(
-            inputs, {f"qkv{block}": tower.blocks[block].attn.qkv for block in wanted}, tower.merger
-        )
+        outputs = {f"qkv{block}": tower.blocks[block].attn.qkv for block in blocks}
+        return TapPoints(inputs, outputs, tower.merger)
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every frame of every picture is a crop of its own."""
         tokens = [h * w for h, w in _frames(base, capture)]
-        frames = torch.arange(len(tokens), device=_grid_thw(capture).device)
-        return VisionRows(frames.repeat_interleave(torch.tensor(tokens, device=frames.device)))
+        device = _grid_thw(capture).device
+        frames = torch.arange(len(tokens), device=device)
+        return VisionRows(frames.repeat_interleave(torch.tensor(tokens, device=device)))
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Attention received and keys, image by image, averaged over each merged group of patches.
 
-        The four patches of a group are adjacent in the tower's window order, and so are the merger's rows. There is no
-        CLS token, hence nothing of PruMerge's to imitate: outer signals are those of the last block.
+        The four patches of a group are adjacent in the tower's window order, and so are the merger's rows.
+        There is no CLS token, hence nothing of PruMerge's to imitate: outer signals are those of the last
+        block.
         """
         if name in ("place", "grid"):
-            places = _window_places(base, capture)
-            return torch.cat(
-                [place if name == "place" else grid.expand_as(place) for place, grid in places]
-            )
-        tower, block = base.visual, _block(base.visual, name)
-        attention, unit = tower.blocks[block].attn, tower.spatial_merge_unit
-        query, key, _ = (
-            capture.outputs[f"qkv{block}"].unflatten(-1, (3, attention.num_heads, -1)).unbind(1)
-        )
+            parts = []
+            for place, grid in _window_places(base, capture):
+                parts.append(place if name == "place" else grid.expand_as(place))
+            return torch.cat(parts)
+
+        tower = base.visual
+        block = _block(tower, name)
+        attention = tower.blocks[block].attn
+        unit = tower.spatial_merge_unit
+        qkv = capture.outputs[f"qkv{block}"].unflatten(-1, (3, attention.num_heads, -1))
+        query, key, _ = qkv.unbind(1)  # [n, H, d]
+
         inputs = capture.inputs["attention"][1]
         rotate = private(type(attention).__module__, "apply_rotary_pos_emb_vision")
-        query, key = rotate(query, key, *inputs["position_embeddings"])  # [n, H, d]
+        query, key = rotate(query, key, *inputs["position_embeddings"])
         if name.endswith("keys"):
             return key.float().mean(dim=1).unflatten(0, (-1, unit)).mean(dim=1)
-        lengths = inputs["cu_seqlens"].diff().tolist()  # one image or frame must not see another
-        parts = zip(query.split(lengths), key.split(lengths), strict=True)
-        received = [
-            attention_received(q.transpose(0, 1), k.transpose(0, 1), attention.scaling)
-            for q, k in parts
-        ]
+
+        # one image or frame must not attend to another
+        lengths = inputs["cu_seqlens"].diff().tolist()
+        received = []
+        for q, k in zip(query.split(lengths), key.split(lengths), strict=True):
+            received.append(
+                attention_received(q.transpose(0, 1), k.transpose(0, 1), attention.scaling)
+            )
         return torch.cat(received).view(-1, unit).mean(dim=1)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
-        """The tower takes any size: patches become a picture, the picture becomes smaller and patches again."""
-        (args, kwargs), tower = capture.inputs["tower"], base.visual
-        patches, merge, side = (
-            args[0] if args else kwargs["hidden_states"],
-            tower.spatial_merge_size,
-            tower.patch_size,
-        )
+        """The tower takes any size: patches become a picture, which is resized and cut into patches again."""
+        args, kwargs = capture.inputs["tower"]
+        tower = base.visual
+        patches = args[0] if args else kwargs["hidden_states"]
+        merge, side = tower.spatial_merge_size, tower.patch_size
+        unit = merge * merge
+
         frames = _frames(base, capture)
-        (h, w), unit = frames[crop], merge * merge
+        h, w = frames[crop]
         start = unit * sum(rows * columns for rows, columns in frames[:crop])
+
         # [h * w * 4, channels * 2 * P * P] -> [1, channels * 2, H, W]
         pixels = patches[start : start + unit * h * w].view(h, w, merge, merge, -1, side, side)
-        pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6).reshape(
-            1, -1, h * merge * side, w * merge * side
-        )
+        pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6)
+        pixels = pixels.reshape(1, -1, h * merge * side, w * merge * side)
         small = resize(pixels, (grid[0] * merge * side, grid[1] * merge * side))[0]
+
+        # and back, for the smaller grid
         small = small.unflatten(2, (grid[1], merge, side)).unflatten(1, (grid[0], merge, side))
         small = small.permute(1, 4, 2, 5, 0, 3, 6).reshape(unit * grid[0] * grid[1], -1)
         size = torch.tensor([[1, grid[0] * merge, grid[1] * merge]], device=patches.device)
-        return tower(small, grid_thw=size).pooler_output
+        features: Tensor = tower(small, grid_thw=size).pooler_output
+        return features
 
 
 def _block(tower: Any, name: str) -> int:
@@ -115,19 +154,49 @@ def _grid_thw(capture: VisionCapture) -> Tensor:
 def _frames(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
     """Rows and columns of merged tokens of each frame of each picture."""
     merge = base.visual.spatial_merge_size
-    return [(h // merge, w // merge) for t, h, w in _grid_thw(capture).tolist() for _ in range(t)]
+    frames = []
+    for t, h, w in _grid_thw(capture).tolist():
+        frames += [(h // merge, w // merge)] * t
+    return frames
 
 
 def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tensor]]:
-    """Per frame: places [n, 2] in the tower's window order, the order of the merger's rows, and the grid [1, 2]."""
-    tower, device = base.visual, _grid_thw(capture).device
+    """Per frame: places [n, 2] in the tower's window order, that of the merger's rows, and the grid [1, 2]."""
+    tower = base.visual
+    device = _grid_thw(capture).device
     side = tower.window_size // tower.spatial_merge_size // tower.patch_size
+
     found = []
     for rows, columns in _frames(base, capture):
         places = grid_places(rows, columns, device)
-        window = (
-            places[:, 0] // side * columns + places[:, 1] // side
-        )  # any number that grows window by window
+        # any number that grows window by window
+        window = places[:, 0] // side * columns + places[:, 1] // side
         order = window.argsort(stable=True)
         found.append((places[order], torch.tensor([[rows, columns]], device=device)))
     return found
+
+
+def _images_only(place: str) -> Any:
+    """The processor without its video part, the only one that needs torchvision."""
+    from transformers import Qwen2_5_VLProcessor
+    from transformers.processing_utils import ProcessorMixin
+
+    class ImagesOnly(Qwen2_5_VLProcessor):
+        """The same prompt expansion and image processing; videos are unknown to it."""
+
+        def __init__(
+            self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None
+        ) -> None:
+            self.image_token = "<|image_pad|>"
+            self.video_token = "<|video_pad|>"
+            self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+            self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+            ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    try:
+        return ImagesOnly.from_pretrained(place)
+    except Exception as error:
+        raise MissingExtra(
+            f"the processor of {place} needs torchvision (pip install torchvision); reading its image part "
+            f"alone failed as well: {error}"
+        ) from error

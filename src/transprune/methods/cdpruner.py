@@ -10,34 +10,44 @@ from torch import Tensor
 
 from transprune.algebra.select import cosine_matrix, select_dpp
 from transprune.core.plan import Reading
-from transprune.core.signals import Reads
+from transprune.core.signals import Question, Reads
 from transprune.core.views import ProjectorView, Selection
-from transprune.errors import MethodError, MissingSignal
-from transprune.methods.common.projector import KeepPruner, everything, split_budget
+from transprune.errors import MissingSignal
+from transprune.methods.common.checks import check_choice
+from transprune.methods.common.projector import KeepPruner, keep_all_if_fits, split_budget
 from transprune.methods.common.recipe import register
 
 EXPONENT = 0.5  # theta / (2 (1 - theta)) at the port's relevance weight theta = 0.5
+
+# setting `relevance` -> whether the question must be there in CLIP's space
+QUESTION: dict[str | None, Question | None] = {
+    "clip": "required",
+    None: "if available",
+    "embedding": None,
+}
 
 
 @register("cdpruner")
 @dataclass(frozen=True)
 class CDPruner(KeepPruner):
-    """Take the most probable subset of a determinantal point process whose kernel is similarity times relevance.
+    """Take the most probable subset of a determinantal point process over the visual tokens.
 
     Zhang et al., NeurIPS 2025. https://arxiv.org/abs/2506.10967
 
-    The kernel is r_i S_ij r_j, with S the cosines of the projected features and r the relevance between 0 and 1; the
-    subset grows greedily, most relevant token first. In CLIP's space relevance is *minus* the cosine between patch and
-    question: the patches that a text names score low there, which the authors found and others confirmed. CLIP's text
-    tower is no part of a LLaVA checkpoint: it is found in `clip/` beside it, or given as `prune(..., text_tower=...)`.
+    The kernel is r_i S_ij r_j, with S the cosines of the projected features and r the relevance
+    between 0 and 1; the subset grows greedily, most relevant token first. In CLIP's space relevance
+    is *minus* the cosine between patch and question: the patches that a text names score low there,
+    which the authors found and others confirmed. CLIP's text tower is no part of a LLaVA
+    checkpoint: it is found in `clip/` beside it, or given as `prune(..., text_tower=...)`.
 
-    Where the vision tower is not CLIP's (SigLIP, Qwen2.5-VL) the authors leave the method undefined. The substitute is
-    that of a third party (OpenVINO's port): plus the cosine between a visual token and the instruction's input
-    embeddings, mean over the instruction, entering as exp(0.5 r).
+    Where the vision tower is not CLIP's (SigLIP, Qwen2.5-VL) the authors leave the method
+    undefined. The substitute is that of a third party (OpenVINO's port): plus the cosine between a
+    visual token and the instruction's input embeddings, mean over the instruction, entering as
+    exp(0.5 r).
 
     Args:
-        keep: tokens that stay, an int (count) or a float (share). Default 128, as in the authors' README; TransPrune's
-            Table 5 has 288 and 192.
+        keep: tokens that stay, an int (count) or a float (share). Default 128, as in the authors'
+            README; TransPrune's Table 5 has 288 and 192.
         relevance: `"clip"`, `"embedding"` (the substitute), or None: whichever the model allows.
         sign: of the relevance. None: -1 in CLIP's space, +1 for the substitute.
 
@@ -53,21 +63,20 @@ class CDPruner(KeepPruner):
     title: ClassVar[str] = "CDPruner: conditional diversity by a determinantal point process"
     paper: ClassVar[str] = "Zhang et al., NeurIPS 2025, arXiv 2506.10967"
     differs_from_code: ClassVar[str] = (
-        "relevance is normalised per sample, not over the batch; one pool per sample, newline tokens go first; long "
+        "relevance is normalised per sample, not over the batch; one pool per sample, newline "
+        "tokens go first; long "
         "questions are cut into whole segments for the text tower"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.relevance not in ("clip", "embedding", None):
-            raise MethodError(f"relevance is 'clip', 'embedding' or None; got {self.relevance!r}")
-        if self.sign is not None and (isinstance(self.sign, bool) or self.sign not in (-1, 1)):
-            raise MethodError(f"sign is -1, 1 or None; got {self.sign!r}")
+        check_choice("relevance", self.relevance, ("clip", "embedding", None))
+        check_choice("sign", self.sign, (-1, 1, None))
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
         """Places on the grid, and the question, which the substitute does without."""
-        return Reads(vision=("place",), question=self.relevance != "embedding")
+        return Reads(vision=("place",), question=QUESTION[self.relevance])
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Every feature is compared with every other."""
@@ -76,37 +85,48 @@ class CDPruner(KeepPruner):
     def select(self, view: ProjectorView) -> Selection:
         """Greedy picks in raster order; the score is the relevance."""
         relevance = self.relate(view)
-        if (whole := everything(view)) is not None:
-            return Selection(whole.keep, scores={"score": relevance})
-        patches, others = split_budget(view.vision, view.count)
+        scores = {"score": relevance}
+        whole = keep_all_if_fits(view, scores)
+        if whole is not None:
+            return whole
+
+        patches, newlines = split_budget(view.vision, view.count)
         r = relevance[patches]
-        kernel = r[:, None] * cosine_matrix(view.features[patches]) * r
-        picks, _ = select_dpp(kernel, view.count - len(others))
-        return Selection(
-            torch.cat([patches[picks], others]).sort().values, scores={"score": relevance}
-        )
+        kernel = r[:, None] * cosine_matrix(view.features[patches]) * r  # [n, n]
+
+        picks, _ = select_dpp(kernel, view.count - len(newlines))
+        keep = torch.cat([patches[picks], newlines]).sort().values
+        return Selection(keep, scores=scores)
 
     def relate(self, view: ProjectorView) -> Tensor:
-        """Relevance of every token, fp32 [N]: 0 to 1 in CLIP's space, exp of half of that for the substitute."""
+        """Relevance of every token, fp32 [N].
+
+        0 to 1 in CLIP's space, exp of half of that for the substitute.
+        """
         joint = view.joint if self.reads.question else None
-        if joint is None and self.relevance == "clip":
+        if joint is not None:
+            return rescale((self.sign or -1) * cosines(joint.patches, joint.question))
+
+        if self.relevance == "clip":
             raise MissingSignal(
                 "this model's vision tower is not CLIP's; use relevance='embedding'"
             )
-        if joint is None:
-            return (
-                EXPONENT * rescale((self.sign or 1) * cosines(view.features, view.instruction))
-            ).exp()
-        return rescale((self.sign or -1) * cosines(joint.patches, joint.question))
+        relevance = rescale((self.sign or 1) * cosines(view.features, view.instruction))
+        return (EXPONENT * relevance).exp()
 
 
 def cosines(rows: Tensor, texts: Tensor) -> Tensor:
     """Mean cosine of each row with the texts, fp32. [N, D], [M, D] -> [N]."""
-    unit = torch.nn.functional.normalize
-    return (unit(rows.float(), dim=-1) @ unit(texts.float(), dim=-1).T).mean(dim=-1)
+    return cosine_matrix(rows, texts).mean(dim=-1)
 
 
 def rescale(relevance: Tensor) -> Tensor:
-    """Between 1e-6 and 1, the smallest above 0 so that no token is beyond choice; 1 where all are equal. [N] -> [N]."""
-    low, high = relevance.amin(), relevance.amax()
-    return torch.where(high > low, (relevance - low + 1e-6) / (high - low).clamp(min=1e-12), 1.0)
+    """Scores moved to 1e-6..1; 1 where all are equal. [N] -> [N].
+
+    The smallest stays above 0, so that every token can still be chosen.
+    """
+    low = relevance.amin()
+    high = relevance.amax()
+
+    scaled = (relevance - low + 1e-6) / (high - low).clamp(min=1e-12)
+    return torch.where(high > low, scaled, 1.0)

@@ -1,7 +1,7 @@
 """Ask a model a question about pictures, pruned or not, and measure what the answer takes.
 
 The processor's chat template makes the prompt; a processor without a template gets the plain prompt
-of LLaVA-1.5. Decoding is greedy. A stopping criterion reads the clock inside `generate`, so one run
+of its family. Decoding is greedy. A stopping criterion reads the clock inside `generate`, so one run
 gives both the time to the first token and the total.
 """
 
@@ -19,13 +19,12 @@ from transprune.cost.count import unpruned_cost as count_unpruned
 from transprune.cost.geometry import Geometry
 from transprune.errors import CheckpointError, ImageError, LayoutError
 from transprune.families import find_family
+from transprune.families.base import PLAIN_PROMPT
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clock import clock
 from transprune.session import prune
 from transprune.trace import Trace
-
-PLAIN = "USER: {images}{question} ASSISTANT:"
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,20 @@ class Answer:
         return (self.total - self.first_token) / (self.tokens - 1)
 
 
-def build_prompt(processor: Any, question: str, images: int = 1) -> str:
+def build_prompt(processor: Any, question: str, images: int = 1, plain: str = PLAIN_PROMPT) -> str:
     """The prompt for a question about `images` pictures, ready for `processor(text=, images=)`.
 
     Raises:
         CheckpointError: the chat template is broken.
     """
+    # older checkpoints keep the template in the tokenizer
     template = getattr(processor, "chat_template", None)
     template = template or getattr(processor.tokenizer, "chat_template", None)
     if not template:
         token = getattr(processor, "image_token", "<image>")
-        return PLAIN.format(images=f"{token}\n" * images, question=question)
+        return plain.format(images=f"{token}\n" * images, question=question)
 
+    # the pictures come first, as in the prompts the models were trained on
     content = [{"type": "image"}] * images + [{"type": "text", "text": question}]
     messages = [{"role": "user", "content": content}]
     try:
@@ -87,8 +88,10 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: s
         ImageError: the processor refuses a picture.
     """
     processor = checkpoint.processor
-    prompt = build_prompt(processor, question, len(pictures))
+    plain = find_family(checkpoint.model).plain_prompt
+    prompt = build_prompt(processor, question, len(pictures), plain)
 
+    # a placeholder in the question itself would be expanded to the tokens of a picture
     token = getattr(processor, "image_token", None)
     if token and prompt.count(token) != len(pictures):
         raise LayoutError(
@@ -98,6 +101,7 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: s
 
     try:
         inputs = processor(text=prompt, images=list(pictures) or None, return_tensors="pt")
+    # extreme shapes: a picture thinner than a patch, or an aspect ratio out of bounds
     except (ValueError, TypeError, IndexError) as error:
         sizes = ", ".join(f"{picture.width} x {picture.height}" for picture in pictures)
         raise ImageError(
@@ -115,6 +119,7 @@ def ask(
     """The greedy answer to a prepared prompt, pruned by `method`; None runs the model unpruned."""
     if method is None:
         return _generate(checkpoint, inputs, max_new_tokens)
+
     with prune(checkpoint.model, method, text_tower=checkpoint.text_tower) as session:
         answer = _generate(checkpoint, inputs, max_new_tokens)
     return replace(answer, trace=session.trace)
@@ -133,14 +138,14 @@ def count_visual(checkpoint: Checkpoint, inputs: Any) -> int:
     """Number of visual tokens in a prepared prompt."""
     family = find_family(checkpoint.model)
     base = family.base(checkpoint.model)
-    return int(family.visual(base, inputs["input_ids"]).sum())
+    return int(family.visual_mask(base, inputs["input_ids"]).sum())
 
 
 def count_images(checkpoint: Checkpoint, inputs: Any) -> list[int]:
     """Number of visual tokens of each image of a prepared prompt, in order."""
     family = find_family(checkpoint.model)
     base = family.base(checkpoint.model)
-    return family.image_lengths(base, inputs, count_visual(checkpoint, inputs))
+    return family.tokens_per_image(base, inputs, count_visual(checkpoint, inputs))
 
 
 def unpruned_cost(checkpoint: Checkpoint, inputs: Any, convention: Convention) -> Cost:

@@ -64,8 +64,9 @@ def layer_contributions(
     """
     family = find_family(model)
     layers = len(family.layers(family.base(model)))
-    total = torch.zeros(layers, dtype=torch.float64)
+    total = torch.zeros(layers, dtype=torch.float64)  # sums of many small numbers
     count = 0
+
     for inputs in prompts:
         full = _next_token(model, inputs)
         count += len(full)

@@ -80,6 +80,7 @@ def load(source: str | os.PathLike[str], options: LoadOptions = LoadOptions()) -
     config = read_config(source)
     FAMILIES.get(config.model_type)  # an unsupported model fails before its weights are read
 
+    # loaded on the CPU and then moved: the checks of the weights need no GPU
     model = load_weights(source, dtype, options.attention)
     processor = load_processor(source, config.model_type)
     return Checkpoint(os.fspath(source), model.to(device), processor, options.text_tower)

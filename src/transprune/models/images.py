@@ -77,6 +77,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any loaded Pillow image to 8-bit RGB, with transparency composed on white."""
+    # Pillow's own conversion of these modes clips at 255
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image).convert("RGB")
     if image.has_transparency_data:
@@ -108,6 +109,7 @@ def _read(file: Path) -> tuple[Image.Image, int]:
         # readers warn about odd metadata, which does no harm; too many pixels do
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
+
         with Image.open(file) as image:
             frames = _count_frames(image)
             image.load()
@@ -122,7 +124,10 @@ def _count_frames(image: Image.Image) -> int:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale grey of more than 8 bits to 0..255."""
+    # float pictures, such as depth maps, may hold NaN or infinity
     grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
+
+    # 16-bit files record their range, so white is known
     white = 65535.0 if image.mode.startswith("I;16") else _guess_white(grey, image.mode)
     scaled = (grey * (255 / white)).round().clip(0, 255)
     return Image.fromarray(scaled.astype(np.uint8))

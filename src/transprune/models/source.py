@@ -23,6 +23,7 @@ def locate(source: str | os.PathLike[str]) -> str:
     if text == NANO:
         return str(nano.path())
 
+    # a local folder wins over a hub id of the same name, as in transformers
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -30,11 +31,13 @@ def locate(source: str | os.PathLike[str]) -> str:
                 f"{text} has no config.json; give the folder that from_pretrained would take"
             )
         return str(folder)
+    # a common slip: the weights file, or config.json itself
     if folder.exists():
         raise CheckpointError(
             f"{text} is a file; give the folder with config.json and the weights, or a hub id"
         )
 
+    # anything else with exactly one slash may be a hub id; only the hub can tell
     looks_like_path = text.startswith((".", "/", "~")) or "\\" in text
     if looks_like_path or text.count("/") != 1:
         raise CheckpointError(
@@ -56,6 +59,7 @@ def read_config(source: str | os.PathLike[str]) -> Any:
     try:
         return AutoConfig.from_pretrained(place)
     except OSError as error:
+        # transformers raises the same error for a broken file and for a failed download
         if Path(place).is_dir():
             raise CheckpointError(
                 f"{source}: config.json cannot be read: {first_line(error)}"

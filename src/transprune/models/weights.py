@@ -52,6 +52,7 @@ def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> 
         raise CheckpointError(
             f"the weights of {source} cannot be loaded: {first_line(error)}"
         ) from error
+    # configurations that do not belong to the weights fail in many ways
     except (ValueError, RuntimeError, KeyError) as error:
         # some releases raise ImportError for a missing flash-attn, others ValueError
         if attention == _FLASH and "flash" in str(error).lower():
@@ -66,6 +67,7 @@ def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> 
 
 def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:
     """Refuse weights that transformers initialised at random; warn about those it did not use."""
+    # what the model has and the file lacks
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{source} lacks {len(missing)} of the weights that its configuration defines: "
@@ -82,6 +84,7 @@ def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:
             f"{_some(shapes)}"
         )
 
+    # harmless, as a rule: a training head, or an older name; but it may be the wrong configuration
     if unused := sorted(report["unexpected_keys"]):
         warn(
             f"{source} holds {len(unused)} weights that the model does not use: {_some(unused)}. "

@@ -1,7 +1,8 @@
-"""What the model itself shows about the run's own pictures: how tokens change, what the question looks at, what stays.
+"""Measure the model on the images of the run: transitions, both criteria, keep rates.
 
-One unpruned pass per batch gives everything per layer: TransPrune with every keep ratio at 1 drops nothing, and its
-trace then carries the change of every module and both criteria at every boundary.
+One unpruned pass per batch gives all values of all layers: TransPrune with every keep ratio at 1
+drops nothing, and its trace then has the change made by every module and both criteria at every
+boundary.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from transprune.report.overlay import Grid
 from transprune.session import prune
 from transprune.trace import Trace
 
-Floats = NDArray[np.float32]
-BATCH = 32
+QUESTIONS_PER_PASS = 32
 MODULES = ("attention", "mlp")
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Insight:
-    """Per question (Q), decoder layer (L, the first is 1) and visual token (N), float32.
+    """Measurements per question (Q), decoder layer (L, the first is 1) and visual token (N).
 
     Attributes:
         magnitude, cosine: of attention and MLP, [Q, L, 2, N].
-        ttv: token transition variation of both modules together, [Q, L, N].
+        ttv: token transition variation, sum of both modules, [Q, L, N].
         iga: instruction-guided attention at boundaries 1..L-1, sum 1 over the tokens, [Q, L - 1, N].
     """
 
@@ -43,115 +46,174 @@ class Insight:
 
     @property
     def layers(self) -> int:
-        """Decoder layers."""
+        """Number of decoder layers."""
         return int(self.ttv.shape[1])
 
 
-def look(prompts: PreparedQuestions, items: Sequence[Item]) -> Insight:
-    """Run the items unpruned and measure everything. All must have the same number of visual tokens."""
-    depth = prompts.geometry.layers
-    method = TransPrune(
-        Schedule(dict.fromkeys(range(1, depth), 1.0)), accumulate=range(1, depth + 1)
+@dataclass(frozen=True)
+class _Pass:
+    """One prefill of a batch.
+
+    Attributes:
+        slots: per sample, the prompt slots of its visual tokens, [N].
+        trace: of the prefill.
+    """
+
+    slots: list[torch.Tensor]
+    trace: Trace
+
+
+def measure(questions: PreparedQuestions, items: Sequence[Item]) -> Insight:
+    """Run the items unpruned and measure every layer.
+
+    All items must have the same number of visual tokens.
+    """
+    layers = questions.geometry.layers
+    keep_all = Schedule(dict.fromkeys(range(1, layers), 1.0))
+    method = TransPrune(keep_all, accumulate=range(1, layers + 1))
+
+    samples = []
+    for one in _passes(questions, items, method, ("scores", "transitions", "changes")):
+        for row in range(len(one.slots)):
+            samples.append(_read_sample(one, row, layers))
+
+    return Insight(
+        magnitude=np.stack([sample.magnitude for sample in samples]),
+        cosine=np.stack([sample.cosine for sample in samples]),
+        ttv=np.stack([sample.ttv for sample in samples]),
+        iga=np.stack([sample.iga for sample in samples]),
     )
-    parts: list[tuple[Floats, ...]] = []
-    for some, slots, trace in _passes(prompts, items, method, ("scores", "transitions", "changes")):
-        for row in range(len(some)):
-            at = slots[row]
-            both = [
-                [trace.changes[layer, m][row][:, at] for m in MODULES]
-                for layer in range(1, depth + 1)
-            ]
-            changes = torch.stack(
-                [torch.stack(pair) for pair in both]
-            )  # [L, 2, (magnitude, cosine), N]
-            ttv = torch.stack(
-                [
-                    torch.stack([trace.transitions[layer, m][row][at] for m in MODULES]).sum(dim=0)
-                    for layer in range(1, depth + 1)
-                ]
-            )
-            iga = torch.stack([stage.scores["iga"][row] for stage in trace.stages if stage.scores])
-            parts.append(tuple(t.numpy() for t in (changes[:, :, 0], changes[:, :, 1], ttv, iga)))
-    magnitude, cosine, ttv_, iga_ = (np.stack(values) for values in zip(*parts, strict=True))
-    return Insight(magnitude, cosine, ttv_, iga_)
 
 
-def keep_rates(prompts: PreparedQuestions, items: Sequence[Item]) -> dict[str, dict[int, Floats]]:
-    """How often TTV alone and IGA alone keep each token, at the High schedule. -> criterion -> boundary -> [N]."""
+def _read_sample(one: _Pass, row: int, layers: int) -> Insight:
+    """The measurements of one sample, without the axis Q."""
+    trace = one.trace
+    slots = one.slots[row]
+
+    changes: list[torch.Tensor] = []
+    ttv: list[torch.Tensor] = []
+    for layer in range(1, layers + 1):
+        modules = [trace.changes[layer, module][row][:, slots] for module in MODULES]
+        changes.append(torch.stack(modules))  # [2, (magnitude, cosine), N]
+        transitions = [trace.transitions[layer, module][row][slots] for module in MODULES]
+        ttv.append(torch.stack(transitions).sum(dim=0))  # [2, N] -> [N]
+
+    iga = [stage.scores["iga"][row] for stage in trace.stages if stage.scores]
+    magnitude, cosine = torch.stack(changes).unbind(dim=2)  # [L, 2, (..), N] -> two of [L, 2, N]
+    return Insight(
+        magnitude=magnitude.numpy(),
+        cosine=cosine.numpy(),
+        ttv=torch.stack(ttv).numpy(),
+        iga=torch.stack(iga).numpy(),
+    )
+
+
+def keep_rates(questions: PreparedQuestions, items: Sequence[Item]) -> dict[str, dict[int, Floats]]:
+    """How often TTV alone and IGA alone keep each token with the High schedule.
+
+    Returns:
+        criterion -> boundary -> share of the questions that keep each token, [N].
+    """
+    criteria = {"TTV": TransPrune.ttv(), "IGA": TransPrune.iga()}
+
     rates: dict[str, dict[int, Floats]] = {}
-    for name, method in (("TTV", TransPrune.ttv()), ("IGA", TransPrune.iga())):
-        kept: dict[int, Floats] = {}
-        for some, slots, trace in _passes(prompts, items, method, ()):
-            for stage in trace.stages:
-                count = kept.setdefault(stage.boundary, np.zeros(len(slots[0]), np.float32))
-                for row in range(len(some)):
-                    count[stage.keep[row].numpy()] += 1
-        rates[name] = {boundary: count / np.float32(len(items)) for boundary, count in kept.items()}
+    for criterion, method in criteria.items():
+        counts = _keep_counts(questions, items, method)
+        total = np.float32(len(items))
+        rates[criterion] = {boundary: count / total for boundary, count in counts.items()}
     return rates
 
 
-def auc(scores: Floats, positive: NDArray[np.bool_]) -> float:
-    """Chance that a positive token scores higher than another one, ties half (Mann-Whitney); NaN with one class only.
+def _keep_counts(
+    questions: PreparedQuestions, items: Sequence[Item], method: TransPrune
+) -> dict[int, Floats]:
+    counts: dict[int, Floats] = {}
+    for one in _passes(questions, items, method, ()):
+        for stage in one.trace.stages:
+            nothing = np.zeros(len(one.slots[0]), np.float32)
+            count = counts.setdefault(stage.boundary, nothing)
+            for row in range(len(one.slots)):
+                count[stage.keep[row].numpy()] += 1
+    return counts
+
+
+def auc(scores: Floats, positive: Bools) -> float:
+    """Area under the ROC curve: the chance that a positive token scores higher than another one.
+
+    Ties count half (Mann-Whitney). NaN if all tokens are of one class.
 
     Args:
         scores: [N].
         positive: bool [N].
     """
-    good, bad = scores[positive], scores[~positive]
-    if not len(good) or not len(bad):
+    positives = scores[positive]
+    negatives = np.sort(scores[~positive])
+    if not len(positives) or not len(negatives):
         return float("nan")
-    ordered = np.sort(bad)
-    below, up_to = (np.searchsorted(ordered, good, side=side) for side in ("left", "right"))
-    return float((below + up_to).sum() / (2 * len(good) * len(bad)))
+
+    # a negative below counts twice, a tie once; hence the 2 in the denominator
+    below = np.searchsorted(negatives, positives, side="left")
+    up_to = np.searchsorted(negatives, positives, side="right")
+    return float((below + up_to).sum() / (2 * len(positives) * len(negatives)))
 
 
-def layer_aucs(
-    insight: Insight, objects: NDArray[np.bool_], asked: NDArray[np.bool_]
-) -> dict[str, list[float]]:
-    """Mean AUC over questions per layer, by what is compared.
+def layer_aucs(insight: Insight, objects: Bools, target: Bools) -> dict[str, list[float]]:
+    """Mean AUC over the questions, per layer, for both criteria and two sets of positive tokens.
 
     Args:
         insight: the measurements.
         objects: bool [Q, N], tokens that show any object.
-        asked: bool [Q, N], tokens that show what the question is about.
+        target: bool [Q, N], tokens that show the object the question is about.
 
     Returns:
-        `"TTV, objects"` and `"TTV, asked"` for layers 1..L; `"IGA, objects"` and `"IGA, asked"` for boundaries 1..L-1.
+        `"TTV, objects"` and `"TTV, asked"` for layers 1..L; `"IGA, objects"` and `"IGA, asked"` for
+        boundaries 1..L-1.
     """
-    found: dict[str, list[float]] = {}
-    for criterion, scores in (("TTV", insight.ttv), ("IGA", insight.iga)):
-        for what, truth in (("objects", objects), ("asked", asked)):
-            found[f"{criterion}, {what}"] = [
-                _mean_auc(scores[:, at], truth) for at in range(scores.shape[1])
+    criteria = {"TTV": insight.ttv, "IGA": insight.iga}
+    positives = {"objects": objects, "asked": target}
+
+    curves: dict[str, list[float]] = {}
+    for criterion, scores in criteria.items():
+        for name, positive in positives.items():
+            layers = range(scores.shape[1])
+            curves[f"{criterion}, {name}"] = [
+                _mean_auc(scores[:, layer], positive) for layer in layers
             ]
-    return found
+    return curves
 
 
-def same_grid(grids: Mapping[Item, Grid]) -> tuple[Grid, list[Item]] | None:
-    """The commonest grid and the items that have it; None where no item has one."""
+def _mean_auc(scores: Floats, positive: Bools) -> float:
+    """Mean over the questions that have an AUC; both [Q, N]."""
+    values = np.array([auc(*row) for row in zip(scores, positive, strict=True)])
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def most_common_grid(grids: Mapping[Item, Grid]) -> tuple[Grid, list[Item]] | None:
+    """The most common grid and the items that have it; None without any item."""
     if not grids:
         return None
+
     values = list(grids.values())
-    grid = max(dict.fromkeys(values), key=values.count)
+    distinct = dict.fromkeys(values)  # in the order of the items, so that the first wins a tie
+    grid = max(distinct, key=values.count)
     return grid, [item for item, own in grids.items() if own == grid]
 
 
-def _mean_auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
-    values = np.array([auc(row, positive) for row, positive in zip(scores, truth, strict=True)])
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
-
-
 def _passes(
-    prompts: PreparedQuestions, items: Sequence[Item], method: TransPrune, record: Sequence[str]
-) -> Iterator[tuple[Sequence[Item], list[torch.Tensor], Trace]]:
-    """Batches of items, the prompt slots of their visual tokens, and the trace of one prefill under `method`."""
-    model = prompts.checkpoint.model
-    for start in range(0, len(items), BATCH):
-        some = items[start : start + BATCH]
-        inputs = prompts.batch(some, encoded=False)
+    questions: PreparedQuestions, items: Sequence[Item], method: TransPrune, record: Sequence[str]
+) -> Iterator[_Pass]:
+    """One prefill per batch of items under `method`."""
+    model = questions.checkpoint.model
+    for start in range(0, len(items), QUESTIONS_PER_PASS):
+        batch = items[start : start + QUESTIONS_PER_PASS]
+        # pixels: encoded pictures come in a nested dict, which the next line could not move
+        inputs = questions.batch(batch, encoded=False)
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
+
         with torch.no_grad(), prune(model, method, record=record) as session:
             model(**inputs, use_cache=False, logits_to_keep=1)
-        visual = prompts.family.visual(prompts.base, inputs["input_ids"]).cpu()
-        yield some, [row.nonzero().flatten() for row in visual], session.trace
+
+        visual = questions.family.visual_mask(questions.base, inputs["input_ids"]).cpu()  # [B, L]
+        slots = [row.nonzero().flatten() for row in visual]
+        yield _Pass(slots, session.trace)

@@ -1,13 +1,13 @@
-"""Pictures of what was kept: the patches that stay look as they are, the others are dimmed.
+"""Draw which patches of an image were kept: the others are dimmed.
 
-A row of panels per method: the picture as the model sees it, then one panel per stage. Which token is which patch
-differs by family, so a `Grid` says it:
+A sheet has one strip per method: the image, then one panel per stage. Which token belongs to which
+patch differs by family and is given by a `Grid`:
 
-- LLaVA-1.5: a square grid over the centre of the picture (the processor crops).
-- Qwen2.5-VL: `image_grid_thw`, patches merged by two in each direction, over the whole picture.
-- LLaVA-NeXT: the first tokens of an image are the square grid of its base view; those of its tiles follow, unpadded and
-  with newlines, and have no panel of their own. The caption counts them all, the panel shows the base view.
-- Anything else has no grid: its tokens are drawn as a block of cells in prompt order, without the picture.
+- LLaVA-1.5: a square grid over the centre of the image (the processor crops).
+- Qwen2.5-VL: a grid over the whole image, one cell per 2 x 2 merged patches.
+- LLaVA-NeXT: the first tokens are the square grid of the base view. Those of the tiles follow,
+  unpadded and with newlines; they are counted in the caption but have no panel.
+- Anything else has no grid: its tokens are drawn as a block of cells in prompt order.
 """
 
 from __future__ import annotations
@@ -20,44 +20,30 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from transprune.families import FAMILIES
+from transprune.families.base import Grid as Grid
 from transprune.trace import Trace
 
-PANEL = 192  # pixels along the longer side of a panel
-GAP, LINE = 12, 18
-INK, FAINT, PAPER = (28, 30, 34), (105, 110, 118), (255, 255, 255)
-DIM = (22, 24, 30)  # what dropped patches sink into
-KEPT_CELL, DROPPED_CELL = (64, 120, 200), (218, 221, 226)
+# lengths in pixels
+PANEL = 192  # longer side of a panel
+GAP = 12  # between panels
+LINE_HEIGHT = 18  # of a line of caption
+TITLE_HEIGHT = LINE_HEIGHT + 8  # of the title of a strip
 
+BACKGROUND = (255, 255, 255)
+TITLE_COLOR = (28, 30, 34)
+CAPTION_COLOR = (105, 110, 118)
+KEPT_CELL = (64, 120, 200)
+DROPPED_CELL = (218, 221, 226)
 
-@dataclass(frozen=True)
-class Grid:
-    """Where the tokens of one image lie: `rows * columns` tokens in raster order, from number `first` of the image on.
-
-    Attributes:
-        rows, columns: tokens down and across.
-        cropped: they cover the centre square only, because the processor crops.
-        total: visual tokens of the image; more than rows * columns where some have no place in the picture.
-    """
-
-    rows: int
-    columns: int
-    cropped: bool = False
-    total: int = 0
-
-    @property
-    def cells(self) -> int:
-        """Tokens that have a place."""
-        return self.rows * self.columns
-
-    @property
-    def partial(self) -> bool:
-        """Some tokens of the image have no place."""
-        return self.total > self.cells
+DIM_COLOR = (22, 24, 30)  # dropped patches are blended with this
+DIM_WEIGHT = 0.78
+GREY_WEIGHT = 0.22  # of the patch itself, in grey
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One stage of one image: what is kept (token numbers within the image) and the words below."""
+    """One stage of one image: the kept tokens, numbered within the image, and a caption."""
 
     keep: Sequence[int]
     caption: str
@@ -65,7 +51,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class Strip:
-    """One row of the sheet: a title, the picture, its grid if known, and a panel per stage."""
+    """One row of the sheet.
+
+    Attributes:
+        title: above the row.
+        picture: the image.
+        grid: where its tokens lie, or None where this is not known.
+        panels: one per stage.
+        total: visual tokens of the image.
+    """
 
     title: str
     picture: Image.Image
@@ -86,115 +80,129 @@ def find_grid(
         tokens: visual tokens of that image.
         cropped: the processor crops to the centre.
     """
-    vision = config.vision_config
-    shapes = inputs.get("image_grid_thw")
-    if shapes is not None:
-        merge = getattr(vision, "spatial_merge_size", 1)
-        frames, rows, columns = (int(n) for n in shapes[image])
-        grid = Grid(rows // merge, columns // merge, total=tokens)
-        return grid if frames == 1 and grid.cells == tokens else None
-    size, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
-    if not isinstance(size, int) or not isinstance(patch, int):
-        return None
-    side, tiles = size // patch, inputs.get("image_sizes") is not None
-    if tokens == side**2 or (tiles and tokens > side**2):
-        return Grid(side, side, cropped=cropped and not tiles, total=tokens)
-    return None
+    family = FAMILIES.get(config.model_type)()
+    return family.grid(config, inputs, image, tokens, cropped=cropped)
 
 
 def as_seen(picture: Image.Image, grid: Grid | None) -> Image.Image:
-    """The part of the picture the tokens cover, scaled so that every cell is a whole number of pixels."""
+    """The part of the image that the tokens cover, scaled to whole pixels per cell."""
     if grid is None:
         return picture.resize(_fit(*picture.size))
+
     if grid.cropped:
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture = picture.crop((left, top, left + side, top + side))
+        picture = _centre_square(picture)
+
     cell = max(4, ceil(PANEL / max(grid.rows, grid.columns)))
-    size = (grid.columns * cell, grid.rows * cell)
-    enlarged = (
-        size[0] >= 2 * picture.width
-    )  # small pictures keep their hard pixels, as the model gets them
-    return picture.resize(size, Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS)
+    width = grid.columns * cell
+    height = grid.rows * cell
+
+    # small images keep their hard pixels, as the model gets them
+    enlarged = width >= 2 * picture.width
+    resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    return picture.resize((width, height), resampling)
 
 
 def stage_panels(trace: Trace, tokens: int | None = None, first: int = 0) -> tuple[Panel, ...]:
-    """A panel per stage for one image: `tokens` visual tokens (all, if not given) from number `first` of the sample."""
+    """One panel per stage for one image of the first sample.
+
+    Args:
+        trace: of a pruned prefill.
+        tokens: visual tokens of the image; None for all of the sample.
+        first: number of its first visual token within the sample.
+    """
     total = trace.visual_tokens[0] if tokens is None else tokens
+
     panels = []
     for stage in trace.stages:
-        keep = [token - first for token in stage.keep[0].tolist() if first <= token < first + total]
-        share = f"{100 * len(keep) / total:.3g} %"
-        panels.append(
-            Panel(keep, f"from layer {stage.boundary} on\n{len(keep)} of {total} stay ({share})")
-        )
+        kept = stage.keep[0].tolist()
+        own = [token - first for token in kept if first <= token < first + total]
+        share = f"{100 * len(own) / total:.3g} %"
+        caption = f"from layer {stage.boundary} on\n{len(own)} of {total} kept ({share})"
+        panels.append(Panel(own, caption))
     return tuple(panels)
 
 
 def draw_kept(picture: Image.Image, grid: Grid, keep: Iterable[int]) -> Image.Image:
-    """`picture` with the cells in `keep` untouched and all others dimmed; it has the same size."""
-    pixels = np.asarray(picture.convert("RGB"))
-    mask = _cells(grid, keep)
+    """The image with the cells in `keep` untouched and all others dimmed, at the same size."""
+    pixels = np.asarray(picture.convert("RGB"))  # [height, width, 3]
+    mask = _cell_mask(grid, keep)
+
+    # the cell of every pixel: [rows, columns] -> [height, width]
     rows = np.arange(picture.height) * grid.rows // picture.height
     columns = np.arange(picture.width) * grid.columns // picture.width
-    stays = mask[rows][:, columns]
+    kept = mask[rows][:, columns]
+
     grey = pixels.mean(axis=2, keepdims=True)
-    dimmed = (0.22 * grey + 0.78 * np.array(DIM)).astype(np.uint8)
-    return Image.fromarray(np.where(stays[..., None], pixels, dimmed))
+    dimmed = GREY_WEIGHT * grey + DIM_WEIGHT * np.array(DIM_COLOR)
+    return Image.fromarray(np.where(kept[..., None], pixels, dimmed.astype(np.uint8)))
 
 
 def draw_tokens(total: int, keep: Iterable[int], cell: int = 0) -> Image.Image:
-    """Tokens without a known place, as a block of cells in prompt order."""
-    columns = isqrt(max(0, total - 1)) + 1
+    """Tokens without a known place, as a block of cells in prompt order.
+
+    Args:
+        total: number of tokens.
+        keep: those that were kept.
+        cell: side of a cell in pixels; 0 to fill a panel.
+    """
+    columns = isqrt(max(0, total - 1)) + 1  # as square as possible
     rows = ceil(total / columns)
     cell = cell or max(3, PANEL // columns)
-    block = Image.new("RGB", (columns * cell, rows * cell), PAPER)
-    draw, kept = ImageDraw.Draw(block), set(keep)
+
+    block = Image.new("RGB", (columns * cell, rows * cell), BACKGROUND)
+    draw = ImageDraw.Draw(block)
+    kept = set(keep)
     for token in range(total):
         y, x = divmod(token, columns)
+        # Pillow includes the last pixel, and one more is left free between cells
         box = (x * cell, y * cell, (x + 1) * cell - 2, (y + 1) * cell - 2)
         draw.rectangle(box, fill=KEPT_CELL if token in kept else DROPPED_CELL)
     return block
 
 
 def draw_strip(strip: Strip) -> Image.Image:
-    """One row: title, then picture and stages side by side with their captions."""
+    """One row: the title, then the image and its stages side by side with their captions."""
     seen = as_seen(strip.picture, strip.grid)
-    images, captions = [seen], [_total_caption(strip)]
+    images = [seen]
+    captions = [_total_caption(strip)]
     for panel in strip.panels:
-        drawn = (
-            draw_tokens(strip.total, panel.keep)
-            if strip.grid is None
-            else draw_kept(seen, strip.grid, panel.keep)
-        )
-        images.append(drawn)
+        if strip.grid is None:
+            images.append(draw_tokens(strip.total, panel.keep))
+        else:
+            images.append(draw_kept(seen, strip.grid, panel.keep))
         captions.append(panel.caption)
-    width = sum(max(image.width, PANEL) + GAP for image in images) + GAP
+
+    width = GAP + sum(max(image.width, PANEL) + GAP for image in images)
     height = max(image.height for image in images)
-    row = Image.new("RGB", (width, LINE + 8 + height + 4 + 2 * LINE), PAPER)
+    row = Image.new("RGB", (width, TITLE_HEIGHT + height + 4 + 2 * LINE_HEIGHT), BACKGROUND)
     draw = ImageDraw.Draw(row)
-    draw.text((GAP, 4), strip.title, fill=INK, font=_font(14))
+    draw.text((GAP, 4), strip.title, fill=TITLE_COLOR, font=_font(14))
+
     left = GAP
+    below = (TITLE_HEIGHT + height) + 3
     for image, caption in zip(images, captions, strict=True):
-        row.paste(image, (left, LINE + 8))
-        draw.multiline_text(
-            (left, LINE + 8 + height + 3), caption, fill=FAINT, font=_font(12), spacing=3
-        )
+        row.paste(image, (left, TITLE_HEIGHT))
+        draw.multiline_text((left, below), caption, fill=CAPTION_COLOR, font=_font(12), spacing=3)
         left += max(image.width, PANEL) + GAP
     return row
 
 
 def draw_sheet(title: str, strips: Sequence[Strip], subtitle: str = "") -> Image.Image:
-    """Rows below each other under one title."""
+    """Strips below each other under one title."""
     rows = [draw_strip(strip) for strip in strips]
-    head = GAP + 22 + (LINE if subtitle else 0) + 4
-    width = max(
-        [row.width for row in rows] + [_width(title, 17) + 2 * GAP, _width(subtitle, 12) + 2 * GAP]
-    )
-    sheet = Image.new("RGB", (width, head + sum(row.height for row in rows)), PAPER)
+    head = GAP + 26
+    if subtitle:
+        head += LINE_HEIGHT
+
+    widths = [row.width for row in rows]
+    widths += [_text_width(title, 17) + 2 * GAP, _text_width(subtitle, 12) + 2 * GAP]
+    height = head + sum(row.height for row in rows)
+    sheet = Image.new("RGB", (max(widths), height), BACKGROUND)
+
     draw = ImageDraw.Draw(sheet)
-    draw.text((GAP, GAP), title, fill=INK, font=_font(17))
-    draw.text((GAP, GAP + 24), subtitle, fill=FAINT, font=_font(12))
+    draw.text((GAP, GAP), title, fill=TITLE_COLOR, font=_font(17))
+    draw.text((GAP, GAP + 24), subtitle, fill=CAPTION_COLOR, font=_font(12))
+
     top = head
     for row in rows:
         sheet.paste(row, (0, top))
@@ -202,10 +210,12 @@ def draw_sheet(title: str, strips: Sequence[Strip], subtitle: str = "") -> Image
     return sheet
 
 
-def _cells(grid: Grid, keep: Iterable[int]) -> np.ndarray:
-    """bool [rows, columns]; token numbers beyond the grid have no place in it."""
+def _cell_mask(grid: Grid, keep: Iterable[int]) -> np.ndarray:
+    """The kept cells as bool [rows, columns]; tokens without a place are left out."""
     mask = np.zeros(grid.cells, dtype=bool)
-    mask[[int(token) for token in keep if int(token) < grid.cells]] = True
+    for token in keep:
+        if token < grid.cells:
+            mask[int(token)] = True
     return mask.reshape(grid.rows, grid.columns)
 
 
@@ -218,7 +228,15 @@ def _total_caption(strip: Strip) -> str:
     return f"{strip.total} visual tokens\n{grid.rows} x {grid.columns} grid"
 
 
+def _centre_square(picture: Image.Image) -> Image.Image:
+    side = min(picture.size)
+    left = (picture.width - side) // 2
+    top = (picture.height - side) // 2
+    return picture.crop((left, top, left + side, top + side))
+
+
 def _fit(width: int, height: int) -> tuple[int, int]:
+    """The same proportions with `PANEL` pixels along the longer side."""
     scale = PANEL / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -227,5 +245,5 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size=size)
 
 
-def _width(text: str, size: int) -> int:
+def _text_width(text: str, size: int) -> int:
     return ceil(_font(size).getlength(text))

@@ -1,9 +1,9 @@
 """A key/value cache layer that stores fewer entries than it reports.
 
-`KeptLayer` holds P physical entries per sample and answers every question about length in *unpruned* coordinates. Mask
-creation, generate's slicing of a second turn, beams, crops and deep copies then work by themselves, while the memory
-really is shorter. It is installed into the user's own `DynamicCache`, one layer at a time, just before that layer
-first stores pruned keys.
+`KeptLayer` holds P physical entries per sample and answers every question about length in *unpruned*
+coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep copies then work
+by themselves, while the memory really is shorter. It is installed into the user's own `DynamicCache`,
+one layer at a time, just before that layer first stores pruned keys.
 """
 
 from __future__ import annotations
@@ -24,72 +24,82 @@ DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSli
 
 
 class Slots:
-    """Logical slot of every entry of a pruned prefix, shared by the layers of one stage.
+    """Slot of each stored entry in the unpruned sequence; shared by the layers of one stage.
 
     Attributes:
         slots: long [B, P]; -1 marks the fillers of ragged batches.
-        shift: long [B], tokens that renumbering removed before whatever comes next, or None where positions are kept.
-        dense: no filler in it; known from Python ints, so asking never waits for the device.
-        bias: float32 [B, P], what every query adds to its logits of these keys, or None.
+        shift: long [B], positions that renumbering removed in front of what comes next; None where
+            positions are kept.
+        dense: there is no filler. A Python bool, so reading it never waits for the device.
+        bias: float32 [B, P], added by every query to its logits of these keys, or None.
     """
 
     def __init__(
         self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None
     ) -> None:
-        self.slots, self.shift, self.dense, self.bias = slots, shift, dense, bias
+        self.slots = slots
+        self.shift = shift
+        self.dense = dense
+        self.bias = bias
         self._mapped: tuple[Any, Slots] | None = None
 
     def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
-        """The slots after a batch operation; layers that apply the same one (same `key` object) keep sharing."""
+        """The slots after a batch operation.
+
+        Layers that apply the same operation (the same `key` object) keep sharing the result.
+        """
         if self._mapped is None or self._mapped[0] is not key:
-            shift, bias = (
-                None if values is None else change(values) for values in (self.shift, self.bias)
-            )
+            shift = None if self.shift is None else change(self.shift)
+            bias = None if self.bias is None else change(self.bias)
             self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
+
         return self._mapped[1]
 
     def without_last(self, n: int) -> Slots:
-        """The slots without the last `n` entries."""
+        """The slots without the last `n` entries; without any entry there is no bias either."""
         left = self.slots.shape[1] - n
-        return Slots(
-            self.slots[:, :left],
-            self.shift,
-            self.dense,
-            None if self.bias is None else self.bias[:, :left],
-        )
+        bias = self.bias[:, :left] if self.bias is not None and left else None
+        return Slots(self.slots[:, :left], self.shift, self.dense, bias)
 
 
 class KeptLayer(DynamicLayer):
-    """Entries = a pruned prefix (`prefix`) and a contiguous tail of `tail` entries that ends at `logical - 1`."""
+    """A pruned prefix (`prefix`) followed by `tail` contiguous entries that end at slot `logical - 1`."""
 
-    def __init__(self, old: DynamicLayer) -> None:
+    def __init__(self, old: Any) -> None:
         super().__init__()
         self.is_sliding = old.is_sliding
-        self.logical = self.tail = 0
+        self.logical = 0
+        self.tail = 0
         self.prefix: Slots | None = None
         self._announced: tuple[Slots, int] | None = None
+
         if old.is_initialized and old.get_seq_length() > 0:
             self.lazy_initialization(old.keys, old.values)
-            self.keys, self.values = old.keys, old.values
-            self.logical, self.tail = old.get_seq_length(), old.keys.shape[-2]
+            self.keys = old.keys
+            self.values = old.values
+            self.logical = old.get_seq_length()
+            self.tail = old.keys.shape[-2]
 
-    def slots(self, batch: int, device: torch.device) -> Tensor:
-        """Logical slot of every stored entry. -> long [B, P]."""
-        tail = torch.arange(self.logical - self.tail, self.logical, device=device).expand(
-            batch, self.tail
-        )
-        return (
-            tail if self.prefix is None else torch.cat([self.prefix.slots.to(device), tail], dim=1)
-        )
+    def slots(self, batch: int, device: torch.device) -> Slots:
+        """Slots of all stored entries, prefix and tail. -> [B, P]."""
+        tail = torch.arange(self.logical - self.tail, self.logical, device=device)
+        tail = tail.expand(batch, self.tail)
+        prefix = self.prefix
+        if prefix is None:
+            return Slots(tail, None, True)
 
-    def bias(self) -> Tensor | None:
-        """What every query adds to its logits of each stored key, float32 [B, P]; None where no key weighs more."""
-        if self.prefix is None or self.prefix.bias is None:
-            return None
-        return nn.functional.pad(self.prefix.bias, (0, self.tail))
+        bias = prefix.bias
+        if bias is not None:
+            bias = nn.functional.pad(bias, (0, self.tail))  # what was decoded counts as usual
+
+        slots = torch.cat([prefix.slots.to(device), tail], dim=1)
+        return Slots(slots, prefix.shift, prefix.dense, bias)
 
     def announce(self, prefix: Slots, logical: int) -> None:
-        """The next `update` stores pruned rows: afterwards `prefix` describes everything, `logical` slots later."""
+        """Announce that the next `update` stores pruned rows.
+
+        Afterwards `prefix` describes everything that is stored, and the length has grown by `logical`.
+        """
         self._announced = (prefix, logical)
 
     def update(
@@ -98,11 +108,15 @@ class KeptLayer(DynamicLayer):
         """Store new keys and values [B, H, n, d]; returns all stored ones."""
         if self._announced is not None:
             self.prefix, advance = self._announced
-            self.logical, self.tail, self._announced = self.logical + advance, 0, None
+            self.logical += advance
+            self.tail = 0
+            self._announced = None
         else:
             self.logical += key_states.shape[-2]
             self.tail += key_states.shape[-2]
-        return super().update(key_states, value_states)
+
+        stored: tuple[Tensor, Tensor] = super().update(key_states, value_states)
+        return stored
 
     def get_seq_length(self) -> int:
         """Length in unpruned coordinates."""
@@ -115,8 +129,10 @@ class KeptLayer(DynamicLayer):
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
-        self.logical = self.tail = 0
-        self.prefix = self._announced = None
+        self.logical = 0
+        self.tail = 0
+        self.prefix = None
+        self._announced = None
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the newest `-tokens_to_remove` tokens, as assisted decoding does with rejected drafts.
@@ -131,19 +147,30 @@ class KeptLayer(DynamicLayer):
         n = -tokens_to_remove
         if n == 0 or not self.is_initialized:
             return
+
         beyond = n - self.tail
         if beyond > 0:  # drafts verified inside the prefill forward sit at the end of the prefix
             self._crop_prefix(beyond, n)
-        self.keys, self.values = self.keys[..., :-n, :], self.values[..., :-n, :]
-        self.logical, self.tail = self.logical - n, max(0, self.tail - n)
+
+        self.keys = self.keys[..., :-n, :]
+        self.values = self.values[..., :-n, :]
+        self.logical -= n
+        self.tail = max(0, self.tail - n)
 
     def _crop_prefix(self, beyond: int, n: int) -> None:
+        """Take the last `beyond` entries off the prefix, if nothing in front of them was pruned."""
         newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
-        want = torch.arange(self.logical - n, self.logical - self.tail)
-        if newest is None or newest.shape[1] != beyond or not bool((newest.cpu() == want).all()):
+        expected = torch.arange(self.logical - n, self.logical - self.tail)
+        contiguous = (
+            newest is not None
+            and newest.shape[1] == beyond
+            and bool((newest.cpu() == expected).all())
+        )
+        if not contiguous:
             raise CacheError(
                 "crop would cut into pruned tokens; crop at most what was generated after the prompt"
             )
+
         assert self.prefix is not None
         self.prefix = self.prefix.without_last(beyond)
 
@@ -167,7 +194,10 @@ class KeptLayer(DynamicLayer):
             self.prefix = self.prefix.map_batch(key, change)
 
 
-def kept_layer(cache: Cache | None, index: int) -> KeptLayer | None:
+FIT_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, KeptLayer)
+
+
+def kept_layer(cache: Any, index: int) -> KeptLayer | None:
     """The pruned cache layer of decoder layer `index`, or None where that layer stores everything."""
     if cache is None or index >= len(cache.layers):
         return None
@@ -175,27 +205,28 @@ def kept_layer(cache: Cache | None, index: int) -> KeptLayer | None:
     return layer if isinstance(layer, KeptLayer) else None
 
 
-def needs_door(cache: Cache | None) -> bool:
-    """Does any layer of this cache store a pruned prefix?"""
-    return any(
-        isinstance(layer, KeptLayer) and layer.prefix is not None
-        for layer in getattr(cache, "layers", ())
-    )
+def has_pruned_prefix(cache: Any) -> bool:
+    """Whether any layer of this cache stores a pruned prefix."""
+    layers = getattr(cache, "layers", ())
+    return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in layers)
 
 
-def install(cache: Cache, index: int) -> KeptLayer:
+def install(cache: Any, index: int) -> KeptLayer:
     """The KeptLayer of decoder layer `index`, put in place of what was there, with its contents."""
     while len(cache.layers) <= index:  # a bare DynamicCache() grows its list on demand
         cache.layers.append(DynamicLayer())
+
     old = cache.layers[index]
     if isinstance(old, KeptLayer):
         return old
+
     check_cache(cache)
-    cache.layers[index] = KeptLayer(old)
-    return cache.layers[index]
+    kept = KeptLayer(old)
+    cache.layers[index] = kept
+    return kept
 
 
-def check_cache(cache: Cache | None) -> None:
+def check_cache(cache: Any) -> None:
     """Refuse a cache that cannot hold pruned keys, before anything has been touched.
 
     Raises:
@@ -203,18 +234,16 @@ def check_cache(cache: Cache | None) -> None:
     """
     if cache is None:
         return
-    unfit = {
-        type(layer).__name__
-        for layer in getattr(cache, "layers", ())
-        if type(layer) not in FIT_LAYERS
-    }
-    if not isinstance(cache, DynamicCache) or unfit or getattr(cache, "offloading", False):
-        offloaded = "an offloaded " if getattr(cache, "offloading", False) else ""
-        raise CacheError(
-            f"pruning stores fewer keys in a plain DynamicCache; got {offloaded}{type(cache).__name__}"
-            f"{' of ' + ', '.join(sorted(unfit)) if unfit else ''}. Leave cache_implementation unset and pass no other "
-            "cache, or run this call outside the session."
-        )
 
+    layers = getattr(cache, "layers", ())
+    unfit = {type(layer).__name__ for layer in layers if type(layer) not in FIT_LAYERS}
+    offloaded = getattr(cache, "offloading", False)
+    if isinstance(cache, DynamicCache) and not unfit and not offloaded:
+        return
 
-FIT_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, KeptLayer)
+    name = f"an offloaded {type(cache).__name__}" if offloaded else type(cache).__name__
+    of = f" of {', '.join(sorted(unfit))}" if unfit else ""
+    raise CacheError(
+        f"pruning stores fewer keys in a plain DynamicCache; got {name}{of}. Leave "
+        "cache_implementation unset and pass no other cache, or run this call outside the session."
+    )

@@ -1,10 +1,11 @@
-"""What one forward through the language model knows; gone when the forward is."""
+"""The state of one forward through the language model. It lives as long as that forward."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
@@ -14,60 +15,129 @@ Recorded = dict[tuple[int, str], list[Tensor]]  # (1-based layer, module) -> per
 
 
 @dataclass
+class Record:
+    """The trace in the making.
+
+    Attributes:
+        stages: one entry per boundary that was reached.
+        widths: boundary -> rows per sample from there on.
+        transitions: token transition variation of the observed modules, if it is recorded.
+        changes: magnitude and cosine of every module, if they are recorded.
+        notes: sentences a reader should know.
+    """
+
+    stages: list[TraceStage] = field(default_factory=list)
+    widths: dict[int, int] = field(default_factory=dict)
+    transitions: Recorded = field(default_factory=dict)
+    changes: Recorded = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the trace, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+@dataclass
+class Renumbering:
+    """Positions that are closed up because the tokens that had them are gone.
+
+    Attributes:
+        positions: position ids the model made, long [1 or B, L]; None until its rotary module ran.
+        before_slot: long [B, L], removed positions in front of each slot; None if nothing was removed.
+        total: long [B], all removed positions.
+    """
+
+    positions: Tensor | None = None
+    before_slot: Tensor | None = None
+    total: Tensor | None = None
+
+    def remove(self, layout: Layout, dropped: list[Tensor], length: int) -> None:
+        """Close the positions of the rows `dropped[sample]` of `layout`."""
+        gone = torch.zeros(layout.batch, length, dtype=torch.long, device=layout.origin.device)
+        for sample, rows in enumerate(dropped):
+            gone[sample, layout.origin[sample, rows]] = 1
+
+        before_slot = gone.cumsum(dim=1) - gone
+        total = gone.sum(dim=1)
+
+        if self.before_slot is not None and self.total is not None:
+            before_slot = before_slot + self.before_slot
+            total = total + self.total
+
+        self.before_slot = before_slot
+        self.total = total
+
+
+@dataclass(frozen=True)
+class FrozenInput:
+    """What entered a frozen layer.
+
+    Attributes:
+        index: 0-based decoder layer.
+        hidden: [B, L, D], all rows.
+        position_embeddings: cos and sin of all rows, [1 or B, L, d] each.
+    """
+
+    index: int
+    hidden: Tensor
+    position_embeddings: tuple[Tensor, Tensor]
+
+
+@dataclass
 class Pass:
     """One forward.
 
     Attributes:
         length: rows per sample that came in.
         batch: samples.
-        prompt: the layout before anything was pruned.
-        first: the cache was empty before this forward (or there is none).
-        layout: what is still running; None where this forward prunes nothing (decode, text).
-        pruned: some rows have gone, so the keywords of every further layer must be projected.
-        depth: how many stages changed the rows; names the row set in memo keys.
-        positions: position ids the model made, [1 or B, L].
-        removed_before: long [B, length], positions that renumbering closes in front of each slot.
-        removed_total: long [B], all of them.
-        bias: float32 [B, length], what every later query adds to its logits of each slot's key; None where no key
-            weighs more than another.
-        embedded: rows that entered layer 0 and their layout, where a method reads them.
-        asking: the rows that ask in the frozen layer that runs now; None in any other layer.
-        entered: of the last frozen layer its number, the rows that came in, and their cos and sin.
-        totals: (part, sample, image) -> visual tokens when that part first saw the pool.
+        prompt: the layout before anything was pruned; None where this forward prunes nothing.
+        layout: the rows that are still running; None where this forward prunes nothing.
+        is_prefill: the cache was empty before this forward, or there is none.
+        pruned: some rows have gone, so the arguments of every further layer must be projected.
+        row_version: how many stages changed the rows; part of the keys of `memo`.
+        renumbering: what pruning does to positions.
+        key_bias: float32 [B, length], added by every later query to its logits of each slot's key; None
+            where all keys count alike.
+        query_rows: the rows that are computed in the frozen layer that runs now; None in any other layer.
+        frozen_input: what entered the last frozen layer.
+        totals: (part, sample, image) -> visual tokens when that part first met the pool.
         carries: part -> evidence per sample, over its real rows.
-        taps: what hooks overheard for a later one.
-        ready: (layer, module name) -> output of that module for the surviving rows, computed ahead by a stage.
+        captured: what one hook captured for another, by keys of the tap that owns them.
+        precomputed: (layer, module name) -> output of that module for the surviving rows.
         memo: projections shared by the layers of a stage.
-        stages, transitions, changes, notes: the trace in the making.
-        widths: boundary -> rows per sample from there on.
+        record: the trace in the making.
     """
 
     length: int
     batch: int
     layout: Layout | None
     prompt: Layout | None
-    first: bool = True
+    is_prefill: bool = True
     pruned: bool = False
-    depth: int = 0
-    positions: Tensor | None = None
-    removed_before: Tensor | None = None
-    removed_total: Tensor | None = None
-    bias: Tensor | None = None
-    embedded: tuple[Tensor, Layout] | None = None
-    asking: Any = None
-    entered: tuple[int, Tensor, tuple[Tensor, Tensor]] | None = None
+    row_version: int = 0
+    renumbering: Renumbering = field(default_factory=Renumbering)
+    key_bias: Tensor | None = None
+    query_rows: Any = None
+    frozen_input: FrozenInput | None = None
     totals: dict[tuple[int, int, int], int] = field(default_factory=dict)
     carries: dict[int, list[Tensor]] = field(default_factory=dict)
-    taps: dict[Any, Any] = field(default_factory=dict)
-    ready: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    captured: dict[Any, Any] = field(default_factory=dict)
+    precomputed: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
-    stages: list[TraceStage] = field(default_factory=list)
-    transitions: Recorded = field(default_factory=dict)
-    changes: Recorded = field(default_factory=dict)
-    widths: dict[int, int] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
 
-    def note(self, sentence: str) -> None:
-        """Say something in the trace, once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
+    def add_key_bias(self, biases: list[Tensor | None]) -> None:
+        """Add `biases[sample]` [k] to the keys of the visual rows that stay, in their order."""
+        layout = self.layout
+        assert layout is not None
+
+        if self.key_bias is None:
+            self.key_bias = torch.zeros(self.batch, self.length, device=layout.origin.device)
+        else:
+            self.key_bias = self.key_bias.clone()  # layers of earlier stages hold the old one
+
+        for sample, bias in enumerate(biases):
+            if bias is not None:
+                slots = layout.origin[sample, layout.visual_rows(sample)]
+                self.key_bias[sample, slots] += bias

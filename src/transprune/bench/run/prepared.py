@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from transprune.bench.data.tasks import Item
-from transprune.bench.run.batching import join_pictures, pad_left
+from transprune.bench.run.batching import pad_left
 from transprune.bench.run.nominal import NominalPrompt
 from transprune.cost.geometry import Geometry
 from transprune.errors import LayoutError, PruneError, TaskError
@@ -110,9 +110,9 @@ class PreparedQuestions:
 
         features = self._encode(items) if encoded else None
         if features is not None:
-            inputs["mm_encoder_outputs"] = {"image": features}
+            inputs |= self.family.encoded_inputs(features)
         else:
-            inputs |= join_pictures([self._picture(item) for item in items])
+            inputs |= self.family.join_pictures([self._picture(item) for item in items])
         return inputs
 
     @property
@@ -133,7 +133,7 @@ class PreparedQuestions:
         }
 
         ids = inputs["input_ids"]  # [1, L]
-        visual = self.family.visual(self.base, ids)[0]  # bool [L]
+        visual = self.family.visual_mask(self.base, ids)[0]  # bool [L]
         count = int(visual.sum())
         if count == 0:
             raise TaskError(
@@ -165,45 +165,33 @@ class PreparedQuestions:
             return self._pictures[item.image]
         return _without_text(self._prepare(item))
 
-    def _encode(self, items: Sequence[Item]) -> Any:
+    def _encode(self, items: Sequence[Item]) -> list[Tensor] | None:
         """Features of the pictures of all items; None if pictures must be passed as pixels."""
-        # other families need sizes or grids beside the pixels
-        if self.family.name != "llava":
-            return None
-
         pictures: dict[str, dict[str, Tensor]] = {}
         for item in items:
             if item.image not in self._features:
                 pictures[item.image] = self._picture(item)
-        if any(set(picture) != {"pixel_values"} for picture in pictures.values()):
-            return None
 
         fresh = self._run_tower(pictures)
+        if fresh is None:
+            return None
+
         features: list[Tensor] = []
         for item in items:
             features += self._features.get(item.image) or fresh[item.image]
+        return features
 
-        from transformers.modeling_outputs import BaseModelOutputWithPooling
+    def _run_tower(self, pictures: dict[str, dict[str, Tensor]]) -> dict[str, list[Tensor]] | None:
+        """Image -> features [N, D] of each of its pictures; kept as long as there is room.
 
-        # last_hidden_state must be set: without one, a session takes the features for a chunk
-        # of a prompt
-        return BaseModelOutputWithPooling(last_hidden_state=features[0], pooler_output=features)
-
-    def _run_tower(self, pictures: dict[str, dict[str, Tensor]]) -> dict[str, list[Tensor]]:
-        """Image -> features [N, D] of each of its pictures; kept as long as there is room."""
-        if not pictures:
-            return {}
-
-        pixels = torch.cat([picture["pixel_values"] for picture in pictures.values()])
+        None if this family's pictures cannot be encoded one by one.
+        """
         with torch.no_grad():
-            encoded = self.base.get_image_features(pixel_values=pixels).pooler_output
+            encoded = self.family.encode_pictures(self.base, list(pictures.values()))
+        if encoded is None:
+            return None
 
-        # one entry per picture, in the order of the pixels
-        rows = iter(encoded)
-        fresh = {}
-        for name, picture in pictures.items():
-            fresh[name] = [next(rows) for _ in picture["pixel_values"]]
-
+        fresh = dict(zip(pictures, encoded, strict=True))
         for name, features in fresh.items():
             if self._bytes_kept < MEMORY:
                 self._features[name] = features

@@ -1,8 +1,8 @@
 """What every method is: a frozen dataclass that says what to keep, and knows no model.
 
-Two bases carry the shared work, once. A `ProjectorPruner` chooses among the projected features before
-the language model; a `LayerPruner` gives a schedule and a score between decoder layers. A subclass
-writes only its maths.
+Two bases carry the shared work, once. A `ProjectorPruner` chooses among the projected features
+before the language model; a `LayerPruner` gives a schedule and a score between decoder layers. A
+subclass writes only its maths.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Method(Recipe, Scalable, ABC):
         title: name and idea in one line, for tables.
         paper: authors, venue and arXiv number; `"control"` for a rule that nobody proposes.
         kind: `"projector-side"`, `"within-LLM"`, `"hybrid"` or `"composition"`.
-        differs_from_code: where this implementation differs from the released code; empty if nowhere.
+        differs_from_code: where this implementation differs from the released code; empty if
+            nowhere.
         default_positions: what the released code does with position ids.
         reads: everything the method reads of a model besides the candidates' hidden states.
     """
@@ -74,7 +75,9 @@ class Method(Recipe, Scalable, ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        old = sorted(RENAMED.keys() & vars(cls).keys())
+        annotations = vars(cls).get("__annotations__", {})
+        settings = {name for name, kind in annotations.items() if "ClassVar" not in str(kind)}
+        old = sorted((RENAMED.keys() & vars(cls).keys()) - settings)
         if old:
             changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
             raise MethodError(f"{cls.__name__} uses names of transprune 0.1: {changes}")

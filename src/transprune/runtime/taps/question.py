@@ -1,9 +1,8 @@
-"""Listening to the prompt's ids, only for methods that want the question in CLIP's space."""
+"""The question in CLIP's joint space, for methods that compare it with the patches."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,36 +10,84 @@ from torch import Tensor, nn
 from transprune.core.layout import Layout
 from transprune.core.signals import JointSpace, VisionSignals
 from transprune.errors import MissingSignal
-from transprune.runtime.taps.text_tower import TextTower
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.hooks import Hooks
+from transprune.runtime.layer_inputs.call import LayerCall
+from transprune.runtime.taps.base import PoolRows, Setup, Signals, Tap
+from transprune.runtime.taps.text_tower import TextTower, find_text_tower
+
+SIGNAL = "joint"
 
 
-class QuestionReader:
-    """Notes the ids of each call of one model, and embeds what they ask."""
+class QuestionTap(Tap):
+    """Notes the ids of each call of one model, and embeds the question in them.
 
-    def __init__(self, base: nn.Module, tower: TextTower) -> None:
-        self._base, self._tower = base, tower
+    Args:
+        base: the module that is called with the ids.
+        tower: embeds patches and question; None where the model's vision tower is not CLIP's.
+    """
+
+    def __init__(self, base: nn.Module, tower: TextTower | None) -> None:
+        self._base = base
+        self._tower = tower
         self._local = threading.local()
 
-    def attach(self, stack: ExitStack) -> None:
-        """Register the tap; leaving `stack` removes it."""
-        stack.callback(
-            self._base.register_forward_pre_hook(self._hear_ids, with_kwargs=True).remove
-        )
+    @classmethod
+    def needed(cls, setup: Setup) -> QuestionTap | None:
+        """If some part reads the question.
 
-    def joint(self, layout: Layout, sample: int, vision: VisionSignals) -> JointSpace:
+        Raises:
+            MissingSignal: it requires CLIP's space, and this model's patches have no place there.
+        """
+        readers = [step for step in setup.method.steps if step.reads.question]
+        if not readers:
+            return None
+        if setup.family.has_clip_tower(setup.base):
+            given = setup.options.get("text_tower")
+            return cls(setup.base, find_text_tower(given, setup.base, setup.base.config))
+
+        for step in readers:
+            if step.reads.question == "required":
+                raise MissingSignal(
+                    f"{step.name} compares patches with the question in CLIP's space, but this model's "
+                    "vision tower is not CLIP's, or its features come from several layers of it; use "
+                    f"{step.name}:relevance=embedding"
+                )
+        return cls(setup.base, None)
+
+    def attach(self, hooks: Hooks) -> None:
+        """Note the ids before the model embeds them."""
+        if self._tower is None:
+            return
+
+        def note_ids(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            self._local.ids = kwargs.get("input_ids", args[0] if args else None)
+
+        hooks.before(self._base, note_ids)
+
+    def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
+        """In front of the language model, where patches are still patches."""
+        if call.index > 0:
+            return
+        if self._tower is None:
+            signals[SIGNAL] = lambda pool: None
+            return
+
+        vision = signals.get("vision")
+        if vision is not None:
+            signals[SIGNAL] = lambda pool: self._joint(pool.layout, pool, vision(pool))
+
+    def _joint(self, layout: Layout, pool: PoolRows, vision: VisionSignals) -> JointSpace:
         """Patches and question of one sample; `layout` is that of the unpruned prompt."""
+        assert self._tower is not None
         if vision.states is None:
             raise MissingSignal(
-                "this model's features come from several layers of the tower, which have no place in CLIP's space; use "
-                "cdpruner:relevance=embedding"
+                "this model's features come from several layers of the tower, which have no place in "
+                "CLIP's space; use cdpruner:relevance=embedding"
             )
-        ids: Tensor = self._local.ids[sample]
-        instruction = ids[layout.instruction[sample]]
-        text = ids[layout.valid[sample] & ~layout.visual[sample]]
-        return JointSpace(
-            self._tower.embed_patches(vision.states),
-            self._tower.embed_question(instruction, text).to(ids.device),
-        )
 
-    def _hear_ids(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._local.ids = kwargs.get("input_ids", args[0] if args else None)
+        ids: Tensor = self._local.ids[pool.sample]
+        instruction = ids[layout.instruction[pool.sample]]
+        text = ids[layout.valid[pool.sample] & ~layout.visual[pool.sample]]
+        question = self._tower.embed_question(instruction, text)
+        return JointSpace(self._tower.embed_patches(vision.states), question.to(ids.device))

@@ -1,7 +1,7 @@
-"""The text half of a CLIP: it puts the question into the space in which a LLaVA model's vision tower sees.
+"""The text half of a CLIP: it embeds the question in the space of a LLaVA model's vision tower.
 
-LLaVA checkpoints carry only the vision half. The text half is looked for in `clip/` beside the checkpoint (the bundled
-model has it) or given: for LLaVA-1.5 and LLaVA-NeXT it is that of openai/clip-vit-large-patch14-336.
+LLaVA checkpoints carry only the vision half. The text half is found in `clip/` beside the checkpoint (the
+bundled model has it) or given: for LLaVA-1.5 and LLaVA-NeXT it is openai/clip-vit-large-patch14-336.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import torch
 from torch import Tensor
 
 from transprune.errors import MissingSignal
+from transprune.families.base import PLAIN_PROMPT
 
 FOLDER = "clip"
-PLAIN = (
-    "USER: {image}\n{question} ASSISTANT:"  # LLaVA-1.5's, where a checkpoint has no chat template
-)
-SUFFIXES = (
-    "Answer the question using a single word or phrase.",
-)  # benchmarks append it; CDPruner's code removes it
 MARK = "zyzzyva"  # stands for the question in a rendered template
+
+# benchmarks append such sentences to a question, and CDPruner's code removes them
+SUFFIXES = ("Answer the question using a single word or phrase.",)
 
 
 class TextTower:
@@ -33,42 +31,48 @@ class TextTower:
     Args:
         clip: a transformers `CLIPModel`; its text tower, projections and last vision norm are used.
         tokenizer: CLIP's own.
-        prompts: the tokenizer of the vision-language model, which turns prompt ids back into text; its chat template,
-            if it has one, says what is not part of the question.
+        prompts: the tokenizer of the vision-language model, which turns prompt ids back into text. Its
+            chat template, if it has one, says what is not part of the question.
     """
 
     def __init__(self, clip: Any, tokenizer: Any, prompts: Any) -> None:
-        self.clip, self._tokenizer, self._prompts = clip.eval(), tokenizer, prompts
-        self._head, self._tail = _wrapper(prompts)
+        self.clip = clip.eval()
+        self._tokenizer = tokenizer
+        self._prompts = prompts
+        self._head, self._tail = _template_words(prompts)
 
     @torch.no_grad()
     def embed_patches(self, states: Tensor) -> Tensor:
-        """Patch states of the vision tower, [N, V], as its CLS state would be embedded. -> float32 [N, P]."""
+        """Embed patch states of the vision tower, [N, V], as CLIP embeds its CLS state. -> float32 [N, P]."""
         clip = self._on(states)
         projection = clip.visual_projection
-        normed = clip.vision_model.post_layernorm(states.detach().to(projection.weight.dtype))
-        return projection(normed).float()
+        states = states.detach().to(projection.weight.dtype)
+        embedded: Tensor = projection(clip.vision_model.post_layernorm(states))
+        return embedded.float()
 
     @torch.no_grad()
     def embed_question(self, instruction: Tensor, prompt: Tensor) -> Tensor:
-        """The question in the prompt. -> float32 [M, P], one row per segment that fits the text tower.
+        """Embed the question in the prompt. -> float32 [M, P], one row per segment that fits the tower.
 
         Args:
             instruction: ids of the text behind the last image, long [T].
             prompt: ids of all text, for prompts whose question comes before the image, long [L].
         """
-        ids = self._tokenizer(self.read(instruction, prompt), add_special_tokens=False)["input_ids"]
+        text = self.read(instruction, prompt)
+        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+        # two places are taken by the begin and end tokens
         room = self.clip.config.text_config.max_position_embeddings - 2
-        segments = [ids[start : start + room] for start in range(0, len(ids), room)] or [[]]
-        begin, end = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        segments = [ids[start : start + room] for start in range(0, len(ids), room)]
+        begin = self._tokenizer.bos_token_id
+        end = self._tokenizer.eos_token_id
+
         clip = self._on(instruction)
-        rows = [
-            torch.tensor([[begin, *segment, end]], device=instruction.device)
-            for segment in segments
-        ]
-        return torch.cat(
-            [clip.get_text_features(row, return_dict=True).pooler_output for row in rows]
-        ).float()
+        embedded = []
+        for segment in segments or [[]]:
+            row = torch.tensor([[begin, *segment, end]], device=instruction.device)
+            embedded.append(clip.get_text_features(row, return_dict=True).pooler_output)
+        return torch.cat(embedded).float()
 
     def read(self, instruction: Tensor, prompt: Tensor) -> str:
         """The question as text, without the chat template around it."""
@@ -91,74 +95,81 @@ def find_text_tower(
     """The text tower of a model: the given one, or the one beside its checkpoint.
 
     Args:
-        given: a TextTower, a folder or hub id of a CLIPModel with its tokenizer, or None to look beside the checkpoint.
-        base: the model's inner module; its `config` is that of the whole.
+        given: a TextTower, a folder or hub id of a CLIPModel with its tokenizer, or None to look beside
+            the checkpoint.
+        base: the model's inner module; its `config` is that of the whole model.
         config: of the model; names the folder it was loaded from.
 
     Raises:
-        MissingSignal: none to be found, or one of another CLIP than the model's vision tower.
+        MissingSignal: none was found, or one of another CLIP than the model's vision tower.
     """
-    tower = (
-        given
-        if isinstance(given, TextTower)
-        else _load_for(given, str(getattr(config, "_name_or_path", "")))
-    )
-    theirs, ours = tower.clip.config.vision_config, base.config.vision_config
+    if isinstance(given, TextTower):
+        tower = given
+    else:
+        tower = _load_for(given, str(getattr(config, "_name_or_path", "")))
+
+    theirs = tower.clip.config.vision_config
+    ours = base.config.vision_config
     if (theirs.hidden_size, theirs.num_hidden_layers) != (ours.hidden_size, ours.num_hidden_layers):
         raise MissingSignal(
-            f"the text tower belongs to a CLIP of width {theirs.hidden_size} with {theirs.num_hidden_layers} layers, "
-            f"but this model's vision tower has width {ours.hidden_size} and {ours.num_hidden_layers}: give its own"
+            f"the text tower belongs to a CLIP of width {theirs.hidden_size} with "
+            f"{theirs.num_hidden_layers} layers, but this model's vision tower has width "
+            f"{ours.hidden_size} and {ours.num_hidden_layers}: give its own"
         )
     return tower
 
 
-def _load_for(given: str | os.PathLike[str] | None, home: str) -> TextTower:
-    source = os.fspath(given) if given is not None else str(Path(home) / FOLDER)
-    if given is None and not (home and Path(source).is_dir()):
+def _load_for(given: str | os.PathLike[str] | None, checkpoint: str) -> TextTower:
+    """The tower at `given`, or in the folder beside `checkpoint`."""
+    source = os.fspath(given) if given is not None else str(Path(checkpoint) / FOLDER)
+    beside = bool(checkpoint) and Path(source).is_dir()
+    if given is None and not beside:
         raise MissingSignal(
-            "this method compares patches with the question in CLIP's space, but the checkpoint holds only the vision "
-            "half of its CLIP. Give the other half: prune(model, method, text_tower=...) or --text-tower, which for "
-            "LLaVA-1.5 and LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or put a CLIPModel with its tokenizer "
-            f"into {FOLDER}/ beside the weights; or do without: cdpruner:relevance=embedding"
+            "this method compares patches with the question in CLIP's space, but the checkpoint holds only "
+            "the vision half of its CLIP. Give the other half: prune(model, method, text_tower=...) or "
+            "--text-tower, which for LLaVA-1.5 and LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or "
+            f"put a CLIPModel with its tokenizer into {FOLDER}/ beside the weights; or do without: "
+            "cdpruner:relevance=embedding"
         )
     try:
-        return _load(source, home)
+        return _load(source, checkpoint)
     except (OSError, ValueError) as error:
         raise MissingSignal(
-            f"the text tower {source!r} or the tokenizer of {home!r} cannot be loaded: {error}. Pass a "
-            "transprune.runtime.taps.text_tower.TextTower(clip, tokenizer, prompts) made of loaded ones."
+            f"the text tower {source!r} or the tokenizer of {checkpoint!r} cannot be loaded: {error}. "
+            "Pass a TextTower(clip, tokenizer, prompts) made of loaded ones."
         ) from error
 
 
 @lru_cache(maxsize=2)
-def _load(source: str, home: str) -> TextTower:
+def _load(source: str, checkpoint: str) -> TextTower:
     from transformers import AutoTokenizer, CLIPModel
 
     clip = CLIPModel.from_pretrained(source, dtype=torch.float32)
-    return TextTower(
-        clip, AutoTokenizer.from_pretrained(source), AutoTokenizer.from_pretrained(home)
-    )
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    return TextTower(clip, tokenizer, AutoTokenizer.from_pretrained(checkpoint))
 
 
-def _wrapper(prompts: Any) -> tuple[list[str], list[str]]:
+def _template_words(prompts: Any) -> tuple[list[str], list[str]]:
     """Words that the chat template puts in front of a question and behind it."""
-    text = PLAIN.format(image="", question=MARK)
+    text = PLAIN_PROMPT.format(images="", question=MARK)
     if getattr(prompts, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": MARK}]
         message = [{"role": "user", "content": content}]
-        text = str(prompts.apply_chat_template(message, add_generation_prompt=True, tokenize=False))
-    head, _, tail = text.partition(MARK)
-    return _plain(prompts, head), _plain(prompts, tail)
+        text = prompts.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+
+    head, _, tail = str(text).partition(MARK)
+    return _plain_words(prompts, head), _plain_words(prompts, tail)
 
 
-def _plain(prompts: Any, text: str) -> list[str]:
-    """The words of a piece of a template as decoding a prompt would give them, without special tokens."""
+def _plain_words(prompts: Any, text: str) -> list[str]:
+    """The words of a piece of a template as decoding gives them, without special tokens."""
     ids = prompts(text, add_special_tokens=False)["input_ids"]
-    words: list[str] = prompts.decode(ids, skip_special_tokens=True).replace("<image>", " ").split()
-    return words
+    plain: str = prompts.decode(ids, skip_special_tokens=True)
+    return plain.replace("<image>", " ").split()
 
 
 def _without(words: Sequence[str], head: Sequence[str], tail: Sequence[str]) -> list[str]:
+    """`words` without `head` at their beginning and `tail` at their end, if they are there."""
     words = list(words)
     if tail and words[len(words) - len(tail) :] == list(tail):
         words = words[: len(words) - len(tail)]

@@ -1,4 +1,4 @@
-"""What one pool of visual tokens can read of a decoder layer: rows of attention, keys, and what entered layer 0."""
+"""What one pool of visual tokens reads of a decoder layer: rows of attention, keys, queries."""
 
 from __future__ import annotations
 
@@ -8,82 +8,63 @@ from torch import Tensor
 
 from transprune.core.layout import Layout
 from transprune.core.views import Queries
-from transprune.errors import MethodError, MissingSignal
+from transprune.errors import MethodError
 from transprune.runtime.taps.attention.rows import AttentionRows
+from transprune.runtime.taps.base import PoolRows
 
 
 @dataclass
-class PoolProbe:
-    """Reads for one pool of one sample.
+class PoolAttention:
+    """Attention from and to one pool.
 
     Attributes:
-        layout: rows of the batch at this depth.
-        sample: number of the sample.
-        rows: long [N], the pool's visual rows.
-        image: number of the pool's image, -1 where all images of the sample form one pool.
+        pool: the visual rows.
         source: attention rows of the layer that is read.
-        embedded: rows that entered layer 0 and their layout, if the method announced that it reads them.
     """
 
-    layout: Layout
-    sample: int
-    rows: Tensor
-    image: int
+    pool: PoolRows
     source: AttentionRows
-    embedded: tuple[Tensor, Layout] | None
     _known: dict[str, Tensor] = field(default_factory=dict)
 
-    def attention(self, queries: Queries | Tensor) -> Tensor:
-        """From the rows asked for to the pool's tokens. -> [H, T, N]."""
-        return self._probabilities(queries)[..., _columns(self.rows + self.source.past)]
+    def to_visual(self, queries: Queries | Tensor) -> Tensor:
+        """Probabilities from the query rows to the pool's tokens. -> [H, T, N]."""
+        columns = _columns(self.pool.rows + self.source.past)
+        return self._probabilities(queries)[..., columns]
 
     def within_instruction(self) -> Tensor:
-        """From the instruction to the instruction. -> [H, T, T]."""
-        columns = query_rows(self.layout, self.sample, "instruction") + self.source.past
-        return self._probabilities("instruction")[..., columns]
+        """Probabilities from the instruction to the instruction. -> [H, T, T]."""
+        instruction = query_rows(self.pool.layout, self.pool.sample, "instruction")
+        return self._probabilities("instruction")[..., instruction + self.source.past]
 
     def keys(self, rotated: bool) -> Tensor:
         """Keys of the pool's tokens. -> [Hkv, N, d]."""
-        return self.source.keys(self.sample, _columns(self.rows), rotated)
+        return self.source.keys(self.pool.sample, _columns(self.pool.rows), rotated)
 
     def mean_query(self) -> Tensor:
         """Mean query of the real rows up to the pool's last token. -> [H, d]."""
-        real = self.layout.rows(self.sample)
-        return self.source.mean_query(self.sample, real[real <= self.rows[-1]])
+        real = self.pool.layout.rows(self.pool.sample)
+        up_to_last = real[real <= self.pool.rows[-1]]
+        return self.source.mean_query(self.pool.sample, up_to_last)
 
     def rotary_decay(self, queries: Queries) -> Tensor:
         """What distance alone does to a logit. -> [T, N]."""
-        return self.source.rotary_decay(
-            self.sample, query_rows(self.layout, self.sample, queries), _columns(self.rows)
-        )
-
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """Visual tokens of the pool's images and instruction tokens, as they entered layer 0. -> [N0, D], [T, D]."""
-        if self.embedded is None:
-            raise MissingSignal(
-                "a method that reads what entered layer 0 announces `embeddings` in its `reads`"
-            )
-        hidden, layout = self.embedded
-        visual = layout.visual_rows(self.sample)
-        if self.image >= 0:
-            visual = visual[layout.image[self.sample, visual] == self.image]
-        return hidden[self.sample, visual], hidden[
-            self.sample, query_rows(layout, self.sample, "instruction")
-        ]
+        rows = query_rows(self.pool.layout, self.pool.sample, queries)
+        return self.source.rotary_decay(self.pool.sample, rows, _columns(self.pool.rows))
 
     def _probabilities(self, queries: Queries | Tensor) -> Tensor:
+        layout, sample = self.pool.layout, self.pool.sample
         if isinstance(queries, Tensor):
-            return self.source.probabilities(
-                self.sample, query_rows(self.layout, self.sample, queries)
-            )
-        if queries not in self._known:  # asked for twice by methods that read two kinds of columns
-            rows = query_rows(self.layout, self.sample, queries)
-            self._known[queries] = self.source.probabilities(self.sample, rows)
+            return self.source.probabilities(sample, query_rows(layout, sample, queries))
+
+        # a method that reads two kinds of columns needs the same rows twice
+        if queries not in self._known:
+            rows = query_rows(layout, sample, queries)
+            self._known[queries] = self.source.probabilities(sample, rows)
         return self._known[queries]
 
 
 def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
-    """Row numbers of the queries `"instruction"`, `"last"`, or given as numbers among the sample's real rows."""
+    """Row numbers of the queries `"instruction"` or `"last"`, or of numbers among the sample's real rows."""
     if isinstance(queries, Tensor):
         return layout.rows(sample)[queries]
     if queries == "instruction":
@@ -95,5 +76,6 @@ def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor
 
 def _columns(rows: Tensor) -> Tensor | slice:
     """The rows as a slice where they are contiguous, as one image is: taking a slice copies nothing."""
-    first, last = int(rows[0]), int(rows[-1])
+    first = int(rows[0])
+    last = int(rows[-1])
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows

@@ -1,137 +1,206 @@
-"""Reading attention at a boundary, and not computing twice what was computed for it.
+"""Read attention at a boundary, and compute nothing twice that was computed for it.
 
-A method that reads the layer *behind* its boundary has that layer's normalised input and its keys computed for every
-token, before the layer runs on the survivors only. Their rows of both are handed to the layer: its own modules are then
-given no row at all. A method that reads the layer *in front* listens to what that layer projects anyway.
+A method that reads the layer *behind* its boundary needs that layer's normalised input and keys for
+every token, before the layer runs on the survivors only. The survivors' rows of both are kept for the
+layer: its own modules are then given no row at all. A method that reads the layer *in front* gets what
+that layer projected anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transprune.core.layout import gather_rows
+from transprune.core.layout import Layout, gather_rows
 from transprune.core.plan import Reading
+from transprune.errors import PruneWarning
 from transprune.runtime.forward_pass import Pass
-from transprune.runtime.layer_inputs import (
-    LayerCall,
-    history_of,
-    nothing_to_do,
-    pass_through,
-    project_rows,
+from transprune.runtime.hooks import Hooks
+from transprune.runtime.layer_inputs.call import LayerCall, history_of
+from transprune.runtime.layer_inputs.project import (
+    inputs_unchanged,
+    project_inputs,
+    project_mask,
 )
-from transprune.runtime.taps.attention.rows import AttentionRows, NextLayer, PreviousLayer
+from transprune.runtime.taps.attention.pool import PoolAttention
+from transprune.runtime.taps.attention.rows import (
+    AheadProjections,
+    AttentionRows,
+    RawProjections,
+    TappedProjections,
+)
+from transprune.runtime.taps.base import PoolRows, Pruning, Setup, Signals, Tap
 
-Register = Callable[..., None]
-Running = Callable[[], "Pass | None"]
+SIGNAL = "attention"
+NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
 
 
-class AttentionReader:
-    """Gives the stages of one engine the attention rows they announce in their readings."""
+@dataclass
+class AttentionSignal:
+    """Attention rows at one boundary, for any pool.
 
-    def __init__(
-        self, layers: Sequence[Any], readings: Mapping[int, Reading], rotary: nn.Module | None
-    ) -> None:
-        self._layers, self._rotary = layers, rotary
-        self._readings = {
-            boundary: reading for boundary, reading in readings.items() if reading.rows
-        }
+    Attributes:
+        rows: attention of the layer that is read.
+        ahead: what was projected for the layer behind the boundary; None if the layer in front is read.
+    """
 
-    def attach(self, before: Register, after: Register, running: Running) -> None:
-        """Register the taps; `running` gives the pass of the calling thread."""
+    rows: AttentionRows
+    ahead: AheadProjections | None
+
+    def __call__(self, pool: PoolRows) -> PoolAttention:
+        """Attention from and to one pool."""
+        return PoolAttention(pool, self.rows)
+
+
+class AttentionTap(Tap):
+    """Offers attention rows at the boundaries whose readings announce them."""
+
+    def __init__(self, setup: Setup, readings: dict[int, Reading]) -> None:
+        self._layers = setup.layers
+        self._rotary = setup.rotary
+        self._frozen = frozenset(setup.method.frozen(setup.depth))
+        self._readings = readings
+
+    @classmethod
+    def needed(cls, setup: Setup) -> AttentionTap | None:
+        """If some reading announces rows."""
+        readings = {at: reading for at, reading in setup.readings.items() if reading.rows}
+        return cls(setup, readings) if readings else None
+
+    def attach(self, hooks: Hooks) -> None:
+        """Register the hooks in front of or behind each boundary."""
         for boundary, reading in self._readings.items():
             if reading.source == "previous":
-                index = boundary - 1
-                attention = self._layers[index].self_attn
-                before(attention, partial(_keep_embeddings, index, running))
-                for name in ("q_proj", "k_proj"):
-                    if (module := getattr(attention, name, None)) is not None:
-                        after(module, partial(_keep_output, (index, name), running))
+                self._attach_previous(hooks, boundary - 1)
             else:
-                layer = self._layers[boundary]
-                for owner, name in ((layer, "input_layernorm"), (layer.self_attn, "k_proj")):
-                    if (module := getattr(owner, name, None)) is not None:
-                        before(module, partial(_skip, (boundary, name), running))
-                        after(module, partial(_hand_over, (boundary, name), running))
+                self._attach_next(hooks, boundary)
 
-    def read(self, state: Pass, call: LayerCall) -> tuple[AttentionRows | None, NextLayer | None]:
-        """Attention over the rows that arrive at a boundary, and what was computed ahead for the layer behind it."""
+    def _attach_previous(self, hooks: Hooks, index: int) -> None:
+        """Capture what layer `index` projects."""
+        attention = self._layers[index].self_attn
+
+        def keep_embeddings(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            state = hooks.running()
+            if state is not None and state.layout is not None:
+                state.captured[index, "embeddings"] = kwargs["position_embeddings"]
+
+        def keep_output(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+            state = hooks.running()
+            if state is not None and state.layout is not None:
+                state.captured[index, name] = output
+
+        hooks.before(attention, keep_embeddings)
+        for name in ("q_proj", "k_proj"):
+            module = getattr(attention, name, None)
+            if module is not None:
+                hooks.after(module, partial(keep_output, name))
+
+    def _attach_next(self, hooks: Hooks, boundary: int) -> None:
+        """Let layer `boundary` use what was computed ahead instead of computing it again."""
+
+        def feed_no_rows(key: Any, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            state = hooks.running()
+            if state is None or key not in state.precomputed:
+                return None
+            return (args[0][:, :0],), kwargs
+
+        def return_precomputed(key: Any, module: nn.Module, args: Any, output: Tensor) -> Any:
+            state = hooks.running()
+            return None if state is None else state.precomputed.pop(key, None)
+
+        layer = self._layers[boundary]
+        for owner, name in ((layer, "input_layernorm"), (layer.self_attn, "k_proj")):
+            module = getattr(owner, name, None)
+            if module is not None:
+                hooks.before(module, partial(feed_no_rows, (boundary, name)))
+                hooks.after(module, partial(return_precomputed, (boundary, name)))
+
+    def begin(self, state: Pass) -> None:
+        """Warn where the instruction is read and a prompt ends with its image."""
+        reads_instruction = any(r.rows == "instruction" for r in self._readings.values())
+        assert state.layout is not None
+        if reads_instruction and _ends_with_image(state.layout):
+            state.record.note(NO_INSTRUCTION)
+            warnings.warn(NO_INSTRUCTION, PruneWarning, stacklevel=2)
+
+    def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
+        """Attention over the rows that arrive at a boundary."""
         reading = self._readings.get(call.index)
         if reading is None:
-            return None, None
+            return
         if reading.source == "previous":
-            index = call.index - 1
-            heard = [state.taps.pop((index, name)) for name in ("q_proj", "k_proj", "embeddings")]
-            if (
-                state.entered is not None and state.entered[0] == index
-            ):  # frozen: it projected only some of its rows
-                _, hidden, embeddings = state.entered
-                return self._rows(
-                    state, call, index, NextLayer(self._layers[index], hidden), embeddings
-                ), None
-            return self._rows(state, call, index, PreviousLayer(heard[0], heard[1]), heard[2]), None
-        kwargs = (
-            call.kwargs if nothing_to_do(state, call) else pass_through(state, call, self._rotary)
+            signals[SIGNAL] = AttentionSignal(self._rows_of_previous(state, call), None)
+            return
+
+        kwargs = call.kwargs
+        if not inputs_unchanged(state, call):
+            kwargs = project_inputs(state, call, self._rotary)
+        ahead = AheadProjections(call.layer, call.hidden)
+        rows = self._rows(state, call, call.index, ahead, kwargs["position_embeddings"])
+        signals[SIGNAL] = AttentionSignal(rows, ahead)
+
+    def prune(self, state: Pass, pruning: Pruning) -> None:
+        """Keep the surviving rows of what was computed ahead, for the layer that runs now."""
+        signal = pruning.signals.get(SIGNAL)
+        if not isinstance(signal, AttentionSignal) or signal.ahead is None:
+            return
+        if pruning.result.merges or pruning.call.index in self._frozen:
+            return  # the layer gets other rows than those that were projected
+        store_survivors(state, pruning.call, signal.ahead, pruning.index)
+
+    def _rows_of_previous(self, state: Pass, call: LayerCall) -> AttentionRows:
+        index = call.index - 1
+        query, key, embeddings = (
+            state.captured.pop((index, name)) for name in ("q_proj", "k_proj", "embeddings")
         )
-        ahead = NextLayer(call.layer, call.hidden)
-        return self._rows(state, call, call.index, ahead, kwargs["position_embeddings"]), ahead
+
+        frozen = state.frozen_input
+        if frozen is not None and frozen.index == index:
+            # a frozen layer projected only some of its rows
+            ahead = AheadProjections(self._layers[index], frozen.hidden)
+            return self._rows(state, call, index, ahead, frozen.position_embeddings)
+        return self._rows(state, call, index, TappedProjections(query, key), embeddings)
 
     def _rows(
         self,
         state: Pass,
         call: LayerCall,
         index: int,
-        projector: NextLayer | PreviousLayer,
+        projections: RawProjections,
         embeddings: tuple[Tensor, Tensor],
     ) -> AttentionRows:
         layer = self._layers[index]
         there = LayerCall(index, layer, call.hidden, call.kwargs)
         history = history_of(state, there, stored_already=index < call.index)
-        projection = project_rows(state, there, history)
-        mask = call.kwargs.get("attention_mask")
-        return AttentionRows(layer.self_attn, projector, embeddings, projection, mask, history.keys)
+        return AttentionRows(
+            layer.self_attn,
+            projections,
+            embeddings,
+            project_mask(state, there, history),
+            call.kwargs.get("attention_mask"),
+            history.keys,
+        )
 
 
-def keep_ready(state: Pass, call: LayerCall, ahead: NextLayer, index: Tensor) -> None:
-    """Keep the surviving rows `index` [B, P] of what was computed ahead, for the layer that runs now."""
-    if (
-        torch.is_grad_enabled()
-    ):  # a checkpointed layer runs again later and must compute the same shapes then
-        return
-    state.ready[call.index, "input_layernorm"] = gather_rows(ahead.normalised, index)
-    if (
-        type(call.layer.self_attn.k_proj) is nn.Linear
-    ):  # LoRA or quantised layers may not take zero rows
-        state.ready[call.index, "k_proj"] = gather_rows(ahead.keys(), index)
+def store_survivors(state: Pass, call: LayerCall, ahead: AheadProjections, index: Tensor) -> None:
+    """Keep the rows `index` [B, P] of what was computed ahead, for the modules of the layer itself."""
+    if torch.is_grad_enabled():
+        return  # a checkpointed layer runs again later and must compute the same shapes then
+
+    state.precomputed[call.index, "input_layernorm"] = gather_rows(ahead.normalised, index)
+    if type(call.layer.self_attn.k_proj) is nn.Linear:
+        # LoRA or quantised layers may refuse an input of zero rows
+        state.precomputed[call.index, "k_proj"] = gather_rows(ahead.keys(), index)
 
 
-def _keep_embeddings(
-    index: int, running: Running, module: nn.Module, args: Any, kwargs: dict[str, Any]
-) -> None:
-    if (state := running()) is not None and state.layout is not None:
-        state.taps[index, "embeddings"] = kwargs["position_embeddings"]
-
-
-def _keep_output(
-    key: tuple[int, str], running: Running, module: nn.Module, args: Any, output: Tensor
-) -> None:
-    if (state := running()) is not None and state.layout is not None:
-        state.taps[key] = output
-
-
-def _skip(
-    key: tuple[int, str], running: Running, module: nn.Module, args: Any, kwargs: dict[str, Any]
-) -> Any:
-    state = running()
-    return ((args[0][:, :0],), kwargs) if state is not None and key in state.ready else None
-
-
-def _hand_over(
-    key: tuple[int, str], running: Running, module: nn.Module, args: Any, output: Tensor
-) -> Tensor | None:
-    state = running()
-    return None if state is None else state.ready.pop(key, None)
+def _ends_with_image(layout: Layout) -> bool:
+    """Whether the last token of some sample is a visual one."""
+    for sample in range(layout.batch):
+        if layout.lengths[sample] and bool(layout.visual[sample, layout.rows(sample)[-1]]):
+            return True
+    return False

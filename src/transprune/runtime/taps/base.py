@@ -1,0 +1,132 @@
+"""What every tap is: hooks that capture one kind of signal for the methods that announced it.
+
+A new signal is one new file with a subclass of `Tap`, and its name in the list `TAPS` of the engine.
+The engine asks each class whether the session needs it, attaches those that are needed, and calls them
+at the four moments below. Methods read what a tap offers through `view.read(name)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from transprune.core.layout import Layout
+from transprune.core.plan import Reading
+from transprune.families.base import Family
+from transprune.methods.common.method import Method
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.hooks import Hooks
+from transprune.runtime.layer_inputs.call import LayerCall
+
+if TYPE_CHECKING:
+    from transprune.runtime.stage import StageResult
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a session knows before anything runs.
+
+    Attributes:
+        family, base: the model's family, and the module that merges features and calls the decoder.
+        layers: the decoder layers that run.
+        rotary: the decoder's rotary module, or None.
+        method: what is run.
+        record: names of what the trace carries besides the kept tokens.
+        options: options of `prune` that belong to one tap, by name (`"text_tower"`).
+    """
+
+    family: Family
+    base: Any
+    layers: list[Any]
+    rotary: nn.Module | None
+    method: Method
+    record: frozenset[str] = frozenset()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def depth(self) -> int:
+        """Number of decoder layers."""
+        return len(self.layers)
+
+    @property
+    def readings(self) -> dict[int, Reading]:
+        """What is read at each boundary."""
+        return {reading.boundary: reading for reading in self.method.reads_at(self.depth)}
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """The visual rows of one pool: of one sample, or of one image of it.
+
+    Attributes:
+        layout: rows of the batch at this depth.
+        sample: number of the sample.
+        image: number of the image within the sample; -1 where all images form one pool.
+        rows: long [N], row numbers of the pool's visual tokens.
+        hidden: [B, L, D], what enters the layer behind the boundary.
+    """
+
+    layout: Layout
+    sample: int
+    image: int
+    rows: Tensor
+    hidden: Tensor
+
+    @property
+    def states(self) -> Tensor:
+        """The rows of the pool. [N, D]."""
+        return self.hidden[self.sample, self.rows]
+
+
+Signal = Callable[[PoolRows], Any]
+Signals = dict[str, Signal]
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """One stage that changed the rows.
+
+    Attributes:
+        call: the layer behind the boundary, with the rows that arrived.
+        before: their layout; that of the survivors is in the pass.
+        result: what was chosen.
+        index: long [B, P], the rows that stay; fillers on the left.
+        signals: what the taps offered at this stage.
+    """
+
+    call: LayerCall
+    before: Layout
+    result: StageResult
+    index: Tensor
+    signals: Signals
+
+
+class Tap:
+    """Hooks that capture one kind of signal. Every moment has a default that does nothing."""
+
+    @classmethod
+    def needed(cls, setup: Setup) -> Tap | None:
+        """The tap for this session, or None if nothing in it reads this signal.
+
+        Raises:
+            MissingSignal: a method announced the signal, and this model does not have it.
+        """
+        raise NotImplementedError
+
+    def attach(self, hooks: Hooks) -> None:
+        """Register the hooks."""
+
+    def begin(self, state: Pass) -> None:
+        """Prepare for a prefill with visual tokens, whose layout is known."""
+
+    def enter(self, state: Pass, hidden: Tensor) -> None:
+        """Note the rows [B, L, D] that enter layer 0 of a prefill with visual tokens."""
+
+    def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
+        """Add to `signals` what this tap offers at the boundary in front of `call`."""
+
+    def prune(self, state: Pass, pruning: Pruning) -> None:
+        """Follow a stage that changed the rows."""
