@@ -43,8 +43,9 @@ WORDS = [
     "blue",
 ]
 TEMPLATE = (
-    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}PICTURE{% else %}"
-    "{{ c['text'] }}{% endif %}{% endfor %} {% endfor %}ASSISTANT:"
+    "{% for m in messages %}USER: {% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}PICTURE{% else %}{{ c['text'] }}{% endif %}"
+    "{% endfor %} {% endfor %}ASSISTANT:"
 )
 TEXT = {
     "vocab_size": len(WORDS),
@@ -73,7 +74,10 @@ CROP = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
 
 @pytest.fixture
 def cli():
-    """Call the command line in this process; gives exit code, stdout, stderr, and `data`, the parsed JSON."""
+    """Call the command line in this process.
+
+    The result has the exit code, stdout, stderr, and with --json the parsed document as `data`.
+    """
 
     def call(*args, env=None):
         result = CliRunner().invoke(
@@ -121,6 +125,7 @@ def llava(tmp_path_factory) -> Path:
         num_additional_image_tokens=1,
         chat_template=TEMPLATE.replace("PICTURE", "<image>\n"),
     ).save_pretrained(folder)
+
     return folder
 
 
@@ -136,6 +141,7 @@ def llava_next(tmp_path_factory) -> Path:
         image_grid_pinpoints=pinpoints,
         vision_feature_layer=-2,
     )
+
     hf.LlavaNextForConditionalGeneration(config).save_pretrained(folder)
     pil = hf.models.llava_next.image_processing_pil_llava_next.LlavaNextImageProcessorPil
     hf.LlavaNextProcessor(
@@ -145,6 +151,7 @@ def llava_next(tmp_path_factory) -> Path:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)  # no chat template: the plain prompt is used
+
     return folder
 
 
@@ -165,6 +172,7 @@ def qwen(tmp_path_factory) -> Path:
         "window_size": 28,
         "fullatt_block_indexes": [1],
     }
+
     config = hf.Qwen2_5_VLConfig(
         vision_config=vision,
         text_config=dict(TEXT, rope_parameters=rope),
@@ -173,6 +181,7 @@ def qwen(tmp_path_factory) -> Path:
         vision_start_token_id=7,
         vision_end_token_id=8,
     )
+
     hf.Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
     pil = hf.models.qwen2_vl.image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil
     pil(min_pixels=28 * 28, max_pixels=56 * 56, patch_size=7).save_pretrained(folder)

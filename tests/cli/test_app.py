@@ -53,12 +53,16 @@ def test_version(cli):
 
 def test_methods(cli):
     rows = cli("methods", "--json").data["methods"]
+
     assert [row["name"] for row in rows] == list(METHODS)
+
     for row in rows:
         assert row["title"]
         assert row["paper"]
         assert row["kind"] in ("projector-side", "within-LLM", "hybrid", "composition")
+
     by_name = {row["name"]: row for row in rows}
+
     assert by_name["visionzip"]["reads"][0].startswith("vision attention (CLS row")
     assert by_name["sparsevlm"]["reads"][:2] == [
         "attention of the instruction",
@@ -68,7 +72,9 @@ def test_methods(cli):
         "an order of layers, released or from `transprune calibrate`"
     ]
     assert "mean query" in by_name["pact"]["reads"]
+
     shown = cli("methods", env={"COLUMNS": "80"}).out
+
     assert max(map(len, shown.splitlines())) <= 80
     assert "transprune-iga" in shown
     assert "as published" in shown
@@ -79,11 +85,14 @@ def test_calibrate(cli):
     scene = demo.folder() / "pictures" / "scene2.png"
     options = ("--model", "nano", "--image", scene, "--question", "what color is the circle ?")
     found = cli("calibrate", *options, "--freeze", 3, "--json").data
+
     assert found["prompts"] == 1
     assert sorted(found["order"]) == list(range(len(found["nats"])))
     assert found["recipe"] == f"shortv:order={','.join(map(str, found['order']))},count=3"
     assert found["nats"][found["order"][0]] == min(found["nats"])
+
     shown = cli("calibrate", *options).out
+
     assert "layer contribution, 1 prompt(s)" in " ".join(shown.split())
     assert "shortv:order=" in shown
 
@@ -99,7 +108,9 @@ def test_a_real_process(tmp_path):
         "what color is the circle?",
         "--json",
     )
+
     done = process("-m", "transprune.cli", "run", *options)
+
     assert done.returncode == 0
     assert done.stderr == ""
     assert json.loads(done.stdout)["runs"][0]["answer"]

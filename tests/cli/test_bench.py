@@ -1,4 +1,4 @@
-"""`transprune bench` from the command line: a table that fits, a document that parses, errors in one line."""
+"""`transprune bench`: a table that fits, a document that parses, errors in one line."""
 
 from __future__ import annotations
 
@@ -45,11 +45,16 @@ def test_the_table_fits_and_nothing_is_cut(cli, folder, finished, columns) -> No
     result = cli(
         "bench", "--out", folder, "--no-bill", "--per-task", *SMALL, env={"COLUMNS": str(columns)}
     )
+
     assert result.code == 0
+
     table = result.out.split("records:")[0]
+
     assert max(map(len, table.splitlines())) <= columns
+
     for whole in ("transprune", "unpruned", "fastv", "100.0", "vs TP", "position", "relation"):
         assert whole in table
+
     assert "…" not in table
     assert f"transprune report {folder}" in " ".join(result.out.split())
 
@@ -66,6 +71,7 @@ def test_the_bill_is_quiet_and_written(cli, folder, finished, capfd) -> None:
     result = cli(
         "bench", "--out", folder, "--n", 1, "--methods", "fastv", "--budgets", "41", "--threads", 1
     )
+
     assert result.code == 0
     assert capfd.readouterr().err == ""  # what libraries write past Python
     assert [row["condition"] for row in json.loads((folder / "bill.json").read_text())["rows"]] == [
@@ -93,13 +99,16 @@ def test_the_bill_is_quiet_and_written(cli, folder, finished, capfd) -> None:
 )
 def test_bad_input_is_one_line_and_makes_no_folder(cli, tmp_path, arguments, code, said) -> None:
     result = cli("bench", "--out", tmp_path / "run", "--n", 1, *arguments)
+
     assert result.code == code
     assert result.out == ""
     assert said in " ".join(result.err.split())
     assert "Traceback" not in result.err
+
     if code == 1:
         assert result.err.startswith("error: ")
         assert result.err.count("\n") == 1
+
     assert not (tmp_path / "run").exists()
 
 
@@ -111,7 +120,7 @@ def test_other_settings_are_refused(cli, folder, finished) -> None:
     assert (folder / "records.jsonl").read_bytes() == before
 
 
-def test_a_bad_line_of_a_task_is_said_or_strictly_an_error(cli, tmp_path) -> None:
+def test_a_bad_line_of_a_task_is_reported_or_with_strict_an_error(cli, tmp_path) -> None:
     picture = demo.folder() / "pictures" / "scene1.png"
     lines = [
         {"image": str(picture), "question": "what color is the circle ?", "answer": "red"},
@@ -131,8 +140,11 @@ def test_a_bad_line_of_a_task_is_said_or_strictly_an_error(cli, tmp_path) -> Non
         "own",
         "--no-bill",
     )
+
     assert "mine.jsonl, line 2" in cli(*plan, "--strict").err
+
     result = cli(*plan)
+
     assert result.code == 0
     assert "left out: " in result.out
     assert "mine.jsonl, line 2" in " ".join(result.out.split())

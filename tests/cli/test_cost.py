@@ -28,6 +28,7 @@ def test_token_counts_can_be_given(cli):
         "20",
         "--json",
     )
+
     assert (result.data["visual_tokens"], result.data["text_tokens"]) == (300, 20)
     assert set(result.data["methods"]) == {
         "transprune-high",

@@ -53,9 +53,12 @@ def test_methods_that_do_not_fit_say_why(cli, nano_copy):
     config["text_config"]["num_hidden_layers"] = 2
     (nano_copy / "config.json").write_text(json.dumps(config))
     methods = cli("doctor", "--model", nano_copy, "--json").data["model"]["methods"]
+
     assert "boundaries must lie in" in methods["fastv"]
     assert methods["visionzip"] == ""
+
     shown = cli("doctor", "--model", nano_copy).out
+
     assert "✗" in shown
     assert "boundaries must lie in" in " ".join(shown.split())
 

@@ -1,4 +1,4 @@
-"""Everything that can be wrong with input ends in one red line, exit code 1 (2 for usage), and an empty stdout."""
+"""A wrong input ends in one red line, exit code 1 (2 for usage), and an empty stdout."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ SCENE = demo.folder() / "pictures" / "scene1.png"
 def fails(cli):
     def call(expected, *args, code=1):
         result = cli(*args)
+
         assert result.code == code
         assert result.out == ""
+
         line = " ".join(result.err.split())
+
         assert expected in line
         assert "Traceback" not in line
+
         if code == 1:
             assert line.startswith("error: ")
             assert result.err.count("\n") == 1
@@ -145,8 +149,11 @@ def test_missing_weights_are_named(fails, nano_copy):
         file,
         metadata={"format": "pt"},
     )
+
     assert len(gone) >= 1
+
     line = fails("of the weights that its configuration defines", *run(model=nano_copy))
+
     assert "layers.3.self_attn.q_proj.weight" in line
 
 

@@ -31,5 +31,6 @@ def test_an_example_runs(name, expected):
         check=False,
         env=ENVIRONMENT,
     )
+
     assert run.returncode == 0, run.stderr
     assert expected in run.stdout

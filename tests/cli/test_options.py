@@ -32,6 +32,7 @@ def options():
                 flag = str(info.default)
                 if flag.startswith("--") and flag not in OF_THE_COMMAND.get(words, ()):
                     found[flag][" ".join(words)] = (kind, info)
+
     return found
 
 

@@ -31,8 +31,10 @@ def test_json_has_everything(cli):
         "--compare",
         "random-low",
     )
+
     result = cli("run", "--model", "nano", "--image", SCENE, *ASK, *methods, "--json")
     data = result.data
+
     assert result.err == ""
     assert [run["method"] for run in data["runs"]] == ["unpruned", *methods[1::2]]
     assert (data["family"], data["dtype"], data["device"], data["attention"]) == (
@@ -41,7 +43,9 @@ def test_json_has_everything(cli):
         "cpu",
         "sdpa",
     )
+
     unpruned, pruned, fastv, _ = data["runs"]
+
     assert unpruned["answer"] == "green"
     assert unpruned["trace"] is None
     assert unpruned["cost"]["paper"]["prefill_share"] == 1
@@ -66,23 +70,28 @@ def test_unpruned_alone(cli):
 @pytest.mark.parametrize("family", ["llava", "llava_next", "qwen"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_every_family(cli, request, picture, tmp_path, family, attention):
-    folder, file = request.getfixturevalue(family), tmp_path / "kept.png"
+    folder = request.getfixturevalue(family)
+    file = tmp_path / "kept.png"
     compare = ("--compare", "visionzip:keep=0.5+pdrop", "--compare", "divprune:keep_ratio=0.5")
     options = ("--max-new-tokens", "4", "--attn", attention, "--overlay", file)
     result = cli("run", "--model", folder, "--image", picture, *ASK, *compare, *options, "--json")
+
     assert result.err == ""
+
     visual = result.data["visual_tokens"]
     for run in result.data["runs"][1:]:
         assert run["trace"]["visual_tokens"] == [visual]
         assert 0 < run["cost"]["paper"]["prefill_share"] < 1
         assert run["new_tokens"] <= 4
+
     with Image.open(file) as sheet:
         assert sheet.width > 400
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next", "qwen"])
 def test_several_pictures(cli, request, picture, tmp_path, family):
-    folder, file = request.getfixturevalue(family), tmp_path / "kept.png"
+    folder = request.getfixturevalue(family)
+    file = tmp_path / "kept.png"
     one = cli(
         "run", "--model", folder, "--image", picture, *ASK, "--max-new-tokens", "2", "--json"
     ).data
@@ -99,6 +108,7 @@ def test_several_pictures(cli, request, picture, tmp_path, family):
         file,
         "--json",
     ).data
+
     assert two["visual_tokens"] == 2 * one["visual_tokens"]
     assert file.is_file()
 
@@ -175,6 +185,8 @@ def test_a_composition_runs_by_its_name(cli):
         "prumerge",
         "--json",
     )
+
     runs = cli("run", "--model", "nano", *asked).data["runs"]
+
     assert [len(stage["keep"][0]) for stage in runs[1]["trace"]["stages"]] == [144, 72, 36, 18]
     assert len(runs[2]["trace"]["stages"][0]["keep"][0]) < 40

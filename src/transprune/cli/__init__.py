@@ -28,10 +28,12 @@ app = typer.Typer(
     help="Prune visual tokens inside unmodified Hugging Face vision-language models, without "
     "training, to make inference cheaper.",
     no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it reads the same in a terminal and in a log file
+    pretty_exceptions_enable=False,  # with --debug, Python's own traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# in the order of `--help`: what a newcomer tries first comes first
 app.command("demo")(demo_command)
 app.command("run")(run_command)
 app.command("methods")(methods_command)

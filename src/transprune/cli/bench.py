@@ -35,14 +35,17 @@ if TYPE_CHECKING:
     from transprune.bench.launch import Plan
     from transprune.bench.run.progress import Progress
 
+# `BUDGETS` of bench/launch.py, which the help cannot import without loading torch
 ALL_BUDGETS = "60,41,31,20,12"
 
+# the run
 Out = Annotated[
     Path,
     typer.Option(
         "--out", metavar="FOLDER", help=f"{OUT_HELP}; an interrupted run in it is continued."
     ),
 ]
+# the questions
 Tasks = Annotated[
     str,
     typer.Option(
@@ -51,6 +54,7 @@ Tasks = Annotated[
         help="'nano' for the bundled scenes, or a folder or file of questions.",
     ),
 ]
+# the conditions; `--methods` in the plural, because here it replaces a list
 MethodList = Annotated[
     list[str] | None,
     typer.Option(
@@ -93,6 +97,7 @@ Bill = Annotated[bool, typer.Option("--bill/--no-bill", help="Measure time and m
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it.")
 ]
+# how the model runs, and what is shown
 BatchSize = Annotated[
     int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
 ]

@@ -70,6 +70,7 @@ def calibrate_command(
             )
             measured = layer_contributions(checkpoint.model, prompts)
 
+    # without --freeze the same share of the layers as in the paper
     layers = len(measured.nats)
     count = round(layers * SHARE) if freeze is None else min(freeze, layers)
     recipe = f"shortv:order={','.join(map(str, measured.order))},count={count}"

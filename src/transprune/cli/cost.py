@@ -62,6 +62,7 @@ def cost_command(
         print_paper_table(as_json)
         return
 
+    # token counts of a nominal prompt, unless they are given
     geometry = find_geometry(model)
     visual = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text_tokens is None else text_tokens
@@ -81,6 +82,7 @@ def find_geometry(model: str) -> Geometry:
     from transprune.cost.geometry import Geometry, known_geometry
     from transprune.errors import UnknownFamily
 
+    # a folder or file called like a known model wins, but nothing replaces the bundled one
     if model != "nano" and Path(model).exists():
         return Geometry.from_config(model, name=model)
     try:

@@ -33,6 +33,7 @@ def demo_command(
     24 questions are answered unpruned and with each method.
     Seven methods run by default; --method replaces them.
     """
+    # before anything runs: a mistake in --out should not cost half a minute
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

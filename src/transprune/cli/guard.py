@@ -73,6 +73,7 @@ def quiet_libraries(bars: bool) -> Iterator[None]:
 
 @contextmanager
 def _own_warnings_only() -> Iterator[None]:
+    # libraries warn about their own matters (deprecations, metadata), which users cannot act on
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", PruneWarning)

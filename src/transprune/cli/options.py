@@ -23,6 +23,10 @@ THREADS_HELP = "CPU threads"
 MAX_NEW_TOKENS_HELP = "Length limit of an answer, in tokens"
 
 
+# The library takes these as text (`LoadOptions`). Enums let the command line list the choices and
+# refuse others without loading torch.
+
+
 class Dtype(str, Enum):
     """The choices of `--dtype`."""
 
@@ -48,7 +52,7 @@ class Attention(str, Enum):
     flash_attention_2 = "flash_attention_2"
 
 
-# what to run
+# What to run.
 Model = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"{MODEL_HELP}.")]
 OptionalModel = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help=f"{MODEL_HELP}.")
@@ -73,7 +77,7 @@ Methods = Annotated[
     typer.Option("--method", metavar="METHOD", help=f"{METHOD_HELP}; repeat for several."),
 ]
 
-# how the model is loaded
+# How the model is loaded.
 DtypeOption = Annotated[
     Dtype,
     typer.Option("--dtype", help="Number type; auto: float32 on a CPU, else the checkpoint's own."),
@@ -94,7 +98,7 @@ TextTower = Annotated[
     ),
 ]
 
-# how it runs and what is printed
+# How it runs, and what is printed.
 Threads = Annotated[int, typer.Option("--threads", min=1, metavar="N", help=f"{THREADS_HELP}.")]
 OptionalThreads = Annotated[
     int | None,

@@ -55,6 +55,7 @@ def report_command(
                     command=_command_line(run, out, examples, model),
                     progress=progress,
                 )
+            # a folder that cannot be written, or a full disk
             except OSError as error:
                 raise typer.BadParameter(
                     f"cannot write to {out or run / 'report'}: {error}", param_hint="--out"

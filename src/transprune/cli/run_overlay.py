@@ -31,6 +31,7 @@ def check_overlay(overlay: Path | None) -> None:
         raise typer.BadParameter(
             f"{overlay} needs an image suffix, such as .png", param_hint="--overlay"
         )
+    # Pillow would fail only after the model has run
     if not overlay.absolute().parent.is_dir():
         raise typer.BadParameter(f"no folder {overlay.absolute().parent}", param_hint="--overlay")
 

@@ -45,6 +45,7 @@ class MethodRun:
     @property
     def per_token(self) -> float | None:
         """Seconds per further token, median; None if there is only one token."""
+        # an answer of one token has no further one
         times = [answer.per_token for answer in self.answers if answer.per_token is not None]
         return median(times) if times else None
 
@@ -103,6 +104,7 @@ def print_runs(
 ) -> None:
     """Print the results as tables."""
     visual, text = _prompt_size(checkpoint, inputs)
+    # what ran; then the answers, which matter most; then tokens and costs
     show(_describe(checkpoint), f"{visual} visual + {text} text tokens: {question}", "")
     if len(runs) == 1:
         show(runs[0].answer.text or "(an empty answer)", "")
@@ -164,6 +166,7 @@ def _costs(runs: list[MethodRun]) -> Table:
     columns = ("method", "paper MACs", "exact FLOPs", "K/V", "first", "next")
     table = new_table(title, columns, wrap=("method",))
 
+    # paper leaves out text tokens and scoring, so its shares are the smaller ones
     for run in runs:
         paper = run.costs["paper"]
         exact = run.costs["exact"]

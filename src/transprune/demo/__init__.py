@@ -72,9 +72,11 @@ def run_demo(
     """
     start = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
+    # a wrong name fails here, before the model is loaded
     recipes = _resolve(METHODS if methods is None else methods)
 
     questions = read_questions()
+    # in the order of the file, each picture once
     names = list(dict.fromkeys(question.picture for question in questions))[:pictures]
     questions = tuple(question for question in questions if question.picture in names)
 

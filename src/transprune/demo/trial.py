@@ -38,6 +38,8 @@ class DemoTrial:
         self.pictures: dict[str, Image] = {}
         self.inputs: dict[Question, Any] = {}
         self.first_questions: dict[str, Question] = {}
+
+        # pictures are opened once; their first question becomes the main one
         for question in questions:
             name = question.picture
             if name not in self.pictures:
@@ -68,7 +70,7 @@ class DemoTrial:
         texts = tuple(answer.text for answer in answers.values())
         right = sum(answer.text == question.answer for question, answer in answers.items())
         traces = [answer.trace for answer in answers.values() if answer.trace is not None]
-        if method is None:
+        if method is None:  # nothing to compare, so nothing to time
             return MethodResult(name, texts, right, (), (self.visual_tokens,), 1.0, 1.0, 1.0, 1.0)
 
         # stages are those of the first question; where they depend on the data others differ
@@ -114,6 +116,7 @@ class DemoTrial:
             panels = stage_panels(answer.trace)
             strips.append(Strip(title, self.pictures[picture], grid, panels, self.visual_tokens))
 
+        # the unpruned model runs first
         unpruned = next(iter(answers.values()))[question].text
         subtitle = (
             f"right answer: {question.answer}   unpruned model: {unpruned}   "
