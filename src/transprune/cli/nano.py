@@ -70,6 +70,7 @@ def train_command(
     ] = True,
 ) -> None:
     """Train the bundled model from scenes to a checkpoint; run again to continue."""
+    # before torch is imported
     use_threads(threads)
     import torch
 
@@ -227,6 +228,7 @@ def _stage_bars() -> Iterator[StageProgress]:
         def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
             shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
 
+            # "test scenes" of the card has no metrics, so it prints nothing here
             if bars.disable and metrics:
                 line = json.dumps({"stage": stage, "step": step, "of": steps, **metrics})
                 bars.console.print(line, soft_wrap=True)

@@ -152,6 +152,7 @@ def evaluate(
             _questions(scene, split, number) for scene, number in zip(drawn, numbers, strict=True)
         ]
 
+        # one forward answers all questions of the batch
         batch = _batch(drawn, asked, blank)
         right = right_answers(answer_tokens(model, batch, masked_layers), batch)
         rows = right.view(len(numbers), -1).tolist()  # [B * K] -> [B, K]

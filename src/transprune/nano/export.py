@@ -29,6 +29,7 @@ def write_scenes(folder: Path, split: Split, numbers: range) -> int:
         name = f"{split}-{number}"
         scene.image().save(folder / f"{name}.png")
 
+        # the number of the scene is also the seed of its questions
         for question in ask_each(scene, number):
             lines.append(json.dumps(_benchmark_record(name, question)) + "\n")
 

@@ -93,6 +93,7 @@ def draw_options(scene: Scene, question: Question, rng: Rng) -> tuple[str, str]:
     present = _shuffled([word for word in wrong if word in there], rng)
     absent = _shuffled([word for word in wrong if word not in there], rng)
 
+    # the answer is shuffled in, so that every letter is right equally often
     chosen = (present + absent)[: len(OPTIONS) - 1]
     options = _shuffled([question.answer, *chosen], rng)
     text = " ".join(f"{letter} {word}" for letter, word in zip(OPTIONS, options, strict=True))

@@ -208,7 +208,7 @@ def _owners(things: tuple[SceneObject, ...]) -> NDArray[np.int64]:
 
         # [96, 96] -> [12, 8, 12, 8] -> mean coverage of each patch [12, 12]
         covered = body.reshape(GRID, PATCH, GRID, PATCH).mean(axis=(1, 3))
-        owner[covered > most] = number
+        owner[covered > most] = number  # a tie stays with the earlier object
         most = np.maximum(most, covered)
 
     return owner.ravel()

@@ -123,6 +123,7 @@ def _relation(scene: Scene, rng: Rng) -> Question | None:
     second, other = _pick(scene, rng)
     kind, axis, sign = _RELATIONS[rng.integers(4)]
 
+    # 0 also where both draws gave the same object
     distance = sign * (getattr(other, axis) - getattr(thing, axis))
     if distance == 0:
         return None
@@ -137,6 +138,7 @@ def _count(scene: Scene, rng: Rng) -> Question | None:
     kind, names = (("shape", SHAPES), ("color", COLOR_NAMES))[rng.integers(2)]
     wanted = int(rng.integers(4))
 
+    # a Counter gives 0 for a name that no object has, so the answer 0 is possible
     counts = Counter(getattr(thing, kind) for thing in scene.objects)
     fitting = [name for name in names if counts[name] == wanted]
     if not fitting:

@@ -62,7 +62,7 @@ def language_batch(
         packed = (*pack(short, SHORT_TOKENS), *pack(choice, CHOICE_TOKENS))
         rows.append((seen, *packed, _category_numbers(short + choice)))
 
-    # per scene [K, T] -> [B, K, T]
+    # six columns; per scene [K, T] -> [B, K, T]
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
     seen, short_ids, short_targets, choice_ids, choice_targets, categories = columns
 

@@ -122,6 +122,7 @@ def _render(recipe: TrainingRecipe, scores: Scores, blank: Scores, figures: dict
             f"| {row['stage']} | {row['steps']} | {row['scenes']} | {row['minutes']} |"
         )
 
+    # two sentences of the card depend on the recipe
     masked = any(stage.mask_image_layers for stage in recipe.language)
     from_words = any(stage.source == "words" for stage in recipe.language)
 

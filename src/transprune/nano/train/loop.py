@@ -84,7 +84,7 @@ def run_stage(
 
     for step, batch in _batches(stage, first, last):
         metrics = _train_step(stage, batch, step)
-        done = step + 1
+        done = step + 1  # logs and checkpoints count finished steps
         log.add(done, metrics)
 
         if done % LOG_STEPS == 0 or done == last:

@@ -131,6 +131,7 @@ def _check_settings(recipe: TrainingRecipe, folder: Path) -> None:
         TrainingError: the settings in the folder differ, or cannot be read.
     """
     file = folder / "settings.json"
+    # through JSON, so that tuples compare equal to the lists in the file
     now = json.loads(json.dumps(recipe.to_dict()))
 
     if not file.exists():
