@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from transprune.errors import FamilyError, UnknownFamily
+from transprune.families.nominal import nominal_views
 from transprune.registry import did_you_mean
 
 _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
@@ -229,10 +230,6 @@ def _nominal(tree: dict[str, Any], vision: dict[str, Any]) -> int:
     grid = tree.get("image_seq_length")
     if not grid and vision.get("image_size") and vision.get("patch_size"):
         grid = (_size(vision, "image_size") // _size(vision, "patch_size")) ** 2
-
-    # late: the families bring torch, which counting by name does without
-    from transprune.families.base import nominal_views
-
     return int(grid or Geometry.visual_tokens) * nominal_views(str(tree.get("model_type")))
 
 

@@ -31,9 +31,6 @@ RENAMED = {
     "visual": "visual_mask",
 }
 
-# views of one nominal input of models whose cost can be counted, but which no family prunes yet
-COUNTED_VIEWS = {"video_llava": 8}  # frames
-
 
 @dataclass(frozen=True)
 class TapPoints:
@@ -113,14 +110,12 @@ class Family(ABC):
     Attributes:
         title: the family's name for people.
         mrope: positions have three axes (time, height, width), so they cannot be renumbered.
-        nominal_views: full grids of tokens of one nominal input, for the cost of a configuration.
         plain_prompt: the prompt for checkpoints without a chat template.
     """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
     mrope: ClassVar[bool] = False
-    nominal_views: ClassVar[int] = 1
     plain_prompt: ClassVar[str] = PLAIN_PROMPT
 
     def __init_subclass__(cls) -> None:
@@ -319,10 +314,3 @@ def find_family(model: nn.Module) -> Family:
             f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}"
         )
     return FAMILIES.get(model_type)()
-
-
-def nominal_views(model_type: str) -> int:
-    """Full grids of tokens in one nominal input of a model type: five for LLaVA-NeXT's tiles, else one."""
-    if model_type in FAMILIES:
-        return FAMILIES.get(model_type).nominal_views
-    return COUNTED_VIEWS.get(model_type, 1)

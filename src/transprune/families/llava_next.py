@@ -18,7 +18,6 @@ class LlavaNext(Llava):
     """LLaVA-NeXT: LLaVA's tower and projector, anyres packing. Newline tokens are visual, as in the papers."""
 
     title: ClassVar[str] = "LLaVA-NeXT (1.6)"
-    nominal_views: ClassVar[int] = 5  # four tiles and the whole image
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """The result of the model's own packing, tried on one channel."""

@@ -27,8 +27,7 @@ from transprune.models.answer import prepare
 from transprune.models.checkpoint import Checkpoint
 from transprune.session import Session, prune
 
-MEMORY = 2**30  # bytes of pictures and features that are kept
-TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")
+MEMORY = 2**30
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,10 @@ class PreparedQuestions:
     def _tokenise(self, item: Item) -> Counts:
         """Prepare an item and keep its text; its pictures are kept as long as there is room."""
         inputs = self._prepare(item)
-        self._texts[_key(item)] = {
-            name: inputs[name].cpu() for name in TEXT_INPUTS if name in inputs
-        }
-
         ids = inputs["input_ids"]  # [1, L]
+        texts = {name: value.cpu() for name, value in inputs.items() if value.shape == ids.shape}
+        self._texts[_key(item)] = texts
+
         visual = self.family.visual_mask(self.base, ids)[0]  # bool [L]
         count = int(visual.sum())
         if count == 0:
@@ -205,4 +203,6 @@ def _key(item: Item) -> tuple[str, str]:
 
 
 def _without_text(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in inputs.items() if name not in TEXT_INPUTS}
+    """The inputs that carry pictures: those of text have one entry per token."""
+    shape = inputs["input_ids"].shape
+    return {name: value for name, value in inputs.items() if value.shape != shape}
