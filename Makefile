@@ -13,12 +13,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src tests benchmarks examples
+CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-newest test-floor check format bench overhead clean
+.PHONY: help demo test test-all test-newest test-floor check format bench overhead clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-newest | test-floor | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -30,7 +31,10 @@ demo: $(READY)
 	@$(OFFLINE) $(BIN)/transprune demo
 
 test: $(READY)
-	$(OFFLINE) $(BIN)/python -m pytest -q
+	$(OFFLINE) $(BIN)/python -m pytest -q $(CORES)
+
+test-all: $(READY)
+	$(OFFLINE) $(BIN)/python -m pytest -q $(CORES) -m ''
 
 # Families and runtime with other releases of transformers, each in an environment of its own.
 OTHERS := tests/families tests/runtime tests/recorded
@@ -44,7 +48,7 @@ test-newest test-floor: test-%:
 	@grep -vE '$(UNPINNED)' constraints.txt > .venv-$*/constraints.txt
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c .venv-$*/constraints.txt -e '.[test]' '$(TRANSFORMERS)'
 	@.venv-$*/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
-	$(OFFLINE) .venv-$*/bin/python -m pytest -q -n 2 $(OTHERS)
+	$(OFFLINE) .venv-$*/bin/python -m pytest -q $(CORES) $(OTHERS)
 
 check: $(READY)
 	$(BIN)/ruff format --check $(CODE)

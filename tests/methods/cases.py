@@ -130,3 +130,22 @@ VARIANTS = {
     "shortv-of-another-depth": MethodCase(ShortV(), ShortV(count=0), drops=False),
 }
 CASES = METHODS | VARIANTS
+
+# methods that between them take each path through the runtime: attention in front of and behind a boundary,
+# evidence over layers, merging, key biases, freezing, every signal of the vision tower, and a composition
+PROBES = frozenset(
+    {
+        "cdpruner",
+        "compose",
+        "divprune-proportional",
+        "downsample",
+        "fastv",
+        "pact",
+        "prumerge",
+        "shortv",
+        "sparsevlm",
+        "transprune",
+        "visionzip",
+        "vscan",
+    }
+)

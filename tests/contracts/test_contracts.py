@@ -1,10 +1,10 @@
-"""What every method promises on every family: keep-all is the identity, text stays, a batch equals its singles."""
+"""What every method keeps on every family: keep-all is the identity, text stays, a batch equals its singles."""
 
 import pytest
 import torch
 
 from families.cases import FAMILIES, IMAGE, greedy
-from methods.cases import CASES, METHODS
+from methods.cases import CASES, METHODS, PROBES
 from reference import TOLERANCE, reference
 from transprune import prune
 from transprune.core.library import cache_of_output
@@ -38,6 +38,10 @@ def kept(model, method, inputs, **options):
         logits,
         session.trace,
     )
+
+
+def test_the_probes_are_methods_of_the_table():
+    assert set(CASES) > PROBES
 
 
 def test_every_registered_method_has_a_row():
