@@ -16,10 +16,10 @@ from transprune.bench.run.budgets import (
     parse_budgets,
 )
 from transprune.bench.run.trials import ORACLES, default_methods
+from transprune.core.published import HIGH, LOW
 from transprune.core.schedule import Schedule
 from transprune.errors import MethodError
 from transprune.methods.common.recipe import METHODS, resolve
-from transprune.methods.common.scheduled import HIGH, LOW
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 

@@ -431,7 +431,7 @@ def test_alpha_lies_between_zero_and_one(alpha: object) -> None:
 
 def test_unknown_words_are_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        MethodError, match="one of one_minus_abs_cos, one_minus_cos, cos, abs_cos; got 'sin'"
+        MethodError, match="'one_minus_abs_cos', 'one_minus_cos', 'cos' or 'abs_cos'; got 'sin'"
     ):
         TransPrune(direction="sin")
     with pytest.raises(MethodError, match="'all' or 'visual'; got 'text'"):

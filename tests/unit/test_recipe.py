@@ -29,6 +29,7 @@ from transprune.methods import (
     Uniform,
     VisionZip,
 )
+from transprune.methods.common import recipe_file
 from transprune.methods.common.recipe import (
     METHODS,
     from_dict,
@@ -222,7 +223,7 @@ def test_what_is_no_recipe_is_refused(data: Any) -> None:
         ({"method": "transprune", "keep": {"7": 2}}, ScheduleError),
         ({"method": "transprune", "keep": {"keep": {"7": 0.5}, "depth": 0}}, ScheduleError),
         ({"method": "transprune", "keep": {"keep": {"7": 0.5}, "dept": 32}}, ScheduleError),
-        ({"method": "transprune", "direction": ["cos"]}, RecipeError),
+        ({"method": "transprune", "direction": ["cos"]}, MethodError),
         ({"method": "transprune", "accumulate": [7, "x"]}, ScheduleError),
         ({"method": "transprune", "use_magnitude": "false"}, MethodError),
         ({"method": "fastv", "keep_ratio": "half"}, ScheduleError),
@@ -272,7 +273,7 @@ def test_a_missing_file_is_not_looked_for_on_the_hub(
     resolver: Callable[[Any], Method], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        recipe, "_fetch", lambda repository: pytest.fail(f"asked the hub for {repository}")
+        recipe_file, "_fetch", lambda repository: pytest.fail(f"asked the hub for {repository}")
     )
     monkeypatch.chdir(tmp_path)
     for source in ("missing.json", tmp_path / "missing", tmp_path):

@@ -1,1 +1,1 @@
-"""Pure tensor algebra: choosing, grouping and placing tokens. Tensors in, indices out; never a model."""
+"""Choose, group and place tokens: tensors in, indices out, never a model."""

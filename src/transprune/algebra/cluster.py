@@ -1,6 +1,7 @@
-"""Clusterings of visual tokens by density. Plain tensors in, centres and groups out, no model anywhere.
+"""Cluster visual tokens by density. Plain tensors in, centres and groups out; no model anywhere.
 
-Shapes: n tokens, C clusters, D width. Ties go to the lower index, and distances that are not numbers are far away.
+Shapes: n tokens, C clusters, D width. Ties go to the lower index, and distances that are not
+numbers count as far away.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from transprune.algebra.select import select_top
 def density_peaks(
     features: Tensor, clusters: int, noise: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Centres that are dense and far from anything denser; every token joins the nearest one.
+    """Choose centres that are dense and far from anything denser; every token joins the nearest.
 
-    Density is `exp(-mean of the squared distances to the C nearest, itself included)`, distance is L2 / sqrt(D); the
-    densest token counts as the largest distance from anything denser. Of two equally dense ones the first is denser.
+    Density is `exp(-mean of the squared distances to the C nearest, itself included)`, distance is
+    L2 / sqrt(D); the densest token counts as the largest distance from anything denser. Of two
+    equally dense ones the first is denser.
 
     Args:
         features: [n, D].
@@ -29,27 +31,33 @@ def density_peaks(
     Returns:
         Centres, ascending [C] long, and the number of each token's cluster [n] long.
 
-    Source: DPC-KNN as SparseVLM uses it to recycle tokens (arXiv 2410.04417, section 3.3, and its code).
+    Source: DPC-KNN as SparseVLM uses it to recycle tokens (arXiv 2410.04417, section 3.3, and its
+    code).
     """
-    features = features.float()
     # not by a matrix product: equal rows must be at distance 0 exactly
+    features = features.float()
     distance = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    distance = _finite(distance / math.sqrt(features.shape[-1]))
+    distance = _finite(distance / math.sqrt(features.shape[-1]))  # [n, n]
+
     nearest = distance.topk(clusters, dim=1, largest=False).values
-    density = (-nearest.square().mean(dim=1)).exp()
-    density = density if noise is None else density + noise
+    density = (-nearest.square().mean(dim=1)).exp()  # [n, C] -> [n]
+    if noise is not None:
+        density = density + noise
+
+    # the distance to the nearest denser token
     rank = _rank(density)
     denser = rank[None, :] < rank[:, None]
-    gap = torch.where(denser, distance, distance.max()).amin(dim=1)
+    gap = torch.where(denser, distance, distance.max()).amin(dim=1)  # [n, n] -> [n]
+
     centres = select_top(gap * density, clusters)
     return centres, _join(distance, centres)
 
 
 def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Centres that cover all tokens: the densest token that no centre covers yet becomes the next one.
+    """Cover all tokens: the densest token that no centre covers yet becomes the next centre.
 
-    A centre covers what is nearer than `cutoff`. The number of clusters comes out of the data. Density is
-    `sum(exp(-(distance / 2)^2))` over all tokens.
+    A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data.
+    Density is `sum(exp(-(distance / 2)^2))` over all tokens.
 
     Args:
         distance: [n, n], symmetric.
@@ -58,20 +66,25 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     Returns:
         Centres, ascending [C] long, and for each token the number of its nearest centre [n] long.
 
-    Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and its code).
+    Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and
+    its code).
     """
     distance = _finite(distance.float())
-    density = (-(distance / 2).square()).exp().sum(dim=1)
+    density = (-(distance / 2).square()).exp().sum(dim=1)  # [n, n] -> [n]
+
     rank = _rank(density)
-    near, denser = distance < cutoff, rank[None, :] < rank[:, None]
+    near = distance < cutoff
+    denser = rank[None, :] < rank[:, None]
     free = torch.ones_like(rank, dtype=torch.bool)
     centre = torch.zeros_like(free)
-    while bool(
-        free.any()
-    ):  # all that have no denser free neighbour at once: the same centres as one after another
+
+    # every token without a denser free neighbour becomes a centre in the same round: this finds the
+    # same centres as taking them one after another, in far fewer rounds
+    while bool(free.any()):
         new = free & ~(near & denser & free).any(dim=1)
         centre |= new
         free &= ~new & ~(near & new).any(dim=1)
+
     centres = centre.nonzero().flatten()
     return centres, _join(distance, centres)
 
@@ -82,11 +95,15 @@ def _rank(density: Tensor) -> Tensor:
 
 
 def _join(distance: Tensor, centres: Tensor) -> Tensor:
+    """The number of each token's nearest centre; a centre belongs to itself. [n, n] -> [n] long."""
     group = distance[:, centres].argmin(dim=1)
+
+    # two centres may be at distance 0 of each other
     group[centres] = torch.arange(len(centres), device=centres.device)
     return group
 
 
 def _finite(distance: Tensor) -> Tensor:
+    """Distances with a large number in place of every value that is not finite."""
     far = torch.finfo(distance.dtype).max ** 0.25  # its square must stay a number
     return torch.where(distance.isfinite(), distance, far).clamp(max=far)

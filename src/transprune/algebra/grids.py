@@ -1,4 +1,4 @@
-"""Grids of visual tokens: sharing a budget among crops, cutting a grid into cells, choosing a smaller grid.
+"""Grids of visual tokens: share a budget among crops, cut a grid into cells, choose a smaller grid.
 
 Plain integers and tensors; rows before columns everywhere.
 """
@@ -19,7 +19,9 @@ STRETCH = 1.5  # a picture is stretched by no more than this to use up its budge
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of one tower input that is in the prompt, a rectangle (LLaVA-NeXT takes off padding), and its budget.
+    """The part of one tower input that is in the prompt, and its budget.
+
+    The part is a rectangle: LLaVA-NeXT takes the padding off.
 
     Attributes:
         number: of the crop.
@@ -41,70 +43,101 @@ class Crop:
 
 
 def crops_of(vision: VisionSignals, budget: int) -> Iterator[Crop]:
-    """Every crop with its proportional share of the budget; one whose share comes to nothing is left out."""
+    """Every crop with its proportional share of the budget; a share of 0 leaves the crop out."""
     numbers = range(int(vision.crop.max()) + 1)
     tokens = [(vision.crop == number).nonzero().flatten() for number in numbers]
-    for number, share in zip(numbers, allocate(budget, [len(t) for t in tokens]), strict=True):
+    shares = allocate(budget, [len(members) for members in tokens])
+
+    for number, members, share in zip(numbers, tokens, shares, strict=True):
         if share:
-            place = vision["place"][tokens[number]]
-            corner, last = place.amin(dim=0), place.amax(dim=0)
-            rows, columns = (last - corner + 1).tolist()
-            grid = vision["grid"][tokens[number][0]].tolist()
-            first = (int(corner[0]), int(corner[1]))
-            yield Crop(
-                number,
-                tokens[number],
-                place - corner,
-                first,
-                (rows, columns),
-                (grid[0], grid[1]),
-                share,
-            )
+            yield _crop(vision, number, members, share)
+
+
+def _crop(vision: VisionSignals, number: int, members: Tensor, budget: int) -> Crop:
+    """The rectangle that the tokens `members` of one crop fill."""
+    place = vision["place"][members]  # [n, 2]
+    corner = place.amin(dim=0)
+    last = place.amax(dim=0)
+
+    first_row, first_column = corner.tolist()
+    rows, columns = (last - corner + 1).tolist()
+    whole_rows, whole_columns = vision["grid"][members[0]].tolist()
+
+    return Crop(
+        number=number,
+        tokens=members,
+        place=place - corner,
+        corner=(int(first_row), int(first_column)),
+        size=(rows, columns),
+        whole=(whole_rows, whole_columns),
+        budget=budget,
+    )
 
 
 def allocate(total: int, sizes: list[int]) -> list[int]:
-    """`total` shared in proportion to `sizes`: rounded down, the rest to the largest remainders, first ones first."""
+    """`total` shared in proportion to `sizes`.
+
+    Shares are rounded down; the rest goes to the largest remainders, first ones first.
+    """
     whole = sum(sizes)
     shares = [total * size // whole for size in sizes]
-    by_remainder = sorted(range(len(sizes)), key=lambda i: -(total * sizes[i] % whole))
+
+    def remainder(index: int) -> int:
+        return total * sizes[index] % whole
+
+    by_remainder = sorted(range(len(sizes)), key=remainder, reverse=True)  # stable when reversed
     for index in by_remainder[: total - sum(shares)]:
         shares[index] += 1
+
     return shares
 
 
 def cut_cells(place: Tensor, size: tuple[int, int], k: int) -> Tensor:
-    """Number of the cell of each place when a grid is cut into exactly `k` cells of nearly equal size. [n, 2] -> [n].
+    """The cell of each place when a grid is cut into exactly `k` cells of nearly equal size.
 
-    Bands of rows, each cut into columns; where `k` is no product the bands have one cell more or less. 144 of 24 x 24
-    are 2 x 2 squares. At most as many cells as the grid has places.
+    [n, 2] -> [n]. The grid is cut into bands of rows, and each band into columns; where `k` is no
+    product the bands have one cell more or less. 144 of 24 x 24 are 2 x 2 squares. At most as many
+    cells as the grid has places.
     """
     rows, columns = size
     k = min(k, rows * columns)
-    bands = min(max(round((k * rows / columns) ** 0.5), -(-k // columns), 1), rows, k)
+
+    # bands that make the cells about square, yet enough of them that no band has more cells than
+    # columns
+    square = round((k * rows / columns) ** 0.5)
+    fewest = -(-k // columns)
+    bands = min(max(square, fewest, 1), rows, k)
+
     band = place[:, 0] * bands // rows
-    first, after = band * k // bands, (band + 1) * k // bands
+    first = band * k // bands  # number of the first cell of the band
+    after = (band + 1) * k // bands
     return first + place[:, 1] * (after - first) // columns
 
 
 def smaller_grid(size: tuple[int, int], k: int) -> tuple[int, int]:
-    """The grid of at most `k` cells that uses most of them without stretching the picture more than 1.5 times."""
+    """The grid of at most `k` cells that uses most of them.
+
+    It stretches the picture no more than 1.5 times.
+    """
     rows, columns = size
 
     def stretch(grid: tuple[int, int]) -> float:
         factor = grid[0] * columns / (grid[1] * rows)
         return max(factor, 1 / factor)
 
-    grids = [
-        grid
-        for grid in product(range(1, rows + 1), range(1, columns + 1))
-        if grid[0] * grid[1] <= k
-    ]
-    fitting = [grid for grid in grids if stretch(grid) <= STRETCH] or grids
-    return max(fitting, key=lambda grid: (grid[0] * grid[1], -stretch(grid)))
+    def rank(grid: tuple[int, int]) -> tuple[int, float]:
+        return grid[0] * grid[1], -stretch(grid)
+
+    all_grids = product(range(1, rows + 1), range(1, columns + 1))
+    grids = [grid for grid in all_grids if grid[0] * grid[1] <= k]
+    fitting = [grid for grid in grids if stretch(grid) <= STRETCH]
+    return max(fitting or grids, key=rank)
 
 
 def middle_members(group: Tensor, groups: int) -> Tensor:
     """The middle member of each group, in raster order. [n] -> [groups] long."""
-    order = group.argsort(stable=True)
+    order = group.argsort(stable=True)  # group by group
     sizes = torch.bincount(group, minlength=groups)
-    return order[sizes.cumsum(0) - sizes + sizes // 2]
+
+    starts = sizes.cumsum(0) - sizes
+    return order[starts + sizes // 2]

@@ -1,4 +1,4 @@
-"""The methods, one file each. A new file is found by itself: the registry imports every module of this package."""
+"""The methods, one file each. The registry finds a new file: it imports every module in here."""
 
 from typing import Any
 
@@ -14,4 +14,5 @@ def __getattr__(name: str) -> Any:
         for cls in map(METHODS.get, METHODS):
             if cls.__name__ == name:
                 return cls
+
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,34 +12,40 @@ from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
+from transprune.methods.common.checks import check_share
 from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
 
-BOUNDARIES = (2, 11, 21)  # the code cuts after its 0-based layers 1, 10, 20
+# the code cuts after its 0-based layers 1, 10, 20
+BOUNDARIES = (2, 11, 21)
+
+# budget -> tokens of 576 that stay at each boundary
 BUDGETS = {128: (290, 72, 18), 64: (133, 27, 3), 48: (80, 24, 2), 32: (40, 12, 0)}
-QWEN = {
-    0.1: (0.17, 0.6, 0.3),
-    0.3: (0.5, 0.6, 0.3),
-    0.5: (0.7, 0.9, 0.3),
-}  # shares of what arrives at each cut
+
+# Qwen2-VL-2B, which has 28 layers: share -> shares of the tokens that arrive at each cut
+QWEN_BOUNDARIES = (1, 10, 20)
+QWEN = {0.1: (0.17, 0.6, 0.3), 0.3: (0.5, 0.6, 0.3), 0.5: (0.7, 0.9, 0.3)}
 
 
 @register("adaptinfer")
 @dataclass(frozen=True)
 class AdaptInfer(ScheduledPruner):
-    """Weigh each word's attention to the image by how much the words attend to each other, in the layer just run.
+    """Weigh each word's attention to the image by how much the words attend to each other.
 
     Zhang et al., AdaptInfer, 2025. https://arxiv.org/abs/2508.06084
 
-    A word's importance, per head, is what it gives to and gets from the instruction; the score of a visual token is the
-    attention it gets, so weighted, over all words and heads. A published budget is an average per layer if the cutting
-    layers are credited with what they leave: "128" really processes 146.2 tokens per layer.
+    Both attentions are those of the layer that has just run. A word's importance, per head, is the
+    attention it gives to and gets from the instruction; the score of a visual token is the
+    attention it gets, so weighted, over all words and heads. A published budget is an average per
+    layer if the cutting layers are credited with the tokens they leave: "128" really processes
+    146.2 tokens per layer.
 
     Args:
-        keep: a budget (128, 64, 48, 32 as published, others between them), or boundary -> share of the original
-            tokens. Default: 128, 290/72/18 of 576 at 2, 11, 21 of 32 layers.
-        blend: 1 weighs by importance (the code's default), 0 by its mean over the words, alike for all.
+        keep: a budget (128, 64, 48, 32 as published, others between them), or boundary -> share of
+            the original tokens. Default: 128, 290/72/18 of 576 at 2, 11, 21 of 32 layers.
+        blend: 1 weighs by importance (the code's default), 0 by its mean over the words, alike for
+            all.
         positions: default `"renumber"`, as in the code.
 
     Raises:
@@ -59,35 +65,39 @@ class AdaptInfer(ScheduledPruner):
     reads: ClassVar[Reads] = Reads(rows="instruction", source="previous")
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.blend, bool)
-            or not isinstance(self.blend, (int, float))
-            or not 0 <= self.blend <= 1
-        ):
-            raise MethodError(f"blend lies between 0 (all words alike) and 1; got {self.blend!r}")
+        check_share("blend", self.blend, "blends equal weights (0) with importance (1)")
+
+        # the field holds the schedule from here on, so that `repr` and recipes show it
         if isinstance(self.keep, int):
             object.__setattr__(self, "keep", budget_schedule(self.keep, BUDGETS, BOUNDARIES))
         super().__post_init__()
 
     @classmethod
     def qwen(cls, share: float = 0.3, **changes: Any) -> AdaptInfer:
-        """The settings for Qwen2-VL-2B: a share of 0.1, 0.3 or 0.5, cut after layers 0, 9, 19 of its 28."""
+        """The settings for Qwen2-VL-2B: a share of 0.1, 0.3 or 0.5.
+
+        It cuts after layers 0, 9, 19 of its 28.
+        """
         if share not in QWEN:
             raise MethodError(f"share is one of {', '.join(map(str, QWEN))}; got {share!r}")
+
+        # a schedule counts from the original tokens, the code from those that arrive at a cut
         first, second, third = QWEN[share]
         ratios = (first, first * second, first * second * third)
-        keep = Schedule(dict(zip((1, 10, 20), ratios, strict=True)), depth=28)
+        keep = Schedule(dict(zip(QWEN_BOUNDARIES, ratios, strict=True)), depth=28)
         return cls(**{"keep": keep, **changes})
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """Attention to the image, weighted by each word's importance among the words, summed over heads and words."""
-        words, image = (
-            view.attention_within_instruction(),
-            view.attention("instruction"),
-        )  # [H, T, T], [H, T, N]
+        """Attention to the image, weighted by each word's importance, over heads and words."""
+        words = view.attention_within_instruction()  # [H, T, T]
+        image = view.attention("instruction")  # [H, T, N]
+
+        # attention given plus attention received; a word's attention to itself counts once
         mutual = words + words.mT - words.diagonal(dim1=1, dim2=2).diag_embed()
-        importance = mutual.sum(dim=1)  # [H, T]
-        importance = self.blend * importance + (1 - self.blend) * importance.mean(
-            dim=-1, keepdim=True
-        )
-        return {"score": (importance[..., None] * image).sum(dim=(0, 1))}
+        importance = mutual.sum(dim=1)  # [H, T, T] -> [H, T]
+
+        alike = importance.mean(dim=-1, keepdim=True)
+        importance = self.blend * importance + (1 - self.blend) * alike
+
+        weighted = importance[..., None] * image
+        return {"score": weighted.sum(dim=(0, 1))}  # [H, T, N] -> [N]

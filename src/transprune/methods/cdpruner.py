@@ -64,8 +64,7 @@ class CDPruner(KeepPruner):
     paper: ClassVar[str] = "Zhang et al., NeurIPS 2025, arXiv 2506.10967"
     differs_from_code: ClassVar[str] = (
         "relevance is normalised per sample, not over the batch; one pool per sample, newline "
-        "tokens go first; long "
-        "questions are cut into whole segments for the text tower"
+        "tokens go first; long questions are cut into whole segments for the text tower"
     )
 
     def __post_init__(self) -> None:

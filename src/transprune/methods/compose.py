@@ -1,9 +1,10 @@
-"""Compose: one method after another, ratios of the second referring to what the first left."""
+"""Compose: one method after another, the second with ratios of the tokens the first left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import ClassVar
 
 from transprune.core.plan import Reading, Stage
@@ -11,19 +12,22 @@ from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.method import Method, ProjectorPruner
 from transprune.methods.common.recipe import register
 
-# TransPrune's Tables 4 and 5, by name: "visionzip-288-fastv" and so on; VisionZip keeps its ratio of 27 to 5 at 288
+# TransPrune's Tables 4 and 5, by name: "visionzip-288-fastv" and so on; VisionZip keeps its ratio
+# of 27 to 5 at 288
 BEHIND = {"fastv": "fastv", "pdrop": "pdrop", "transprune": "transprune-combined"}
 TABLES = {
-    f"{projector}-{tokens}-{name}": f"{projector}:keep={tokens}+{recipe}"
-    for projector in ("visionzip", "cdpruner")
-    for tokens in (288, 192)
-    for name, recipe in BEHIND.items()
+    f"{projector}-{tokens}-{name}": f"{projector}:keep={tokens}+{BEHIND[name]}"
+    for projector, tokens, name in product(("visionzip", "cdpruner"), (288, 192), BEHIND)
 }
-# Better than High and Low on the bundled model, chosen on its validation scenes 0 to 149: different tokens first, each
-# weighing as much as those it stands for, and the instruction asked at layer 9 of 16, behind the layers that read. In
-# an earlier form of it TTV added nothing, and renumbering cost answers.
+
+# Better than High and Low on the bundled model, chosen on its validation scenes 0 to 149: different
+# tokens first, each weighing as much as those it stands for, then the attention of the instruction
+# at layer 9 of 16, behind the layers that read the question. In an earlier form TTV added nothing,
+# and renumbering cost answers.
 TUNED = {
-    "transprune-nano": "divprune:keep_ratio=0.56,proportional=true+transprune:keep=9:0.3,alpha=0,positions=keep",
+    "transprune-nano": (
+        "divprune:keep_ratio=0.56,proportional=true+transprune:keep=9:0.3,alpha=0,positions=keep"
+    ),
 }
 
 
@@ -32,14 +36,16 @@ TUNED = {
 class Compose(Method):
     """Run several methods in one pass: projector side first, then within the language model.
 
-    The combinations of TransPrune's Tables 4 and 5 have names, as `"visionzip-288-transprune"`; so has
-    `"transprune-nano"`, what did best on the validation scenes of the bundled model.
+    The combinations of TransPrune's Tables 4 and 5 have names, as `"visionzip-288-transprune"`; so
+    has `"transprune-nano"`, the best one on the validation scenes of the bundled model.
 
     Args:
-        parts: methods in the order they act. The second counts its tokens from what the first left.
+        parts: methods in the order they act. The second counts its tokens from those the first
+            left.
 
     Raises:
-        MethodError: fewer than one part, something that is no method, or a composition inside a composition.
+        MethodError: fewer than one part, something that is no method, or a composition inside a
+            composition.
         ScheduleError: (when planned) a part that starts before the one in front of it has ended.
     """
 
@@ -52,18 +58,10 @@ class Compose(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.parts, Method) or not isinstance(self.parts, Iterable):
-            raise MethodError(f"a composition takes a list of methods; got {self.parts!r}")
-        parts = tuple(self.parts)
-        if not parts:
-            raise MethodError(
-                "a composition needs at least one method, as Compose([VisionZip(192), TransPrune.low()])"
-            )
-        for part in parts:
-            if not isinstance(part, Method) or isinstance(part, Compose):
-                raise MethodError(f"a composition is a flat list of methods; got {part!r}")
-        steps = [step for part in parts for step in part.steps]
-        if any(isinstance(step, ProjectorPruner) for step in steps[1:]):
+        parts = _check_parts(self.parts)
+
+        later = [step for part in parts for step in part.steps][1:]
+        if any(isinstance(step, ProjectorPruner) for step in later):
             raise MethodError(
                 "projector-side methods act before the language model, so one may only come first"
             )
@@ -71,6 +69,7 @@ class Compose(Method):
             raise MethodError(
                 "a composition has no positions of its own: set them on its parts, or in prune(...)"
             )
+
         object.__setattr__(self, "parts", parts)
 
     @property
@@ -83,13 +82,16 @@ class Compose(Method):
         stages: list[Stage] = []
         for part in self.parts:
             remaining = stages[-1].count if stages else visual_tokens
+
             for stage in part.plan(num_layers, remaining):
                 if stages and stage.boundary <= stages[-1].boundary:
                     raise ScheduleError(
-                        f"{part.name} starts at boundary {stage.boundary}, but the method before it still acts at "
-                        f"{stages[-1].boundary}: the parts of a composition follow each other"
+                        f"{part.name} starts at boundary {stage.boundary}, but the method before "
+                        f"it still acts at {stages[-1].boundary}: the parts of a composition "
+                        "follow each other"
                     )
                 stages.append(stage)
+
         return tuple(stages)
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
@@ -98,22 +100,47 @@ class Compose(Method):
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
         """Layers that some part freezes."""
-        return tuple(sorted({layer for part in self.parts for layer in part.frozen(num_layers)}))
+        layers: set[int] = set()
+        for part in self.parts:
+            layers.update(part.frozen(num_layers))
+
+        return tuple(sorted(layers))
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """The notes of all parts."""
         return tuple(note for part in self.parts for note in part.notes(num_layers))
 
     def scaled_by(self, factor: float) -> Compose:
-        """Below 1 the first part keeps less, and with it everything behind; above 1 every part keeps more."""
-        first, *others = self.parts
-        others = [part.scaled_by(factor) for part in others] if factor > 1 else others
-        return replace(self, parts=(first.scaled_by(factor), *others))
+        """Below 1 only the first part is scaled, since the others follow it; above 1 all parts."""
+        first, *behind = self.parts
+        if factor > 1:
+            behind = [part.scaled_by(factor) for part in behind]
+
+        return replace(self, parts=(first.scaled_by(factor), *behind))
 
     def shifted_earlier(self, layers: int, num_layers: int) -> Compose:
         """With the parts of the language model so much earlier."""
-        first = 1 if isinstance(self.parts[0], ProjectorPruner) else 0
-        moved = [part.shifted_earlier(layers, num_layers) for part in self.parts[first:]]
+        start = 1 if isinstance(self.parts[0], ProjectorPruner) else 0
+        moved = [part.shifted_earlier(layers, num_layers) for part in self.parts[start:]]
         if not moved:
             raise ScheduleError(f"{self.name} cannot start earlier")
-        return replace(self, parts=(*self.parts[:first], *moved))
+
+        return replace(self, parts=(*self.parts[:start], *moved))
+
+
+def _check_parts(parts: Sequence[Method]) -> tuple[Method, ...]:
+    """The parts as a tuple; a MethodError unless they are a flat list of methods."""
+    if isinstance(parts, Method) or not isinstance(parts, Iterable):
+        raise MethodError(f"a composition takes a list of methods; got {parts!r}")
+
+    parts = tuple(parts)
+    if not parts:
+        raise MethodError(
+            "a composition needs at least one method, as "
+            "Compose([VisionZip(192), TransPrune.low()])"
+        )
+    for part in parts:
+        if not isinstance(part, Method) or isinstance(part, Compose):
+            raise MethodError(f"a composition is a flat list of methods; got {part!r}")
+
+    return parts

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from transprune.algebra.select import cosine_matrix, count_nearest, select_diverse
 from transprune.core.plan import Reading
 from transprune.core.views import ProjectorView, Selection
-from transprune.methods.common.method import ProjectorPruner, check_flag, check_ratio
+from transprune.methods.common.checks import check_flag, check_ratio
+from transprune.methods.common.method import ProjectorPruner
 from transprune.methods.common.recipe import register
 
 
 @register("divprune")
 @dataclass(frozen=True)
 class DivPrune(ProjectorPruner):
-    """Keep the visual tokens that are farthest from each other (max-min diversity of cosine distance).
+    """Keep the visual tokens that are farthest from each other (max-min cosine distance).
 
     Alvar et al., CVPR 2025. https://arxiv.org/abs/2503.02175
 
-    Reads the projected features only: no attention, no text. Of LLaVA-NeXT all crops and newline tokens form one pool,
-    as in the paper's setting.
+    Reads the projected features only: no attention, no text. Of LLaVA-NeXT all crops and newline
+    tokens form one pool, as in the paper's setting.
 
     Args:
-        keep_ratio: share of the visual tokens that stays; the count is rounded to the nearest. Default 0.098, the
-            paper's 56 of 576.
-        proportional: whether a kept token weighs in attention as much as it and those nearest to it together (log of
-            their number on its key). Not in the paper; it is ToMe's proportional attention (Bolya et al., ICLR 2023,
-            section 3) without the merging. What the model counts then keeps its proportions. Default False.
+        keep_ratio: share of the visual tokens that stays; the count is rounded to the nearest.
+            Default 0.098, the paper's 56 of 576.
+        proportional: whether a kept token weighs in attention as much as it and those nearest to it
+            together (log of their number on its key). Not in the paper; it is ToMe's proportional
+            attention (Bolya et al., ICLR 2023, section 3) without the merging. So the proportions
+            of the picture survive, which questions about numbers need. Default False.
 
     Raises:
         ScheduleError: a ratio outside (0, 1].
@@ -51,20 +53,22 @@ class DivPrune(ProjectorPruner):
         return round(visual_tokens * self.keep_ratio)
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """Every feature is compared with every other, and for sizes once more with the kept ones."""
+        """Every feature is compared with all others, and for sizes again with the kept ones."""
         pairs = 1 + self.keep_ratio if self.proportional else 1.0
-        return tuple(
-            replace(reading, similarity="features", pairs=pairs)
-            for reading in super().reads_at(num_layers)
-        )
+        return (Reading(0, similarity="features", pairs=pairs),)
 
     def select(self, view: ProjectorView) -> Selection:
-        """Greedy max-min selection; the score is the distance to the set when a token was (or was not) picked."""
-        picks, distance = select_diverse(1 - cosine_matrix(view.features), view.count)
+        """Greedy max-min selection.
+
+        The score is the distance to the set at the time a token was picked, or to the final set.
+        """
+        distance = 1 - cosine_matrix(view.features)  # [N, N]
+        picks, gap = select_diverse(distance, view.count)
         keep = picks.sort().values
-        bias = (
-            count_nearest(view.features, keep).log()
-            if self.proportional and len(keep) < len(distance)
-            else None
-        )
-        return Selection(keep, scores={"score": distance}, key_bias=bias)
+
+        # where every token stays each has size 1, and log(1) = 0 is no bias
+        bias = None
+        if self.proportional and len(keep) < len(gap):
+            bias = count_nearest(view.features, keep).log()  # [K]
+
+        return Selection(keep, scores={"score": gap}, key_bias=bias)

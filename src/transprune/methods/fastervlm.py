@@ -20,13 +20,14 @@ class FasterVLM(KeepPruner):
     Zhang et al., "[CLS] Attention is All You Need for Training-Free Visual Token Pruning", 2024.
     https://arxiv.org/abs/2412.01818
 
-    The CLS row is that of the layer whose output becomes the features (22 of CLIP-L's 24), mean over heads. Without a
-    CLS token (SigLIP, Qwen2.5-VL) it is the mean attention a patch receives there, which the authors of the sibling
-    method VisPruner advise.
+    The CLS row is that of the layer whose output becomes the features (22 of CLIP-L's 24), mean
+    over heads. Without a CLS token (SigLIP, Qwen2.5-VL) it is the mean attention a patch receives
+    there, which the authors of the sibling method VisPruner advise.
 
     Args:
-        keep: tokens that stay, an int (count) or a float (share). Default 144, a quarter of LLaVA-1.5's 576; the paper
-            also has 432, 288, 58 and 29, the same per crop of LLaVA-NeXT, and 64 or 26 per frame of Video-LLaVA.
+        keep: tokens that stay, an int (count) or a float (share). Default 144, a quarter of
+            LLaVA-1.5's 576; the paper also has 432, 288, 58 and 29, the same per crop of
+            LLaVA-NeXT, and 64 or 26 per frame of Video-LLaVA.
 
     Raises:
         ScheduleError: a count below 1 or a share outside (0, 1].

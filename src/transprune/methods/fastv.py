@@ -1,4 +1,4 @@
-"""FastV: one cut after an early layer, by what the last prompt token looks at there."""
+"""FastV: one cut after an early layer, by the attention of the last prompt token there."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from torch import Tensor
 from transprune.core.schedule import Schedule
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
-from transprune.errors import MethodError
-from transprune.methods.common.method import LayerPruner, Positions, check_ratio
+from transprune.methods.common.checks import check_count, check_ratio
+from transprune.methods.common.method import LayerPruner, Positions
 from transprune.methods.common.recipe import register
 
 
 @register("fastv")
 @dataclass(frozen=True)
 class FastV(LayerPruner):
-    """Keep the visual tokens that the last prompt token attends to most in the last layer before the cut.
+    """Keep the visual tokens that the last prompt token attends to most, just before the cut.
 
     Chen et al., ECCV 2024. https://arxiv.org/abs/2403.06764
 
-    The paper describes the attention received from all tokens; its code reads the last token's row only, which is what
-    runs here. Tokens are really dropped, once, in the prefill (the code's in-place variant with a cache).
+    The paper describes the attention received from all tokens; its code reads the last token's row
+    only, which is what runs here. Tokens are really dropped, once, in the prefill (the code's
+    in-place variant with a cache).
 
     Args:
-        layer: the paper's K: so many layers see every token. Not scaled with depth (the papers use K=2 on 28, 32 and
-            40 layers alike). Default 2.
+        layer: the paper's K: so many layers see every token. Not scaled with depth (the papers use
+            K=2 on 28, 32 and 40 layers alike). Default 2.
         keep_ratio: share of the visual tokens that stays, 1 - R of the paper. Default 0.5.
 
     Raises:
@@ -46,10 +47,7 @@ class FastV(LayerPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ratio("keep_ratio", self.keep_ratio)
-        if isinstance(self.layer, bool) or not isinstance(self.layer, int) or self.layer < 1:
-            raise MethodError(
-                f"layer is the number of layers that see every token, at least 1; got {self.layer!r}"
-            )
+        check_count("layer", self.layer, "the number of layers that see every token")
 
     @classmethod
     def aggressive(cls, **changes: Any) -> FastV:

@@ -18,15 +18,16 @@ from transprune.methods.common.scheduled import ScheduledPruner
 @register("pdrop")
 @dataclass(frozen=True)
 class PDrop(ScheduledPruner):
-    """Halve the visual tokens after each quarter of the layers, by what the last prompt token looks at next.
+    """Halve the visual tokens after each quarter of the layers, by the last token's attention.
 
     Xing et al., PyramidDrop, CVPR 2025. https://arxiv.org/abs/2410.17247
 
-    The attention row is that of the layer behind the boundary, recomputed from its own projections, as in the code.
+    The attention row is that of the layer behind the boundary, recomputed from its own projections,
+    as in the code.
 
     Args:
-        keep: boundary -> share of the original tokens. Default 8, 16, 24 of 32 layers with 1/2, 1/4, 1/8; scales with
-            depth. A mapping of your own is used as it stands.
+        keep: boundary -> share of the original tokens. Default 8, 16, 24 of 32 layers with 1/2,
+            1/4, 1/8; scales with depth. A mapping of your own is used as it stands.
 
     Raises:
         ScheduleError: ratios or boundaries that make no schedule.

@@ -8,42 +8,46 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import cosine_matrix, select_even, select_top
+from transprune.algebra.select import cosine_matrix, others, select_even, select_top
 from transprune.core.plan import Reading, Stage
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
-from transprune.errors import MethodError
-from transprune.methods.common.method import (
-    Positions,
-    ProjectorPruner,
-    check_flag,
-    check_keep,
-    resolve_count,
+from transprune.methods.common.checks import check_count, check_flag, check_keep, resolve_count
+from transprune.methods.common.method import Positions, ProjectorPruner
+from transprune.methods.common.projector import (
+    keep_all_if_fits,
+    merge_into,
+    pre_projector_rows,
+    split_budget,
+    to_feature_space,
 )
-from transprune.methods.common.projector import everything, metric, project, split_budget
 from transprune.methods.common.recipe import register
 
-AVERAGE = {False: 0.055, True: 0.25}  # shares the paper reports for the adaptive budget
+# `spread` -> the share that the paper reports for the adaptive budget
+AVERAGE = {False: 0.055, True: 0.25}
 
 
 @register("prumerge")
 @dataclass(frozen=True)
 class PruMerge(ProjectorPruner):
-    """Keep the patches whose CLS attention is an outlier, and add to each a little of its 32 nearest by keys.
+    """Keep the patches whose CLS attention is an outlier, and merge neighbours into each.
 
     Shang et al., LLaVA-PruMerge, ICCV 2025. https://arxiv.org/abs/2403.15388
 
-    Attention and keys are those of the layer behind the one that gives the features, all heads as one. Each kept patch
-    becomes x_i + sum_j c_j x_j over its neighbours (kept ones too) with c the CLS attention: the weights are tiny, as
-    in the code. One more token gathers c_j x_j of everything that goes; it takes the place of the last patch that goes.
-    PruMerge+ adds patches at even distances. Without a CLS token, which the authors leave undefined, c is the mean
-    attention a patch receives. The paper's headline is with fine-tuning; this is the training-free form.
+    Attention and keys are those of the layer behind the one that gives the features, all heads as
+    one; the nearest are found by keys. Each kept patch becomes x_i + sum_j c_j x_j over its
+    neighbours (kept ones too) with c the CLS attention: the weights are tiny, as in the code. One
+    more token gathers c_j x_j of everything that goes; it takes the place of the last patch that
+    goes. PruMerge+ adds patches at even distances. Without a CLS token, which the authors leave
+    undefined, c is the mean attention a patch receives. The paper's headline is with fine-tuning;
+    this is the training-free form.
 
     Args:
-        keep: None lets the picture decide, as in the paper: the patches above Q3 + 1.5 IQR, on average 5.5 % (plus:
-            25 %). An int (count) or a float (share) fixes the number instead; the code has 1/8.
-        spread: PruMerge+, which adds patches at even distances: three for each outlier in the paper; of a fixed number
-            they are three quarters.
+        keep: None lets the picture decide, as in the paper: the patches above Q3 + 1.5 IQR, on
+            average 5.5 % (plus: 25 %). An int (count) or a float (share) fixes the number instead;
+            the code has 1/8.
+        spread: PruMerge+, which adds patches at even distances: three for each outlier in the
+            paper; of a fixed number they are three quarters.
         neighbours: patches each kept one absorbs. Default 32.
 
     Raises:
@@ -59,8 +63,8 @@ class PruMerge(ProjectorPruner):
     paper: ClassVar[str] = "Shang et al., ICCV 2025, arXiv 2403.15388"
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     differs_from_code: ClassVar[str] = (
-        "tokens stay in raster order instead of by attention; at least one outlier, and strides that include the last "
-        "patch, where the code crashes or stops short; one pool per sample"
+        "tokens stay in raster order instead of by attention; at least one outlier, and strides "
+        "that include the last patch, where the code crashes or stops short; one pool per sample"
     )
     default_positions: ClassVar[Positions] = "renumber"
     reads: ClassVar[Reads] = Reads(vision=("outer_saliency", "outer_keys"))
@@ -70,12 +74,7 @@ class PruMerge(ProjectorPruner):
         if self.keep is not None:
             check_keep("keep", self.keep)
         check_flag("spread", self.spread)
-        if (
-            isinstance(self.neighbours, bool)
-            or not isinstance(self.neighbours, int)
-            or self.neighbours < 0
-        ):
-            raise MethodError(f"neighbours is a number of patches; got {self.neighbours!r}")
+        check_count("neighbours", self.neighbours, "a number of patches", least=0)
 
     @classmethod
     def plus(cls, **changes: Any) -> PruMerge:
@@ -83,80 +82,90 @@ class PruMerge(ProjectorPruner):
         return cls(**{"spread": True, **changes})
 
     def count(self, visual_tokens: int) -> int:
-        """The fixed number, or the most there can be: a quarter lies above Q3, and one token gathers the rest."""
+        """The fixed number, or the upper bound: N/4 patches above Q3, and one merged token."""
         if self.keep is not None:
             return resolve_count(self.keep, visual_tokens)
-        return visual_tokens if self.spread else min(visual_tokens, visual_tokens // 4 + 2)
+        if self.spread:
+            return visual_tokens
+
+        return min(visual_tokens, visual_tokens // 4 + 2)
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """One stage at boundary 0, an upper bound where the picture decides."""
-        return tuple(
-            replace(s, at_most=self.keep is None) for s in super().plan(num_layers, visual_tokens)
-        )
+        stages = super().plan(num_layers, visual_tokens)
+        return tuple(replace(stage, at_most=self.keep is None) for stage in stages)
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """All keys are compared at the tower's full width; the language model's bounds it from above."""
+        """All keys are compared, at the tower's full width.
+
+        The cost model counts the width of the language model instead, an upper bound.
+        """
         return (Reading(0, similarity="features"),)
 
     def scaled_by(self, factor: float) -> PruMerge:
         """A fixed number; an adaptive budget is taken at the paper's average."""
-        return super(PruMerge, replace(self, keep=self.keep or AVERAGE[self.spread])).scaled_by(
-            factor
-        )
+        fixed = replace(self, keep=self.keep or AVERAGE[self.spread])
+        return super(PruMerge, fixed).scaled_by(factor)
 
     def select(self, view: ProjectorView) -> Selection:
         """Kept patches with what they absorb, and one token of all the rest."""
         vision = view.vision
-        saliency = vision["outer_saliency"]
-        if self.keep is not None and (whole := everything(view)) is not None:
-            return Selection(whole.keep, scores={"score": saliency})
-        patches, others = split_budget(vision, view.count if self.keep is not None else 0)
-        c, values = saliency[patches], metric(view, vision)[patches]
-        kept = self._choose(c, view.count - len(others))
-        keys = vision["outer_keys"][patches]
-        near = cosine_matrix(keys[kept], keys)
-        near = (
-            near.scatter(1, kept[:, None], float("-inf"))
-            .topk(min(self.neighbours, len(c) - 1))
-            .indices
-        )
-        merged = values[kept] + (c[near][..., None] * values[near]).sum(
-            dim=1
-        )  # [K, V] + [K, 32, V] -> [K, V]
-        gone = (
-            torch.ones(len(c), dtype=torch.bool, device=c.device)
-            .index_fill(0, kept, False)
-            .nonzero()
-            .flatten()
-        )
-        if len(kept) + len(others) < view.count and len(gone):
-            rest = (c[gone][:, None] * values[gone]).sum(dim=0, keepdim=True)
-            kept, merged = torch.cat([kept, gone[-1:]]), torch.cat([merged, rest])
-        features = view.features.clone()
-        features[patches[kept]] = project(view, vision, merged).to(features.dtype)
-        keep = torch.cat([patches[kept], others]).sort().values
-        return Selection(keep, features=features[keep], scores={"score": saliency})
+        scores = {"score": vision["outer_saliency"]}
+        fixed = self.keep is not None
+        whole = keep_all_if_fits(view, scores) if fixed else None
+        if whole is not None:
+            return whole
+
+        patches, newlines = split_budget(vision, view.count if fixed else 0)
+        c = vision["outer_saliency"][patches]  # [n], n patches
+        values = pre_projector_rows(view, vision)[patches]  # [n, V]
+        kept = self._choose(c, view.count - len(newlines))
+
+        merged = self._absorb(kept, c, values, vision["outer_keys"][patches])
+
+        # one more token for the weighted sum of everything that goes
+        gone = others(len(c), kept)
+        if len(kept) + len(newlines) < view.count and len(gone):
+            rest = (c[gone][:, None] * values[gone]).sum(dim=0, keepdim=True)  # [1, V]
+            kept = torch.cat([kept, gone[-1:]])
+            merged = torch.cat([merged, rest])
+
+        slots = patches[kept]
+        rows = to_feature_space(view, vision, merged)
+        return merge_into(view, torch.cat([slots, newlines]), [(slots, rows)], scores)
 
     def _choose(self, c: Tensor, count: int) -> Tensor:
-        """Which of the patches [n] stay themselves: at most `count`, one place left for the rest. -> sorted long."""
+        """Patches that stay, ascending long: at most `count`, less one token for the rest."""
         room = max(1, min(count, len(c)) - 1)
-        if self.keep is None:
-            quartile = torch.quantile(c, torch.tensor([0.25, 0.75], device=c.device))
-            outliers = max(1, int((c > quartile[1] + 1.5 * (quartile[1] - quartile[0])).sum()))
-            stride = max(1, len(c) // outliers // 3)
-        else:
-            outliers = max(1, round(room / 4)) if self.spread else room
+        outliers = self._outliers(c, room)
         chosen = select_top(c, min(outliers, room))
         if not self.spread:
             return chosen
-        left = (
-            torch.ones(len(c), dtype=torch.bool, device=c.device)
-            .index_fill(0, chosen, False)
-            .nonzero()
-            .flatten()
-        )
+
+        # PruMerge+: more patches at even distances
+        left = others(len(c), chosen)
         if self.keep is None:
+            stride = max(1, len(c) // outliers // 3)  # three for each outlier
             left = left[left % stride == 0][: room - len(chosen)]
         else:
             left = left[select_even(len(left), room - len(chosen), left.device)]
+
         return torch.cat([chosen, left]).sort().values
+
+    def _outliers(self, c: Tensor, room: int) -> int:
+        """How many patches count as outliers of the attention `c` [n]; at least one."""
+        if self.keep is None:
+            q1, q3 = torch.quantile(c, torch.tensor([0.25, 0.75], device=c.device))
+            return max(1, int((c > q3 + 1.5 * (q3 - q1)).sum()))
+
+        # of a fixed number PruMerge+ spreads three quarters
+        return max(1, round(room / 4)) if self.spread else room
+
+    def _absorb(self, kept: Tensor, c: Tensor, values: Tensor, keys: Tensor) -> Tensor:
+        """x_i + sum_j c_j x_j over the nearest neighbours j of each kept patch i. -> [K, V]."""
+        similarity = cosine_matrix(keys[kept], keys)  # [K, n]
+        without_itself = similarity.scatter(1, kept[:, None], float("-inf"))
+        near = without_itself.topk(min(self.neighbours, len(c) - 1)).indices  # [K, 32]
+
+        weighted = c[near][..., None] * values[near]  # [K, 32, V]
+        return values[kept] + weighted.sum(dim=1)  # [K, V] + [K, 32, V] -> [K, V]

@@ -1,4 +1,4 @@
-"""SparseVLM: the words that match the image rate its tokens; some of what they reject is recycled."""
+"""SparseVLM: words that match the image rate its tokens; some rejected ones are recycled."""
 
 from __future__ import annotations
 
@@ -9,50 +9,58 @@ import torch
 from torch import Tensor
 
 from transprune.algebra.cluster import density_peaks
-from transprune.algebra.select import group_mean, select_top
+from transprune.algebra.select import group_mean, others, select_top
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
-from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
+from transprune.methods.common.checks import check_choice, check_number
 from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
 
-BOUNDARIES = (
-    3,
-    7,
-    16,
-)  # the code cuts after its 0-based layers 2, 6, 15, which still run on everything
+# the code cuts after its 0-based layers 2, 6, 15, which still run on everything
+BOUNDARIES = (3, 7, 16)
+
+# budget -> tokens of 576 that stay at each boundary: version 1.5 of the code, and version 2
 BUDGETS = {192: (300, 200, 110), 128: (303, 110, 36), 96: (238, 48, 26), 64: (66, 30, 17)}
 PLUS = {192: (300, 200, 118), 128: (238, 108, 60), 96: (246, 54, 28), 64: (66, 34, 20)}
+
+# where the first release cuts by rank; the rank says how much stays
 RANK = Schedule({3: 1.0, 7: 1.0, 16: 1.0, 20: 1.0}, depth=32)
-FLOOR = 0.1  # of the guarded decay: what is divided by it grows tenfold at most
+
+FLOOR = 0.1  # of the guarded decay: attention divided by it grows tenfold at most
+RECYCLED = 0.3  # share of the dropped tokens that is recycled
 
 
 @register("sparsevlm")
 @dataclass(frozen=True)
 class SparseVLM(ScheduledPruner):
-    """Keep what the visually relevant words attend to, and merge the best of the rest into a few new tokens.
+    """Keep the tokens that visually relevant words attend to, and merge some of the rest.
 
     Zhang et al., SparseVLM, ICML 2025. https://arxiv.org/abs/2410.04417
 
-    The raters are the instruction tokens whose embedding matches the visual embeddings better than average; the score
-    is their mean attention in the layer in front of the boundary. Version 1.5 of the code is the default, `plus()` its
-    version 2. A budget of 192 is the average per layer if the cutting layers are credited with what they leave; 206.5
-    tokens are really processed.
+    The raters are the instruction tokens whose embedding matches the visual embeddings better than
+    average; the score is their mean attention in the layer in front of the boundary. Version 1.5 of
+    the code is the default, `plus()` its version 2. A budget of 192 is the average per layer if the
+    cutting layers are credited with the tokens they leave; 206.5 tokens are really processed.
 
     Args:
-        keep: a budget (192, 128, 96, 64 as published, others between them), or boundary -> share of the original
-            tokens. Default: 192, 300/200/110 of 576 at 3, 7, 16 of 32 layers. With `budget="rank"` upper bounds.
-        budget: `"fixed"`, or `"rank"`: keep `rank(rater attention) * rank_scale + rank_offset`, as the first release
-            did; its values were 13.5 and 0 (for 192), 9 and 6 (128), 0.8 and 0 (64).
-        recycle: merge the best 30 % of what is dropped into a tenth as many tokens.
-        decay: divide the attention by what distance alone does to it: `"off"`; `"guarded"`, by at least 0.1;
-            `"released"`, by the raw value, as the code of version 2 does although it may be negative.
-        heads: share of the heads that score, those with the most attention to the image. Version 2: 14 of 28.
-        seed: of the noise (up to 1e-6) that decides between equally dense tokens; None for no noise.
+        keep: a budget (192, 128, 96, 64 as published, others between them), or boundary -> share of
+            the original tokens. Default: 192, 300/200/110 of 576 at 3, 7, 16 of 32 layers. With
+            `budget="rank"` upper bounds.
+        budget: `"fixed"`, or `"rank"`: keep `rank(rater attention) * rank_scale + rank_offset`, as
+            the first release did; its values were 13.5 and 0 (for 192), 9 and 6 (128), 0.8 and 0
+            (64).
+        recycle: merge the best 30 % of the dropped tokens into a tenth as many.
+        decay: divide the attention by the factor that distance alone gives it: `"off"`;
+            `"guarded"`, by at least 0.1; `"released"`, by the raw value, as the code of version 2
+            does although it may be negative.
+        heads: share of the heads that score, those with the most attention to the image. Version 2:
+            14 of 28.
+        seed: of the noise (up to 1e-6) that decides between equally dense tokens; None for no
+            noise.
         positions: default `"renumber"`; `"keep"` in version 2.
 
     Raises:
@@ -71,128 +79,165 @@ class SparseVLM(ScheduledPruner):
     title: ClassVar[str] = "SparseVLM: rated by the words that match the image, the rest recycled"
     paper: ClassVar[str] = "Zhang et al., ICML 2025, arXiv 2410.04417"
     differs_from_code: ClassVar[str] = (
-        "a recycled token stays at its cluster's centre instead of behind all others; keeping everything is allowed "
-        "(the code drops at least one); the guard of the decay is ours"
+        "a recycled token stays at its cluster's centre instead of behind all others; keeping "
+        "everything is allowed (the code drops at least one); the guard of the decay is ours"
     )
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     default_positions: ClassVar[Positions] = "renumber"
     reads: ClassVar[Reads] = Reads(rows="instruction", source="previous", embeddings=True)
 
     def __post_init__(self) -> None:
-        if self.budget not in ("fixed", "rank") or self.decay not in ("off", "guarded", "released"):
-            raise MethodError(
-                "budget is 'fixed' or 'rank', decay 'off', 'guarded' or 'released'; got "
-                f"{self.budget!r} and {self.decay!r}"
-            )
-        if isinstance(self.heads, bool) or not 0 < self.heads <= 1 or not self.rank_scale > 0:
-            raise MethodError(
-                f"heads lies in (0, 1], rank_scale above 0; got {self.heads!r} and {self.rank_scale!r}"
-            )
+        check_choice("budget", self.budget, ("fixed", "rank"))
+        check_choice("decay", self.decay, ("off", "guarded", "released"))
+        check_number("heads", self.heads, above=0, most=1)
+        check_number("rank_scale", self.rank_scale, above=0)
+
+        # the field holds the schedule from here on, so that `repr` and recipes show it
         keep = self.keep
         if keep is None:
             keep = RANK if self.budget == "rank" else 192
         if isinstance(keep, int):
             keep = budget_schedule(keep, BUDGETS, BOUNDARIES)
         object.__setattr__(self, "keep", keep)
+
         super().__post_init__()
 
     @classmethod
     def plus(cls, keep: ScheduleLike | int = 192, **changes: Any) -> SparseVLM:
-        """Version 2 (SparseVLM+): its budgets, attention freed of distance, half of the heads, nothing recycled."""
-        keep = budget_schedule(keep, PLUS, BOUNDARIES) if isinstance(keep, int) else keep
+        """Version 2 (SparseVLM+): its budgets, attention freed of distance, half of the heads.
+
+        It recycles nothing.
+        """
+        if isinstance(keep, int):
+            keep = budget_schedule(keep, PLUS, BOUNDARIES)
+
         version2 = {"recycle": False, "decay": "guarded", "heads": 0.5, "positions": "keep"}
         return cls(**{"keep": keep, **version2, **changes})
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """Per boundary the tokens that stay and those that are recycled from the dropped ones."""
-        stages, here = [], visual_tokens
+        stages = []
+        here = visual_tokens
+
         for stage in super().plan(num_layers, visual_tokens):
-            merged = clusters_of(here - stage.count) if self.recycle and stage.count < here else 0
+            merged = 0
+            if self.recycle and stage.count < here:
+                merged = clusters_of(here - stage.count)
+
             here = min(here, stage.count + merged)
             stages.append(replace(stage, count=here, merged=merged, at_most=self.budget == "rank"))
+
         return tuple(stages)
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """The instruction's rows, its embeddings beside the image's, and the distances of what is recycled."""
-        readings, before = [], 1.0
-        for reading, (_, ratio) in zip(
-            super().reads_at(num_layers), self.schedule(num_layers), strict=True
-        ):
-            pairs = (0.3 * (1 - ratio / before)) ** 2 if self.recycle else 0.0
+        """Rows of the instruction, embeddings of both, and distances between recycled tokens."""
+        readings = []
+        before = 1.0
+        ratios = [ratio for _, ratio in self.schedule(num_layers)]
+
+        for reading, ratio in zip(super().reads_at(num_layers), ratios, strict=True):
+            dropped = 1 - ratio / before
+            pairs = (RECYCLED * dropped) ** 2 if self.recycle else 0.0
             before = ratio
+
+            # nothing is compared where nothing is recycled
             similarity: Literal["features"] | None = "features" if pairs else None
             readings.append(replace(reading, embeddings=True, similarity=similarity, pairs=pairs))
+
         return tuple(readings)
 
     def scaled_by(self, factor: float) -> SparseVLM:
-        """By rank, it is what the rank is multiplied with that says how much stays."""
+        """With `budget="rank"` the factors of the rank are scaled, else the schedule."""
         if self.budget == "fixed" or not factor > 0:
             return super().scaled_by(factor)
-        return replace(
-            self, rank_scale=self.rank_scale * factor, rank_offset=self.rank_offset * factor
-        )
+
+        scale = self.rank_scale * factor
+        return replace(self, rank_scale=scale, rank_offset=self.rank_offset * factor)
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """Mean attention of the raters, over the heads that look at the image most."""
+        """Mean attention of the raters, over the heads with the most attention to the image."""
         return {"score": self._rated(view).mean(dim=(0, 1))}  # [H, R, N] -> [N]
 
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
         """The best-rated tokens, and the recycled ones at their clusters' centres."""
-        rated, total = self._rated(view), len(view.candidates)
-        scores = {"score": rated.mean(dim=(0, 1))}
-        kept = view.count - view.merged
-        if self.budget == "rank":
-            rank = int(torch.linalg.matrix_rank(rated.mean(dim=0)))
-            kept = max(1, min(int(rank * self.rank_scale + self.rank_offset), kept, total))
-        best = select_top(scores["score"], kept)
-        room = min(clusters_of(total - kept), view.count - kept)
-        if kept >= total or not self.recycle or room < 1:
+        rated = self._rated(view)
+        score = rated.mean(dim=(0, 1))  # [H, R, N] -> [N]
+        scores = {"score": score}
+
+        total = len(view.candidates)
+        count = self._count(view, rated)
+        best = select_top(score, count)
+
+        # places for recycled tokens: as many as the planned budget leaves
+        clusters = min(clusters_of(total - count), view.count - count)
+        if count >= total or not self.recycle or clusters < 1:
             return Selection(best, scores=scores)
-        left = (
-            torch.ones(total, dtype=torch.bool, device=best.device)
-            .index_fill(0, best, False)
-            .nonzero()
-            .flatten()
-        )
-        pool = left[select_top(scores["score"][left], count_kept(len(left), 0.3) + 1)]
-        centres, group = density_peaks(view.hidden[pool], room, self._noise(view, pool))
-        keep = torch.cat([best, pool[centres]])
+
+        # the best-rated part of the dropped tokens is clustered, and each cluster becomes its mean
+        dropped = others(total, best)
+        pool = dropped[select_top(score[dropped], count_kept(len(dropped), RECYCLED) + 1)]
+        centres, group = density_peaks(view.hidden[pool], clusters, self._noise(view, pool))
         merged = group_mean(view.hidden[pool], group, len(centres)).to(view.hidden.dtype)
+
+        # a recycled token stays at the place of its cluster's centre
+        keep = torch.cat([best, pool[centres]])  # [K]
+        features = torch.cat([view.hidden[best], merged])  # [K, D]
         order = keep.argsort()
-        return Selection(keep[order], torch.cat([view.hidden[best], merged])[order], scores)
+        return Selection(keep[order], features[order], scores)
+
+    def _count(self, view: LayerView, rated: Tensor) -> int:
+        """How many of the best-rated tokens stay; the rank of their attention may lower it."""
+        count = view.count - view.merged
+        if self.budget == "fixed":
+            return count
+
+        rank = int(torch.linalg.matrix_rank(rated.mean(dim=0)))  # of [R, N]
+        by_rank = int(rank * self.rank_scale + self.rank_offset)
+        return max(1, min(by_rank, count, len(view.candidates)))
 
     def _rated(self, view: LayerView) -> Tensor:
         """Attention of the raters to the visual tokens. -> [H, R, N]."""
         raters = find_raters(*view.embeddings)
-        attention = view.attention("instruction")[:, raters]
+        attention = view.attention("instruction")[:, raters]  # [H, T, N] -> [H, R, N]
+
         if self.heads < 1:
-            most = select_top(attention.sum(dim=(1, 2)), max(1, round(self.heads * len(attention))))
-            attention = attention[most]
+            to_image = attention.sum(dim=(1, 2))  # [H, R, N] -> [H]
+            heads = max(1, round(self.heads * len(attention)))
+            attention = attention[select_top(to_image, heads)]
+
         if self.decay == "off":
             return attention
-        decay = view.rotary_decay("instruction")[raters]
-        return attention / (decay.clamp(min=FLOOR) if self.decay == "guarded" else decay)
+
+        decay = view.rotary_decay("instruction")[raters]  # [T, N] -> [R, N]
+        if self.decay == "guarded":
+            decay = decay.clamp(min=FLOOR)
+        return attention / decay
 
     def _noise(self, view: LayerView, pool: Tensor) -> Tensor | None:
+        """Noise of the tokens in `pool`, by original number: the same for every batch and stage."""
         if self.seed is None:
             return None
-        draw = torch.rand(
-            int(view.candidates.max()) + 1, generator=torch.Generator().manual_seed(self.seed)
-        )
+
+        generator = torch.Generator().manual_seed(self.seed)
+        draw = torch.rand(int(view.candidates.max()) + 1, generator=generator)
         return draw.to(pool.device)[view.candidates[pool]] * 1e-6
 
 
 def find_raters(visual: Tensor, instruction: Tensor) -> Tensor:
-    """Instruction tokens that match the image better than the average one. [N, D], [T, D] -> ascending long [R]."""
-    match = (
-        (visual.float() @ instruction.float().T).softmax(dim=1).mean(dim=0)
-    )  # over the words of each visual token
+    """Instruction tokens that match the image better than the average one.
+
+    visual [N, D], instruction [T, D] -> ascending long [R]. Where all match alike, as a single word
+    does, all are raters.
+    """
+    logits = visual.float() @ instruction.float().T  # [N, T]
+    match = logits.softmax(dim=1).mean(dim=0)  # softmax over the words of each visual token -> [T]
+
     raters = (match > match.mean()).nonzero().flatten()
-    return (
-        raters if len(raters) else torch.arange(len(match), device=match.device)
-    )  # all alike, as a single word is
+    if len(raters):
+        return raters
+    return torch.arange(len(match), device=match.device)
 
 
 def clusters_of(dropped: int) -> int:
-    """Tokens recycled from `dropped` ones: a tenth of 30 %, and one."""
-    return (count_kept(dropped, 0.3) + 1) // 10 + 1
+    """The number of tokens recycled from `dropped` ones: a tenth of 30 %, and one."""
+    return (count_kept(dropped, RECYCLED) + 1) // 10 + 1

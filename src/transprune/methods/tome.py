@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from transprune.algebra.select import match_bipartite
 from transprune.core.plan import Reading
@@ -13,10 +14,11 @@ from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import (
     KeepPruner,
-    everything,
-    metric,
-    project,
+    keep_all_if_fits,
+    merge_into,
+    pre_projector_rows,
     split_budget,
+    to_feature_space,
 )
 from transprune.methods.common.recipe import register
 
@@ -28,14 +30,15 @@ class ToMe(KeepPruner):
 
     Bolya et al., "Token Merging: Your ViT But Faster", ICLR 2023. https://arxiv.org/abs/2210.09461
 
-    The paper merges inside every block of the tower; in a frozen tower that shifts the features, so here the same
-    matching runs once behind it: tokens at even places find their most similar one at an odd place by the tower's keys
-    (mean over heads), the best pairs merge into a mean weighted by size, and rounds follow (each at most halves the
-    list) until the count is met. The merged token stands where its odd member stood.
+    The paper merges inside every block of the tower; in a frozen tower that shifts the features, so
+    here the same matching runs once behind it: tokens at even places find their most similar one at
+    an odd place by the tower's keys (mean over heads), the best pairs merge into a mean weighted by
+    size, and rounds follow (each at most halves the list) until the count is met. The merged token
+    stands where its odd member stood.
 
     Args:
-        keep: tokens that stay, an int (count) or a float (share). Default 192; the paper has no setting for a language
-            model.
+        keep: tokens that stay, an int (count) or a float (share). Default 192; the paper has no
+            setting for a language model.
 
     Raises:
         ScheduleError: a count below 1 or a share outside (0, 1].
@@ -54,29 +57,59 @@ class ToMe(KeepPruner):
         return (Reading(0, similarity="keys", pairs=0.5),)
 
     def select(self, view: ProjectorView) -> Selection:
-        """Size-weighted means in front of the projector, at the places of the tokens merged into."""
-        if (whole := everything(view)) is not None:
+        """Size-weighted means in front of the projector, at the places of the tokens merged into.
+
+        The score is the size of a token.
+        """
+        whole = keep_all_if_fits(view)
+        if whole is not None:
             return whole
+
         vision = view.vision
-        patches, others = split_budget(vision, view.count)
-        keys, values = vision["keys"][patches].float(), metric(view, vision)[patches]
-        sizes = torch.ones(len(patches), device=keys.device)
-        place = torch.arange(len(patches), device=keys.device)
-        while len(place) > view.count - len(others):
-            source, target = match_bipartite(keys[place], len(place) - (view.count - len(others)))
-            source, target = place[source], place[target]
-            for rows in (keys, values):  # sums first, divided when all are in
-                rows *= sizes[:, None]
-                rows.index_add_(0, target, rows[source])
-            sizes.index_add_(0, target, sizes[source])
-            for rows in (keys, values):
-                rows /= sizes[:, None]
-            place = place[~torch.isin(place, source)]
-        features = view.features.clone()
+        patches, newlines = split_budget(vision, view.count)
+        keys = vision["keys"][patches].float()  # [n, d], n patches
+        values = pre_projector_rows(view, vision)[patches]  # [n, V]
+
+        place, sizes = merge_rounds(keys, values, view.count - len(newlines))
+        slots = patches[place]
+        score = torch.ones(len(view.candidates), device=keys.device)
+        score = score.index_copy(0, slots, sizes[place])
+
+        # a token that nothing merged into keeps its own feature
         merged = place[sizes[place] > 1]
-        features[patches[merged]] = project(view, vision, values[merged]).to(features.dtype)
-        keep = torch.cat([patches[place], others]).sort().values
-        size = torch.ones(len(features), device=keys.device).index_copy(
-            0, patches[place], sizes[place]
+        rows = to_feature_space(view, vision, values[merged])
+        return merge_into(
+            view, torch.cat([slots, newlines]), [(patches[merged], rows)], {"score": score}
         )
-        return Selection(keep, features=features[keep], scores={"score": size})
+
+
+def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Merge the most similar pairs, round by round, until `count` rows are left.
+
+    Args:
+        keys: float32 [n, d], compared by cosine; changed in place.
+        values: float32 [n, V]; changed in place to the size-weighted means.
+        count: rows that stay.
+
+    Returns:
+        Places of the rows that stay, ascending [count] long, and the size of every row [n] float32.
+    """
+    sizes = torch.ones(len(keys), device=keys.device)
+    place = torch.arange(len(keys), device=keys.device)
+
+    while len(place) > count:
+        even, odd = match_bipartite(keys[place], len(place) - count)
+        source = place[even]
+        target = place[odd]
+
+        # a target may take in several sources: sum first, divide when all are in
+        for rows in (keys, values):
+            rows *= sizes[:, None]
+            rows.index_add_(0, target, rows[source])
+        sizes.index_add_(0, target, sizes[source])
+        for rows in (keys, values):
+            rows /= sizes[:, None]
+
+        place = place[~torch.isin(place, source)]
+
+    return place, sizes

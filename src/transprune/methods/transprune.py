@@ -1,8 +1,9 @@
 """TransPrune: token transition variation (TTV) and instruction-guided attention (IGA).
 
-Every ablation of the paper is one argument. Where the paper and the released code differ, the paper is the default and
-the code is a named option: the paper's direction term is `1 - |cos|`, the code computes `1 - cos` (27 MME points lower
-in the paper's own table). Both criteria are divided by their sum before they are added, as the code does.
+Every ablation of the paper is one argument. Where the paper and the released code differ, the paper
+is the default and the code is a named option: the paper's direction term is `1 - |cos|`, the code
+computes `1 - cos` (27 MME points lower in the paper's own table). Both criteria are divided by
+their sum before they are added, as the code does.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from transprune.algebra.select import normalise_sum
 from transprune.core.plan import Reading
-from transprune.core.schedule import Schedule, ScheduleLike, as_boundary, scale_layers
+from transprune.core.published import COMBINED, HIGH, LOW
+from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerTransitions, LayerView, Scores, Transition
 from transprune.errors import MethodError, ScheduleError
-from transprune.methods.common.method import Positions, check_flag
+from transprune.methods.common.checks import check_choice, check_flag, check_share
+from transprune.methods.common.layers import Layers, list_layers, move_layers, read_layers
+from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
-from transprune.methods.common.scheduled import COMBINED, HIGH, LOW, ScheduledPruner
+from transprune.methods.common.scheduled import ScheduledPruner
 
 Direction = Literal["one_minus_abs_cos", "one_minus_cos", "cos", "abs_cos"]
 DIRECTIONS = {
@@ -36,27 +40,33 @@ DIRECTIONS = {
 @register("transprune")
 @dataclass(frozen=True)
 class TransPrune(ScheduledPruner):
-    """Prune progressively by how much each token changes (TTV) and how much the instruction looks at it (IGA).
+    """Prune progressively by how much each token changes and how much attention it receives.
 
     Li et al., CVPR 2026. https://arxiv.org/abs/2507.20630
 
+    The first is token transition variation (TTV), the second instruction-guided attention (IGA).
+
     Args:
-        keep: boundary -> share of the original visual tokens kept from there on. Boundaries are the paper's 1-based
-            pruning layers. The presets are written for 32 layers and scale with depth; a mapping of your own is used
-            as it stands. Default: High (supplement, section B).
-        accumulate: 1-based layers whose TTV is summed, numbered and scaled like `keep`. Default: from the first to the
-            last boundary, the paper's 7..12.
-        alpha: weight of TTV; IGA has `1 - alpha`. At 0 or 1 the other criterion is not computed at all. Default 0.5.
-        direction: the direction term, on the cosine between a module's input and output. Default: the paper's.
+        keep: boundary -> share of the original visual tokens kept from there on. Boundaries are the
+            paper's 1-based pruning layers. The presets are written for 32 layers and scale with
+            depth; a mapping of your own is used as it stands. Default: High (supplement, section
+            B).
+        accumulate: 1-based layers whose TTV is summed, numbered and scaled like `keep`. Default:
+            from the first to the last boundary, the paper's 7..12.
+        alpha: weight of TTV; IGA has `1 - alpha`. At 0 or 1 the other criterion is not computed at
+            all. Default 0.5.
+        direction: the direction term, on the cosine between a module's input and output. Default:
+            the paper's.
         use_magnitude: multiply by the ratio of norms (equation 1).
         use_direction: multiply by the softmax of the direction term (equation 2).
-        softmax_over: tokens that share the softmax of the direction term: `"all"` of the sample (paper and code), or
-            `"visual"`.
+        softmax_over: tokens that share the softmax of the direction term: `"all"` of the sample
+            (paper and code), or `"visual"`.
         accumulation: sum over `accumulate`; False takes the boundary's own layer only.
         positions: default `"renumber"`, as the released code does; under M-RoPE always `"keep"`.
 
     Raises:
-        MethodError: alpha outside [0, 1], an unknown direction or softmax scope, or TTV with neither term.
+        MethodError: alpha outside [0, 1], an unknown direction or softmax scope, or TTV with
+            neither term.
         ScheduleError: ratios or layers that make no schedule.
     """
 
@@ -73,55 +83,61 @@ class TransPrune(ScheduledPruner):
     paper: ClassVar[str] = "Li et al., CVPR 2026, arXiv 2507.20630"
     presets: ClassVar[tuple[str, ...]] = ("high", "low", "ttv", "iga", "combined")
     default_positions: ClassVar[Positions] = "renumber"
-    published_depths: ClassVar[tuple[int, ...]] = (
-        28,
-        32,
-    )  # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of 28 layers
+    # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of its 28 layers
+    published_depths: ClassVar[tuple[int, ...]] = (28, 32)
     reads: ClassVar[Reads] = Reads(rows="instruction")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        schedule = Schedule.of(self.keep)
-        object.__setattr__(self, "accumulate", _layers(self.accumulate, schedule))
-        if (
-            isinstance(self.alpha, bool)
-            or not isinstance(self.alpha, (int, float))
-            or not 0 <= self.alpha <= 1
-        ):
-            raise MethodError(
-                f"alpha weighs TTV against IGA and must lie in [0, 1]; got {self.alpha!r}"
-            )
-        if self.direction not in DIRECTIONS:
-            raise MethodError(
-                f"direction is one of {', '.join(DIRECTIONS)}; got {self.direction!r}"
-            )
-        if self.softmax_over not in ("all", "visual"):
-            raise MethodError(f"softmax_over is 'all' or 'visual'; got {self.softmax_over!r}")
-        for name in ("use_magnitude", "use_direction", "accumulation"):
-            check_flag(name, getattr(self, name))
+        boundaries = Schedule.of(self.keep).boundaries
+        if self.accumulate is None:
+            # empty where the only boundary is 0, which `plan` refuses
+            layers: Layers = range(max(1, boundaries[0]), boundaries[-1] + 1)
+        else:
+            layers = read_layers("accumulate", self.accumulate)
+        object.__setattr__(self, "accumulate", layers)
+
+        check_share("alpha", self.alpha, "weighs TTV against IGA")
+        check_choice("direction", self.direction, DIRECTIONS)
+        check_choice("softmax_over", self.softmax_over, ("all", "visual"))
+        check_flag("use_magnitude", self.use_magnitude)
+        check_flag("use_direction", self.use_direction)
+        check_flag("accumulation", self.accumulation)
+
         if self.alpha > 0 and not (self.use_magnitude or self.use_direction):
             raise MethodError(
-                "TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA alone."
+                "TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA "
+                "alone."
             )
-        cut, start = schedule.boundaries[0], min(self.accumulate or (), default=0)
-        if self.alpha == 1 and self.accumulation and start > cut:
+        first = min(layers, default=0)
+        if self.alpha == 1 and self.accumulation and first > boundaries[0]:
             raise ScheduleError(
-                f"TTV alone has nothing to rank by at boundary {cut}: accumulate starts at layer {start}"
+                f"TTV alone has nothing to rank by at boundary {boundaries[0]}: accumulate starts "
+                f"at layer {first}"
             )
 
     @classmethod
     def high(cls, **changes: Any) -> TransPrune:
-        """The paper's High budget: 504, 360, 72 of 576 tokens, 41 % of the visual FLOPs of LLaVA-1.5-7B."""
+        """The paper's High budget: 504, 360, 72 of 576 tokens.
+
+        41 % of the visual FLOPs of LLaVA-1.5-7B.
+        """
         return cls(**{"keep": HIGH, **changes})
 
     @classmethod
     def low(cls, **changes: Any) -> TransPrune:
-        """The paper's Low budget: 360, 108, 36 of 576 tokens, 31 % of the visual FLOPs of LLaVA-1.5-7B."""
+        """The paper's Low budget: 360, 108, 36 of 576 tokens.
+
+        31 % of the visual FLOPs of LLaVA-1.5-7B.
+        """
         return cls(**{"keep": LOW, **changes})
 
     @classmethod
     def combined(cls, **changes: Any) -> TransPrune:
-        """Behind a projector-side method: 1/2, 1/4, 1/8 of what it left, which gives the cost of Tables 4 and 5."""
+        """Behind a projector-side method: 1/2, 1/4, 1/8 of the tokens it left.
+
+        This gives the cost of Tables 4 and 5.
+        """
         return cls(**{"keep": COMBINED, **changes})
 
     @classmethod
@@ -135,27 +151,21 @@ class TransPrune(ScheduledPruner):
         return cls.high(**{"alpha": 0.0, **changes})
 
     def observed(self, num_layers: int) -> tuple[int, ...]:
-        """The accumulation layers for this depth; without accumulation, the boundaries themselves."""
+        """The accumulation layers for this depth; without accumulation the boundaries."""
         if self.alpha == 0:
             return ()
-        schedule, layers = Schedule.of(self.keep), tuple(self.accumulate or ())
-        here = self.schedule(num_layers).boundaries
+
+        here = self.schedule(num_layers)
         if not self.accumulation:
-            return here
-        if here != schedule.boundaries and schedule.depth is not None:
-            moved = dict(
-                zip(schedule.boundaries, here, strict=True)
-            )  # a boundary takes its own layer along
-            for layer in set(layers) - set(moved):
-                moved[layer] = scale_layers((layer,), schedule.depth, num_layers)[0]
-            scaled = sorted({moved[layer] for layer in layers})
-            contiguous = isinstance(
-                self.accumulate, range
-            )  # on deeper models a range has no holes either
-            layers = tuple(range(scaled[0], scaled[-1] + 1) if contiguous else scaled)
+            return here.boundaries
+
+        assert isinstance(self.accumulate, (range, tuple))  # made so by `__post_init__`
+        written = Schedule.of(self.keep)
+        layers = tuple(move_layers(self.accumulate, written, here, num_layers))
+
         if layers and layers[-1] > num_layers:
             raise ScheduleError(
-                f"accumulate takes 1-based layers of {num_layers}; got {_list(layers)}"
+                f"accumulate takes 1-based layers of {num_layers}; got {list_layers(layers)}"
             )
         return layers
 
@@ -168,16 +178,15 @@ class TransPrune(ScheduledPruner):
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """Attention rows of the instruction, unless TTV works alone."""
         readings = super().reads_at(num_layers)
-        return (
-            readings
-            if self.alpha < 1
-            else tuple(replace(reading, rows=None) for reading in readings)
-        )
+        if self.alpha < 1:
+            return readings
+
+        return tuple(replace(reading, rows=None) for reading in readings)
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How the schedule was adapted to the depth."""
         observed = self.observed(num_layers)
-        tail = f"; TTV accumulates over layers {_list(observed)}" if observed else ""
+        tail = f"; TTV accumulates over layers {list_layers(observed)}" if observed else ""
         return tuple(note + tail for note in super().notes(num_layers))
 
     def transition_scores(self, step: LayerTransitions) -> dict[str, Tensor]:
@@ -192,53 +201,30 @@ class TransPrune(ScheduledPruner):
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """`alpha * TTV + (1 - alpha) * IGA`, each normalised to sum 1 (equation 7)."""
         scores: Scores = {}
+        weighted = []
+
         if self.alpha > 0:
             assert carry is not None
             scores["ttv"] = normalise_sum(carry)
+            weighted.append(self.alpha * scores["ttv"])
+
         if self.alpha < 1:
-            scores["iga"] = normalise_sum(
-                view.attention("instruction").mean(dim=(0, 1))
-            )  # [H, T, N] -> [N]
-        weights = {"ttv": self.alpha, "iga": 1 - self.alpha}
-        scores["score"] = torch.stack(
-            [weights[name] * share for name, share in scores.items()]
-        ).sum(dim=0)
+            attention = view.attention("instruction").mean(dim=(0, 1))  # [H, T, N] -> [N]
+            scores["iga"] = normalise_sum(attention)
+            weighted.append((1 - self.alpha) * scores["iga"])
+
+        scores["score"] = torch.stack(weighted).sum(dim=0)
         return scores
 
     def _variation(self, change: Transition) -> Tensor:
-        variation = change.magnitude if self.use_magnitude else torch.ones_like(change.magnitude)
-        if self.use_direction:
-            term = DIRECTIONS[self.direction](change.cosine)
-            if self.softmax_over == "visual":
-                term = term.masked_fill(~change.visual, float("-inf"))
-            variation = variation * term.softmax(dim=0)
-        return variation
+        """TTV of one module, float32 [L]."""
+        variation = torch.ones_like(change.magnitude)
+        if self.use_magnitude:
+            variation = change.magnitude
+        if not self.use_direction:
+            return variation
 
-
-def _layers(
-    accumulate: Iterable[int] | int | str | None, schedule: Schedule
-) -> range | tuple[int, ...]:
-    """Accumulation layers as a range where they are contiguous, else as an ascending tuple."""
-    if accumulate is None:
-        return range(max(1, schedule.boundaries[0]), schedule.boundaries[-1] + 1)
-    try:
-        if isinstance(accumulate, int):
-            accumulate = (accumulate,)
-        if isinstance(accumulate, str):  # "7-12" or "7,9,12" on a command line
-            spans = [part.split("-") for part in accumulate.split(",")]
-            accumulate = [
-                layer for span in spans for layer in range(int(span[0]), int(span[-1]) + 1)
-            ]
-        layers = sorted({as_boundary(layer) for layer in accumulate})
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ScheduleError(
-            f"accumulate takes 1-based layers, as range(7, 13) or '7-12'; got {accumulate!r}"
-        ) from error
-    if not layers or layers[0] < 1:
-        raise ScheduleError(f"accumulate takes 1-based layers, so 1 is the first; got {layers}")
-    contiguous = range(layers[0], layers[-1] + 1)
-    return contiguous if len(contiguous) == len(layers) else tuple(layers)
-
-
-def _list(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
+        term = DIRECTIONS[self.direction](change.cosine)
+        if self.softmax_over == "visual":
+            term = term.masked_fill(~change.visual, float("-inf"))
+        return variation * term.softmax(dim=0)

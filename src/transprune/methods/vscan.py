@@ -13,19 +13,28 @@ from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
-from transprune.errors import MethodError
-from transprune.methods.common.method import Method, Positions, check_keep, check_ratio
-from transprune.methods.common.projector import KeepPruner, everything, split_budget
+from transprune.methods.common.checks import check_count, check_keep, check_ratio
+from transprune.methods.common.method import Method, Positions
+from transprune.methods.common.projector import (
+    KeepPruner,
+    keep_all_if_fits,
+    merge_into,
+    split_budget,
+)
 from transprune.methods.common.recipe import register
 from transprune.methods.compose import Compose
 from transprune.methods.pdrop import PDrop
 
 HALFWAY = Schedule({16: 1 / 3}, depth=32)
 
+# Side of a window. Qwen2.5-VL counts merged tokens, of 2 x 2 patches each.
+SIDE_PATCHES = 6
+SIDE_MERGED = 4
+
 
 @dataclass(frozen=True)
 class Scan(KeepPruner):
-    """VScan's first stage: half of the budget window by window, half by the whole picture, the rest merged in."""
+    """VScan's first stage: best patches of each window, best of the picture, the rest merged."""
 
     keep: int | float = 96
     local: float = 0.5
@@ -39,35 +48,56 @@ class Scan(KeepPruner):
         return (Reading(0, similarity="features"),)
 
     def select(self, view: ProjectorView) -> Selection:
-        """Kept tokens are the mean of themselves and of those nearest to them, in the projected space."""
+        """Each kept token becomes the mean of itself and its nearest, behind the projector."""
         vision = view.vision
-        saliency, early = vision["saliency"], vision["early_saliency"]
-        scores = {"score": saliency, "early": early}
-        if (whole := everything(view)) is not None:
-            return Selection(whole.keep, scores=scores)
-        patches, others = split_budget(vision, view.count)
-        budget = view.count - len(others)
-        side = self.window or (4 if vision.states is None else 6)  # Qwen2.5-VL counts merged tokens
-        window = number_windows(
-            vision["place"][patches], vision["grid"][patches], vision.crop[patches], side
-        )
-        near, windows = count_kept(budget, self.local), int(window.max()) + 1
-        if vision.states is None:  # the code for Qwen2.5-VL: a global ranking with a cap per window
-            here = select_spread(early[patches], window, near, -(-near // windows))
-        else:  # the code for LLaVA: the same number in every window
-            here = select_spread(early[patches], window, near, near // windows)
-        left = saliency[patches].index_fill(0, here, float("-inf"))
-        kept = torch.cat([here, select_top(left, budget - len(here))]).sort().values
-        kept = patches[kept]
-        gone = patches[~torch.isin(patches, kept)]
-        rows = view.features.float()
-        group = assign_nearest(rows[gone], rows[kept])
-        total = rows[kept].index_add(0, group, rows[gone])
-        features = view.features.clone()
-        size = 1 + torch.bincount(group, minlength=len(kept))[:, None]
-        features[kept] = (total / size).to(features.dtype)
-        keep = torch.cat([kept, others]).sort().values
-        return Selection(keep, features=features[keep], scores=scores)
+        scores = {"score": vision["saliency"], "early": vision["early_saliency"]}
+        whole = keep_all_if_fits(view, scores)
+        if whole is not None:
+            return whole
+
+        patches, newlines = split_budget(vision, view.count)
+        budget = view.count - len(newlines)
+
+        # local scan: the early layer, window by window
+        local = self._scan_windows(view, patches, count_kept(budget, self.local))
+
+        # global scan: the late layer, over all patches that are left
+        left = vision["saliency"][patches].index_fill(0, local, float("-inf"))
+        top = select_top(left, budget - len(local))
+        kept = patches[torch.cat([local, top]).sort().values]
+
+        means = _merge(view.features, kept, patches[~torch.isin(patches, kept)])
+        return merge_into(view, torch.cat([kept, newlines]), [(kept, means)], scores)
+
+    def _scan_windows(self, view: ProjectorView, patches: Tensor, count: int) -> Tensor:
+        """The best patches of each window by early attention: positions in `patches`, ascending."""
+        vision = view.vision
+        early = vision["early_saliency"][patches]
+        merges_patches = vision.states is None  # Qwen2.5-VL
+
+        side = self.window or (SIDE_MERGED if merges_patches else SIDE_PATCHES)
+        place = vision["place"][patches]
+        grid = vision["grid"][patches]
+        window = number_windows(place, grid, vision.crop[patches], side)
+        windows = int(window.max()) + 1
+
+        if merges_patches:
+            # the code for Qwen2.5-VL: a global ranking with a cap per window, rounded up
+            most = -(-count // windows)
+        else:
+            # the code for LLaVA: the same number in every window
+            most = count // windows
+        return select_spread(early, window, count, most)
+
+
+def _merge(features: Tensor, kept: Tensor, gone: Tensor) -> Tensor:
+    """Means, fp32 [K, D], of each kept token and of those tokens that go and are nearest to it."""
+    rows = features.float()
+    group = assign_nearest(rows[gone], rows[kept])
+
+    total = rows[kept].index_add(0, group, rows[gone])
+    size = 1 + torch.bincount(group, minlength=len(kept))
+    return total / size[:, None]
 
 
 @dataclass(frozen=True)
@@ -80,20 +110,22 @@ class Cut(PDrop):
 @register("vscan")
 @dataclass(frozen=True)
 class VScan(Method):
-    """Keep locally and globally salient patches, merge all others into them, and cut once more halfway up the LLM.
+    """Keep locally and globally salient patches, merge the others, and cut once in the LLM.
 
     Zhang et al., TMLR 2026. https://arxiv.org/abs/2505.22654
 
-    Local scan: the best of each 6 x 6 window (4 x 4 merged tokens in Qwen2.5-VL; odd rows and columns join the last
-    window) by CLS attention early in the tower; global scan: the best of the others by that of the layer which gives
-    the features. Where windows do not divide the local half, the code falls short; here the global scan fills up. The
-    cut reads the last token's attention to the visual tokens, with rotated keys (the code for Qwen2.5-VL forgets to).
+    Local scan: the best of each 6 x 6 window (4 x 4 merged tokens in Qwen2.5-VL; odd rows and
+    columns join the last window) by CLS attention early in the tower; global scan: the best of the
+    others by that of the layer which gives the features. Where windows do not divide the local
+    half, the code falls short; here the global scan fills up. The cut reads the last token's
+    attention to the visual tokens, with rotated keys (the code for Qwen2.5-VL forgets to).
 
     Args:
-        keep: tokens after the scans, an int (count) or a float (share). Default 96, which with the cut is the paper's
-            average of 64 over the layers; 192 and 288 give 128 and 192.
-        then: the cut: boundary -> share of what the scans left. Default a third after 16 of 32 layers, scaling with
-            depth (14 of 28, the paper's for Qwen2.5-VL). None leaves it out, to put another method there.
+        keep: tokens after the scans, an int (count) or a float (share). Default 96, which with the
+            cut is the paper's average of 64 over the layers; 192 and 288 give 128 and 192.
+        then: the cut: boundary -> share of the tokens the scans left. Default a third after 16 of
+            32 layers, scaling with depth (14 of 28, the paper's for Qwen2.5-VL). None leaves it
+            out, to put another method there.
         local: share of `keep` that the local scan takes. Default 0.5.
         window: side of a window. Default 6 patches, or 4 merged tokens.
 
@@ -122,15 +154,19 @@ class VScan(Method):
         super().__post_init__()
         check_keep("keep", self.keep)
         check_ratio("local", self.local)
-        if self.window is not None and (isinstance(self.window, bool) or not self.window > 0):
-            raise MethodError(f"window is the side of a window in tokens; got {self.window!r}")
-        object.__setattr__(self, "then", None if self.then is None else Schedule.of(self.then))
+        if self.window is not None:
+            check_count("window", self.window, "the side of a window in tokens")
+        if self.then is not None:
+            object.__setattr__(self, "then", Schedule.of(self.then))
 
     @property
     def steps(self) -> tuple[Method, ...]:
         """The scans, and the cut if there is one."""
         scan = Scan(self.keep, self.local, self.window, positions=self.positions)
-        return (scan,) if self.then is None else (scan, Cut(self.then, positions=self.positions))
+        if self.then is None:
+            return (scan,)
+
+        return scan, Cut(self.then, positions=self.positions)
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """The stages of both."""
@@ -148,15 +184,20 @@ class VScan(Method):
         """With the cut so much earlier."""
         if self.then is None:
             return super().shifted_earlier(layers, num_layers)
+
         return replace(self, then=Cut(self.then).shifted_earlier(layers, num_layers).keep)
 
 
 def number_windows(place: Tensor, grid: Tensor, crop: Tensor, side: int) -> Tensor:
-    """Window of each token, numbered 0, 1, ... without gaps; what is left over joins the last window. -> [N] long.
+    """The window of each token, numbered 0, 1, ... without gaps. -> [N] long.
 
-    place, grid [N, 2], crop [N] long.
+    place, grid [N, 2], crop [N] long. Rows and columns that are left over join the last window.
     """
-    windows = (grid // side).clamp(min=1)
+    windows = (grid // side).clamp(min=1)  # [N, 2], windows down and across
     row, column = torch.minimum(place // side, windows - 1).unbind(dim=1)
-    number = (crop * (int(windows[:, 0].max()) + 1) + row) * (int(windows[:, 1].max()) + 1) + column
+
+    # crops may have grids of different sizes, so count with the largest
+    down = int(windows[:, 0].max()) + 1
+    across = int(windows[:, 1].max()) + 1
+    number = (crop * down + row) * across + column
     return number.unique(return_inverse=True)[1]

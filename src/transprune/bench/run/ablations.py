@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from transprune.core.published import HIGH
 from transprune.core.schedule import Schedule
 from transprune.methods.common.method import Method
-from transprune.methods.common.scheduled import HIGH
 from transprune.methods.transprune import DIRECTIONS, TransPrune
 
 DEPTH = 32  # layers of the paper's model

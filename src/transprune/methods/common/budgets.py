@@ -1,4 +1,7 @@
-"""Schedules named by a budget, as SparseVLM and AdaptInfer do: so many visual tokens per layer on average, of 576."""
+"""Schedules named by a budget, as SparseVLM and AdaptInfer name them.
+
+A budget is the average number of visual tokens per layer, out of 576.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,17 @@ import numpy as np
 from transprune.core.schedule import Schedule
 from transprune.errors import ScheduleError
 
-TOTAL, DEPTH = (
-    576,
-    32,
-)  # visual tokens and layers of LLaVA-1.5-7B, for which the budgets were published
+# LLaVA-1.5-7B, for which the budgets were published
+TOTAL = 576  # visual tokens
+DEPTH = 32  # decoder layers
 
 Published = Mapping[int, tuple[int, ...]]
 
 
 def budget_schedule(budget: int, published: Published, boundaries: tuple[int, ...]) -> Schedule:
-    """The published schedule of a budget; between two published ones the straight line, on to 0 and to all tokens.
+    """The published schedule of a budget, or the straight line between its two neighbours.
+
+    Below the smallest published budget the line runs to 0 tokens, above the largest to all 576.
 
     Args:
         budget: 1..576.
@@ -32,12 +36,18 @@ def budget_schedule(budget: int, published: Published, boundaries: tuple[int, ..
         raise ScheduleError(
             f"a budget is the average number of visual tokens per layer, 1..{TOTAL}; got {budget!r}"
         )
-    known = {0: (0,) * len(boundaries), **published, TOTAL: (TOTAL,) * len(boundaries)}
+
+    nothing = (0,) * len(boundaries)
+    everything = (TOTAL,) * len(boundaries)
+    known = {0: nothing, **published, TOTAL: everything}
     budgets = sorted(known)
-    counts = [
-        round(np.interp(budget, budgets, column))
-        for column in zip(*(known[b] for b in budgets), strict=True)
-    ]
-    # a published 0 stays a share below one token: the plan then says that one was kept all the same
-    ratios = [max(count, 0.5) / TOTAL for count in counts]
-    return Schedule(dict(zip(boundaries, ratios, strict=True)), depth=DEPTH)
+
+    ratios = {}
+    for stage, boundary in enumerate(boundaries):
+        column = [known[known_budget][stage] for known_budget in budgets]
+        count = round(np.interp(budget, budgets, column))
+
+        # a published 0 stays a share below one token: the plan then keeps one and says so
+        ratios[boundary] = max(count, 0.5) / TOTAL
+
+    return Schedule(ratios, depth=DEPTH)

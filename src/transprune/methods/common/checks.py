@@ -1,6 +1,13 @@
-"""Checks of settings: each names the setting, what it takes, and what came."""
+"""Checks of settings: each names the setting, the values it takes, and the value that came.
+
+`error` is the type to raise: ScheduleError for settings that say how much stays, else MethodError.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
 
 from transprune.core.schedule import count_kept
 from transprune.errors import MethodError, ScheduleError
@@ -8,10 +15,18 @@ from transprune.errors import MethodError, ScheduleError
 
 def check_ratio(name: str, value: float) -> None:
     """Raise ScheduleError unless `value` is a number in (0, 1]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+    if not _is_number(value) or not 0 < value <= 1:
         raise ScheduleError(
             f"{name} is the share of visual tokens that stays and must lie in (0, 1]; got {value!r}"
         )
+
+
+def check_keep(name: str, value: int | float) -> None:
+    """Raise ScheduleError unless `value` is a positive count (int) or a share in (0, 1] (float)."""
+    if not is_count(value):
+        check_ratio(name, value)
+    elif value < 1:
+        raise ScheduleError(f"{name} as a count must be at least 1; got {value}")
 
 
 def check_flag(name: str, value: bool) -> None:
@@ -20,16 +35,58 @@ def check_flag(name: str, value: bool) -> None:
         raise MethodError(f"{name} is True or False; got {value!r}")
 
 
-def check_keep(name: str, value: int | float) -> None:
-    """Raise ScheduleError unless `value` is a positive count (int) or a share in (0, 1] (float)."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ScheduleError(f"{name} as a count must be at least 1; got {value}")
-    else:
-        check_ratio(name, value)
+def check_count(
+    name: str, value: int, meaning: str, least: int = 1, error: type[MethodError] = MethodError
+) -> None:
+    """Raise `error` unless `value` is an int of at least `least`; `meaning` completes "name is"."""
+    if not is_count(value) or value < least:
+        raise error(f"{name} is {meaning}, at least {least}; got {value!r}")
+
+
+def check_share(
+    name: str, value: float, meaning: str, error: type[MethodError] = MethodError
+) -> None:
+    """Raise `error` unless `value` is a number in [0, 1]; `meaning` follows the name."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise error(f"{name} {meaning} and must lie in [0, 1]; got {value!r}")
+
+
+def check_number(
+    name: str, value: float, above: float | None = None, most: float = math.inf
+) -> None:
+    """Raise MethodError unless `value` is a finite number from 0 on, or greater than `above`.
+
+    `most` is the largest allowed one.
+    """
+    allowed = "from 0 on" if above is None else f"above {above}"
+    if most < math.inf:
+        allowed += f" and at most {most}"
+
+    in_range = _is_number(value) and math.isfinite(value) and value <= most
+    if not in_range or (value < 0 if above is None else value <= above):
+        raise MethodError(f"{name} is a number {allowed}; got {value!r}")
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """Raise MethodError unless `value` is one of `choices`; True does not count as 1."""
+    found = [choice for choice in choices if value == choice and not isinstance(value, bool)]
+
+    if not found:
+        *first, last = map(repr, choices)
+        raise MethodError(f"{name} is {', '.join(first)} or {last}; got {value!r}")
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` is an int and not a bool, which Python counts as one."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def resolve_count(keep: int | float, total: int) -> int:
     """A count (int) or a share of `total` (float in (0, 1]) as a count, at most `total`."""
     count = count_kept(total, keep) if isinstance(keep, float) else keep
     return min(total, count)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether `value` is an int or a float and not a bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What every method is: a frozen dataclass that says what to keep, and knows no model.
+"""The base classes of methods: frozen dataclasses that choose tokens and know no model.
 
 Two bases carry the shared work, once. A `ProjectorPruner` chooses among the projected features
 before the language model; a `LayerPruner` gives a schedule and a score between decoder layers. A
@@ -106,10 +106,13 @@ class Method(Recipe, Scalable, ABC):
 
     @abstractmethod
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """What is read at each boundary, for the runtime's taps and the cost model."""
+        """The readings at each boundary, for the runtime's taps and the cost model."""
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
-        """0-based decoder layers in which visual tokens keep their state and only give keys and values."""
+        """0-based decoder layers in which visual tokens only give keys and values.
+
+        They keep their hidden state there.
+        """
         return ()
 
     def observe(self, layer: int, step: LayerTransitions, carry: Tensor) -> Tensor:
@@ -126,7 +129,10 @@ class Method(Recipe, Scalable, ABC):
         return carry
 
     def transition_scores(self, step: LayerTransitions) -> dict[str, Tensor]:
-        """Score of each token's change in one layer, by module (`"attention"`, `"mlp"`), float32 [L] each."""
+        """Score of each token's change in one layer, by module, float32 [L] each.
+
+        The modules are `"attention"` and `"mlp"`.
+        """
         return {}
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
@@ -172,7 +178,7 @@ class LayerPruner(Method):
 
     @abstractmethod
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """Scores of the candidates, float [N]; the one called `"score"` ranks, larger means keep."""
+        """Scores of the candidates, float [N]; `"score"` ranks, larger means keep."""
 
     def observed(self, num_layers: int) -> tuple[int, ...]:
         """1-based layers whose transitions `observe` takes."""
@@ -214,7 +220,7 @@ class LayerPruner(Method):
         return tuple(readings)
 
     def shifted_earlier(self: L, layers: int, num_layers: int) -> L:
-        """With its setting `layer` so much smaller; a method with other boundaries overrides this."""
+        """With its setting `layer` so much smaller; methods with other boundaries override this."""
         layer = getattr(self, "layer", None)
         if not isinstance(layer, int) or layer - layers < self.first_boundary:
             raise ScheduleError(f"{self.name} cannot start {layers} layers earlier")

@@ -1,22 +1,28 @@
-"""What the projector-side methods with one budget share: a count or a share, and a pool that fits into it untouched."""
+"""Shared parts of the projector-side methods: their budget, and features that are merged."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from transprune.core.views import ProjectorView, Selection, VisionSignals
-from transprune.methods.common.method import Positions, ProjectorPruner, check_keep, resolve_count
+from transprune.core.views import ProjectorView, Scores, Selection, VisionSignals
+from transprune.methods.common.checks import check_keep, resolve_count
+from transprune.methods.common.method import Positions, ProjectorPruner
+
+# slots of the pool [n] long, and the features [n, D] that replace theirs
+Merged = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class KeepPruner(ProjectorPruner):
-    """A projector-side method with the budget `keep`, an int (count) or a float (share of the visual tokens).
+    """A projector-side method with the budget `keep`, a count (int) or a share (float).
 
-    The released codes of these methods hand the language model a shorter prompt, so positions are renumbered.
+    The released codes of these methods hand the language model a shorter prompt, so positions are
+    renumbered.
     """
 
     keep: int | float = 192
@@ -32,36 +38,70 @@ class KeepPruner(ProjectorPruner):
         return resolve_count(self.keep, visual_tokens)
 
 
-def everything(view: ProjectorView) -> Selection | None:
-    """The whole pool, untouched, if it fits into the budget."""
+def keep_all_if_fits(view: ProjectorView, scores: Scores | None = None) -> Selection | None:
+    """The whole pool, unchanged, if it fits into the budget; else None.
+
+    Without `scores` every token has the score 1.
+    """
     total = len(view.candidates)
-    return (
-        without_looking(view, torch.arange(total, device=view.candidates.device))
-        if view.count >= total
-        else None
-    )
+    if view.count < total:
+        return None
+
+    keep = torch.arange(total, device=view.candidates.device)
+    if scores is None:
+        return control_selection(view, keep)
+    return Selection(keep, scores=scores)
 
 
-def without_looking(view: ProjectorView, keep: Tensor, features: Tensor | None = None) -> Selection:
-    """The selection of a control that looks at nothing: its score is 1 where a token stays, else 0."""
+def control_selection(
+    view: ProjectorView, keep: Tensor, merged: Sequence[Merged] = ()
+) -> Selection:
+    """The selection of a control that reads no scores: 1 where a token stays, else 0."""
     score = torch.zeros(len(view.candidates), device=keep.device).index_fill(0, keep, 1.0)
-    return Selection(keep, features=features, scores={"score": score})
+    scores = {"score": score}
+
+    if merged:
+        return merge_into(view, keep, merged, scores)
+    return Selection(keep, scores=scores)
+
+
+def merge_into(
+    view: ProjectorView, keep: Tensor, merged: Sequence[Merged], scores: Scores
+) -> Selection:
+    """The selection `keep` (in any order), some of whose features are replaced by merged ones."""
+    features = view.features.clone()  # [N, D]
+    for slots, rows in merged:
+        features[slots] = rows.to(features.dtype)
+
+    keep = keep.sort().values
+    return Selection(keep, features=features[keep], scores=scores)
 
 
 def split_budget(vision: VisionSignals, count: int) -> tuple[Tensor, Tensor]:
-    """Tokens that show a patch, and as many others (newline tokens) as the budget has room for beside all patches."""
+    """Tokens that show a patch, and the newline tokens for which the budget has room.
+
+    A newline token (LLaVA-NeXT) stays only if all patches do.
+    """
     patches = (vision.crop >= 0).nonzero().flatten()
-    others = (vision.crop < 0).nonzero().flatten()
-    return patches, others[: max(0, count - len(patches))]
+    newlines = (vision.crop < 0).nonzero().flatten()
+    return patches, newlines[: max(0, count - len(patches))]
 
 
-def project(view: ProjectorView, vision: VisionSignals, states: Tensor) -> Tensor:
-    """Features of states [n, V] made in front of the projector, or the given rows where they are features already."""
+def pre_projector_rows(view: ProjectorView, vision: VisionSignals) -> Tensor:
+    """Rows in front of the projector, fp32 [N, V].
+
+    Behind it where the projector itself merges patches (Qwen2.5-VL), [N, D].
+    """
+    rows = view.features if vision.states is None else vision.states
+    return rows.float()
+
+
+def to_feature_space(view: ProjectorView, vision: VisionSignals, rows: Tensor) -> Tensor:
+    """Features [n, D] of rows made from `pre_projector_rows`.
+
+    Rows that are features already only change their dtype.
+    """
     if vision.states is None or vision.project is None:
-        return states.to(view.features.dtype)
-    return vision.project(states.to(vision.states.dtype))
+        return rows.to(view.features.dtype)
 
-
-def metric(view: ProjectorView, vision: VisionSignals) -> Tensor:
-    """Rows in front of the projector, fp32 [N, V]; behind it where patches are merged there (Qwen2.5-VL), [N, D]."""
-    return (view.features if vision.states is None else vision.states).float()
+    return vision.project(rows.to(vision.states.dtype))

@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from transprune.errors import MethodError, RecipeError, UnknownMethod
+from transprune.methods.common.recipe_file import FILE_NAME, read_json
+from transprune.methods.common.recipe_text import split_part
 from transprune.registry import Registry, did_you_mean
 
 SCHEMA = 1
-FILE_NAME = "pruning_config.json"
 
 METHODS: Registry[Any] = Registry(
     "method", "transprune.methods", UnknownMethod, home="transprune.methods"
@@ -35,9 +35,10 @@ R = TypeVar("R", bound="Recipe")
 
 
 class Recipe:
-    """What can be written as a recipe: a registered dataclass. Every method is one.
+    """A registered dataclass that can be written as a recipe. Every method is one.
 
-    `presets` are classmethods (`transprune-high` is `TransPrune.high()`), `recipes` names for whole recipe texts.
+    `presets` are classmethods (`transprune-high` is `TransPrune.high()`), `recipes` names for whole
+    recipe texts.
     """
 
     name: ClassVar[str]
@@ -49,9 +50,13 @@ class Recipe:
         return {"schema": SCHEMA, **_encode(self)}
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the recipe into `folder` (made if missing) as `pruning_config.json`; returns the file."""
+        """Write the recipe into `folder` as `pruning_config.json`; returns the file.
+
+        The folder is made if it is missing.
+        """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
+
         file = path / FILE_NAME
         file.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         return file
@@ -71,24 +76,6 @@ class Recipe:
         return recipe
 
 
-def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """The method that a recipe describes.
-
-    Raises:
-        RecipeError: not a mapping, a newer schema, unknown keys, or values a method refuses.
-        UnknownMethod: no method of that name.
-    """
-    if not isinstance(data, Mapping) or "method" not in data:
-        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {data!r}")
-    data = dict(data)
-    schema = data.pop("schema", SCHEMA)
-    if not isinstance(schema, int) or schema > SCHEMA or schema < 1:
-        raise RecipeError(
-            f"this recipe has schema {schema!r}; this release reads up to {SCHEMA}. Upgrade transprune to use it."
-        )
-    return _build(data.pop("method"), data)
-
-
 def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
     """A Method from itself, a preset or recipe text, or a recipe file or folder.
 
@@ -102,10 +89,12 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
         raise MethodError(
             f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}"
         )
+
     text = os.fspath(method)
     if isinstance(method, os.PathLike) or text.endswith(".json"):
         return read_recipe(text)
-    # the name of a method wins over a folder of that name, as a clone of this repository is one
+
+    # the name of a method wins over a folder of that name: a clone of this repository is one
     if os.path.isdir(text) and text not in (*METHODS, *preset_names()):
         return read_recipe(text)
     return parse(text)
@@ -113,7 +102,11 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
 
 def parse(text: str) -> Recipe:
     """The method a recipe text names; see the module docstring for the grammar."""
-    parts = [_parse_one(part.strip()) for part in text.split("+")]
+    parts = []
+    for part in text.split("+"):
+        name, values = split_part(part.strip())
+        parts.append(_named(name, values))
+
     if len(parts) == 1:
         return parts[0]
     compose: Any = METHODS.get("compose")
@@ -126,43 +119,108 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
     Raises:
         RecipeError: nothing there, not JSON, or not a recipe.
     """
-    path = Path(source)
-    file = path / FILE_NAME if path.is_dir() else path
-    if not file.is_file():
-        if (
-            path.is_absolute() or path.exists() or path.suffix == ".json"
-        ):  # no repository is called like that
-            raise RecipeError(f"no recipe at {os.fspath(source)!r}: {file} is not a file")
-        file = _fetch(os.fspath(source))
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not JSON: {error}") from error
-    return from_dict(data)
+    return from_dict(read_json(source))
 
 
-def _fetch(repository: str) -> Path:
-    from transformers.utils.hub import cached_file
+def from_dict(data: Mapping[str, Any]) -> Recipe:
+    """The method that a recipe describes.
 
-    try:
-        found = cached_file(repository, FILE_NAME)
-    except (OSError, ValueError) as error:
+    Raises:
+        RecipeError: not a mapping, a newer schema, unknown keys, or values a method refuses.
+        UnknownMethod: no method of that name.
+    """
+    if not isinstance(data, Mapping) or "method" not in data:
+        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {data!r}")
+
+    data = dict(data)
+    schema = data.pop("schema", SCHEMA)
+    if not isinstance(schema, int) or schema > SCHEMA or schema < 1:
         raise RecipeError(
-            f"no recipe at {repository!r}: neither a file, nor a folder with {FILE_NAME}, nor a hub repository that "
-            f"can be reached ({error})"
-        ) from error
-    assert found is not None
-    return Path(found)
+            f"this recipe has schema {schema!r}; this release reads up to {SCHEMA}. Upgrade "
+            "transprune to use it."
+        )
+
+    return _build(data.pop("method"), data)
+
+
+def preset_names(*methods: str) -> list[str]:
+    """Every preset text, as `transprune-high`, and every named recipe.
+
+    Of these methods only, if any are given.
+    """
+    names = []
+    for method in methods or METHODS:
+        cls = METHODS.get(method)
+        names += [f"{method}-{preset}" for preset in cls.presets]
+        names += cls.recipes
+
+    return names
+
+
+def _named(name: str, values: dict[str, Any]) -> Recipe:
+    """A method, a preset or a named recipe; `values` change the settings of the first two."""
+    if name in METHODS:
+        return _build(name, values)
+
+    recipes: dict[str, str] = {}
+    for method in METHODS:
+        recipes |= METHODS.get(method).recipes
+
+    if name in recipes:
+        if values:
+            raise RecipeError(
+                f"{name} is the composition {recipes[name]!r}; write that out to change its "
+                "settings"
+            )
+        return parse(recipes[name])
+
+    # `transprune-high` is `TransPrune.high()`
+    base, _, preset = name.rpartition("-")
+    if base in METHODS and preset in METHODS.get(base).presets:
+        return _build(base, values, preset)
+
+    known = [*METHODS, *preset_names()]
+    raise UnknownMethod(
+        f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
+    )
+
+
+def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
+    """The method `name` with these settings; errors of the values become recipe errors."""
+    cls = METHODS.get(str(name))
+    known = [field.name for field in fields(cls) if field.init]
+    for key in values:
+        if key not in known:
+            raise RecipeError(
+                f"{name} has no setting {key!r}.{did_you_mean(str(key), known)} It has: "
+                f"{', '.join(known) or 'none'}."
+            )
+
+    if "parts" in values:
+        parts = values["parts"]
+        if not isinstance(parts, (list, tuple)):
+            raise RecipeError(f"the parts of a composition are a list of recipes; got {parts!r}")
+        values = {**values, "parts": [from_dict(part) for part in parts]}
+
+    make = getattr(cls, preset) if preset else cls
+    try:
+        return make(**values)
+    except MethodError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
 
 
 def _encode(method: Recipe) -> dict[str, Any]:
+    """The name and the settings of a method, JSON-ready."""
     assert is_dataclass(method)
-    values = {
-        field.name: _encode_value(getattr(method, field.name))
-        for field in fields(method)
-        if field.init
-    }
-    return {"method": method.name, **values}
+    data: dict[str, Any] = {"method": method.name}
+
+    for field in fields(method):
+        if field.init:
+            data[field.name] = _encode_value(getattr(method, field.name))
+
+    return data
 
 
 def _encode_value(value: Any) -> Any:
@@ -173,85 +231,3 @@ def _encode_value(value: Any) -> Any:
     if isinstance(value, (tuple, list, range)):
         return [_encode_value(item) for item in value]
     return value
-
-
-def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
-    cls = METHODS.get(str(name))
-    known = [field.name for field in fields(cls) if field.init]
-    for key in values:
-        if key not in known:
-            raise RecipeError(
-                f"{name} has no setting {key!r}.{did_you_mean(str(key), known)} It has: {', '.join(known) or 'none'}."
-            )
-    if "parts" in values:
-        if not isinstance(values["parts"], (list, tuple)):
-            raise RecipeError(
-                f"the parts of a composition are a list of recipes; got {values['parts']!r}"
-            )
-        values = {**values, "parts": [from_dict(part) for part in values["parts"]]}
-    try:
-        return getattr(cls, preset)(**values) if preset else cls(**values)
-    except MethodError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
-
-
-def _parse_one(text: str) -> Recipe:
-    name, _, settings = text.partition(":")
-    if not settings:
-        return _named(name.strip(), {})
-    # a comma separates settings only where a new `name=` follows, so a schedule may contain commas itself
-    pairs = re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", settings)
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise RecipeError(
-                f"settings read name=value, as 'fastv:layer=3,keep_ratio=0.25'; got {pair!r} in {text!r}"
-            )
-        values[key.strip()] = _literal(value.strip())
-    return _named(name.strip(), values)
-
-
-def _named(name: str, values: dict[str, Any]) -> Recipe:
-    """A method, or a preset: `transprune-high` is `TransPrune.high()`; settings change what either starts from."""
-    if name in METHODS:
-        return _build(name, values)
-    recipes = {key: text for method in METHODS for key, text in METHODS.get(method).recipes.items()}
-    if name in recipes:
-        if values:
-            raise RecipeError(
-                f"{name} is the composition {recipes[name]!r}; write that out to change its settings"
-            )
-        return parse(recipes[name])
-    base, _, preset = name.rpartition("-")
-    if base in METHODS and preset in METHODS.get(base).presets:
-        return _build(base, values, preset)
-    known = [*METHODS, *preset_names()]
-    raise UnknownMethod(
-        f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
-    )
-
-
-def preset_names(*methods: str) -> list[str]:
-    """Every preset text, as `transprune-high`, and every named recipe; of these methods only, if any are given."""
-    classes = [(name, METHODS.get(name)) for name in methods or METHODS]
-    return [
-        text
-        for name, cls in classes
-        for text in (*(f"{name}-{preset}" for preset in cls.presets), *cls.recipes)
-    ]
-
-
-def _literal(text: str) -> Any:
-    """`3` -> int, `0.25` -> float, `true`/`false`/`none` -> those; everything else stays text."""
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -1,4 +1,4 @@
-"""How a method is brought to a budget. Only the benchmark calls this; a method that never scales can ignore it."""
+"""Bring a method to a budget. Only the benchmark calls this; a method may ignore it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Scalable:
     """A dataclass whose settings say how much stays, and where it begins.
 
     Attributes:
-        budget_fields: names of the settings that say how much stays. Those a class does not have are
-            left out.
+        budget_fields: names of the settings that say how much stays. Those a class does not have
+            are left out.
     """
 
     name: ClassVar[str]
@@ -25,9 +25,9 @@ class Scalable:
     def scaled_by(self: S, factor: float) -> S:
         """The same method with `factor` times as much kept, for comparing methods at equal cost.
 
-        The settings named in `budget_fields` are multiplied: counts, shares and schedules alike. Order
-        and shape stay; at least one token and at most all of them remain. A method whose budget is
-        expressed otherwise overrides this.
+        The settings named in `budget_fields` are multiplied: counts, shares and schedules alike.
+        Order and shape stay; at least one token and at most all of them remain. A method whose
+        budget is expressed otherwise overrides this.
 
         Raises:
             MethodError: the method has no such setting, or the factor is not positive.
@@ -36,9 +36,9 @@ class Scalable:
 
         if not names or not factor > 0:
             raise MethodError(
-                f"{self.name} cannot keep {factor!r} times as much: a method names the settings that say how "
-                f"much stays in `budget_fields` (it has none of {', '.join(self.budget_fields)}), and the "
-                "factor is positive"
+                f"{self.name} cannot keep {factor!r} times as much: a method names the settings "
+                "that say how much stays in `budget_fields` (it has none of "
+                f"{', '.join(self.budget_fields)}), and the factor is positive"
             )
 
         changes = {name: scale_budget(getattr(self, name), factor) for name in names}
@@ -56,7 +56,7 @@ class Scalable:
 
 
 def scale_budget(budget: ScheduleLike | float, factor: float) -> Any:
-    """`factor` times a count (int, at least 1), a share (float, at most 1) or every share of a schedule."""
+    """`factor` times a count (at least 1), a share (at most 1) or every share of a schedule."""
     if isinstance(budget, int):
         return max(1, round(budget * factor))
     if isinstance(budget, float):

@@ -1,17 +1,13 @@
-"""What methods with a schedule for an argument share, and the two controls that run at TransPrune's."""
+"""The base of methods whose setting is a schedule, and of the two controls with TransPrune's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
+from transprune.core.published import HIGH, LOW
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.methods.common.method import LayerPruner
-
-HIGH = Schedule({7: 0.875, 9: 0.625, 12: 0.125}, depth=32)  # TransPrune, supplement, section B
-LOW = Schedule({7: 0.625, 9: 0.1875, 12: 0.0625}, depth=32)
-# behind VisionZip or CDPruner; inferred from the cost in Tables 4 and 5, which neither High nor Low gives
-COMBINED = Schedule({7: 0.5, 9: 0.25, 12: 0.125}, depth=32)
 
 C = TypeVar("C", bound="Control")
 S = TypeVar("S", bound="ScheduledPruner")
@@ -19,10 +15,10 @@ S = TypeVar("S", bound="ScheduledPruner")
 
 @dataclass(frozen=True)
 class ScheduledPruner(LayerPruner):
-    """A pruner of several stages: `keep` says what remains from which boundary on.
+    """A pruner of several stages: `keep` gives the share that remains from each boundary on.
 
-    A schedule written for a depth scales to other depths, except those in `published_depths`, for which the paper used
-    the same boundaries.
+    A schedule written for a depth scales to other depths, except those in `published_depths`, for
+    which the paper used the same boundaries.
     """
 
     keep: ScheduleLike
@@ -43,16 +39,22 @@ class ScheduledPruner(LayerPruner):
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """How a schedule written for another depth was adapted to this one."""
-        written, here = Schedule.of(self.keep), self.schedule(num_layers)
+        written = Schedule.of(self.keep)
+        here = self.schedule(num_layers)
         if written.boundaries == here.boundaries:
             return ()
-        before, after = (", ".join(map(str, schedule.boundaries)) for schedule in (written, here))
+
+        before = ", ".join(map(str, written.boundaries))
+        after = ", ".join(map(str, here.boundaries))
         return (f"boundaries {before} of {written.depth} layers became {after} of {num_layers}",)
 
 
 @dataclass(frozen=True)
 class Control(ScheduledPruner):
-    """A control: it chooses without looking, at any boundary from 0 on, by default where TransPrune does."""
+    """A control: it chooses without reading the model, at any boundary from 0 on.
+
+    By default at the boundaries of TransPrune.
+    """
 
     keep: ScheduleLike = HIGH
 

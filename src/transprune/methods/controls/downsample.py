@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from transprune.algebra.grids import Crop, crops_of, smaller_grid
+from transprune.algebra.select import select_even
 from transprune.core.plan import Stage
-from transprune.core.signals import Reads
+from transprune.core.signals import Reads, VisionSignals
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MissingSignal
 from transprune.methods.common.projector import (
     KeepPruner,
-    everything,
+    Merged,
+    control_selection,
+    keep_all_if_fits,
     split_budget,
-    without_looking,
 )
 from transprune.methods.common.recipe import register
 
@@ -25,20 +27,23 @@ from transprune.methods.common.recipe import register
 @register("downsample")
 @dataclass(frozen=True)
 class Downsample(KeepPruner):
-    """Resize the picture so that it becomes no more tokens than the budget, and look at it again. A control.
+    """Resize the picture so that it becomes no more tokens than the budget, and encode it again.
 
-    Liao et al., "Are We Using the Right Benchmark", ACL 2026, https://arxiv.org/abs/2510.07143, find that it beats many
-    published methods. They resize by D with D^2 = the share kept, on Qwen2-VL, whose tower takes any size; so it is
-    here on Qwen2.5-VL. A tower with a fixed grid (CLIP, SigLIP) was never trained on another one: its position
+    A control. Liao et al., "Are We Using the Right Benchmark", ACL 2026,
+    https://arxiv.org/abs/2510.07143, find that it beats many published methods. They resize by D
+    with D^2 = the share kept, on Qwen2-VL, whose tower takes any size; so it is here on Qwen2.5-VL.
+    A tower with a fixed grid (CLIP, SigLIP) was never trained on another one: its position
     embeddings are interpolated, which is ours. Resizing is bicubic with antialiasing.
 
-    The tower runs twice, once on the whole picture (the model does that before any choice is made) and once on the
-    small one: this control compares what the language model can do with as many tokens, it saves nothing in the tower.
+    The tower runs twice, once on the whole picture (the model does that before any choice is made)
+    and once on the small one: this control compares what the language model can do with as many
+    tokens, it saves nothing in the tower.
 
     Args:
-        keep: the most tokens that stay, an int (count) or a float (share). A grid has rows times columns, so a few of
-            them may be left over (7 become 2 x 3). Every crop gets its proportional share. Default 192, 12 x 16 of
-            LLaVA-1.5's 24 x 24: a picture is stretched up to 1.5 times to use its budget.
+        keep: the most tokens that stay, an int (count) or a float (share). A grid has rows times
+            columns, so a few of them may be left over (7 become 2 x 3). Every crop gets its
+            proportional share. Default 192, 12 x 16 of LLaVA-1.5's 24 x 24: a picture is stretched
+            up to 1.5 times to use its budget.
 
     Raises:
         ScheduleError: a count below 1 or a share outside (0, 1].
@@ -55,43 +60,56 @@ class Downsample(KeepPruner):
         return tuple(replace(stage, at_most=stage.count < visual_tokens) for stage in stages)
 
     def select(self, view: ProjectorView) -> Selection:
-        """The features of the small pictures, each where its middle was; newline tokens go first."""
-        if (whole := everything(view)) is not None:
+        """Features of the small pictures, in the middle of their cells; newline tokens go first."""
+        whole = keep_all_if_fits(view)
+        if whole is not None:
             return whole
-        vision, features = view.vision, view.features.clone()
-        if vision.encode is None:
-            raise MissingSignal("this model cannot encode a picture again; use 'pool' as a control")
-        _, others = split_budget(vision, view.count)
-        kept = [others]
-        for crop in crops_of(vision, view.count - len(others)):
+
+        _, newlines = split_budget(view.vision, view.count)
+        kept = [newlines]
+        merged: list[Merged] = []
+
+        for crop in crops_of(view.vision, view.count - len(newlines)):
             grid = smaller_grid(crop.size, crop.budget)
-            whole_grid = [
-                max(g, round(n * g / s))
-                for n, g, s in zip(crop.whole, grid, crop.size, strict=True)
-            ]
-            small = vision.encode(crop.number, whole_grid[0], whole_grid[1]).unflatten(
-                0, whole_grid
-            )
-            first = [
-                min(round(c * g / s), n - g)
-                for c, g, s, n in zip(crop.corner, grid, crop.size, whole_grid, strict=True)
-            ]
-            small = small[first[0] : first[0] + grid[0], first[1] : first[1] + grid[1]].flatten(
-                0, 1
-            )
             slots = _middles(crop, grid)
-            features[slots] = small.to(features.dtype)
             kept.append(slots)
-        keep = torch.cat(kept).sort().values
-        return without_looking(view, keep, features[keep])
+            merged.append((slots, _encode_smaller(view.vision, crop, grid)))
+
+        return control_selection(view, torch.cat(kept).sort().values, merged)
+
+
+def _encode_smaller(vision: VisionSignals, crop: Crop, grid: tuple[int, int]) -> Tensor:
+    """Features of a crop that fills only `grid` [rows, columns]. -> [rows * columns, D].
+
+    The tower takes the whole crop, padding included, so the whole picture is resized and the
+    rectangle that is in the prompt is cut out of its features.
+    """
+    if vision.encode is None:
+        raise MissingSignal("this model cannot encode a picture again; use 'pool' as a control")
+
+    # along rows, then along columns: size of the resized crop, first place of the rectangle in it
+    whole = []
+    first = []
+    for axis in (0, 1):
+        size = max(grid[axis], round(crop.whole[axis] * grid[axis] / crop.size[axis]))
+        start = round(crop.corner[axis] * grid[axis] / crop.size[axis])
+        whole.append(size)
+        first.append(min(start, size - grid[axis]))
+
+    features = vision.encode(crop.number, whole[0], whole[1])
+    features = features.unflatten(0, whole)  # [rows, columns, D] of the whole crop
+    rows = slice(first[0], first[0] + grid[0])
+    columns = slice(first[1], first[1] + grid[1])
+    return features[rows, columns].flatten(0, 1)
 
 
 def _middles(crop: Crop, grid: tuple[int, int]) -> Tensor:
-    """The tokens in the middle of each cell of a smaller grid, in raster order. -> [rows * columns] long."""
-    rows, columns = (
-        (2 * torch.arange(g) + 1) * s // (2 * g) for g, s in zip(grid, crop.size, strict=True)
-    )
+    """Tokens in the middle of each cell of a smaller grid, in raster order. -> [rows * columns]."""
+    rows = select_even(crop.size[0], grid[0])
+    columns = select_even(crop.size[1], grid[1])
     wanted = (rows[:, None] * crop.size[1] + columns).flatten().to(crop.tokens.device)
+
+    # the tokens of a crop come in any order: find each wanted place among them
     number = crop.place[:, 0] * crop.size[1] + crop.place[:, 1]
     order = number.argsort(stable=True)
     return crop.tokens[order[torch.searchsorted(number[order], wanted)]]

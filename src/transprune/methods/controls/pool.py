@@ -13,11 +13,12 @@ from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import (
     KeepPruner,
-    everything,
-    metric,
-    project,
+    Merged,
+    control_selection,
+    keep_all_if_fits,
+    pre_projector_rows,
     split_budget,
-    without_looking,
+    to_feature_space,
 )
 from transprune.methods.common.recipe import register
 
@@ -27,8 +28,9 @@ from transprune.methods.common.recipe import register
 class Pool(KeepPruner):
     """Average the patches of each cell of a coarser grid, in front of the projector. A control.
 
-    Every crop gets its proportional share of the budget and is cut into exactly that many cells of nearly equal size
-    (144 of 24 x 24 are 2 x 2 squares). The average stands in the middle of its cell.
+    Every crop gets its proportional share of the budget and is cut into exactly that many cells of
+    nearly equal size (144 of 24 x 24 are 2 x 2 squares). The average stands in the middle of its
+    cell.
 
     Args:
         keep: tokens that stay, an int (count) or a float (share). Default 192.
@@ -43,18 +45,23 @@ class Pool(KeepPruner):
 
     def select(self, view: ProjectorView) -> Selection:
         """One average per cell; newline tokens go first."""
-        if (whole := everything(view)) is not None:
+        whole = keep_all_if_fits(view)
+        if whole is not None:
             return whole
+
         vision = view.vision
-        _, others = split_budget(vision, view.count)
-        values, features = metric(view, vision), view.features.clone()
-        kept = [others]
-        for crop in crops_of(vision, view.count - len(others)):
-            group = cut_cells(crop.place, crop.size, crop.budget)
-            cells = int(group.max()) + 1
-            middle = crop.tokens[middle_members(group, cells)]
-            average = group_mean(values[crop.tokens], group, cells)
-            features[middle] = project(view, vision, average).to(features.dtype)
+        values = pre_projector_rows(view, vision)  # [N, V]
+        _, newlines = split_budget(vision, view.count)
+        kept = [newlines]
+        merged: list[Merged] = []
+
+        for crop in crops_of(vision, view.count - len(newlines)):
+            cell = cut_cells(crop.place, crop.size, crop.budget)  # [n]
+            cells = int(cell.max()) + 1
+            average = group_mean(values[crop.tokens], cell, cells)  # [n, V] -> [cells, V]
+
+            middle = crop.tokens[middle_members(cell, cells)]
             kept.append(middle)
-        keep = torch.cat(kept).sort().values
-        return without_looking(view, keep, features[keep])
+            merged.append((middle, to_feature_space(view, vision, average)))
+
+        return control_selection(view, torch.cat(kept).sort().values, merged)

@@ -17,10 +17,11 @@ from transprune.methods.common.scheduled import Control
 @register("uniform")
 @dataclass(frozen=True)
 class Uniform(Control):
-    """Keep visual tokens at even distances in raster order. A control that looks at nothing.
+    """Keep visual tokens at even distances in raster order. A control that reads nothing.
 
     Args:
-        keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule, scaled with depth.
+        keep: boundary -> share, at any boundary from 0 on. Default: TransPrune's High schedule,
+            scaled with depth.
 
     Raises:
         ScheduleError: ratios or boundaries that make no schedule.

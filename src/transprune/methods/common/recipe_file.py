@@ -1,0 +1,55 @@
+"""Read the JSON of a recipe from a file, a folder, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transprune.errors import RecipeError
+
+FILE_NAME = "pruning_config.json"
+
+
+def read_json(source: str | os.PathLike[str]) -> Any:
+    """The JSON data at `source`.
+
+    Raises:
+        RecipeError: nothing there, or not JSON.
+    """
+    file = _find(source)
+
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} is not JSON: {error}") from error
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    """The local file of a recipe, downloaded if `source` can only be a hub repository."""
+    path = Path(source)
+    file = path / FILE_NAME if path.is_dir() else path
+    if file.is_file():
+        return file
+
+    # no hub repository has such a name
+    if path.is_absolute() or path.exists() or path.suffix == ".json":
+        raise RecipeError(f"no recipe at {os.fspath(source)!r}: {file} is not a file")
+    return _fetch(os.fspath(source))
+
+
+def _fetch(repository: str) -> Path:
+    """Download the recipe of a hub repository, or find it in the local cache."""
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(repository, FILE_NAME)
+    except (OSError, ValueError) as error:
+        raise RecipeError(
+            f"no recipe at {repository!r}: neither a file, nor a folder with {FILE_NAME}, nor a "
+            f"hub repository that can be reached ({error})"
+        ) from error
+
+    assert found is not None
+    return Path(found)
