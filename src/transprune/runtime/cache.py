@@ -1,9 +1,9 @@
 """A key/value cache layer that stores fewer entries than it reports.
 
-`KeptLayer` holds P physical entries per sample and answers every question about length in *unpruned*
-coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep copies then work
-by themselves, while the memory really is shorter. It is installed into the user's own `DynamicCache`,
-one layer at a time, just before that layer first stores pruned keys.
+`KeptLayer` holds P physical entries per sample and answers every question about length in
+*unpruned* coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep
+copies then work by themselves, while the memory really is shorter. It is installed into the user's
+own `DynamicCache`, one layer at a time, just before that layer first stores pruned keys.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class KeptLayer(DynamicLayer):
     def announce(self, prefix: Slots, logical: int) -> None:
         """Announce that the next `update` stores pruned rows.
 
-        Afterwards `prefix` describes everything that is stored, and the length has grown by `logical`.
+        Afterwards `prefix` describes everything that is stored, and the length has grown by
+        `logical`.
         """
         self._announced = (prefix, logical)
 

@@ -1,13 +1,15 @@
 """The hooks, and the work of each of them in one forward.
 
-Nothing is written on the model: state lives in the running pass (per thread) and in the cache layers.
+Nothing is written on the model: state lives in the running pass (per thread) and in the cache
+    layers.
 Leaving removes every hook, also after an exception, because all of them hang on one ExitStack.
 
-    outer model    before   which slots are visual
-    rotary         before   note the position ids
+    outer model    before   which slots are visual rotary         before   note the position ids
     decoder        before   begin a Pass                        after  end it, publish the trace
-    layer i        before   stage at boundary i, layer inputs   after  (frozen layer) put the rows back
-                                                                after  (last layer) the prompt's length
+    layer i        before   stage at boundary i, layer inputs   after  (frozen layer) put the rows
+    back
+                                                                after  (last layer) the prompt's
+                                                                length
     taps                    only for methods that announce a signal (`runtime/taps`)
 """
 
@@ -37,7 +39,8 @@ from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import inputs_unchanged, project_inputs
-from transprune.runtime.stage import Pool, StageInput, StageResult, Step, run_stage
+from transprune.runtime.stage import Pool, StageInput, Step, run_stage
+from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
@@ -92,7 +95,8 @@ class Engine:
         """Register every hook; leaving `stack` removes them.
 
         Raises:
-            TransformersError: this release's layers do not take the arguments that pruning replaces.
+            TransformersError: this release's layers do not take the arguments that pruning
+                replaces.
         """
         warn_if_untested()
         for layer in self._layers:

@@ -44,7 +44,8 @@ class Renumbering:
 
     Attributes:
         positions: position ids the model made, long [1 or B, L]; None until its rotary module ran.
-        before_slot: long [B, L], removed positions in front of each slot; None if nothing was removed.
+        before_slot: long [B, L], removed positions in front of each slot; None if nothing was
+            removed.
         total: long [B], all removed positions.
     """
 
@@ -97,9 +98,10 @@ class Pass:
         pruned: some rows have gone, so the arguments of every further layer must be projected.
         row_version: how many stages changed the rows; part of the keys of `memo`.
         renumbering: what pruning does to positions.
-        key_bias: float32 [B, length], added by every later query to its logits of each slot's key; None
-            where all keys count alike.
-        query_rows: the rows that are computed in the frozen layer that runs now; None in any other layer.
+        key_bias: float32 [B, length], added by every later query to its logits of each slot's key;
+            None where all keys count alike.
+        query_rows: the rows that are computed in the frozen layer that runs now; None in any other
+            layer.
         frozen_input: what entered the last frozen layer.
         totals: (part, sample, image) -> visual tokens when that part first met the pool.
         carries: part -> evidence per sample, over its real rows.

@@ -1,9 +1,9 @@
 """Frozen layers: visual rows keep their state and only give keys and values.
 
 The layer is given the query rows (all others) with their part of the mask. Keys and values of the
-frozen rows are projected here, by the layer's own modules, and join those of the query rows where the
-layer passes them to its cache. The cache therefore stores what it always does, and decoding costs
-nothing.
+frozen rows are projected here, by the layer's own modules, and join those of the query rows where
+the layer passes them to its cache. The cache therefore stores what it always does, and decoding
+costs nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class QueryRows:
     """Which rows of a layer are computed.
 
     Attributes:
-        index: long [B, T], their row numbers, ascending; samples with fewer are filled up on the left
-            with other rows.
+        index: long [B, T], their row numbers, ascending; samples with fewer are filled up on the
+            left with other rows.
         real: bool [B, T], False on those fillers.
         frozen_rows: long [B, L - T], all other rows.
         place: long [B, L], where each row stands in `frozen_rows` followed by `index`.

@@ -17,6 +17,7 @@ from transprune.core.views import LayerView, ProjectorView, Selection, View
 from transprune.errors import MethodError, PruneWarning
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.base import PoolRows, Signals
 from transprune.trace import TraceStage
 
@@ -72,39 +73,6 @@ class StageInput:
             shared["_instruction"] = lambda: self.hidden[pool.sample, words]
             return ProjectorView(**shared)
         return LayerView(**shared)
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage chose for the batch.
-
-    Attributes:
-        dropped: per sample, the rows that go. long [n].
-        features: per sample, [k, D] to put in the place of the visual rows that stay, or None.
-        biases: per sample, float32 [k] for the same rows as keys, or None.
-        trace: the record of it.
-    """
-
-    dropped: list[Tensor]
-    features: list[Tensor | None]
-    biases: list[Tensor | None]
-    trace: TraceStage
-
-    @property
-    def merges(self) -> bool:
-        """Some kept rows get new contents."""
-        return any(features is not None for features in self.features)
-
-    @property
-    def has_biases(self) -> bool:
-        """Some kept rows count more, or less, as keys."""
-        return any(bias is not None for bias in self.biases)
-
-    @property
-    def changes_nothing(self) -> bool:
-        """Every token of every sample stays, untouched."""
-        drops = any(len(rows) for rows in self.dropped)
-        return not (drops or self.merges or self.has_biases)
 
 
 @dataclass(frozen=True)
@@ -212,7 +180,8 @@ def _visual_carry(state: Pass, number: int, pool: PoolRows) -> Tensor | None:
 def _check(method: Method, selection: Selection, count: int, total: int) -> None:
     """Raise MethodError unless 1..count distinct ascending positions out of `total` are kept.
 
-    Our own methods are tested for this; a third party's bug must not become a wrong answer in silence.
+    Our own methods are tested for this; a third party's bug must not become a wrong answer in
+    silence.
     """
     keep = selection.keep
     ascending = len(keep) < 2 or bool((keep[1:] > keep[:-1]).all())

@@ -1,7 +1,7 @@
 """Project the mask the model made onto the rows and columns that are still there.
 
-A given mask is never rebuilt, so padding, sliding windows, bidirectional image blocks and masks of the
-user's own survive. Shapes: B samples, P query rows, K keys, S rows of the unpruned forward.
+A given mask is never rebuilt, so padding, sliding windows, bidirectional image blocks and masks of
+the user's own survive. Shapes: B samples, P query rows, K keys, S rows of the unpruned forward.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class MaskProjection:
         length: S.
         dense: no filler among rows or columns.
         bias: float32 [B, K], added to the logits of each key (proportional attention), or None.
-        square: the rows are those of the last keys, in order; False where only some of them are queries
-            (frozen layers).
+        square: the rows are those of the last keys, in order; False where only some of them are
+            queries (frozen layers).
     """
 
     rows: Tensor
@@ -71,8 +71,8 @@ class MaskProjection:
         """The mask for these rows and columns, of the same kind as the given one.
 
         Raises:
-            LayoutError: a kind of mask that cannot be projected (flex attention's block masks), or an
-                attention that takes no mask of rows and columns where one is needed.
+            LayoutError: a kind of mask that cannot be projected (flex attention's block masks), or
+                an attention that takes no mask of rows and columns where one is needed.
         """
         flash = is_flash(implementation)
         plain = self.square and self.bias is None

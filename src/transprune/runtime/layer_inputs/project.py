@@ -1,7 +1,8 @@
 """Project the arguments of a decoder layer onto the rows that still run and the keys it stores.
 
-The arguments arrive in coordinates of the unpruned forward. Masks, cos/sin and position ids are taken
-from what the model made; only renumbered positions are computed anew, by the model's own rotary module.
+The arguments arrive in coordinates of the unpruned forward. Masks, cos/sin and position ids are
+taken from what the model made; only renumbered positions are computed anew, by the model's own
+rotary module.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> di
 def memo_key(state: Pass, call: LayerCall) -> tuple[Any, ...]:
     """Everything a projection depends on.
 
-    Layers of one stage share these objects, so one projection per stage serves them all. Whoever stores
-    a result under this key also stores the objects, because the id of a freed object could be reused.
+    Layers of one stage share these objects, so one projection per stage serves them all. Whoever
+    stores a result under this key also stores the objects, because the id of a freed object could
+    be reused.
     """
     stored = call.stored
     lengths = None if stored is None else (stored.logical, stored.tail)

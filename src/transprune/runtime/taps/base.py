@@ -1,15 +1,15 @@
 """What every tap is: hooks that capture one kind of signal for the methods that announced it.
 
-A new signal is one new file with a subclass of `Tap`, and its name in the list `TAPS` of the engine.
-The engine asks each class whether the session needs it, attaches those that are needed, and calls them
-at the four moments below. Methods read what a tap offers through `view.read(name)`.
+A new signal is one new file with a subclass of `Tap`, and its name in the list `TAPS` of the
+engine. The engine asks each class whether the session needs it, attaches those that are needed, and
+calls them at the four moments below. Methods read what a tap offers through `view.read(name)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,9 +20,7 @@ from transprune.methods.common.method import Method
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
-
-if TYPE_CHECKING:
-    from transprune.runtime.stage import StageResult
+from transprune.runtime.stage_result import StageResult
 
 
 @dataclass(frozen=True)

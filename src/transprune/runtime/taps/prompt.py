@@ -22,8 +22,8 @@ def read_prompt(
     A model may *sample* the image id, so only a call that merges features counts.
 
     Raises:
-        LayoutError: features without placeholders or in another number, placeholders without features,
-            no ids to find them by, or a prompt in chunks.
+        LayoutError: features without placeholders or in another number, placeholders without
+            features, no ids to find them by, or a prompt in chunks.
     """
     if not family.has_image_inputs(kwargs):
         _check_placeholders(family, base, input_ids, kwargs)

@@ -1,7 +1,8 @@
 """The text half of a CLIP: it embeds the question in the space of a LLaVA model's vision tower.
 
-LLaVA checkpoints carry only the vision half. The text half is found in `clip/` beside the checkpoint (the
-bundled model has it) or given: for LLaVA-1.5 and LLaVA-NeXT it is openai/clip-vit-large-patch14-336.
+LLaVA checkpoints carry only the vision half. The text half is found in `clip/` beside the
+checkpoint (the bundled model has it) or given: for LLaVA-1.5 and LLaVA-NeXT it is
+openai/clip-vit-large-patch14-336.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class TextTower:
     Args:
         clip: a transformers `CLIPModel`; its text tower, projections and last vision norm are used.
         tokenizer: CLIP's own.
-        prompts: the tokenizer of the vision-language model, which turns prompt ids back into text. Its
-            chat template, if it has one, says what is not part of the question.
+        prompts: the tokenizer of the vision-language model, which turns prompt ids back into text.
+            Its chat template, if it has one, says what is not part of the question.
     """
 
     def __init__(self, clip: Any, tokenizer: Any, prompts: Any) -> None:
@@ -95,8 +96,8 @@ def find_text_tower(
     """The text tower of a model: the given one, or the one beside its checkpoint.
 
     Args:
-        given: a TextTower, a folder or hub id of a CLIPModel with its tokenizer, or None to look beside
-            the checkpoint.
+        given: a TextTower, a folder or hub id of a CLIPModel with its tokenizer, or None to look
+            beside the checkpoint.
         base: the model's inner module; its `config` is that of the whole model.
         config: of the model; names the folder it was loaded from.
 

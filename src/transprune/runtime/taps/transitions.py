@@ -1,6 +1,7 @@
 """How each token changes in a layer: evidence that a method gathers between boundaries, and for the trace.
 
-The evidence (`carry`) belongs to the pass: one vector per sample over its real rows, given to the method
+The evidence (`carry`) belongs to the pass: one vector per sample over its real rows, given to the
+    method
 after each observed layer and re-indexed at every stage.
 """
 

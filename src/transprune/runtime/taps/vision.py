@@ -1,7 +1,7 @@
 """Signals of the vision tower, for the methods that announce them.
 
-`generate` encodes the images before the first forward of the model, a plain call encodes them inside it.
-So captures wait here, per thread, until the next prefill takes them.
+`generate` encodes the images before the first forward of the model, a plain call encodes them
+inside it. So captures wait here, per thread, until the next prefill takes them.
 """
 
 from __future__ import annotations

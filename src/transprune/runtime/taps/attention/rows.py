@@ -1,7 +1,8 @@
 """Attention probabilities of a few query rows, from the layer's own modules.
 
-No L x L map is ever materialised. The modules are *called*, never their weights read, so LoRA, quantised
-linears and offload hooks all apply, and the layer itself stays on whatever kernel it runs.
+No L x L map is ever materialised. The modules are *called*, never their weights read, so LoRA,
+quantised linears and offload hooks all apply, and the layer itself stays on whatever kernel it
+runs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Read attention at a boundary, and compute nothing twice that was computed for it.
 
 A method that reads the layer *behind* its boundary needs that layer's normalised input and keys for
-every token, before the layer runs on the survivors only. The survivors' rows of both are kept for the
-layer: its own modules are then given no row at all. A method that reads the layer *in front* gets what
-that layer projected anyway.
+every token, before the layer runs on the survivors only. The survivors' rows of both are kept for
+the layer: its own modules are then given no row at all. A method that reads the layer *in front*
+gets what that layer projected anyway.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class AttentionSignal:
 
     Attributes:
         rows: attention of the layer that is read.
-        ahead: what was projected for the layer behind the boundary; None if the layer in front is read.
+        ahead: what was projected for the layer behind the boundary; None if the layer in front is
+            read.
     """
 
     rows: AttentionRows
