@@ -10,7 +10,7 @@ from transprune.bench.measure.memory import peak_bytes
 from transprune.bench.run.answers import answer
 from transprune.bench.run.trials import plan_trials
 from transprune.errors import RecordError
-from transprune.report.results import read_bill
+from transprune.report.results import read_costs
 
 RATIOS = {"median", "low", "high"}
 COUNTS = {"prefill", "scoring", "decode", "prefill_share", "decode_share", "unit"}
@@ -43,7 +43,7 @@ def folder(prepared, questions, trials, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(folder):
-    return {row["condition"]: row for row in read_bill(folder / COSTS_FILE)[0]}
+    return {row["condition"]: row for row in read_costs(folder)[0]}
 
 
 def test_the_file_is_as_documented(folder, trials, rows) -> None:
@@ -109,8 +109,8 @@ def test_measured_rows_are_kept_and_others_added(
     more = plan_trials(["fastv"], [0.41], prepared.nominal())
     measure_costs(tmp_path, prepared, questions.items, more, rounds=1)
 
-    before = read_bill(folder / COSTS_FILE)[0]
-    after = read_bill(tmp_path / COSTS_FILE)[0]
+    before = read_costs(folder)[0]
+    after = read_costs(tmp_path)[0]
     assert after[: len(before)] == before
     assert [row["condition"] for row in after[len(before) :]] == ["fastv@41"]
 

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from report.runs import add_bill, make_run
+from report.pages import Page
+from report.runs import add_costs, make_run
 from transprune.cli.guard import quiet_libraries
 from transprune.report.build import build_report
 
@@ -15,12 +16,12 @@ METHODS = ("transprune", "fastv", "transprune-iga", "pdrop", "random", "oracle")
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A finished run: 4 scenes, six methods, two budgets, with a bill. Must stay untouched."""
+    """A finished run: 4 scenes, six methods, two budgets, with measured costs. Must stay untouched."""
     with quiet_libraries(bars=False):
         folder = make_run(
             tmp_path_factory.mktemp("bench") / "run", n=4, methods=METHODS, budgets=(0.41, 0.2)
         )
-    add_bill(folder, ("unpruned", "transprune@41"))
+    add_costs(folder, ("unpruned", "transprune@41"))
     return folder
 
 
@@ -40,3 +41,9 @@ def report(run, tmp_path_factory):
 def run_copy(run, tmp_path):
     """The run in a folder that may be damaged."""
     return shutil.copytree(run, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def page(report):
+    """The page of that report, parsed."""
+    return Page(report.page.read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from transprune.bench.data.manifest import Manifest, Settings, TaskInfo
-from transprune.bench.data.tasks import load_tasks
+from transprune.bench.data.tasks import Questions, load_tasks
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.runner import open_run, run_trials
 from transprune.bench.run.trials import plan_trials
@@ -24,11 +24,33 @@ def make_run(
     """A finished run about the first `n` test scenes."""
     questions = load_tasks("nano", n=n)
     checkpoint = load("nano", LoadOptions(dtype="float32", device="cpu"))
-    items = [item for task in questions.tasks for item in task.items]
-    prompts = PreparedQuestions(checkpoint, items)
-    nominal = prompts.nominal()
+    prepared = PreparedQuestions(checkpoint, questions.items)
+    nominal = prepared.nominal()
     trials = plan_trials(methods, budgets, nominal, ablate=ablate)
-    settings = Settings(
+
+    tasks = []
+    for task in questions.tasks:
+        tasks.append(TaskInfo(task.name, task.metric.name, len(task.items), task.images))
+
+    manifest = Manifest(
+        settings=make_settings(questions, n),
+        conditions=tuple(trial.condition for trial in trials),
+        tasks=tuple(tasks),
+        prompt={"visual_tokens": nominal.visual_tokens, "text_tokens": nominal.text_tokens},
+        geometry={},
+        versions={"transprune": "test"},
+        commit=None,
+        started="2026-01-01T00:00:00Z",
+        # a hostile command line, which the page must show as text
+        command="transprune bench --n 6 <script>alert(1)</script>",
+        machine={"cores": 2},
+    )
+    run_trials(folder, open_run(folder, manifest), prepared, questions.tasks, trials)
+    return folder
+
+
+def make_settings(questions: Questions, n: int) -> Settings:
+    return Settings(
         model="nano",
         weights="",
         tasks="nano",
@@ -41,26 +63,10 @@ def make_run(
         device="cpu",
         max_new_tokens=4,
     )
-    certificate = Manifest(
-        settings=settings,
-        conditions=tuple(trial.condition for trial in trials),
-        tasks=tuple(
-            TaskInfo(t.name, t.metric.name, len(t.items), t.images) for t in questions.tasks
-        ),
-        prompt={"visual_tokens": nominal.visual_tokens, "text_tokens": nominal.text_tokens},
-        geometry={},
-        versions={"transprune": "test"},
-        commit=None,
-        started="2026-01-01T00:00:00Z",
-        command="transprune bench --n 6 <script>alert(1)</script>",
-        machine={"cores": 2},
-    )
-    run_trials(folder, open_run(folder, certificate), prompts, questions.tasks, trials)
-    return folder
 
 
-def add_bill(folder: Path, conditions: tuple[str, ...]) -> None:
-    """A bill as docs/benchmark.md describes it."""
+def add_costs(folder: Path, conditions: tuple[str, ...]) -> None:
+    """Measured costs as docs/benchmark.md describes them."""
     cost = {
         "prefill": 2.5e9,
         "scoring": 1e7,
@@ -70,8 +76,10 @@ def add_bill(folder: Path, conditions: tuple[str, ...]) -> None:
         "unit": "MACs",
     }
     ratio = {"median": 0.52, "low": 0.5, "high": 0.55}
-    rows = [
-        {
+
+    rows = []
+    for name in conditions:
+        row = {
             "condition": name,
             "prefill_ms": 12.3,
             "prefill_ratio": ratio,
@@ -84,7 +92,7 @@ def add_bill(folder: Path, conditions: tuple[str, ...]) -> None:
             "paper": cost,
             "exact": {**cost, "unit": "FLOPs"},
         }
-        for name in conditions
-    ]
+        rows.append(row)
+
     document = {"schema": 1, "threads": 1, "rounds": 5, "prompts": 8, "rows": rows}
     (folder / "bill.json").write_text(json.dumps(document), encoding="utf-8")

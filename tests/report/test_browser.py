@@ -63,7 +63,7 @@ def visit(browser, report):
 def test_it_renders_and_asks_for_nothing(visit, report) -> None:
     page = visit()
     assert page.log == [report.page.as_uri()]
-    assert page.title() == "What pruning costs nano"
+    assert page.title() == "Token pruning on nano: accuracy and cost"
     widths = page.eval_on_selector_all(
         "img", "images => images.map(i => i.complete ? i.naturalWidth : 0)"
     )
@@ -132,7 +132,12 @@ def test_landmarks_and_names_in_the_accessibility_tree(visit) -> None:
     page = visit()
     for role in ("banner", "main", "navigation", "contentinfo"):
         assert page.get_by_role(role).count() == 1, role
-    for name in ("Accuracy against cost", "Which differences are real", "Task by task", "The bill"):
+    for name in (
+        "Accuracy against cost",
+        "Which differences are significant",
+        "Task by task",
+        "Measured costs",
+    ):
         assert page.get_by_role("region", name=name, exact=True).count() == 1
         assert page.get_by_role("heading", name=name, level=2).count() == 1
     assert page.get_by_role("table").count() == page.locator("table").count() >= 4

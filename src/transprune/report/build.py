@@ -1,9 +1,9 @@
-"""Make a report: read, look, draw, write."""
+"""Make a report: read the run, measure the model, draw, write."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +12,20 @@ from transprune.report.gallery import Gallery, collect
 from transprune.report.results import Results, read_results
 from transprune.report.theme import Picture, need_extra
 
-PAGE, NUMBERS, SCHEMA = "report.html", "figures.json", 1
+PAGE_FILE = "report.html"
+NUMBERS_FILE = "figures.json"
+NUMBERS_SCHEMA = 1
+FEW_METHODS = 4  # up to so many are told apart in one figure, without a panel for each
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """The files of a report.
 
     Attributes:
         page: the HTML file.
         numbers: the JSON file with everything plotted.
-        figures: PNGs, each on white and (`-dark`) on a dark ground.
+        figures: PNG files, each figure on white and (`-dark`) on a dark background.
         missing: sentences about what could not be shown.
     """
 
@@ -45,11 +48,11 @@ def build_report(
 
     Args:
         folder: of a benchmark run.
-        out: where to; made if missing. Default `folder / "report"`.
+        out: folder to write to, made if missing. Default `folder / "report"`.
         examples: how many examples to show.
-        model: shows its insides in place of the run's own; `"none"` for no model.
-        command: how to make it again; default `transprune report FOLDER`.
-        progress: told what is being done.
+        model: model to measure in place of the run's own; `"none"` for no model.
+        command: command that makes the report again. Default `transprune report FOLDER`.
+        progress: called with the name of each step.
 
     Raises:
         MissingExtra: matplotlib or jinja2 is not installed.
@@ -61,48 +64,62 @@ def build_report(
     progress("reading the run")
     results = read_results(folder)
     gallery = collect(results, examples, model, progress)
+
     progress("drawing")
-    pictures = {
-        picture.name: picture
-        for picture in (*_curves(results, gallery), *gallery.pictures.values())
-    }
+    pictures = {picture.name: picture for picture in _record_figures(results, gallery)}
+    pictures |= gallery.pictures
+    example_pictures = [example.picture for example in gallery.examples]
+
     out = out or folder / "report"
     out.mkdir(parents=True, exist_ok=True)
-    page = out / PAGE
-    page.write_text(
-        write_page(results, gallery, pictures, command or f"transprune report {folder}"),
-        encoding="utf-8",
-    )
-    drawn = [*pictures.values(), *(example.picture for example in gallery.examples)]
-    files = [file for picture in drawn for file in _write(picture, out)]
-    numbers = out / NUMBERS
-    document = {
-        "schema": SCHEMA,
-        "transprune": __version__,
-        "figures": {p.name: p.numbers for p in drawn},
-    }
-    numbers.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    page = out / PAGE_FILE
+    html = write_page(results, gallery, pictures, command or f"transprune report {folder}")
+    page.write_text(html, encoding="utf-8")
+
+    drawn = [*pictures.values(), *example_pictures]
+    files: list[Path] = []
+    for picture in drawn:
+        files += _write_png(picture, out)
+    numbers = _write_numbers(drawn, out)
     return Report(page, numbers, tuple(files), tuple(gallery.missing))
 
 
-def _curves(results: Results, gallery: Gallery) -> list[Picture]:
+def _record_figures(results: Results, gallery: Gallery) -> list[Picture]:
     """The figures that need the records only."""
     from transprune.report.figures.ablations import draw_ablations
-    from transprune.report.figures.accuracy import draw_accuracy, draw_each
+    from transprune.report.figures.accuracy import draw_accuracy
+    from transprune.report.figures.panels import draw_panels
     from transprune.report.page import main_row
 
     pictures = []
-    if series := results.series:
+    series = results.series
+    if series:
         pictures.append(draw_accuracy(series, gallery.floor))
-        if len(series) > 4:
-            pictures.append(draw_each(series))
-    if groups := results.ablations:
+    if len(series) > FEW_METHODS:
+        pictures.append(draw_panels(series))
+
+    groups = results.ablations
+    if groups:
         pictures.append(draw_ablations(groups, main_row(results)))
     return pictures
 
 
-def _write(picture: Picture, out: Path) -> list[Path]:
-    files = [out / f"{picture.name}.png", out / f"{picture.name}-dark.png"]
-    for file, png in zip(files, (picture.light, picture.dark), strict=True):
-        file.write_bytes(png)
-    return files
+def _write_png(picture: Picture, out: Path) -> list[Path]:
+    light = out / f"{picture.name}.png"
+    light.write_bytes(picture.light)
+
+    dark = out / f"{picture.name}-dark.png"
+    dark.write_bytes(picture.dark)
+    return [light, dark]
+
+
+def _write_numbers(pictures: Iterable[Picture], out: Path) -> Path:
+    file = out / NUMBERS_FILE
+    document = {
+        "schema": NUMBERS_SCHEMA,
+        "transprune": __version__,
+        "figures": {picture.name: picture.numbers for picture in pictures},
+    }
+    # an AUC may be NaN, which Python's JSON can write and read
+    file.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    return file

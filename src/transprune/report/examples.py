@@ -1,8 +1,9 @@
-"""Examples: which questions are shown with what was kept, by a rule that does not flatter.
+"""Which questions are shown as examples, chosen by a rule that does not flatter any method.
 
-The condition is TransPrune at the middle of the run's budgets, or the first method where TransPrune did not run. Of the
-questions the unpruned model answers right, up to a third of the examples are ones that pruning lost, the rest ones it
-kept; each time the next family of questions, in the order of the run.
+The condition is TransPrune at the middle of the run's budgets, or the first method where TransPrune
+did not run. Of the questions that the unpruned model answers right, up to a third of the examples
+are ones that the pruned model gets wrong, the rest ones that it still gets right. Within both groups
+the categories of questions take turns, in the order of the run.
 """
 
 from __future__ import annotations
@@ -21,66 +22,89 @@ from transprune.report.theme import Picture
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """One question as answered by the unpruned model and by a pruned one."""
+class AnswerPair:
+    """The answers of the unpruned and of the pruned model to one question."""
 
     unpruned: Record
     pruned: Record
 
+    @property
+    def right(self) -> bool:
+        """Whether the pruned model answers right."""
+        return self.pruned.score >= 1
+
+    @property
+    def category(self) -> str:
+        """The category of the question."""
+        return self.pruned.family  # its name in the record format
+
 
 @dataclass(frozen=True)
 class Example:
-    """A chosen question with its picture."""
+    """A chosen question with its figure."""
 
-    chosen: Chosen
+    pair: AnswerPair
     picture: Picture
 
     @property
     def verdict(self) -> str:
-        """What pruning did to the answer."""
-        return "kept the right answer" if self.chosen.pruned.score >= 1 else "lost the right answer"
+        """Whether the pruned model still answers right, in words."""
+        return "still right" if self.pair.right else "wrong after pruning"
 
 
-def choose(results: Results, count: int) -> list[Chosen]:
-    """Up to `count` questions."""
-    condition = _condition(results)
+def choose_examples(results: Results, count: int) -> list[AnswerPair]:
+    """Up to `count` questions that the unpruned model answers right."""
+    condition = _example_condition(results)
     if condition is None or count < 1:
         return []
-    full, pruned = results.answers(UNPRUNED), results.answers(condition)
-    pairs = [
-        Chosen(full[key], pruned[key]) for key in pruned if key in full and full[key].score >= 1
-    ]
-    pairs = [pair for pair in pairs if pair.pruned.kept]
-    lost = _one_per_family([pair for pair in pairs if pair.pruned.score < 1], count // 3)
-    families = {pair.pruned.family for pair in lost}
-    kept = [pair for pair in pairs if pair.pruned.score >= 1]
-    kept.sort(
-        key=lambda pair: pair.pruned.family in families
-    )  # stable: families not shown yet come first
-    return [*_one_per_family(kept, count - len(lost)), *lost]
+
+    right: list[AnswerPair] = []
+    wrong: list[AnswerPair] = []
+    unpruned = results.answers(UNPRUNED)
+    for question, record in results.answers(condition).items():
+        answered = unpruned.get(question)
+        if answered is None or answered.score < 1 or not record.kept:
+            continue
+        pair = AnswerPair(answered, record)
+        if pair.right:
+            right.append(pair)
+        else:
+            wrong.append(pair)
+
+    shown_wrong = _take_turns(wrong, count // 3)
+
+    # categories that are not shown yet come first; the sort is stable
+    shown_categories = {pair.category for pair in shown_wrong}
+    right.sort(key=lambda pair: pair.category in shown_categories)
+    return [*_take_turns(right, count - len(shown_wrong)), *shown_wrong]
 
 
-def draw_example(number: int, chosen: Chosen, item: Item, grid: Grid) -> Example:
-    """The strip of a chosen question."""
-    asked = {token for group in item.relevant or () for token in group}
-    return Example(
-        chosen, draw_retention(number, item.pictures[0](), grid, chosen.pruned.kept, asked)
-    )
+def draw_example(number: int, pair: AnswerPair, item: Item, grid: Grid) -> Example:
+    """The strip of a chosen question: its image, and the tokens kept at each stage."""
+    target = {token for tokens in item.relevant or () for token in tokens}
+    picture = draw_retention(number, item.pictures[0](), grid, pair.pruned.kept, target)
+    return Example(pair, picture)
 
 
-def _condition(results: Results) -> str | None:
+def _example_condition(results: Results) -> str | None:
     rows = [row for row in results.rows if row.condition.method == TRANSPRUNE]
-    rows = rows or [row for row in results.rows if row.condition.group == "methods"]
+    if not rows:
+        rows = [row for row in results.rows if row.condition.group == "methods"]
+    if not rows:
+        return None
+
     rows.sort(key=lambda row: row.exact_share)
-    return rows[len(rows) // 2].condition.name if rows else None
+    return rows[len(rows) // 2].condition.name
 
 
-def _one_per_family(pairs: Sequence[Chosen], count: int) -> list[Chosen]:
-    """The first of each family, then the second of each, until there are enough."""
-    turns: dict[str, int] = {}
-    ranked = []
-    for place, pair in enumerate(pairs):
-        turn = turns[pair.pruned.family] = turns.get(pair.pruned.family, -1) + 1
-        ranked.append((turn, place, pair))
-    ranked.sort(key=lambda entry: entry[:2])
-    return [pair for _, _, pair in ranked[:count]]
+def _take_turns(pairs: Sequence[AnswerPair], count: int) -> list[AnswerPair]:
+    """The first pair of each category, then the second of each, until there are `count`."""
+    seen: dict[str, int] = {}
+    rounds: list[tuple[int, AnswerPair]] = []
+    for pair in pairs:
+        number = seen.get(pair.category, 0)
+        seen[pair.category] = number + 1
+        rounds.append((number, pair))
+
+    rounds.sort(key=lambda entry: entry[0])  # stable: otherwise in the order of the run
+    return [pair for _, pair in rounds[:count]]

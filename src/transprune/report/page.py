@@ -1,17 +1,25 @@
-"""The page: one HTML file that needs nothing else, from tables, sentences and pictures."""
+"""The page: one self-contained HTML file from tables, sentences and figures."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transprune import __version__
 from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report import tables, words
+from transprune.report.examples import Example
 from transprune.report.gallery import Gallery
-from transprune.report.results import Results, budget_name
+from transprune.report.results import Results
 from transprune.report.theme import Picture
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATE = "page.html.jinja"
+STYLE = "page.css"
+FIGURES = ("accuracy", "methods", "ablations", "signal", "transitions", "positions")
 
 
 def write_page(
@@ -21,77 +29,86 @@ def write_page(
 
     Args:
         results: the run.
-        gallery: pictures and examples from its questions and model.
+        gallery: examples and values from the questions and the model of the run.
         pictures: all figures but those of the examples, by name.
         own_command: the command that made this report.
     """
+    environment = _environment()
+    content = _content(results, gallery, pictures)
+    content["css"] = _style(environment)
+    content["own_command"] = own_command
+    return environment.get_template(TEMPLATE).render(content)
+
+
+def main_row(results: Results) -> Row | None:
+    """TransPrune with its own settings at the budget of the ablations."""
+    variants = [row for group in results.ablations.values() for row in group]
+    budget = variants[0].condition.budget if variants else None
+
+    for row in results.rows:
+        if row.condition.method == TRANSPRUNE and row.condition.budget == budget:
+            return row
+    return None
+
+
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = Environment(
+    environment = Environment(
         loader=PackageLoader("transprune.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
-    loader.filters["data_uri"] = lambda png: (
-        f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    )
-    return loader.get_template("page.html.jinja").render(
-        _content(results, gallery, pictures, own_command, loader)
-    )
+    environment.filters["data_uri"] = _data_uri
+    return environment
 
 
-def main_row(results: Results) -> Row | None:
-    """TransPrune as it is at the budget of the ablations."""
-    budget = next(
-        (row.condition.budget for group in results.ablations.values() for row in group), None
-    )
-    rows = (
-        row
-        for row in results.rows
-        if row.condition.method == TRANSPRUNE and row.condition.budget == budget
-    )
-    return next(rows, None)
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _content(
-    results: Results,
-    gallery: Gallery,
-    pictures: Mapping[str, Picture],
-    own_command: str,
-    loader: Any,
-) -> dict[str, Any]:
+def _style(environment: Environment) -> str:
     from markupsafe import Markup
 
-    certificate = results.run.manifest
-    layers, auc_rows = tables.aucs(gallery.aucs)
-    names = ("accuracy", "methods", "ablations", "signal", "transitions", "positions")
-    css, _, _ = loader.loader.get_source(loader, "page.css")
+    assert environment.loader is not None
+    css, _, _ = environment.loader.get_source(environment, STYLE)
+    return Markup(css)  # our own file, so it needs no escaping
+
+
+def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]) -> dict[str, Any]:
+    """Everything that the template shows, but for style and command."""
+    manifest = results.manifest
+    layers, auc_rows = tables.auc_table(gallery.aucs)
+    metrics = [f"{task.name}: {task.metric}" for task in manifest.tasks]
+    costs = None
+    if results.costs is not None:
+        costs = tables.cost_table(results.costs)
+
     return {
         "version": __version__,
-        "css": Markup(css),  # our own file, not a user's text
-        "title": f"What pruning costs {certificate.settings.model}",
-        "lede": words.lede(results),
+        "title": f"Token pruning on {manifest.settings.model}: accuracy and cost",
+        "introduction": words.introduction(results),
         "sections": _sections(pictures, gallery),
-        "pictures": {name: pictures.get(name) for name in names},
+        "pictures": {name: pictures.get(name) for name in FIGURES},
         "findings": words.findings(results, gallery.floor),
-        "conditions": tables.conditions(results),
-        "tasks": [task.name for task in certificate.tasks],
-        "metrics": ", ".join(f"{task.name}: {task.metric}" for task in certificate.tasks),
-        "task_rows": tables.tasks(results),
+        "conditions": tables.condition_table(results),
+        "tasks": [task.name for task in manifest.tasks],
+        "metrics": ", ".join(metrics),
+        "task_rows": tables.task_table(results),
         "ablation_words": words.ablations(results, main_row(results)),
         "missing": gallery.missing,
         "insight_words": words.insight(gallery.aucs),
         "layers": layers,
         "aucs": auc_rows,
         "examples": [_example(example) for example in gallery.examples],
-        "examples_words": _examples_words(results, gallery),
-        "bill": None if results.bill is None else tables.bill(results.bill),
-        "bill_columns": tables.BILL_COLUMNS,
-        "bill_words": _bill_words(results),
-        "certificate": tables.certificate(results),
-        "command": certificate.command,
-        "own_command": own_command,
+        "examples_words": words.examples(gallery),
+        "costs": costs,
+        "cost_columns": tables.COST_COLUMNS,
+        "cost_words": words.cost_setup(results),
+        "manifest": tables.manifest_table(results),
+        "command": manifest.command,
         "notes": words.notes(results),
         "budget_notes": words.budget_notes(results),
         "answers": len(results.run.records),
@@ -99,51 +116,34 @@ def _content(
 
 
 def _sections(pictures: Mapping[str, Picture], gallery: Gallery) -> list[tuple[str, str]]:
-    every = [
-        ("accuracy", "Accuracy", True),
-        ("conditions", "Differences", True),
-        ("tasks", "Tasks", True),
-        ("ablations", "Ablations", "ablations" in pictures),
-        ("inside", "Criteria", True),
-        ("examples", "Examples", bool(gallery.examples)),
-        ("bill", "Bill", True),
-        ("certificate", "Certificate", True),
-        ("notes", "Notes", True),
+    """Anchor and name of each section, for the navigation."""
+    sections = [
+        ("accuracy", "Accuracy"),
+        ("conditions", "Differences"),
+        ("tasks", "Tasks"),
     ]
-    return [(anchor, name) for anchor, name, there in every if there]
+    if "ablations" in pictures:
+        sections.append(("ablations", "Ablations"))
+
+    sections.append(("inside", "Criteria"))
+    if gallery.examples:
+        sections.append(("examples", "Examples"))
+
+    sections += [
+        ("costs", "Measured costs"),
+        ("manifest", "Manifest"),
+        ("notes", "Notes"),
+    ]
+    return sections
 
 
-def _example(example: Any) -> dict[str, Any]:
-    unpruned, pruned = example.chosen.unpruned, example.chosen.pruned
+def _example(example: Example) -> dict[str, Any]:
+    pair = example.pair
     return {
-        "question": pruned.question,
-        "right": " or ".join(pruned.answers),
-        "unpruned": unpruned.given or "(nothing)",
-        "pruned": pruned.given or "(nothing)",
+        "question": pair.pruned.question,
+        "right": " or ".join(pair.pruned.answers),
+        "unpruned": pair.unpruned.given or "(nothing)",
+        "pruned": pair.pruned.given or "(nothing)",
         "verdict": example.verdict,
         "picture": example.picture,
     }
-
-
-def _examples_words(results: Results, gallery: Gallery) -> str:
-    if not gallery.examples:
-        return ""
-    record = gallery.examples[0].chosen.pruned
-    return (
-        f"{record.method} at {budget_name(record.budget)}. Questions the unpruned model answers right; the first of "
-        "each family in the order of the run, and up to a third of them ones that pruning lost."
-    )
-
-
-def _bill_words(results: Results) -> str:
-    meta = results.meta
-    parts = [
-        f"{meta[key]} {name}"
-        for key, name in (("prompts", "prompts"), ("rounds", "rounds"), ("threads", "threads"))
-        if key in meta
-    ]
-    return (
-        f"Measured on {', '.join(parts)}."
-        if parts
-        else "Measured on the machine of the certificate."
-    )

@@ -1,21 +1,23 @@
-"""What a run says, in the shape that figures and tables want it."""
+"""A benchmark run in the shape that figures and tables need."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transprune.bench.data.manifest import Manifest
 from transprune.bench.data.records import Record, Run, read_run
-from transprune.bench.results.statistics import Difference
 from transprune.bench.results.summary import TRANSPRUNE, Row, summarise
 from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
 
-BILL, BILL_SCHEMA = "bill.json", 1
-ABLATION = "ablation: "
+ABLATION = "ablation: "  # how the group of an ablation begins
+COST_KEYS = ("condition", "prefill_ms", "paper", "exact")  # without these no cost table is possible
+
+Question = tuple[str, str]  # task, item
+CostRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,153 +36,154 @@ class Series:
 
 @dataclass(frozen=True)
 class Results:
-    """A run, summarised.
+    """A run with its summary.
 
     Attributes:
-        run: as read.
+        run: manifest and records, as read from the folder.
         rows: one per condition that has answers.
-        bill: rows of bill.json, or None where the run has none.
-        meta: the rest of bill.json.
+        costs: measured costs, one row per condition, or None where they were not measured.
+        cost_setup: how they were measured (prompts, rounds, threads).
     """
 
     run: Run
     rows: tuple[Row, ...]
-    bill: tuple[dict[str, Any], ...] | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    costs: tuple[CostRow, ...] | None = None
+    cost_setup: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Settings, conditions and tasks of the run."""
+        return self.run.manifest
 
     @property
     def unpruned(self) -> Row:
-        """The unpruned model."""
+        """The row of the unpruned model."""
         return next(row for row in self.rows if row.condition.name == UNPRUNED)
 
     @property
-    def series(self) -> tuple[Series, ...]:
-        """Methods with their budgets, TransPrune first, then controls; otherwise in the order of the run.
+    def compared(self) -> tuple[Row, ...]:
+        """Rows of methods and controls, without the unpruned model and the ablations."""
+        return tuple(row for row in self.rows if row.condition.group in ("methods", "controls"))
 
-        A method that makes the same choice as another at some budget has that row too.
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Methods with their budgets: TransPrune, then the other methods, then controls.
+
+        Methods that choose the same tokens at a budget were run once; each of them gets that row.
         """
-        compared = [row for row in self.rows if row.condition.group in ("methods", "controls")]
-        found: dict[str, list[Row]] = {row.condition.method: [] for row in compared}
-        for row in compared:
+        found: dict[str, list[Row]] = {row.condition.method: [] for row in self.compared}
+        for row in self.compared:
             for method in (row.condition.method, *row.condition.also):
                 if method in found:
                     found[method].append(row)
-        series = [
-            Series(
-                method,
-                rows[0].condition.group,
-                tuple(sorted(rows, key=lambda row: -row.exact_share)),
-            )
-            for method, rows in found.items()
-        ]
-        return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
 
-    @staticmethod
-    def competes(row: Row) -> bool:
-        """Whether it can be the best of its budget: a method, no control, and not dearer than the others."""
-        return row.condition.group == "methods" and row.condition.reached
+        series = []
+        for method, rows in found.items():
+            ordered = sorted(rows, key=lambda row: -row.exact_share)
+            series.append(Series(method, rows[0].condition.group, tuple(ordered)))
+        return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
 
     @property
     def ablations(self) -> dict[str, tuple[Row, ...]]:
-        """Group of the seed paper's ablations -> its variants."""
-        found: dict[str, list[Row]] = {}
+        """Ablation of the TransPrune paper -> rows of its variants."""
+        found: dict[str, tuple[Row, ...]] = {}
         for row in self.rows:
-            if row.condition.group.startswith(ABLATION):
-                found.setdefault(row.condition.group.removeprefix(ABLATION), []).append(row)
-        return {group: tuple(rows) for group, rows in found.items()}
+            group = row.condition.group
+            if group.startswith(ABLATION):
+                name = group.removeprefix(ABLATION)
+                found[name] = (*found.get(name, ()), row)
+        return found
 
     @property
     def budgets(self) -> tuple[tuple[float | None, tuple[Row, ...]], ...]:
-        """Budget -> its rows (without unpruned and ablations), dearest first; the methods' own budgets last."""
-        found: dict[float | None, list[Row]] = {}
-        for row in self.rows:
-            if row.condition.group in ("methods", "controls"):
-                found.setdefault(row.condition.budget, []).append(row)
-        order = sorted(found, key=lambda budget: -1.0 if budget is None else budget, reverse=True)
-        return tuple(
-            (budget, tuple(sorted(found[budget], key=lambda r: -r.relative.value)))
-            for budget in order
-        )
+        """Budget -> rows of methods and controls, best first.
 
-    def answers(self, condition: str) -> dict[tuple[str, str], Record]:
+        The most expensive budget comes first. None stands for the methods' own budgets and is last.
+        """
+        found: dict[float | None, list[Row]] = {}
+        for row in self.compared:
+            found.setdefault(row.condition.budget, []).append(row)
+
+        budgets: list[tuple[float | None, tuple[Row, ...]]] = []
+        for budget in sorted(found, key=_budget_order, reverse=True):
+            ranked = sorted(found[budget], key=lambda row: -row.relative.value)
+            budgets.append((budget, tuple(ranked)))
+        return tuple(budgets)
+
+    def answers(self, condition: str) -> dict[Question, Record]:
         """Records of a condition by task and item."""
-        return {(r.task, r.item): r for r in self.run.records if r.condition == condition}
+        records = [record for record in self.run.records if record.condition == condition]
+        return {(record.task, record.item): record for record in records}
+
+
+def _budget_order(budget: float | None) -> float:
+    return -1.0 if budget is None else budget
+
+
+def competes(row: Row) -> bool:
+    """Whether it can be the best of its budget: a method, not a control, that reached the budget."""
+    return row.condition.group == "methods" and row.condition.reached
 
 
 def read_results(folder: Path, *, n_resamples: int | None = None) -> Results:
     """Read and summarise the run in `folder`.
 
+    Args:
+        folder: of the run.
+        n_resamples: bootstrap resamples; None for the default of the summary.
+
     Raises:
-        RecordError: no run, a damaged file (named, with its line), a newer schema, or no unpruned answers yet.
+        RecordError: no run there, a damaged file (named, with its line), a newer schema, or no
+            unpruned answers yet.
     """
     if not folder.is_dir():
         raise RecordError(
-            f"{folder} is not a folder; give the one `transprune bench --out` wrote, with run.json in it"
+            f"{folder} is not a folder; give the folder that `transprune bench --out` wrote, with "
+            "run.json in it"
         )
+
     run = read_run(folder)
     rows = summarise(run) if n_resamples is None else summarise(run, n_resamples=n_resamples)
-    bill, meta = read_bill(folder / BILL)
-    return Results(run, tuple(rows), bill, meta)
+    costs, setup = read_costs(folder)
+    return Results(run, tuple(rows), costs, setup)
 
 
-def read_bill(file: Path) -> tuple[tuple[dict[str, Any], ...] | None, dict[str, Any]]:
-    """Rows and the rest of a bill; (None, {}) where there is no such file.
+def read_costs(folder: Path) -> tuple[tuple[CostRow, ...] | None, dict[str, Any]]:
+    """Rows and setup of the measured costs of a run; (None, {}) where they were not measured.
 
     Raises:
-        RecordError: it is damaged or of a newer schema.
+        RecordError: the file is damaged or of a newer schema.
     """
+    # late: measuring needs transformers, which takes seconds to import
+    from transprune.bench.measure.costs import COSTS_FILE, COSTS_SCHEMA
+
+    file = folder / COSTS_FILE
     if not file.is_file():
         return None, {}
+
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         schema = data["schema"]
         rows = tuple(dict(row) for row in data["rows"])
-        missing = [
-            key
-            for row in rows
-            for key in ("condition", "prefill_ms", "paper", "exact")
-            if key not in row
-        ]
-        if missing:
-            raise KeyError(missing[0])
+        _check_keys(rows)
     except json.JSONDecodeError as error:
         raise RecordError(
             f"{file}, line {error.lineno} is damaged: {error.msg}; measure it again with --bill"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{file} is no bill: {error!r}; measure it again with --bill") from error
-    if not isinstance(schema, int) or schema > BILL_SCHEMA:
-        raise RecordError(f"{file} has schema {schema}; this release reads up to {BILL_SCHEMA}")
-    return rows, {key: value for key, value in data.items() if key != "rows"}
+        raise RecordError(
+            f"{file} holds no measured costs: {error!r}; measure them again with --bill"
+        ) from error
+
+    if not isinstance(schema, int) or schema > COSTS_SCHEMA:
+        raise RecordError(f"{file} has schema {schema}; this release reads up to {COSTS_SCHEMA}")
+
+    setup = {key: value for key, value in data.items() if key != "rows"}
+    return rows, setup
 
 
-def in_words(difference: Difference | None) -> str:
-    """A difference and whether it is real, as a sentence fragment."""
-    if difference is None:
-        return "no partner"
-    span = f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
-    if difference.sure:
-        return f"{span} really {difference.verdict}"
-    if difference.verdict != "unclear":
-        return f"{span} {difference.verdict}, not after Holm"
-    return f"{span} unclear"
-
-
-def budget_name(budget: float | None) -> str:
-    """`41 % of the prefill`, or the methods' own."""
-    return (
-        "the methods' own budgets"
-        if budget is None
-        else f"{100 * budget:g} % of the unpruned prefill"
-    )
-
-
-def listed(words: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return (
-        words[0]
-        if len(words) == 1
-        else f"{', '.join(words[:-1])} and {words[-1]}"
-        if words
-        else "none"
-    )
+def _check_keys(rows: tuple[CostRow, ...]) -> None:
+    for row in rows:
+        for key in COST_KEYS:
+            if key not in row:
+                raise KeyError(key)

@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transprune.bench.results.summary import Row
-from transprune.report.results import Results, budget_name, in_words
+from transprune.report.figures.signal import curve_label
+from transprune.report.phrases import budget_name, describe_difference
+from transprune.report.results import CostRow, Results, competes
 
-BILL_COLUMNS = (
+MISSING = "-"
+MEAN = "mean"  # column of the mean over tasks
+
+COST_COLUMNS = (
     "prefill, paper",
     "share",
     "prefill, exact",
@@ -23,153 +28,173 @@ BILL_COLUMNS = (
     "share",
 )
 
+Cells = dict[str, Any]
 
-def conditions(results: Results) -> list[dict[str, Any]]:
-    """Rows by budget; the best method of a budget marked."""
-    groups = [{"name": "unpruned", "rows": [_condition(results.unpruned, False)]}]
+
+def condition_table(results: Results) -> list[Cells]:
+    """Rows by budget, with the best method of each budget marked."""
+    unpruned = _condition_cells(results.unpruned, best=False)
+    groups: list[Cells] = [{"name": "unpruned", "rows": [unpruned]}]
+
     for budget, rows in results.budgets:
-        top = max((r.relative.value for r in rows if results.competes(r)), default=None)
-        groups.append(
-            {
-                "name": f"at {budget_name(budget)}",
-                "rows": [_condition(row, _is_best(row, row.relative.value, top)) for row in rows],
-            }
-        )
+        accuracies = [row.relative.value for row in rows if competes(row)]
+        top = max(accuracies, default=None)
+        lines = []
+        for row in rows:
+            best = _is_best(row, row.relative.value, top)
+            lines.append(_condition_cells(row, best=best))
+        groups.append({"name": f"at {budget_name(budget)}", "rows": lines})
     return groups
 
 
-def tasks(results: Results) -> list[dict[str, Any]]:
-    """Scores by budget and task; the best method of each task and budget marked."""
-    names = [task.name for task in results.run.manifest.tasks]
-    groups = [{"name": "unpruned", "rows": [_scores(results.unpruned, names, {})]}]
+def task_table(results: Results) -> list[Cells]:
+    """Scores by budget and task, with the best method of each task and budget marked."""
+    columns = [*(task.name for task in results.manifest.tasks), MEAN]
+    unpruned = _score_cells(results.unpruned, columns, {})
+    groups: list[Cells] = [{"name": "unpruned", "rows": [unpruned]}]
+
     for budget, rows in results.budgets:
-        methods = [row for row in rows if results.competes(row)]
-        tops = {
-            name: max((_score(row, name) or 0.0 for row in methods), default=None)
-            for name in (*names, "mean")
-        }
-        groups.append(
-            {
-                "name": f"at {budget_name(budget)}",
-                "rows": [_scores(row, names, tops) for row in rows],
-            }
-        )
+        methods = [row for row in rows if competes(row)]
+        tops: dict[str, float | None] = {}
+        for column in columns:
+            scores = [_score(row, column) or 0.0 for row in methods]
+            tops[column] = max(scores, default=None)
+
+        lines = [_score_cells(row, columns, tops) for row in rows]
+        groups.append({"name": f"at {budget_name(budget)}", "rows": lines})
     return groups
 
 
-def bill(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What was measured, one row per condition; `-` where a figure is missing."""
-    return [{"name": row["condition"], "cells": _bill(row)} for row in rows]
+def cost_table(costs: Iterable[CostRow]) -> list[Cells]:
+    """Measured costs, one row per condition; `-` where a value is missing."""
+    return [{"name": row["condition"], "cells": _cost_cells(row)} for row in costs]
 
 
-def aucs(curves: Mapping[str, Sequence[float]]) -> tuple[range, list[dict[str, Any]]]:
-    """Layers, and a row per curve."""
+def auc_table(curves: Mapping[str, Sequence[float]]) -> tuple[range, list[Cells]]:
+    """The layers, and one row per curve."""
     last = max((len(values) for values in curves.values()), default=0)
-    rows = [
-        {"name": name, "cells": [f"{v:.2f}" for v in values] + ["-"] * (last - len(values))}
-        for name, values in curves.items()
-    ]
+    rows = []
+    for name, values in curves.items():
+        cells = [f"{value:.2f}" for value in values]
+        cells += [MISSING] * (last - len(values))  # IGA has no value at the last layer
+        rows.append({"name": curve_label(name), "cells": cells})
     return range(1, last + 1), rows
 
 
-def certificate(results: Results) -> list[tuple[str, str]]:
-    """What identifies the run."""
-    paper = results.run.manifest
-    settings = paper.settings
+def manifest_table(results: Results) -> list[tuple[str, str]]:
+    """The settings that identify the run, and where it was made."""
+    manifest = results.manifest
+    settings = manifest.settings
+    scenes = "all" if settings.n is None else settings.n
+    questions = sum(task.items for task in manifest.tasks)
+    resamples = f"{results.unpruned.n_resamples:,}"
+
     return [
         ("model", f"{settings.model}, weights {settings.weights or 'not fingerprinted'}"),
         ("questions", f"{settings.tasks} {settings.split}, fingerprint {settings.items}"),
-        (
-            "n",
-            f"{settings.n if settings.n is not None else 'all'}; {sum(t.items for t in paper.tasks)} questions",
-        ),
+        ("n", f"{scenes}; {questions} questions"),
         ("seed", str(settings.seed)),
-        (
-            "intervals",
-            f"95 %, {results.unpruned.n_resamples:,} paired bootstrap resamples of the images",
-        ),
-        ("numbers", f"{settings.dtype}, attention {settings.attention}, {settings.device}"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in paper.versions.items())),
-        ("code", paper.commit or "not from a checkout"),
-        ("started", paper.started),
-        ("machine", ", ".join(f"{key} {value}" for key, value in paper.machine.items())),
+        ("intervals", f"95 %, {resamples} paired bootstrap resamples of the images"),
+        ("precision", f"{settings.dtype}, attention {settings.attention}, {settings.device}"),
+        ("versions", _join_pairs(manifest.versions)),
+        ("commit", manifest.commit or "not from a checkout"),
+        ("started", manifest.started),
+        ("machine", _join_pairs(manifest.machine)),
     ]
 
 
-def _condition(row: Row, best: bool) -> dict[str, Any]:
-    a = row.relative
+def _join_pairs(pairs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in pairs.items())
+
+
+def _condition_cells(row: Row, *, best: bool) -> Cells:
+    accuracy = row.relative
+    name = row.condition.method
+    if not row.condition.reached:
+        name += " †"
+
     return {
-        "name": row.condition.method + ("" if row.condition.reached else " †"),
-        "acc": f"{a.value:.1f} [{a.low:.1f}, {a.high:.1f}]",
+        "name": name,
+        "acc": f"{accuracy.value:.1f} [{accuracy.low:.1f}, {accuracy.high:.1f}]",
         "best": best,
-        "exact": f"{100 * row.exact_share:.1f} %",
-        "paper": f"{100 * row.paper_share:.1f} %",
-        "kv": f"{100 * row.kv_share:.1f} %",
-        "unpruned": "" if row.against_unpruned is None else in_words(row.against_unpruned),
-        "transprune": "" if row.against_transprune is None else in_words(row.against_transprune),
+        "exact": _percent(row.exact_share),
+        "paper": _percent(row.paper_share),
+        "kv": _percent(row.kv_share),
+        "unpruned": describe_difference(row.against_unpruned),
+        "transprune": describe_difference(row.against_transprune),
         "n": row.n,
     }
 
 
-def _scores(row: Row, names: Sequence[str], tops: Mapping[str, float | None]) -> dict[str, Any]:
+def _score_cells(row: Row, columns: Sequence[str], tops: Mapping[str, float | None]) -> Cells:
     cells = []
-    for name in (*names, "mean"):
-        score = _score(row, name)
-        text = "-" if score is None else f"{score:.1f}"
-        cells.append(
-            {"text": text, "best": score is not None and _is_best(row, score, tops.get(name))}
-        )
+    for column in columns:
+        score = _score(row, column)
+        if score is None:
+            cells.append({"text": MISSING, "best": False})
+        else:
+            best = _is_best(row, score, tops.get(column))
+            cells.append({"text": f"{score:.1f}", "best": best})
     return {"name": row.condition.method, "cells": cells}
 
 
-def _score(row: Row, name: str) -> float | None:
-    if name == "mean":
+def _score(row: Row, column: str) -> float | None:
+    if column == MEAN:
         return row.score.value
-    return next((task.score.value for task in row.tasks if task.task == name), None)
+    for task in row.tasks:
+        if task.task == column:
+            return task.score.value
+    return None
 
 
 def _is_best(row: Row, value: float, top: float | None) -> bool:
-    return top is not None and Results.competes(row) and round(value, 1) == round(top, 1)
+    # compared as printed, so that equal figures get equal marks
+    return top is not None and competes(row) and round(value, 1) == round(top, 1)
 
 
-def _bill(row: Mapping[str, Any]) -> list[str]:
-    paper, exact = row["paper"], row["exact"]
+def _cost_cells(row: CostRow) -> list[str]:
+    paper = row["paper"]
+    exact = row["exact"]
+    prefill_ratio = row.get("prefill_ratio") or {}
+    decode_ratio = row.get("decode_ratio") or {}
+
+    # in the order of COST_COLUMNS
     return [
         _amount(paper.get("prefill"), paper.get("unit", "MACs")),
-        _share(paper.get("prefill_share")),
+        _percent(paper.get("prefill_share")),
         _amount(exact.get("prefill"), exact.get("unit", "FLOPs")),
-        _share(exact.get("prefill_share")),
-        _ms(row.get("prefill_ms")),
-        _share((row.get("prefill_ratio") or {}).get("median")),
-        _ms(row.get("decode_ms")),
-        _share((row.get("decode_ratio") or {}).get("median")),
+        _percent(exact.get("prefill_share")),
+        _milliseconds(row.get("prefill_ms")),
+        _percent(prefill_ratio.get("median")),
+        _milliseconds(row.get("decode_ms")),
+        _percent(decode_ratio.get("median")),
         _bytes(row.get("kv_bytes")),
-        _share(row.get("kv_share")),
+        _percent(row.get("kv_share")),
         _bytes(row.get("peak_bytes")),
-        _share(row.get("peak_share")),
+        _percent(row.get("peak_share")),
     ]
+
+
+def _percent(share: float | None) -> str:
+    return MISSING if share is None else f"{100 * share:.1f} %"
+
+
+def _milliseconds(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3g} ms"
 
 
 def _amount(value: float | None, unit: str) -> str:
     if value is None:
-        return "-"
+        return MISSING
     for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if value >= size:
             return f"{value / size:.3g} {letter}{unit}"
     return f"{value:.0f} {unit}"
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g} ms"
-
-
 def _bytes(value: float | None) -> str:
     if value is None:
-        return "-"
+        return MISSING
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if value >= size:
             return f"{value / size:.3g} {unit}"

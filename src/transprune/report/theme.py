@@ -1,8 +1,9 @@
-"""How figures look: two themes, colours that colour-blind people can tell apart, and how a figure becomes files.
+"""How figures look: a light and a dark theme, the line styles, and how a figure becomes PNG files.
 
-Every figure is drawn twice, on white and on the page's dark ground, because a picture cannot adapt by itself. Hues are
-the "bright" scheme of Paul Tol (Colour Schemes, SRON/EPS/TN/09-002, 2021), lightened a little on dark; a method is told
-by its marker and line style too, never by its hue alone.
+Every figure is drawn twice, on white and on the dark background of the page, because a PNG cannot
+adapt to the reader's colour scheme. Hues are the "bright" scheme of Paul Tol (Colour Schemes,
+SRON/EPS/TN/09-002, 2021), lightened a little on dark. Methods also differ by marker and line
+style, so that nobody has to tell them apart by colour alone.
 """
 
 from __future__ import annotations
@@ -19,27 +20,43 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+CSS_DPI = 96  # CSS pixels per inch, by definition
 HUES = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44", "#EE8866")
 MARKERS = "osD^vPX<>hp"
-LINES = ("-", "--", "-.")
+LINE_STYLES = ("-", "--", "-.")
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one ground: paper, text, quiet text, rules; and how much hues are lightened."""
+    """Colours of one background.
+
+    Attributes:
+        name: `"light"` or `"dark"`.
+        background: behind everything.
+        text: titles and labels.
+        muted: secondary text.
+        rule: grid lines and frames.
+        lighten: how far hues move towards white, 0 to 1.
+    """
 
     name: str
-    paper: str
-    ink: str
-    quiet: str
+    background: str
+    text: str
+    muted: str
     rule: str
     lighten: float
 
     def hue(self, number: int) -> str:
-        """The hue of this number, as text."""
-        rgb = HUES[number % len(HUES)]
-        parts = [int(rgb[i : i + 2], 16) for i in (1, 3, 5)]
-        return "#" + "".join(f"{round(part + (255 - part) * self.lighten):02x}" for part in parts)
+        """The hue with this number (they repeat) as `#rrggbb`."""
+        color = HUES[number % len(HUES)]
+        mixed = "#"
+
+        for start in (1, 3, 5):
+            channel = int(color[start : start + 2], 16)
+            lightened = channel + (255 - channel) * self.lighten
+            mixed += f"{round(lightened):02x}"
+
+        return mixed
 
 
 LIGHT = Theme("light", "#ffffff", "#1b1f24", "#5b6470", "#d5d9df", 0.0)
@@ -53,13 +70,13 @@ class Picture:
     """One figure of the report.
 
     Attributes:
-        name: of its files, without suffix.
-        title: what a reader sees above it.
+        name: file name without suffix.
+        title: heading above it.
         caption: what it shows and how to read it.
-        alt: what it says, for people who do not see it.
+        alt: the same in words, for readers who cannot see it.
         numbers: everything plotted, JSON-ready.
-        light, dark: PNG, by theme.
-        width, height: pixels at normal size.
+        light, dark: PNG bytes, by theme.
+        width, height: size on the page in CSS pixels.
     """
 
     name: str
@@ -74,13 +91,14 @@ class Picture:
 
 
 def need_extra() -> None:
-    """Raise MissingExtra unless what the report draws and writes with is installed."""
+    """Raise MissingExtra unless matplotlib and jinja2 are installed."""
     try:
         import jinja2  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise MissingExtra(
-            f"the report needs {error.name}, which is not installed; pip install 'transprune[report]'"
+            f"the report needs {error.name}, which is not installed; "
+            "pip install 'transprune[report]'"
         ) from error
 
 
@@ -88,70 +106,91 @@ def render(
     name: str, title: str, caption: str, alt: str, numbers: Mapping[str, Any], draw: Draw
 ) -> Picture:
     """Draw a figure in both themes."""
-    light, dark = (_png(draw(theme), theme) for theme in (LIGHT, DARK))
-    width, height = _size(light)
+    light = _png(draw(LIGHT), LIGHT)
+    dark = _png(draw(DARK), DARK)
+    width, height = _css_size(light)
     return Picture(name, title, caption, alt, numbers, light, dark, width, height)
 
 
 def new_figure(width: float, height: float, theme: Theme) -> Figure:
-    """An empty figure of so many inches; no global state of matplotlib is touched."""
+    """An empty figure of this size in inches; the global state of matplotlib is not touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), facecolor=theme.paper, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(width, height), facecolor=theme.background, layout="constrained")
+    FigureCanvasAgg(figure)  # attaches itself to the figure, which savefig needs
     return figure
 
 
-def dress(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
-    """Quiet axes: two spines, faint rules, text in the theme's colours."""
-    axes.set_facecolor(theme.paper)
+def style_axes(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
+    """Axes of a chart: left and bottom spine, faint grid lines, text in the theme's colours."""
+    axes.set_facecolor(theme.background)
+
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(theme.rule)
-    axes.tick_params(colors=theme.quiet, labelsize=9, length=3)
+
+    axes.tick_params(colors=theme.muted, labelsize=9, length=3)
     for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
-        label.set_color(theme.ink)
+        label.set_color(theme.text)
+
     if grid:
         axes.grid(axis="y", color=theme.rule, linewidth=0.6)
         axes.set_axisbelow(True)
 
 
-def bare(axes: Axes, theme: Theme) -> None:
-    """Axes for a picture: no ticks, a thin frame."""
+def style_image_axes(axes: Axes, theme: Theme) -> None:
+    """Axes of an image: no ticks, a thin frame."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color(theme.rule)
 
 
-def spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels, at least `gap` apart within low..high, in all as near as possible to where they are wanted.
+def spread_labels(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Positions for labels: at least `gap` apart, within low..high, near the wanted positions.
 
-    Least squares under an order: pool neighbours that would collide, and centre each pool on its mean.
+    This is isotonic regression (pool adjacent violators): labels that would collide are pooled,
+    and each pool is centred on the mean of its wanted positions.
     """
+    # where so many labels do not fit, they share the whole height evenly
     gap = min(gap, (high - low) / max(1, len(wanted) - 1))
-    order = sorted(range(len(wanted)), key=lambda number: wanted[number])
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+
+    # `rank * gap` is subtracted from the positions, so that "at least gap apart" is "ascending"
     pools: list[list[float]] = []
     for rank, number in enumerate(order):
         pools.append([wanted[number] - rank * gap])
-        while len(pools) > 1 and sum(pools[-2]) / len(pools[-2]) > sum(pools[-1]) / len(pools[-1]):
-            pools[-2:] = [pools[-2] + pools[-1]]
-    bases = [sum(pool) / len(pool) for pool in pools for _ in pool]
+        while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
+            last = pools.pop()
+            pools[-1] += last
+
+    bases: list[float] = []
+    for pool in pools:
+        bases += [_mean(pool)] * len(pool)
+
     top = high - gap * (len(wanted) - 1)
-    places = {
-        number: min(max(bases[rank], low), top) + rank * gap for rank, number in enumerate(order)
-    }
-    return [places[number] for number in range(len(wanted))]
+    positions = [0.0] * len(wanted)
+    for rank, number in enumerate(order):
+        positions[number] = min(max(bases[rank], low), top) + rank * gap
+    return positions
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _png(figure: Figure, theme: Theme) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DPI, facecolor=theme.paper, metadata={"Software": ""})
+    # matplotlib would write its version into the file; without it equal figures are equal bytes
+    metadata = {"Software": ""}
+    figure.savefig(stream, format="png", dpi=DPI, facecolor=theme.background, metadata=metadata)
     return stream.getvalue()
 
 
-def _size(png: bytes) -> tuple[int, int]:
-    """CSS pixels of a PNG that was drawn at DPI; its header says how large it is."""
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
-    return round(width * 96 / DPI), round(height * 96 / DPI)
+def _css_size(png: bytes) -> tuple[int, int]:
+    """Width and height in CSS pixels of a PNG that was drawn at `DPI`."""
+    # a PNG starts with 8 bytes of signature and 8 of chunk header; then come width and height
+    width = int.from_bytes(png[16:20], "big")
+    height = int.from_bytes(png[20:24], "big")
+    return round(width * CSS_DPI / DPI), round(height * CSS_DPI / DPI)

@@ -1,142 +1,195 @@
-"""What the figures say, in sentences computed from them. Nothing here is written in advance about a result."""
+"""The sentences of the page. All are computed from the run; none states a result in advance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from transprune.bench.results.summary import TRANSPRUNE, Row
+from transprune.report.blank import FLOOR_QUESTIONS
+from transprune.report.figures.ablations import variant_name
 from transprune.report.figures.signal import reversed_layers
-from transprune.report.gallery import FLOOR_ITEMS
-from transprune.report.results import Results, budget_name, listed
+from transprune.report.gallery import Gallery
+from transprune.report.phrases import budget_name, join_words
+from transprune.report.results import Results, competes
+
+GOOD_AUC = 0.6  # from here on a criterion ranks objects above the background
 
 
-def lede(results: Results) -> str:
-    """One sentence: what was run, on what."""
-    settings, tasks = results.run.manifest.settings, results.run.manifest.tasks
+def introduction(results: Results) -> str:
+    """What was run, and on which questions."""
+    settings = results.manifest.settings
+    tasks = results.manifest.tasks
     images = max((task.images for task in tasks), default=0)
     questions = sum(task.items for task in tasks)
     split = f" of the {settings.split} split" if settings.split else ""
+
     return (
-        f"{len(results.series)} methods and controls on {settings.model}: {questions} questions in {len(tasks)} tasks "
-        f"about {images} images{split}. What each costs in right answers, and what it saves."
+        f"{len(results.series)} methods and controls on {settings.model}: {questions} questions in "
+        f"{len(tasks)} tasks about {images} images{split}. How much accuracy each of them loses, "
+        "and how much computation it saves."
     )
 
 
 def findings(results: Results, floor: float | None) -> list[str]:
-    """Per budget: who is best, who is really better or worse than TransPrune, and how far below unpruned."""
-    said = []
+    """Per budget: the best method, and which differ significantly from TransPrune."""
+    sentences = []
     for budget, rows in results.budgets:
-        methods = [row for row in rows if results.competes(row)]
+        methods = [row for row in rows if competes(row)]
         if methods:
-            said.append(_budget(budget, methods))
+            sentences.append(_budget_finding(budget, methods))
+
     if floor is not None:
-        said.append(
-            f"With every picture blanked the unpruned model keeps {floor:.0f} % of its accuracy: the "
-            f"language-only floor (up to {FLOOR_ITEMS} questions of each task)."
+        sentences.append(
+            f"With blank images the unpruned model keeps {floor:.0f} % of its accuracy: the "
+            f"language-only floor (up to {FLOOR_QUESTIONS} questions of each task)."
         )
-    return said
+    return sentences
 
 
-def _budget(budget: float | None, methods: Sequence[Row]) -> str:
-    best, main = (
-        methods[0],
-        next((row for row in methods if row.condition.method == TRANSPRUNE), None),
-    )
-    text = f"At {budget_name(budget)}: {best.condition.method} is best with {best.relative.value:.1f} %"
+def _budget_finding(budget: float | None, methods: Sequence[Row]) -> str:
+    """One sentence about the methods at a budget, which are sorted from the best down."""
+    best = methods[0]
+    parts = [
+        f"At {budget_name(budget)}: {best.condition.method} is best with "
+        f"{best.relative.value:.1f} %"
+    ]
+
+    main = next((row for row in methods if row.condition.method == TRANSPRUNE), None)
     if main is not None and main is not best:
-        text += f"; TransPrune has {main.relative.value:.1f} %"
-    for verdict in ("better", "worse"):
-        sure = [r.condition.method for r in methods if _sure(r, verdict)]
-        if main is not None:
-            text += f"; really {verdict} than TransPrune: {listed(sure)}"
-    return f"{text}."
+        parts.append(f"TransPrune has {main.relative.value:.1f} %")
+
+    if main is not None:
+        for verdict in ("better", "worse"):
+            names = [row.condition.method for row in _significant(methods, verdict)]
+            parts.append(f"significantly {verdict} than TransPrune: {join_words(names)}")
+    return "; ".join(parts) + "."
 
 
-def _sure(row: Row, verdict: str) -> bool:
-    difference = row.against_transprune
-    return difference is not None and difference.sure and difference.verdict == verdict
+def _significant(rows: Sequence[Row], verdict: str) -> list[Row]:
+    """Rows that are better, or worse, than TransPrune after Holm's correction."""
+    found = []
+    for row in rows:
+        difference = row.against_transprune
+        if difference is not None and difference.sure and difference.verdict == verdict:
+            found.append(row)
+    return found
 
 
 def insight(aucs: Mapping[str, Sequence[float]]) -> list[str]:
-    """Where TTV tells objects from ground, and where it has it the wrong way round."""
+    """In which layers TTV ranks objects above the background, and in which below."""
     if not aucs:
         return []
+
     values = aucs["TTV, objects"]
-    good = [layer for layer, value in enumerate(values, start=1) if value > 0.6]
-    bad = reversed_layers(values)
-    said = [f"TTV ranks objects above the ground (AUC over 0.6) in layers {_layers(good)}."]
-    if bad:
-        said.append(
-            f"In layers {_layers(bad)} it is reversed (AUC under 0.4): the ground moves more than the objects, so "
-            "there TTV alone keeps the wrong tokens. The seed paper's middle-layer effect does not appear in "
-            "those layers of this model."
+    good = [layer for layer, value in enumerate(values, start=1) if value > GOOD_AUC]
+    sentences = [
+        f"TTV ranks objects above the background (AUC over {GOOD_AUC}) in layers {_spans(good)}."
+    ]
+
+    reversed_ = reversed_layers(values)
+    if reversed_:
+        sentences.append(
+            f"In layers {_spans(reversed_)} the ranking is reversed (AUC under 0.4): background "
+            "tokens change more than object tokens, so TTV alone keeps the wrong tokens there. The "
+            "middle-layer effect of the TransPrune paper does not appear in those layers of this "
+            "model."
         )
-    return said
+    return sentences
 
 
 def ablations(results: Results, main: Row | None) -> list[str]:
-    """Which variants really differ from TransPrune as it is."""
+    """Which variants differ significantly from TransPrune with its own settings."""
     rows = [row for group in results.ablations.values() for row in group]
     if main is None or not rows:
         return []
-    named = {
-        v: [r.condition.method.partition("/")[2] for r in rows if _sure(r, v)]
-        for v in ("better", "worse")
-    }
+
+    better = [variant_name(row) for row in _significant(rows, "better")]
+    worse = [variant_name(row) for row in _significant(rows, "worse")]
     return [
-        f"At {budget_name(main.condition.budget)}, of {len(rows)} variants really better than TransPrune as it is: "
-        f"{listed(named['better'])}. Really worse: {listed(named['worse'])}. "
-        "All others cannot be told apart from it here."
+        f"At {budget_name(main.condition.budget)}, of {len(rows)} variants significantly better "
+        f"than TransPrune with its own settings: {join_words(better)}. Significantly worse: "
+        f"{join_words(worse)}. For all others no difference is shown here."
     ]
+
+
+def examples(gallery: Gallery) -> str:
+    """Which condition the examples show, and how they were chosen."""
+    if not gallery.examples:
+        return ""
+
+    record = gallery.examples[0].pair.pruned
+    return (
+        f"{record.method} at {budget_name(record.budget)}. Questions that the unpruned model "
+        "answers right: the first of each category in the order of the run, and up to a third of "
+        "them ones that the pruned model gets wrong."
+    )
+
+
+def cost_setup(results: Results) -> str:
+    """How time and memory were measured."""
+    setup = results.cost_setup
+    counts = [f"{setup[key]} {key}" for key in ("prompts", "rounds", "threads") if key in setup]
+    if not counts:
+        return "Measured on the machine of the run."
+    return f"Measured on {', '.join(counts)}."
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader must know: what is unfinished, was left out, or never reached its budget."""
-    certificate = results.run.manifest
-    said = [*results.run.notes]
-    said += [
-        f"{row.condition.name} has {row.n} of {row.expected} answers."
-        for row in results.rows
-        if not row.complete
-    ]
+    """What is unfinished or left out, and which conditions did not reach their budget."""
+    manifest = results.manifest
+    sentences = [*results.run.notes]
+    for row in results.rows:
+        if not row.complete:
+            sentences.append(f"{row.condition.name} has {row.n} of {row.expected} answers.")
+
     answered = {row.condition.name for row in results.rows}
-    absent = [c.name for c in certificate.conditions if c.name not in answered]
+    absent = [one.name for one in manifest.conditions if one.name not in answered]
     if absent:
-        said.append(f"Without any answer yet: {listed(absent)}.")
-    over = [row.condition.name for row in results.rows if not row.condition.reached]
-    if over:
-        said.append(
-            f"Not comparable at equal cost, because they cannot get as cheap as their budget: {listed(over)}."
+        sentences.append(f"Without any answer yet: {join_words(absent)}.")
+
+    expensive = [row.condition.name for row in results.rows if not row.condition.reached]
+    if expensive:
+        sentences.append(
+            "Not comparable at equal cost, because they cannot be as cheap as their budget: "
+            f"{join_words(expensive)}."
         )
-    said += [f"Left out of the tasks: {line}" for line in certificate.skipped]
-    if certificate.settings.split == "validation":
-        said.append(
-            "These are validation scenes, on which settings may have been chosen; figures to report come from "
-            "the test split."
+
+    sentences += [f"Left out of the tasks: {line}" for line in manifest.skipped]
+    if manifest.settings.split == "validation":
+        sentences.append(
+            "These are validation scenes, on which settings may have been chosen; values to report "
+            "come from the test split."
         )
-    said.append(
-        "One model, one seed: intervals say how sure a figure is for this model on such images, not for other models."
+    sentences.append(
+        "One model, one seed: the intervals describe this model on such images, not other models."
     )
-    return said
+    return sentences
 
 
 def budget_notes(results: Results) -> list[str]:
-    """What was changed so that a method costs what its budget says, and which names came to the same."""
-    conditions = results.run.manifest.conditions
-    changed = [f"{c.name}: {c.note}" for c in conditions if c.note]
-    return changed + [
-        f"{c.name} is also {listed(c.also)}: the same choice at this budget."
-        for c in conditions
-        if c.also
-    ]
+    """Which settings were changed to reach a budget, and which methods were then the same."""
+    changed = []
+    same = []
+    for condition in results.manifest.conditions:
+        if condition.note:
+            changed.append(f"{condition.name}: {condition.note}")
+        if condition.also:
+            others = join_words(condition.also)
+            same.append(f"{condition.name} is also {others}: the same choice at this budget.")
+    return changed + same
 
 
-def _layers(numbers: Sequence[int]) -> str:
-    """`1-2 and 13-14`."""
+def _spans(numbers: Sequence[int]) -> str:
+    """Ascending numbers as `1-2 and 13-14`."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and number == spans[-1][-1] + 1:
             spans[-1].append(number)
         else:
             spans.append([number])
-    return listed([f"{s[0]}-{s[-1]}" if len(s) > 1 else f"{s[0]}" for s in spans])
+
+    names = []
+    for span in spans:
+        name = f"{span[0]}-{span[-1]}" if len(span) > 1 else f"{span[0]}"
+        names.append(name)
+    return join_words(names)

@@ -1,86 +1,104 @@
-"""The seed paper's ablations: a dot with its interval per variant, TransPrune as it is as the line behind."""
+"""The ablations of the TransPrune paper: one dot with its interval per variant."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transprune.bench.results.summary import Row
-from transprune.report.theme import Picture, Theme, dress, new_figure, render
+from transprune.report.theme import Picture, Theme, new_figure, render, style_axes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def draw_ablations(groups: Mapping[str, Sequence[Row]], main: Row | None) -> Picture:
-    """Variants by group.
+    """Relative accuracy of every variant, by group.
 
     Args:
-        groups: ablation -> its rows.
-        main: TransPrune as it is, at the same budget, or None.
+        groups: name of the ablation -> rows of its variants.
+        main: TransPrune with its own settings at the same budget, or None.
     """
     rows = [row for group in groups.values() for row in group]
-    best, worst = (pick(rows, key=lambda row: row.relative.value) for pick in (max, min))
+    best = max(rows, key=_accuracy)
+    worst = min(rows, key=_accuracy)
+
     return render(
         "ablations",
         "Ablations of TransPrune",
-        "Relative accuracy (100 = unpruned) of each variant with its 95 % interval, all at one budget. The line is "
-        "TransPrune as it is.",
-        f"Dot chart of {len(rows)} variants: from {_name(worst)} with {worst.relative.value:.1f} % to {_name(best)} "
-        f"with {best.relative.value:.1f} %.",
-        {
-            group: [
-                {
-                    "variant": _name(r),
-                    "relative": r.relative.value,
-                    "low": r.relative.low,
-                    "high": r.relative.high,
-                }
-                for r in some
-            ]
-            for group, some in groups.items()
-        },
+        "Relative accuracy (100 = unpruned) of each variant with its 95 % interval, all at one "
+        "budget. The vertical line is TransPrune with its own settings.",
+        f"Dot chart of {len(rows)} variants: from {variant_name(worst)} with "
+        f"{_accuracy(worst):.1f} % to {variant_name(best)} with {_accuracy(best):.1f} %.",
+        _numbers(groups),
         lambda theme: _figure(groups, main, theme),
     )
 
 
+def variant_name(row: Row) -> str:
+    """The part of `transprune/<variant>` behind the slash."""
+    return row.condition.method.partition("/")[2] or row.condition.method
+
+
+def _accuracy(row: Row) -> float:
+    return row.relative.value
+
+
+def _numbers(groups: Mapping[str, Sequence[Row]]) -> dict[str, list[dict[str, Any]]]:
+    numbers: dict[str, list[dict[str, Any]]] = {}
+    for group, rows in groups.items():
+        numbers[group] = []
+        for row in rows:
+            entry = {
+                "variant": variant_name(row),
+                "relative": row.relative.value,
+                "low": row.relative.low,
+                "high": row.relative.high,
+            }
+            numbers[group].append(entry)
+    return numbers
+
+
 def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme) -> Figure:
-    total = sum(len(rows) + 1 for rows in groups.values())
-    figure = new_figure(7.4, 0.235 * total + 0.8, theme)
+    lines = sum(len(rows) + 1 for rows in groups.values())
+    figure = new_figure(7.4, 0.235 * lines + 0.8, theme)
     axes = figure.add_subplot()
-    dress(axes, theme, grid=False)
+    style_axes(axes, theme, grid=False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=theme.rule, linewidth=0.6)
-    ticks, labels, place = [], [], 0
+
+    # one line per group name and per variant, from the top down
+    labels: list[str] = []
     for number, (group, rows) in enumerate(groups.items()):
-        ticks.append(place)
         labels.append(group)
         for row in rows:
-            place += 1
-            value = row.relative
-            span = [[value.value - value.low], [value.high - value.value]]
-            axes.errorbar(
-                value.value,
-                place,
-                xerr=span,
-                fmt="o",
-                color=theme.hue(number),
-                markersize=5,
-                elinewidth=1.2,
-            )
-            ticks.append(place)
-            labels.append(f"{_name(row)}   ")
-        place += 1
-    axes.set_yticks(ticks, labels)
-    for label, text in zip(axes.get_yticklabels(), labels, strict=True):
-        label.set_color(theme.ink if text in groups else theme.quiet)
-        label.set_fontweight("bold" if text in groups else "normal")
-    axes.set_ylim(place, -1)
+            _draw_dot(axes, row, height=len(labels), color=theme.hue(number))
+            labels.append(f"{variant_name(row)}   ")
+
+    axes.set_yticks(range(len(labels)), labels)
+    for tick, label in zip(axes.get_yticklabels(), labels, strict=True):
+        heading = label in groups
+        tick.set_color(theme.text if heading else theme.muted)
+        tick.set_fontweight("bold" if heading else "normal")
+
+    axes.set_ylim(lines, -1)
     if main is not None:
-        axes.axvline(main.relative.value, color=theme.ink, linewidth=1)
+        axes.axvline(main.relative.value, color=theme.text, linewidth=1)
     axes.set_xlabel("relative accuracy, % of unpruned", fontsize=10)
     return figure
 
 
-def _name(row: Row) -> str:
-    return row.condition.method.partition("/")[2] or row.condition.method
+def _draw_dot(axes: Axes, row: Row, *, height: int, color: str) -> None:
+    value = row.relative
+    below = value.value - value.low
+    above = value.high - value.value
+    axes.errorbar(
+        value.value,
+        height,
+        xerr=[[below], [above]],
+        fmt="o",
+        color=color,
+        markersize=5,
+        elinewidth=1.2,
+    )

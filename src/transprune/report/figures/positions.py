@@ -1,114 +1,163 @@
-"""Where TTV and IGA keep tokens on average over many pictures: the seed paper's Figure 4, positional bias."""
+"""Where TTV and IGA keep tokens on average: positional bias, Figure 4 of the TransPrune paper."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transprune.report.theme import Picture, Theme, bare, new_figure, render
+from transprune.report.theme import Picture, Theme, new_figure, render, style_image_axes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorizer import ColorizingArtist
     from matplotlib.figure import Figure
 
-Rates = Mapping[str, Mapping[int, NDArray[np.float32]]]
+Floats = NDArray[np.float32]
+Rates = Mapping[str, Mapping[int, Floats]]  # criterion -> boundary -> keep rate, [N]
 
 
 def draw_positions(
-    rates: Rates, shape: tuple[int, int], questions: int, objects: NDArray[np.float32] | None
+    rates: Rates, shape: tuple[int, int], questions: int, objects: Floats | None
 ) -> Picture:
-    """A map per criterion and boundary.
+    """One map of keep rates per criterion and boundary.
 
     Args:
         rates: criterion -> boundary -> how often each token is kept, [N].
-        shape: rows and columns.
-        questions: how many the averages are over.
-        objects: how often each token shows an object, [N], or None: what an unbiased choice would follow.
+        shape: rows and columns of the tokens.
+        questions: how many questions the rates are averages of.
+        objects: how often each token shows an object, [N], or None where this is not known. An
+            unbiased criterion would follow it.
     """
-    halves = {
-        name: {
-            boundary: [float(half.mean()) for half in np.array_split(rate, 2)]
-            for boundary, rate in stages.items()
-        }
-        for name, stages in rates.items()
-    }
-    said = "; ".join(
-        f"{name} keeps {100 * top:.0f} % of the upper and {100 * low:.0f} % of the lower half at its last boundary"
-        for name, stages in halves.items()
-        for top, low in [list(stages.values())[-1]]
+    caption = (
+        f"Share of {questions} questions in which a token is kept, for each criterion alone with "
+        "the High schedule (positional bias, Figure 4 of the paper). The two maps of a column "
+        "share one scale; ↑ and ↓ are the means of the upper and the lower half."
     )
+    if objects is not None:
+        caption += " Objects are placed uniformly, so an unbiased criterion gives a uniform map."
+
     return render(
         "positions",
-        "Where tokens stay on average",
-        f"Share of {questions} questions in which a token survives, for each criterion alone at the High schedule "
-        "(the paper's Figure 4: positional bias). Each column has one scale for both criteria; ↑ and ↓ are the means "
-        "of the upper and the lower half. Objects lie anywhere alike, so an unbiased criterion gives an even map.",
-        f"Heat maps of keep rates over the image grid: {said}.",
-        {
-            "questions": questions,
-            "rows": shape[0],
-            "columns": shape[1],
-            "keep_rate": {
-                name: {str(b): np.round(r, 4).tolist() for b, r in s.items()}
-                for name, s in rates.items()
-            },
-            "halves": {name: {str(b): h for b, h in s.items()} for name, s in halves.items()},
-            "objects": None if objects is None else np.round(objects, 4).tolist(),
-        },
+        "Where tokens are kept, on average",
+        caption,
+        f"Heat maps of keep rates over the image grid: {_describe(rates)}.",
+        _numbers(rates, shape, questions, objects),
         lambda theme: _figure(rates, shape, objects, theme),
     )
 
 
-def _figure(
-    rates: Rates, shape: tuple[int, int], objects: NDArray[np.float32] | None, theme: Theme
-) -> Figure:
+def _half_means(rate: Floats) -> tuple[float, float]:
+    """Mean keep rate of the upper and of the lower half of the image."""
+    upper, lower = np.array_split(rate, 2)
+    return float(upper.mean()), float(lower.mean())
+
+
+def _describe(rates: Rates) -> str:
+    sentences = []
+    for criterion, stages in rates.items():
+        last = list(stages.values())[-1]
+        upper, lower = _half_means(last)
+        sentences.append(
+            f"{criterion} keeps {100 * upper:.0f} % of the upper and {100 * lower:.0f} % of the "
+            "lower half at its last boundary"
+        )
+    return "; ".join(sentences)
+
+
+def _numbers(
+    rates: Rates, shape: tuple[int, int], questions: int, objects: Floats | None
+) -> dict[str, Any]:
+    keep_rate: dict[str, dict[str, list[float]]] = {}
+    halves: dict[str, dict[str, list[float]]] = {}
+    for criterion, stages in rates.items():
+        keep_rate[criterion] = {}
+        halves[criterion] = {}
+        for boundary, rate in stages.items():
+            keep_rate[criterion][str(boundary)] = np.round(rate, 4).tolist()
+            halves[criterion][str(boundary)] = list(_half_means(rate))
+
+    return {
+        "questions": questions,
+        "rows": shape[0],
+        "columns": shape[1],
+        "keep_rate": keep_rate,
+        "halves": halves,
+        "objects": None if objects is None else np.round(objects, 4).tolist(),
+    }
+
+
+def _figure(rates: Rates, shape: tuple[int, int], objects: Floats | None, theme: Theme) -> Figure:
     boundaries = list(next(iter(rates.values())))
-    columns = len(boundaries) + (objects is not None)
+    columns = len(boundaries)
+    if objects is not None:
+        columns += 1
+
     figure = new_figure(2.05 * columns + 0.6, 2.2 * len(rates) + 0.3, theme)
     grid = figure.subplots(len(rates), columns, squeeze=False)
+    for axes, criterion in zip(grid[:, 0], rates, strict=True):
+        axes.set_ylabel(criterion, fontsize=11, color=theme.text)
+
     for column, boundary in enumerate(boundaries):
-        both = [rates[name][boundary] for name in rates]
-        low, high = min(r.min() for r in both), max(r.max() for r in both)
-        for row, name in enumerate(rates):
-            axes, rate = grid[row, column], rates[name][boundary]
-            bare(axes, theme)
-            shown = axes.imshow(
-                rate.reshape(shape), cmap="cividis", vmin=low, vmax=high, interpolation="nearest"
-            )
-            top, bottom = (100 * half.mean() for half in np.array_split(rate, 2))
-            axes.set_xlabel(f"↑ {top:.0f} %   ↓ {bottom:.0f} %", fontsize=9, color=theme.quiet)
-            if row == 0:
-                axes.set_title(
-                    f"from layer {boundary} on: {100 * rate.mean():.0f} %",
-                    fontsize=9.5,
-                    color=theme.ink,
-                )
-            if column == 0:
-                axes.set_ylabel(name, fontsize=11, color=theme.ink)
-        bar = figure.colorbar(
-            shown, ax=list(grid[:, column]), location="bottom", fraction=0.05, aspect=18, pad=0.02
-        )
-        bar.ax.tick_params(colors=theme.quiet, labelsize=8)
-        bar.outline.set_edgecolor(theme.rule)
-        bar.formatter = lambda share, at=None: f"{100 * share:.0f}%"  # type: ignore[assignment]
-        bar.update_ticks()
+        maps = [stages[boundary] for stages in rates.values()]
+        column_axes = list(grid[:, column])
+        image = _draw_column(column_axes, maps, shape, theme)
+        mean = 100 * maps[0].mean()  # the criteria keep equally many
+        title = f"from layer {boundary} on: {mean:.0f} %"
+        column_axes[0].set_title(title, fontsize=9.5, color=theme.text)
+        _add_color_bar(figure, image, column_axes, theme)
+
     if objects is not None:
-        _objects(grid[:, -1], objects, shape, theme)
+        _draw_objects(grid[:, -1], objects, shape, theme)
     return figure
 
 
-def _objects(
-    column: NDArray[np.object_], objects: NDArray[np.float32], shape: tuple[int, int], theme: Theme
+def _draw_column(
+    column: list[Axes], maps: list[Floats], shape: tuple[int, int], theme: Theme
+) -> ColorizingArtist:
+    """The maps of one boundary on one scale; returns the last image, for the colour bar."""
+    low = min(rate.min() for rate in maps)
+    high = max(rate.max() for rate in maps)
+
+    for axes, rate in zip(column, maps, strict=True):
+        style_image_axes(axes, theme)
+        image = axes.imshow(
+            rate.reshape(shape),  # [N] -> [rows, columns]
+            cmap="cividis",
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+        )
+        upper, lower = _half_means(rate)
+        label = f"↑ {100 * upper:.0f} %   ↓ {100 * lower:.0f} %"
+        axes.set_xlabel(label, fontsize=9, color=theme.muted)
+    return image
+
+
+def _add_color_bar(
+    figure: Figure, image: ColorizingArtist, column: list[Axes], theme: Theme
 ) -> None:
-    """The last column: where the objects are."""
+    bar = figure.colorbar(image, ax=column, location="bottom", fraction=0.05, aspect=18, pad=0.02)
+    bar.ax.tick_params(colors=theme.muted, labelsize=8)
+    bar.outline.set_edgecolor(theme.rule)
+    # matplotlib takes any callable here; its stubs know only its own formatters
+    bar.formatter = lambda share, at=None: f"{100 * share:.0f}%"  # type: ignore[assignment]
+    bar.update_ticks()
+
+
+def _draw_objects(
+    column: NDArray[np.object_], objects: Floats, shape: tuple[int, int], theme: Theme
+) -> None:
+    """The last column: one map of where the objects are."""
     axes = column[0]
-    bare(axes, theme)
+    style_image_axes(axes, theme)
     axes.imshow(objects.reshape(shape), cmap="cividis", interpolation="nearest")
-    axes.set_title("where objects are", fontsize=9.5, color=theme.ink)
-    axes.set_xlabel(
-        f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %", fontsize=9, color=theme.quiet
-    )
-    for below in column[1:]:
-        below.set_visible(False)
+    axes.set_title("where objects are", fontsize=9.5, color=theme.text)
+
+    label = f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %"
+    axes.set_xlabel(label, fontsize=9, color=theme.muted)
+
+    for unused in column[1:]:
+        unused.set_visible(False)

@@ -1,90 +1,113 @@
-"""How well TTV and IGA tell objects from ground, and what is asked from the rest, layer by layer."""
+"""How well TTV and IGA rank object tokens above all others, layer by layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from transprune.report.theme import MARKERS, Picture, Theme, dress, new_figure, render, spread
+from transprune.report.theme import (
+    MARKERS,
+    Picture,
+    Theme,
+    new_figure,
+    render,
+    spread_labels,
+    style_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# `"TTV, objects"` and so on (the keys of figures.json) -> AUC per layer, from layer 1 on
 Curves = Mapping[str, Sequence[float]]
-HUES = {"TTV": 0, "IGA": 6}
+
+CRITERION_HUES = {"TTV": 0, "IGA": 6}  # blue and orange
+CHANCE = 0.5
 
 
 def draw_signal(curves: Curves, questions: int, boundaries: Sequence[int]) -> Picture:
     """AUC against layers.
 
     Args:
-        curves: `"TTV, objects"` and the like -> AUC per layer, from layer 1 on.
-        questions: how many each is the mean of.
-        boundaries: where TransPrune prunes this model.
+        curves: name of the curve -> AUC per layer, from layer 1 on.
+        questions: how many questions each value is the mean of.
+        boundaries: where TransPrune-High prunes this model.
     """
+    rounded = {name: [round(value, 4) for value in values] for name, values in curves.items()}
     return render(
         "signal",
-        "What the two criteria know, layer by layer",
-        f"Area under the ROC curve, mean of {questions} questions: 1 ranks every token of an object above every other "
-        "token, 0.5 is chance, below 0.5 the ranking is reversed. TTV of layer L is measured in that layer (the first "
-        "is 1); IGA at L is read in front of the next layer. Upright lines: where TransPrune-High cuts.",
-        describe(curves),
-        {
-            "questions": questions,
-            "auc": {name: [round(v, 4) for v in values] for name, values in curves.items()},
-        },
+        "How well the two criteria rank object tokens, layer by layer",
+        f"Area under the ROC curve (AUC), mean of {questions} questions: 1 ranks every token of an "
+        "object above every other token, 0.5 is chance, below 0.5 the ranking is reversed. TTV of "
+        "layer L is measured in that layer (the first is 1); IGA at L is measured at the boundary "
+        "behind layer L. Vertical lines: the boundaries where TransPrune-High prunes.",
+        _describe(curves),
+        {"questions": questions, "auc": rounded},
         lambda theme: _figure(curves, boundaries, theme),
     )
 
 
-def describe(curves: Curves) -> str:
-    """What the curves say, in a sentence each."""
-    parts = []
-    for name, values in curves.items():
-        best = max(range(len(values)), key=lambda at: values[at])
-        worst = min(range(len(values)), key=lambda at: values[at])
-        parts.append(
-            f"{name}: from {values[worst]:.2f} at layer {worst + 1} to {values[best]:.2f} at layer {best + 1}"
-        )
-    return "Line chart of AUC per layer. " + "; ".join(parts) + "."
+def curve_label(name: str) -> str:
+    """The name of a curve for readers: `"TTV, asked"` is `TTV, target object`."""
+    criterion, _, positives = name.partition(", ")
+    if positives == "asked":
+        return f"{criterion}, target object"
+    return f"{criterion}, all objects"
 
 
 def reversed_layers(values: Sequence[float], margin: float = 0.1) -> list[int]:
-    """Layers, from 1 on, whose ranking is the wrong way round by more than `margin`."""
-    return [layer for layer, value in enumerate(values, start=1) if value < 0.5 - margin]
+    """Layers, from 1 on, whose AUC is below chance by more than `margin`."""
+    return [layer for layer, value in enumerate(values, start=1) if value < CHANCE - margin]
+
+
+def _describe(curves: Curves) -> str:
+    """The lowest and the highest value of every curve, in words."""
+    parts = []
+    for name, values in curves.items():
+        layers = range(len(values))
+        best = max(layers, key=values.__getitem__)
+        worst = min(layers, key=values.__getitem__)
+        parts.append(
+            f"{curve_label(name)}: from {values[worst]:.2f} at layer {worst + 1} "
+            f"to {values[best]:.2f} at layer {best + 1}"
+        )
+    return f"Line chart of AUC per layer. {'; '.join(parts)}."
 
 
 def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
     figure = new_figure(7.6, 4.2, theme)
     axes = figure.add_subplot()
-    dress(axes, theme)
+    style_axes(axes, theme)
     last = max(len(values) for values in curves.values())
+
     for boundary in boundaries:
         axes.axvline(boundary, color=theme.rule, linewidth=1.2)
-    axes.axhline(0.5, color=theme.quiet, linewidth=1)
-    axes.text(0.55, 0.49, "chance", color=theme.quiet, fontsize=9, va="top")
-    places = spread([values[-1] for values in curves.values()], 0.06, 0, 1)
-    for number, ((name, values), place) in enumerate(zip(curves.items(), places, strict=True)):
-        color = theme.hue(HUES[name.partition(",")[0]])
-        line = "-" if name.endswith("asked") else "--"
-        layers = range(1, len(values) + 1)
+    axes.axhline(CHANCE, color=theme.muted, linewidth=1)
+    axes.text(0.55, CHANCE - 0.01, "chance", color=theme.muted, fontsize=9, va="top")
+
+    ends = [values[-1] for values in curves.values()]
+    heights = spread_labels(ends, 0.06, 0, 1)
+    for number, (name, values) in enumerate(curves.items()):
+        criterion = name.partition(",")[0]
+        color = theme.hue(CRITERION_HUES[criterion])
         axes.plot(
-            layers,
+            range(1, len(values) + 1),
             values,
             color=color,
-            linestyle=line,
+            linestyle="-" if name.endswith("asked") else "--",
             marker=MARKERS[number],
             markersize=4.5,
             linewidth=1.8,
         )
         axes.annotate(
-            name,
+            curve_label(name),
             (len(values), values[-1]),
-            (last + 0.35, place),
+            (last + 0.35, heights[number]),
             color=color,
             fontsize=10,
             va="center",
         )
+
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0.5, last + 0.2)
     axes.set_xticks(range(1, last + 1, 1 if last <= 20 else 2))

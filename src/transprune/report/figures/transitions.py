@@ -1,102 +1,132 @@
-"""How tokens change, layer by layer, as maps over the picture: the seed paper's Figure 2 on our pictures."""
+"""How tokens change in every layer, as maps over the image: Figure 2 of the TransPrune paper."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transprune.report.theme import Picture, Theme, bare, new_figure, render
+from transprune.report.theme import Picture, Theme, new_figure, render, style_image_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 16  # layers shown
-ACROSS = 8  # in a row
-ROWS = (
+MAX_LAYERS = 16  # layers shown
+LAYERS_PER_BLOCK = 8  # beside each other
+
+# heading, quantity, index of the module (0 attention, 1 FFN)
+MAP_ROWS = (
     ("attention\nmagnitude", "magnitude", 0),
     ("attention\ndirection", "direction", 0),
     ("FFN\nmagnitude", "magnitude", 1),
     ("FFN\ndirection", "direction", 1),
 )
 
+Floats = NDArray[np.float32]
+Quantities = Mapping[str, Floats]  # quantity -> [L, 2, N]
+
 
 def draw_transitions(
-    picture: Image.Image,
-    shape: tuple[int, int],
-    magnitude: NDArray[np.float32],
-    cosine: NDArray[np.float32],
-    name: str,
+    picture: Image.Image, shape: tuple[int, int], magnitude: Floats, cosine: Floats, name: str
 ) -> Picture:
-    """One picture, every layer (at most 16 of them, evenly chosen).
+    """Four maps per decoder layer of one image (at most 16 layers, evenly spaced).
 
     Args:
-        picture: as the model sees it.
+        picture: the part of the image that the tokens cover.
         shape: rows and columns of its tokens.
-        magnitude, cosine: [L, 2, N], attention first.
-        name: of the picture, for the caption.
+        magnitude, cosine: [L, 2, N], attention first, then FFN.
+        name: of the image, for the caption.
     """
-    layers = np.unique(
-        np.linspace(0, len(magnitude) - 1, min(MOST, len(magnitude))).round().astype(int)
-    )
-    values = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
-    spans = {
-        f"{module} {what}": [
-            [float(v[layer, at].min()), float(v[layer, at].max())] for layer in range(len(v))
-        ]
-        for what, v in values.items()
-        for at, module in enumerate(("attention", "ffn"))
-    }
+    quantities = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
+    count = min(MAX_LAYERS, len(magnitude))
+    spaced = np.linspace(0, len(magnitude) - 1, count).round()
+    layers = np.unique(spaced.astype(int))
+
     return render(
         "transitions",
         "How visual tokens change, layer by layer",
-        f"Picture {name}. Magnitude: norm of a module's output over norm of its normalised input; direction: "
-        "1 - |cos| between the two (arXiv 2507.20630, equations 1 and 2, and its Figure 2). Bright is more. Every map "
-        "has its own scale; below it stand its least and greatest value.",
-        f"{4 * len(layers)} heat maps over the picture, one column per decoder layer, four rows: magnitude and "
-        "direction of what attention and feed-forward modules do to each visual token. Which layers single "
-        "out the objects, and in which direction, is told by the AUC figure and its table.",
-        {"picture": name, "rows": shape[0], "columns": shape[1], "range": spans}
-        | {what: np.round(v, 5).tolist() for what, v in values.items()},
-        lambda theme: _figure(picture, shape, values, layers, theme),
+        f"Image {name}. Magnitude: norm of a module's output over norm of its normalised input; "
+        "direction: 1 - |cos| between the two (arXiv 2507.20630, equations 1 and 2, and its "
+        "Figure 2). Bright is more. Every map has its own scale; the numbers below it are its "
+        "minimum and maximum.",
+        f"{4 * len(layers)} heat maps over the image, one column per decoder layer, four rows: "
+        "magnitude and direction of the change that attention and feed-forward modules make to "
+        "each visual token. The AUC figure and its table show which layers single out the objects, "
+        "and in which direction.",
+        _numbers(name, shape, quantities),
+        lambda theme: _figure(picture, shape, quantities, layers, theme),
     )
+
+
+def _numbers(name: str, shape: tuple[int, int], quantities: Quantities) -> dict[str, Any]:
+    ranges: dict[str, list[list[float]]] = {}
+    for quantity, values in quantities.items():
+        for index, module in enumerate(("attention", "ffn")):
+            ranges[f"{module} {quantity}"] = [
+                [float(layer[index].min()), float(layer[index].max())] for layer in values
+            ]
+
+    numbers: dict[str, Any] = {
+        "picture": name,
+        "rows": shape[0],
+        "columns": shape[1],
+        "range": ranges,
+    }
+    for quantity, values in quantities.items():
+        numbers[quantity] = np.round(values, 5).tolist()
+    return numbers
 
 
 def _figure(
     picture: Image.Image,
     shape: tuple[int, int],
-    values: dict[str, NDArray[np.float32]],
+    quantities: Quantities,
     layers: NDArray[np.int64],
     theme: Theme,
 ) -> Figure:
-    blocks = [layers[at : at + ACROSS] for at in range(0, len(layers), ACROSS)]
-    figure = new_figure(1.1 + 0.98 * (ACROSS + 1), 4.9 * len(blocks), theme)
+    blocks = []
+    for start in range(0, len(layers), LAYERS_PER_BLOCK):
+        blocks.append(layers[start : start + LAYERS_PER_BLOCK])
+
+    columns = LAYERS_PER_BLOCK + 1  # the image stands before the maps
+    figure = new_figure(1.1 + 0.98 * columns, 4.9 * len(blocks), theme)
     figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.02, wspace=0.02, hspace=0.02)
-    grid = figure.subplots(len(ROWS) * len(blocks), ACROSS + 1, squeeze=False)
+    grid = figure.subplots(len(MAP_ROWS) * len(blocks), columns, squeeze=False)
+
     for number, block in enumerate(blocks):
-        for row, (title, what, module) in enumerate(ROWS):
-            line = grid[number * len(ROWS) + row]
-            bare(line[0], theme)
-            line[0].imshow(picture)
-            line[0].set_ylabel(title, fontsize=9.5, color=theme.ink)
-            for axes in line[1 + len(block) :]:
-                axes.set_visible(False)
-            for axes, layer in zip(line[1:], block, strict=False):
-                _map(axes, values[what][layer, module].reshape(shape), theme)
-                if row == 0:
-                    axes.set_title(
-                        f"layer {layer + 1}", fontsize=9.5, color=theme.ink, pad=12 if number else 6
-                    )
+        first_row = number * len(MAP_ROWS)
+        for row, (heading, quantity, module) in enumerate(MAP_ROWS):
+            image_axes, *map_axes = grid[first_row + row]
+            style_image_axes(image_axes, theme)
+            image_axes.imshow(picture)
+            image_axes.set_ylabel(heading, fontsize=9.5, color=theme.text)
+
+            maps = quantities[quantity][block, module]  # [L, 2, N] -> [block, N]
+            _draw_maps(map_axes, maps.reshape(-1, *shape), theme)
+
+        # from the second block on, the titles keep away from the numbers below the maps above
+        _add_titles(grid[first_row, 1:], block, theme, pad=12 if number else 6)
     return figure
 
 
-def _map(axes: Axes, values: NDArray[np.float32], theme: Theme) -> None:
-    """One map on its own scale, with its least and greatest value below."""
-    bare(axes, theme)
-    axes.imshow(values, cmap="viridis", interpolation="nearest")
-    axes.set_xlabel(
-        f"{values.min():.2g} to {values.max():.2g}", fontsize=7.5, color=theme.quiet, labelpad=2
-    )
+def _draw_maps(row: list[Axes], maps: Floats, theme: Theme) -> None:
+    """Maps side by side, each on its own scale, with its minimum and maximum below."""
+    for axes, values in zip(row, maps, strict=False):
+        style_image_axes(axes, theme)
+        axes.imshow(values, cmap="viridis", interpolation="nearest")
+        label = f"{values.min():.2g} to {values.max():.2g}"
+        axes.set_xlabel(label, fontsize=7.5, color=theme.muted, labelpad=2)
+
+    for unused in row[len(maps) :]:
+        unused.set_visible(False)
+
+
+def _add_titles(
+    row: NDArray[np.object_], block: NDArray[np.int64], theme: Theme, *, pad: int
+) -> None:
+    for axes, layer in zip(row, block, strict=False):
+        axes.set_title(f"layer {layer + 1}", fontsize=9.5, color=theme.text, pad=pad)

@@ -1,0 +1,61 @@
+"""The language-only floor: how well the model answers when every image is blank."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from transprune.bench.data.tasks import Item, Questions, Task
+from transprune.models.checkpoint import Checkpoint
+from transprune.report.results import Results
+
+FLOOR_QUESTIONS = 60  # per task; the floor is context, so minutes would be too much for it
+QUESTIONS_PER_BATCH = 30
+GREY = (127, 127, 127)
+
+
+def language_floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> float:
+    """Relative accuracy with blank images, mean over tasks, in percent of the unpruned score."""
+    tokens = results.manifest.settings.max_new_tokens
+    unpruned = {task.task: task.score.value for task in results.unpruned.tasks}
+
+    shares = []
+    for task in questions.tasks:
+        score = unpruned.get(task.name)
+        if not score:
+            continue  # nothing to be relative to
+        grade = _mean_grade(task, checkpoint, tokens)
+        shares.append(100 * grade / (score / 100))  # scores are 0..100, grades 0..1
+    return float(np.mean(shares))
+
+
+def _mean_grade(task: Task, checkpoint: Checkpoint, max_new_tokens: int) -> float:
+    """Mean grade, 0..1, of the answers to the first questions of a task with blank images."""
+    # late: these import transformers, which is not needed without a model
+    from transprune.bench.run.answers import answer
+    from transprune.bench.run.prepared import PreparedQuestions
+
+    items = [_with_blank_images(item) for item in task.items[:FLOOR_QUESTIONS]]
+    prepared = PreparedQuestions(checkpoint, items)
+    items.sort(key=lambda item: prepared.count(item).length)  # less padding
+
+    grades = []
+    for start in range(0, len(items), QUESTIONS_PER_BATCH):
+        batch = items[start : start + QUESTIONS_PER_BATCH]
+        answers = answer(prepared, batch, None, max_new_tokens)
+        for given, item in zip(answers, batch, strict=True):
+            grades.append(task.metric.grade(given.text, item.answers))
+    return float(np.mean(grades))
+
+
+def _with_blank_images(item: Item) -> Item:
+    """The same question about grey images of the size of its first image."""
+    size = item.pictures[0]().size
+
+    def blank() -> Image.Image:
+        return Image.new("RGB", size, GREY)
+
+    # images of one name are encoded once, so all blank images of one size share a name
+    return replace(item, image=f"blank {size}", pictures=(blank,) * len(item.pictures))

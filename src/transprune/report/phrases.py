@@ -1,0 +1,36 @@
+"""Phrases that tables, sentences and figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transprune.bench.results.statistics import Difference
+
+
+def budget_name(budget: float | None) -> str:
+    """`41 % of the unpruned prefill`, or `the methods' own budgets`."""
+    if budget is None:
+        return "the methods' own budgets"
+    return f"{100 * budget:g} % of the unpruned prefill"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a, b and c`; `none` without any word."""
+    if not words:
+        return "none"
+    if len(words) == 1:
+        return words[0]
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def describe_difference(difference: Difference | None) -> str:
+    """`+1.2 [+0.4, +2.0] significantly better`; empty where there is nothing to compare with."""
+    if difference is None:
+        return ""
+
+    interval = f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+    if difference.sure:
+        return f"{interval} significantly {difference.verdict}"
+    if difference.verdict != "unclear":
+        return f"{interval} {difference.verdict}, not after Holm"
+    return f"{interval} unclear"
