@@ -1,6 +1,7 @@
 """One kind of registry for methods and families: classes by name, friendly to typos, open to other packages.
 
-A third party adds to it without touching this repository, through an entry point in its own package:
+A third party adds to it without touching this repository, through an entry point in its own
+package:
 
     [project.entry-points."transprune.methods"]
     mymethod = "mypackage.mymethod"          # importing the module registers the class

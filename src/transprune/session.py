@@ -48,24 +48,27 @@ def prune(
         print(session.trace)
 
     Args:
-        model: an unmodified transformers vision-language model of a known family; PEFT wrappers are fine.
-        method: a Method, a preset or recipe text (`"transprune-high"`, `"fastv:layer=3,keep_ratio=0.25"`,
-            `"visionzip:keep=192+transprune-low"`), or a recipe file or folder.
-        positions: position ids of the survivors, `"keep"` or `"renumber"`; None takes the policy of each
-            method's own code.
-        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the same
-            ratio.
+        model: an unmodified transformers vision-language model of a known family; PEFT wrappers are
+            fine.
+        method: a Method, a preset or recipe text (`"transprune-high"`,
+            `"fastv:layer=3,keep_ratio=0.25"`, `"visionzip:keep=192+transprune-low"`), or a recipe
+            file or folder.
+        positions: position ids of the survivors, `"keep"` or `"renumber"`; None takes the policy of
+            each method's own code.
+        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the
+            same ratio.
         record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the
             observed layers, `"changes"` of all layers.
-        text_tower: the text half of the model's CLIP, for methods that compare patches with the question
-            (CDPruner): a folder or hub id such as `"openai/clip-vit-large-patch14-336"`, or a `TextTower`.
-            None looks into `clip/` beside the checkpoint.
+        text_tower: the text half of the model's CLIP, for methods that compare patches with the
+            question (CDPruner): a folder or hub id such as `"openai/clip-vit-large-patch14-336"`,
+            or a `TextTower`. None looks into `clip/` beside the checkpoint.
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
 
     Raises:
-        UnknownMethod, RecipeError, ScheduleError, MethodError: the method, or its fit to this depth.
+        UnknownMethod, RecipeError, ScheduleError, MethodError: the method, or its fit to this
+            depth.
         UnknownFamily, MissingSignal: the model.
         PositionsError: renumbering was asked for under M-RoPE.
     """

@@ -24,9 +24,11 @@ class TraceStage:
     Attributes:
         boundary: 0-based decoder layer in front of which tokens were dropped.
         method: name of the method that chose.
-        candidates: per sample, the original numbers (0..N-1) of the visual tokens that arrived. long [n].
+        candidates: per sample, the original numbers (0..N-1) of the visual tokens that arrived.
+            long [n].
         keep: per sample, those that stayed, ascending. long [k].
-        scores: with `record=("scores",)`: name -> per sample, float32 [n], in the order of `candidates`.
+        scores: with `record=("scores",)`: name -> per sample, float32 [n], in the order of
+            `candidates`.
     """
 
     boundary: int
@@ -61,18 +63,22 @@ class Trace:
         text_tokens: other prompt tokens of each sample, padding excluded.
         instruction_tokens: those of them after the last visual token.
         stages: what happened at each boundary; empty where nothing was pruned.
-        kv_lengths: entries of each decoder layer's K/V after the prefill (fillers and earlier turns included).
+        kv_lengths: entries of each decoder layer's K/V after the prefill (fillers and earlier turns
+            included).
         kv_bytes: bytes of all of them, keys and values, whole batch.
-        notes: sentences a reader should know: schedules scaled, prompts without image, counts rounded up.
+        notes: sentences a reader should know: schedules scaled, prompts without image, counts
+            rounded up.
         geometry: sizes of the language model.
         readings: what the method read to choose, for the cost.
-        frozen: 0-based layers in which visual tokens kept their state and only gave keys and values.
-        transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) -> per sample, float32
-            [L], the token transition variation of that module for every prompt token; NaN on padding and for tokens
-            that were gone.
-        changes: with `record=("changes",)`: the same keys for *every* layer -> per sample, float32 [2, L], norm of the
-            module's output over norm of its normalised input, and the cosine between the two (TransPrune, equations 1
-            and 2, before any weighting); NaN as above. Too many numbers for `to_dict`, which leaves them out.
+        frozen: 0-based layers in which visual tokens kept their state and only gave keys and
+            values.
+        transitions: with `record=("transitions",)`: (1-based layer, `"attention"` or `"mlp"`) ->
+            per sample, float32 [L], the token transition variation of that module for every prompt
+            token; NaN on padding and for tokens that were gone.
+        changes: with `record=("changes",)`: the same keys for *every* layer -> per sample, float32
+            [2, L], norm of the module's output over norm of its normalised input, and the cosine
+            between the two (TransPrune, equations 1 and 2, before any weighting); NaN as above. Too
+            many numbers for `to_dict`, which leaves them out.
         dtype, attention: of the language model, as text.
     """
 
@@ -104,7 +110,8 @@ class Trace:
         """FLOPs and K/V bytes of the batch as it was really pruned, beside the unpruned run.
 
         Args:
-            convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring included).
+            convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring
+                included).
         """
         return sum_costs(
             [self.sample_cost(sample, convention) for sample in range(len(self.visual_tokens))]

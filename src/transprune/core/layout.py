@@ -1,7 +1,7 @@
-"""Layout: which row of the running sequence is what, and where it came from.
+"""Layout: the role of each row of the running sequence, and the slot it came from.
 
-A method that wants "the visual tokens" asks its view, which asks the layout; nobody counts system-prompt tokens by
-hand. A layout is never changed: pruning makes a shorter one with `take`.
+A method reads "the visual tokens" from its view, which finds them in the layout; nobody counts
+system-prompt tokens by hand. A layout is never changed: pruning makes a shorter one with `take`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ class Layout:
     Attributes:
         valid: bool [B, L]; False on padding and on the fillers of ragged batches.
         visual: bool [B, L], slots that hold image or video features.
-        instruction: bool [B, L], valid tokens after the last visual one (the last token where there is none).
+        instruction: bool [B, L], valid tokens after the last visual one (the last token where there
+            is none).
         origin: long [B, L], slot in the unpruned sequence of this forward.
         token: long [B, L], number of the visual token within its sample, 0..N-1; -1 for text.
         image: long [B, L], number of the image within its sample; -1 for text.
-        lengths: valid rows per sample, as Python ints, so that nothing later has to wait for the device.
+        lengths: valid rows per sample, as Python ints, so that nothing later has to wait for the
+            device.
         visual_counts: visual rows per sample, likewise.
     """
 
@@ -42,10 +44,15 @@ class Layout:
         batch, length = visual.shape
         visual = visual & valid
         slots = torch.arange(length, device=visual.device).expand(batch, length)
-        last_visual = torch.where(visual, slots, -1).amax(dim=1, keepdim=True)
+
+        # everything after the last visual token: the whole prompt where there is none
+        last_visual = torch.where(visual, slots, -1).amax(dim=1, keepdim=True)  # [B, 1]
         instruction = valid & (slots > last_visual)
+
+        # a prompt that ends with its image: the last token stands in for the instruction
         last_valid = torch.where(valid, slots, -1).amax(dim=1, keepdim=True)
         fallback = (slots == last_valid) & ~instruction.any(dim=1, keepdim=True)
+
         return cls(
             valid=valid,
             visual=visual,
@@ -60,7 +67,8 @@ class Layout:
     @property
     def text_counts(self) -> tuple[int, ...]:
         """Real rows per sample that are not visual."""
-        return tuple(n - v for n, v in zip(self.lengths, self.visual_counts, strict=True))
+        pairs = zip(self.lengths, self.visual_counts, strict=True)
+        return tuple(length - visual for length, visual in pairs)
 
     @property
     def instruction_counts(self) -> tuple[int, ...]:
@@ -86,6 +94,7 @@ class Layout:
         """Row numbers of the real tokens of one sample, ascending. -> [n] long."""
         if self.lengths[sample] == self.rows_total:
             return torch.arange(self.rows_total, device=self.valid.device)
+
         return self.valid[sample].nonzero().flatten()
 
     def visual_rows(self, sample: int) -> Tensor:
@@ -93,15 +102,16 @@ class Layout:
         return self.visual[sample].nonzero().flatten()
 
     def take(self, index: Tensor, kept: tuple[int, ...], kept_visual: tuple[int, ...]) -> Layout:
-        """The layout of the rows `index` [B, P]; the last `kept[b]` of a sample are real, the rest fillers."""
-        width = index.shape[1]
-        real = (
-            torch.arange(width, device=index.device)
-            >= width - torch.tensor(kept, device=index.device)[:, None]
-        )
+        """The layout of the rows `index` [B, P].
 
-        def gather(flags: Tensor) -> Tensor:
-            return flags.gather(1, index)
+        The last `kept[b]` rows of a sample are real, the rest are fillers.
+        """
+        width = index.shape[1]
+        first_real = width - torch.tensor(kept, device=index.device)[:, None]  # [B, 1]
+        real = torch.arange(width, device=index.device) >= first_real  # [B, P]
+
+        def gather(values: Tensor) -> Tensor:
+            return values.gather(1, index)  # [B, L] -> [B, P]
 
         return Layout(
             valid=gather(self.valid) & real,
@@ -115,29 +125,34 @@ class Layout:
         )
 
     def survivors(self, dropped: list[Tensor]) -> tuple[Tensor, Layout]:
-        """Rows that stay when `dropped[b]` (row numbers, long) go: gather index [B, P] and the layout after it.
+        """The rows that stay when `dropped[b]` (row numbers, long) go.
 
-        Samples that keep fewer rows than the longest one are filled up on the left with rows of the same sample that
-        were dropped anyway: the newest token stays last in every sample, and nothing real is ever written twice.
+        Samples that keep fewer rows than the longest one are filled up on the left with rows of the
+        same sample that were dropped anyway: the newest token stays last in every sample, and
+        nothing real is ever written twice.
+
+        Returns:
+            Gather index [B, P], and the layout of these rows.
         """
         keep = self.valid.clone()
+        kept = []
+        kept_visual = []
         for sample, rows in enumerate(dropped):
             keep[sample, rows] = False
-        kept = tuple(n - len(rows) for n, rows in zip(self.lengths, dropped, strict=True))
-        kept_visual = tuple(
-            n - len(rows) for n, rows in zip(self.visual_counts, dropped, strict=True)
-        )
-        order = torch.argsort(
-            keep.to(torch.uint8), dim=1, stable=True
-        )  # dropped rows first, kept rows last, in order
+            kept.append(self.lengths[sample] - len(rows))
+            kept_visual.append(self.visual_counts[sample] - len(rows))
+
+        # dropped rows first, kept rows last, each in order: the tail holds all kept rows
+        order = torch.argsort(keep.to(torch.uint8), dim=1, stable=True)
         index = order[:, self.rows_total - max(kept) :]
-        return index, self.take(index, kept, kept_visual)
+        return index, self.take(index, tuple(kept), tuple(kept_visual))
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
     """Rows `index` [B, P] of `rows` [B, L, D] (or [1, L, D], shared by the batch). -> [B, P, D]."""
     if index.shape[0] == 1 and rows.shape[0] == 1:
         return rows.index_select(1, index[0])
-    return rows.expand(index.shape[0], -1, -1).gather(
-        1, index[..., None].expand(-1, -1, rows.shape[-1])
-    )
+
+    width = rows.shape[-1]
+    rows = rows.expand(index.shape[0], -1, -1)
+    return rows.gather(1, index[..., None].expand(-1, -1, width))

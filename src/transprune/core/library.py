@@ -1,7 +1,7 @@
 """What we use of transformers beyond its documented interface, in one place.
 
-Minor releases of transformers rename such things. Every use goes through this file, so that a name that moved is an
-error that says so when a session is attached, and never a wrong number.
+Minor releases of transformers rename such things. Every use goes through this file, so that a name
+that moved is an error that says so when a session is attached, and never a wrong number.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def check_decoder_layer(layer: Any) -> None:
     """Check that a decoder layer takes the arguments that the runtime reads and replaces.
 
     Raises:
-        TransformersError: an argument is missing, so pruning would not reach what the layer really uses.
+        TransformersError: an argument is missing, so pruning would not reach what the layer really
+            uses.
     """
     parameters = inspect.signature(type(layer).forward).parameters
     wanted: dict[str, tuple[str, ...]] = {
@@ -80,7 +81,8 @@ def check_decoder_layer(layer: Any) -> None:
 def check_checkpointing(layer: Any) -> None:
     """Refuse a layer whose activation checkpointing would run our hooks a second time, in the backward pass.
 
-    Up to 5.22.2 the whole call of a layer is checkpointed, hooks included; later releases checkpoint its forward only.
+    Up to 5.22.2 the whole call of a layer is checkpointed, hooks included; later releases
+    checkpoint its forward only.
 
     Raises:
         TransformersError: this layer is checkpointed in that way.

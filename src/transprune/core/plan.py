@@ -1,7 +1,8 @@
-"""What a method will do to a model, told in numbers before any model exists.
+"""What a method will do to a model, in numbers, before any model exists.
 
-A `Stage` says how many visual tokens remain from a boundary on; a `Reading` says what the method reads to decide it.
-The runtime and the cost model both work from these, so a published FLOPs figure and a real run come from one source.
+A `Stage` says how many visual tokens remain from a boundary on; a `Reading` says what the method
+reads to decide it. The runtime and the cost model both work from these, so a published FLOPs figure
+and a real run come from one source.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Literal
 
 Rows = Literal["instruction", "last", "mean"]
 Source = Literal["next", "previous"]
+Similarity = Literal["features", "keys", "layer_keys"]
 
 UNPRUNED = "unpruned"  # the name of a run without a method, in every list and record
 
@@ -20,8 +22,12 @@ UNPRUNED = "unpruned"  # the name of a run without a method, in every list and r
 class Stage:
     """`count` visual tokens of one pool remain from decoder layer `boundary` (0-based) on.
 
-    `rounded_up` says that the share came to less than one token and one was kept all the same. `at_most` says that the
-    number depends on the data and `count` is only its upper bound. `merged` of the `count` are made of dropped ones.
+    Attributes:
+        boundary: 0-based decoder layer in front of which tokens are dropped.
+        count: visual tokens that remain.
+        rounded_up: the share came to less than one token, and one is kept all the same.
+        at_most: the number depends on the data, and `count` is only its upper bound.
+        merged: how many of `count` are made of dropped tokens.
     """
 
     boundary: int
@@ -37,37 +43,45 @@ class Reading:
 
     Attributes:
         boundary: 0-based decoder layer in front of which the choice is made.
-        rows: whose attention rows are read, `"instruction"` (every token after the image), `"last"`, `"mean"` (one
-            query, the mean of those up to the last visual token), or None.
-        source: `"next"` projects the keys of `layers[boundary]` ahead of time (the survivors' keys are then reused by
-            that layer); `"previous"` reads what `layers[boundary - 1]` projected anyway.
-        observed: 1-based layers whose attention and MLP transitions (input, output) are measured before this boundary.
-        similarity: visual tokens are compared with each other, by `"features"` (width of the language model), by
-            `"keys"` (head width of the vision tower) or by `"layer_keys"` (all key heads of the layer together).
+        rows: whose attention rows are read, `"instruction"` (every token after the image),
+            `"last"`, `"mean"` (one query, the mean of those up to the last visual token), or None.
+        source: `"next"` projects the keys of `layers[boundary]` ahead of time (the survivors' keys
+            are then reused by that layer); `"previous"` reads the projections that
+            `layers[boundary - 1]` made anyway.
+        observed: 1-based layers whose attention and MLP transitions (input, output) are measured
+            before this boundary.
+        similarity: visual tokens are compared with each other, by `"features"` (width of the
+            language model), by `"keys"` (head width of the vision tower) or by `"layer_keys"` (all
+            key heads of the layer together).
         pairs: which share of all pairs of visual tokens is compared.
-        embeddings: the visual tokens that entered layer 0 are multiplied with the instruction tokens there.
+        embeddings: the visual tokens that entered layer 0 are multiplied with the instruction
+            tokens there.
     """
 
     boundary: int
     rows: Rows | None = None
     source: Source = "next"
     observed: tuple[int, ...] = ()
-    similarity: Literal["features", "keys", "layer_keys"] | None = None
+    similarity: Similarity | None = None
     pairs: float = 1.0
     embeddings: bool = False
 
 
 def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:
     """Visual tokens that enter each of `num_layers` decoder layers."""
-    counts, current, upcoming = [], visual_tokens, {stage.boundary: stage.count for stage in stages}
+    count_at = {stage.boundary: stage.count for stage in stages}
+    counts = []
+    current = visual_tokens
+
     for layer in range(num_layers):
-        current = min(current, upcoming.get(layer, current))
+        # a stage planned for more tokens than there are drops none
+        current = min(current, count_at.get(layer, current))
         counts.append(current)
+
     return tuple(counts)
 
 
 def per_layer_widths(num_layers: int, rows: int, widths: Mapping[int, int]) -> tuple[int, ...]:
-    """Rows that enter each layer when `rows` come in and `widths[boundary]` remain from a boundary on."""
-    return per_layer(
-        num_layers, rows, tuple(Stage(boundary, width) for boundary, width in widths.items())
-    )
+    """Rows that enter each layer when `rows` come in and `widths[boundary]` remain from there on."""
+    stages = tuple(Stage(boundary, width) for boundary, width in widths.items())
+    return per_layer(num_layers, rows, stages)

@@ -1,10 +1,11 @@
 """Schedules: which share of the visual tokens remains from which boundary on.
 
-Boundary L is the gap before 0-based decoder layer L, so it equals the number of layers that ran with the larger set:
-TransPrune's 7/9/12 and PDrop's 8/16/24 keep the numbers of their papers.
+Boundary L is the gap before 0-based decoder layer L, so it equals the number of layers that ran with
+the larger set: TransPrune's 7/9/12 and PDrop's 8/16/24 keep the numbers of their papers.
 
-A schedule may be written *for a depth* (`depth=32`): on a model of another depth its boundaries scale in proportion
-and round up (16 layers: 4, 5, 6). A schedule written without a depth is explicit and is used as it stands.
+A schedule may be written *for a depth* (`depth=32`): on a model of another depth its boundaries scale
+in proportion and round up (16 layers: 4, 5, 6). A schedule written without a depth is explicit and is
+used as it stands.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ class Schedule:
     """Boundary -> share of the original visual tokens kept from there on.
 
     Args:
-        keep: mapping of boundary to keep ratio; boundaries in any order, ratios in (0, 1], not increasing.
-        depth: the number of decoder layers the boundaries were chosen for; None means "use exactly these".
+        keep: mapping of boundary to keep ratio; boundaries in any order, ratios in (0, 1], not
+            increasing.
+        depth: the number of decoder layers the boundaries were chosen for; None means "use exactly
+            these".
 
     Raises:
-        ScheduleError: a ratio outside (0, 1], ratios that increase, a negative boundary, or nothing at all.
+        ScheduleError: a ratio outside (0, 1], ratios that increase, a negative boundary, or nothing
+            at all.
     """
 
     keep: tuple[tuple[int, float], ...]
@@ -44,19 +48,15 @@ class Schedule:
             raise ScheduleError(
                 f"a schedule maps boundaries to keep ratios, as {{7: 0.875}}; got {keep!r}"
             ) from error
-        _check_ratios(stages)
-        if depth is not None and (
-            isinstance(depth, bool) or not isinstance(depth, int) or depth < 1
-        ):
-            raise ScheduleError(
-                f"depth is the number of decoder layers a schedule was written for; got {depth!r}"
-            )
+
+        _check_stages(stages)
+        _check_depth(depth)
         object.__setattr__(self, "keep", stages)
         object.__setattr__(self, "depth", depth)
 
     @classmethod
     def of(cls, value: ScheduleLike) -> Schedule:
-        """A Schedule from itself, a mapping, a recipe's mapping (`{"keep": {...}, "depth": 32}`), or text."""
+        """A Schedule from itself, a mapping, a recipe's `{"keep": {...}, "depth": 32}`, or text."""
         if isinstance(value, Schedule):
             return value
         if isinstance(value, str):
@@ -72,15 +72,18 @@ class Schedule:
         Raises:
             ScheduleError: the text is not `boundary:ratio` pairs separated by commas or slashes.
         """
+        pairs = []
         try:
-            pairs = [part.split(":") for part in text.replace("/", ",").split(",") if part.strip()]
-            return cls([(int(boundary), float(ratio)) for boundary, ratio in pairs])
-        except ScheduleError:
-            raise
+            for part in text.replace("/", ",").split(","):
+                if part.strip():
+                    boundary, ratio = part.split(":")
+                    pairs.append((int(boundary), float(ratio)))
         except ValueError as error:
             raise ScheduleError(
                 f"a schedule reads '7:0.875,9:0.625,12:0.125'; got {text!r}"
             ) from error
+
+        return cls(pairs)
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -88,15 +91,18 @@ class Schedule:
         return tuple(boundary for boundary, _ in self.keep)
 
     def scaled(self, num_layers: int, published: tuple[int, ...] = ()) -> Schedule:
-        """This schedule for a model of `num_layers`: boundaries x num_layers / depth, rounded up, never two the same.
+        """This schedule for a model of `num_layers`.
 
-        Nothing moves for an explicit schedule, nor for the depths in `published`, for which the paper itself used
-        these very boundaries.
+        Boundaries x num_layers / depth, rounded up, never two the same. Nothing moves for an
+        explicit schedule, nor for the depths in `published`, for which the paper itself used these
+        very boundaries.
         """
         if self.depth is None or num_layers == self.depth or num_layers in published:
             return Schedule(self.keep)
+
         moved = scale_layers(self.boundaries, self.depth, num_layers)
-        return Schedule(zip(moved, (ratio for _, ratio in self.keep), strict=True))
+        ratios = [ratio for _, ratio in self.keep]
+        return Schedule(zip(moved, ratios, strict=True))
 
     def earlier(self, layers: int, first: int = 1) -> Schedule:
         """The same shares with every boundary `layers` earlier; an explicit schedule.
@@ -106,27 +112,29 @@ class Schedule:
         """
         if self.boundaries[0] - layers < first:
             raise ScheduleError(
-                f"a schedule that starts at boundary {self.boundaries[0]} cannot move {layers} earlier"
+                f"a schedule that starts at boundary {self.boundaries[0]} cannot move {layers} "
+                "earlier"
             )
+
         return Schedule([(boundary - layers, share) for boundary, share in self.keep])
 
     def check(self, num_layers: int, first: int = 1) -> Schedule:
-        """Itself, if every boundary lies in `first..num_layers - 1`; otherwise a ScheduleError that says so."""
+        """Itself, if every boundary lies in `first..num_layers - 1`; otherwise a ScheduleError."""
         bad = [boundary for boundary in self.boundaries if not first <= boundary < num_layers]
         if bad:
             raise ScheduleError(
-                f"boundaries must lie in {first}..{num_layers - 1} for a model of {num_layers} decoder layers; got "
-                f"{', '.join(map(str, bad))}. A boundary is the gap before that 0-based layer, so pruning at or past "
-                "the last layer has nothing left to save; layer 0 is the projector's business."
+                f"boundaries must lie in {first}..{num_layers - 1} for a model of {num_layers} "
+                f"decoder layers; got {', '.join(map(str, bad))}. A boundary is the gap before that "
+                "0-based layer, so pruning at or past the last layer has nothing left to save; in "
+                "front of layer 0 only a projector-side method prunes."
             )
+
         return self
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping, read back by `Schedule.of`."""
-        return {
-            "keep": {str(boundary): ratio for boundary, ratio in self.keep},
-            "depth": self.depth,
-        }
+        keep = {str(boundary): ratio for boundary, ratio in self.keep}
+        return {"keep": keep, "depth": self.depth}
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         return iter(self.keep)
@@ -144,32 +152,57 @@ def scale_layers(layers: tuple[int, ...], depth: int, num_layers: int) -> tuple[
     moved: list[int] = []
     for layer in layers:
         target = math.ceil(layer * num_layers / depth)
-        moved.append(max(target, moved[-1] + 1) if moved else target)
+        if moved:
+            target = max(target, moved[-1] + 1)
+        moved.append(target)
+
     return tuple(moved)
 
 
 def count_kept(total: int, ratio: float) -> int:
-    """`int(total * ratio)`, the rounding of the TransPrune and PDrop code, safe for ratios like 0.29 (29 of 100)."""
+    """`int(total * ratio)`, the rounding of the TransPrune and PDrop code."""
+    # 100 * 0.29 is 28.999999999999996 in floating point, and means 29
     return math.floor(total * ratio + 1e-9)
 
 
 def as_boundary(value: Any) -> int:
-    """A boundary number from an int or the digits of a JSON key; booleans and fractions are refused."""
+    """A boundary number from an int or the digits of a JSON key.
+
+    Raises:
+        ValueError: a boolean, a fraction, or no number.
+    """
     if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
         raise ValueError(f"{value!r} is not a layer number")
+
     return int(value)
 
 
-def _check_ratios(stages: tuple[tuple[int, float], ...]) -> None:
+def _check_stages(stages: tuple[tuple[int, float], ...]) -> None:
+    """Raise ScheduleError unless boundaries are distinct and ratios do not increase."""
     if not stages:
         raise ScheduleError("a schedule needs at least one boundary, as {7: 0.875}; got none")
-    boundaries, ratios = [b for b, _ in stages], [r for _, r in stages]
+
+    boundaries = [boundary for boundary, _ in stages]
     if boundaries[0] < 0 or len(set(boundaries)) < len(boundaries):
         raise ScheduleError(f"boundaries must be distinct and not negative; got {boundaries}")
+
+    ratios = [ratio for _, ratio in stages]
     outside = [ratio for ratio in ratios if not 0 < ratio <= 1]
     if outside:
         raise ScheduleError(f"keep ratios must lie in (0, 1], the share that stays; got {outside}")
-    if any(later > earlier for earlier, later in zip(ratios, ratios[1:], strict=False)):
+
+    if ratios != sorted(ratios, reverse=True):
         raise ScheduleError(
             f"keep ratios refer to the original tokens and cannot increase with depth; got {ratios}"
+        )
+
+
+def _check_depth(depth: int | None) -> None:
+    """Raise ScheduleError unless `depth` is a positive int or None."""
+    if depth is None:
+        return
+
+    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+        raise ScheduleError(
+            f"depth is the number of decoder layers a schedule was written for; got {depth!r}"
         )

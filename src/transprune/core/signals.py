@@ -1,10 +1,11 @@
 """What a method may read of a model, and how it announces it.
 
-A method announces everything it reads in one place (`Method.reads`), and only that is tapped and computed.
-Signals of the vision tower are tensors whose rows are the visual tokens, whatever a family does to crop,
-reorder or pack them:
+A method announces everything it reads in one place (`Method.reads`), and only that is tapped and
+computed. Signals of the vision tower are tensors whose rows are the visual tokens, whatever a
+family does to crop, reorder or pack them:
 
-    saliency        [N]     attention a patch receives in the layer whose output becomes the features: from
+    saliency        [N]     attention a patch receives in the layer whose output becomes the
+    features: from
                             the CLS token where the tower has one, else the mean over all patches
     keys            [N, d]  keys of that attention, mean over heads
     early_saliency  [N]     the same as saliency a quarter up the tower (VScan)
@@ -14,8 +15,8 @@ reorder or pack them:
     grid            [N, 2]  rows and columns of that grid
     picture                 no tensor: allows `encode`
 
-Rows without a patch (newline tokens of LLaVA-NeXT) are NaN in the scores, 0 in the keys, -1 in the whole
-numbers.
+Rows without a patch (newline tokens of LLaVA-NeXT) are NaN in the scores, 0 in the keys, -1 in the
+whole numbers.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class Reads:
 
     Attributes:
         vision: signals of the vision tower, names of `SIGNALS`.
-        question: the question in CLIP's joint space (`ProjectorView.joint`): `"if available"` accepts a
-            model without CLIP, `"required"` refuses it; None does not read the question.
-        rows: whose attention rows are read at a boundary: `"instruction"` (every token after the image),
-            `"last"`, `"mean"` (one query, the mean of those up to the last visual token), or None.
+        question: the question in CLIP's joint space (`ProjectorView.joint`): `"if available"`
+            accepts a model without CLIP, `"required"` refuses it; None does not read the question.
+        rows: whose attention rows are read at a boundary: `"instruction"` (every token after the
+            image), `"last"`, `"mean"` (one query, the mean of those up to the last visual token),
+            or None.
         source: `"next"` reads the layer behind the boundary, `"previous"` the one in front of it.
         embeddings: the visual and instruction tokens as they entered layer 0.
         signals: names of further taps (`runtime.taps`), read with `view.read(name)`.
@@ -71,15 +73,15 @@ class VisionSignals:
     """Signals of the vision tower for one pool. Shapes: N tokens, V width of the tower.
 
     Attributes:
-        crop: long [N], tower input (image, tile or frame) a token came from, numbered from 0 in the order
-            of the tokens; -1 for none. A picture that is in the prompt twice is one input.
+        crop: long [N], tower input (image, tile or frame) a token came from, numbered from 0 in the
+            order of the tokens; -1 for none. A picture that is in the prompt twice is one input.
         signals: the announced signals by name; read them as `vision["saliency"]`.
         cls: [crops, D], the projected CLS state of each tower input, or None.
         states: [N, V], the projector's input rows, or None where it merges patches (Qwen2.5-VL).
         project: the projector, [n, V] -> [n, D]; goes with `states`.
-        encode: (crop, rows, columns) -> [rows * columns, D], the features of that crop's picture resized
-            to a smaller grid and sent through tower and projector again; None unless `"picture"` was
-            announced.
+        encode: (crop, rows, columns) -> [rows * columns, D], the features of that crop's picture
+            resized to a smaller grid and sent through tower and projector again; None unless
+            `"picture"` was announced.
     """
 
     crop: Tensor
@@ -108,8 +110,8 @@ class JointSpace:
 
     Attributes:
         patches: float32 [N, P].
-        question: float32 [M, P], one row per segment of the question that fits the text tower; nearly
-            always one.
+        question: float32 [M, P], one row per segment of the question that fits the text tower;
+            nearly always one.
     """
 
     patches: Tensor

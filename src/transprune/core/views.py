@@ -1,10 +1,13 @@
 """What a method reads of one pool of visual tokens, computed when it is read.
 
-A view shows one pool of one sample: the visual tokens of that sample (or of one of its images), without
-padding and without batch. A batch therefore equals its singles by construction, and a method never meets
-a mask. Heavy work that the batch shares (the key projection of a layer) is done once by the runtime.
+A view shows one pool of one sample: the visual tokens of that sample (or of one of its images),
+    without
+padding and without batch. A batch therefore equals its singles by construction, and a method never
+meets a mask. Heavy work that the batch shares (the key projection of a layer) is done once by the
+runtime.
 
-Shapes: N visual tokens in the pool, H heads, T query rows, D width of the language model, d head width.
+Shapes: N visual tokens in the pool, H heads, T query rows, D width of the language model, d head
+    width.
 """
 
 from __future__ import annotations
@@ -38,12 +41,12 @@ class Selection:
 
     Attributes:
         keep: long [K], ascending positions within the candidates of the view.
-        features: [K, D] rows that replace the kept ones (merging methods), or None to leave them as they
-            are.
+        features: [K, D] rows that replace the kept ones (merging methods), or None to leave them as
+            they are.
         scores: the evidence of the choice, float [N] each; `"score"` is the one that ranked.
-        key_bias: float32 [K], added to the logits of the kept tokens as keys in every layer from here on,
-            also while decoding: the logarithm of a size is proportional attention. None where all keys
-            count alike.
+        key_bias: float32 [K], added to the logits of the kept tokens as keys in every layer from
+            here on, also while decoding: the logarithm of a size is proportional attention. None
+            where all keys count alike.
     """
 
     keep: Tensor
@@ -60,7 +63,8 @@ class View:
         boundary: 0-based decoder layer in front of which the choice is made.
         count: tokens to keep here, 1..N.
         candidates: long [N], original numbers of the visual tokens that are still there.
-        merged: how many of `count` the plan of the method sets aside for tokens made of dropped ones.
+        merged: how many of `count` the plan of the method sets aside for tokens made of dropped
+            ones.
         signals: what the runtime offers at this boundary, by name; computed when called.
     """
 
@@ -148,13 +152,13 @@ class LayerView(View):
     def attention(self, queries: Queries | Tensor = "instruction") -> Tensor:
         """Attention probabilities from some rows to the visual tokens, fp32. -> [H, T, N].
 
-        The softmax runs over all keys the rows may attend to, then the visual columns are taken. Only
-        these rows are ever computed, from the layer's own projections, so the layer itself can run SDPA
-        or FlashAttention.
+        The softmax runs over all keys the rows may attend to, then the visual columns are taken.
+        Only these rows are ever computed, from the layer's own projections, so the layer itself can
+        run SDPA or FlashAttention.
 
         Args:
-            queries: `"instruction"` (every token after the last visual one), `"last"` (the last token of
-                the prompt), or row numbers within the sample, long [T].
+            queries: `"instruction"` (every token after the last visual one), `"last"` (the last
+                token of the prompt), or row numbers within the sample, long [T].
         """
         return self._layer().to_visual(queries)
 

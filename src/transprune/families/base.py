@@ -39,8 +39,8 @@ class TapPoints:
     Attributes:
         inputs: modules whose arguments are captured, by the names the family's own methods use.
         outputs: modules whose outputs are captured, likewise.
-        projector: the module whose output rows become the visual tokens, in whatever order the family
-            packs them.
+        projector: the module whose output rows become the visual tokens, in whatever order the
+            family packs them.
     """
 
     inputs: Mapping[str, nn.Module]

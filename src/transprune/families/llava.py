@@ -143,9 +143,9 @@ class Llava(Family):
     def _layer(self, base: Any, depth: str) -> int:
         """Index of the encoder layer that a signal reads.
 
-        hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1. VScan's early layer is
-        5 where the features leave 22; PruMerge's outer layer is the next one, or the same where there is
-        none.
+        hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1. VScan's early
+        layer is 5 where the features leave 22; PruMerge's outer layer is the next one, or the same
+        where there is none.
         """
         chosen = self.feature_layer(base)
         hidden_states = int(base.config.vision_config.num_hidden_layers) + 1

@@ -81,9 +81,9 @@ class Qwen2_5_VL(Family):
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Attention received and keys, image by image, averaged over each merged group of patches.
 
-        The four patches of a group are adjacent in the tower's window order, and so are the merger's rows.
-        There is no CLS token, hence nothing of PruMerge's to imitate: outer signals are those of the last
-        block.
+        The four patches of a group are adjacent in the tower's window order, and so are the
+        merger's rows. There is no CLS token, hence nothing of PruMerge's to imitate: outer signals
+        are those of the last block.
         """
         if name in ("place", "grid"):
             parts = []

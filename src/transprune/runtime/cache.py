@@ -74,6 +74,7 @@ class KeptLayer(DynamicLayer):
         self._announced: tuple[Slots, int] | None = None
 
         if old.is_initialized and old.get_seq_length() > 0:
+            # an entry that was filled by earlier, unpruned turns becomes the tail
             self.lazy_initialization(old.keys, old.values)
             self.keys = old.keys
             self.values = old.values
@@ -82,6 +83,7 @@ class KeptLayer(DynamicLayer):
 
     def slots(self, batch: int, device: torch.device) -> Slots:
         """Slots of all stored entries, prefix and tail. -> [B, P]."""
+        # what was decoded stands without gaps at the end
         tail = torch.arange(self.logical - self.tail, self.logical, device=device)
         tail = tail.expand(batch, self.tail)
         prefix = self.prefix
@@ -108,6 +110,7 @@ class KeptLayer(DynamicLayer):
     ) -> tuple[Tensor, Tensor]:
         """Store new keys and values [B, H, n, d]; returns all stored ones."""
         if self._announced is not None:
+            # the announced slots cover the earlier entries too, so nothing is left in the tail
             self.prefix, advance = self._announced
             self.logical += advance
             self.tail = 0
@@ -153,6 +156,7 @@ class KeptLayer(DynamicLayer):
         if beyond > 0:  # drafts verified inside the prefill forward sit at the end of the prefix
             self._crop_prefix(beyond, n)
 
+        # drafts are never pruned, so the newest n entries are the newest n tokens
         self.keys = self.keys[..., :-n, :]
         self.values = self.values[..., :-n, :]
         self.logical -= n

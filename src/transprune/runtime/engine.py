@@ -105,9 +105,11 @@ class Engine:
         hooks = Hooks(stack, self._running)
         decoder = self._family.decoder(self._base)
         hooks.before(self._base, self._read_prompt)
+        # always_call: the prompt of a call that failed must not meet the next call
         hooks.after(self._base, self._forget_prompt, always_call=True)
         hooks.before(decoder, self._begin)
         hooks.after(decoder, self._end, always_call=True)
+        # M-RoPE positions are never renumbered, so nobody needs them
         if self._setup.rotary is not None and not self._family.mrope:
             hooks.before(self._setup.rotary, self._note_positions)
 
@@ -115,6 +117,7 @@ class Engine:
             hooks.before(layer, partial(self._before_layer, index))
         self._freezer.attach(hooks)
         hooks.after(self._layers[-1], self._restore_length)
+        # last, so that a tap on a layer sees the rows that the hooks above have left
         for tap in self._taps:
             tap.attach(hooks)
 
@@ -133,6 +136,7 @@ class Engine:
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Begin a pass, unless no hook has anything to do in this forward."""
         self._local.state = None
+        # the outer model passes embeddings; a decoder called by itself may get ids
         rows = kwargs.get("inputs_embeds")
         if rows is None:
             rows = kwargs.get("input_ids", args[0] if args else None)
@@ -140,6 +144,7 @@ class Engine:
             return
 
         prompt: Layout | None = getattr(self._local, "prompt", None)
+        # a decoder called with other rows than the prompt has (assisted decoding) is not pruned
         layout = prompt if prompt is not None and prompt.rows_total == rows.shape[1] else None
         cache = cache_of(kwargs)
         is_prefill = cache is None or cache.get_seq_length() == 0
@@ -153,6 +158,7 @@ class Engine:
             prompt=layout,
             is_prefill=is_prefill,
         )
+        # a text-only call may use any cache and any training setting
         if layout is not None:
             check_cache(cache)
             check_checkpointing(self._layers[0])
@@ -166,6 +172,7 @@ class Engine:
         self._local.state = None
         if output is None or state is None:
             return
+        # decode steps leave the trace of their prefill in place
         if state.layout is not None or state.is_prefill:
             self._publish(state, cache_of_output(output))
 
@@ -183,6 +190,7 @@ class Engine:
 
         hidden = args[0] if args else kwargs["hidden_states"]
         call = LayerCall(index, layer, hidden, kwargs)
+        # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
         if staged:
             hidden = self._prune(state, call)
@@ -191,6 +199,7 @@ class Engine:
             for tap in self._taps:
                 tap.enter(state, hidden)
 
+        # the order matters: rows go first, then arguments follow them, then frozen rows are set aside
         freezes = self._freezer.has_work(state, index)
         if not inputs_unchanged(state, call):
             kwargs = project_inputs(state, call, self._setup.rotary)
@@ -209,6 +218,7 @@ class Engine:
         before = state.layout
         assert before is not None
 
+        # signals are functions: what no method calls is never computed
         signals: Signals = {}
         for tap in self._taps:
             tap.offer(state, call, signals)
@@ -218,6 +228,7 @@ class Engine:
         if result.changes_nothing:
             return call.hidden
 
+        # positions and biases are kept in slots of the prompt, so they need the layout before the stage
         index, state.layout = before.survivors(result.dropped)  # [B, P]
         state.pruned = True
         state.row_version += 1
@@ -255,6 +266,7 @@ def _scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
     # a filler's slot is that of a dropped token, so nothing real is overwritten; filler rows are zeroed
     values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
 
+    # one flat index over the batch: slots of sample b start at b * L
     samples = torch.arange(state.batch, device=hidden.device)[:, None]
     slots = (layout.origin + samples * state.length).flatten()
     full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])

@@ -47,6 +47,7 @@ class QueryRows:
     @classmethod
     def of(cls, layout: Layout) -> QueryRows:
         """Every row that is not visual, and the last row of a sample: its logits are the answer."""
+        # visual rows give keys and values only
         is_query = layout.valid & ~layout.visual
         for sample in range(layout.batch):
             is_query[sample, layout.rows(sample)[-1:]] = True
@@ -158,6 +159,7 @@ class Freezer:
         queries, arguments, _ = state.memo[key]
 
         embeddings = kwargs["position_embeddings"]
+        # projected per layer: unlike masks and cos/sin, keys differ between layers
         keys, values = _project_frozen(call, embeddings, queries)
         state.query_rows = queries
         state.frozen_input = FrozenInput(call.index, call.hidden, embeddings)
@@ -196,6 +198,7 @@ def _project_frozen(
 
     keys = split_heads(attention, attention.k_proj(normalised), "k_norm")
     cos, sin = (gather_rows(table, queries.frozen_rows) for table in embeddings)
+    # the rotation wants queries too; one head of the keys stands in and is thrown away
     _, rotated = rotary_of(attention)(keys[:, :1], keys, cos, sin)
     return rotated, split_heads(attention, attention.v_proj(normalised))
 
@@ -205,6 +208,7 @@ def _leave(state: Pass, output: Any) -> Any:
     if state.query_rows is None or state.frozen_input is None:
         return None
 
+    # taps behind this layer must see full rows again
     queries = state.query_rows
     state.query_rows = None
     hidden = output[0] if isinstance(output, tuple) else output

@@ -59,6 +59,7 @@ class StageInput:
 
     def view(self, method: Method, pool: PoolRows, stage: Stage) -> View:
         """The view of one pool, of which `stage.count` tokens are to be kept."""
+        # bound to the pool here, computed when the method reads them
         signals = {name: partial(signal, pool) for name, signal in self.signals.items()}
         shared: dict[str, Any] = {
             "boundary": self.boundary,
@@ -104,6 +105,7 @@ def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -
             _choose(step, state, batch, pool) for pool in _pools(batch, sample, visual, step.pool)
         ]
 
+        # all rows at first; text is spared because only visual rows are looked up below
         goes = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
         for choice in choices:
             goes[choice.kept] = False
@@ -113,6 +115,7 @@ def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -
         dropped.append(visual[goes[visual]])
         features.append(_merged_features(choices, stay, batch.hidden[sample]))
         biases.append(_joined_bias(choices, stay))
+        # numbers of the visual tokens within the sample, which later stages keep
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
         scores.append(_scores(choices, visual) if record_scores else {})
@@ -130,6 +133,7 @@ def _pools(batch: StageInput, sample: int, visual: Tensor, pool: Pool) -> Iterat
         yield PoolRows(layout, sample, -1, visual, batch.hidden)
         return
 
+    # each image keeps its own share, so that a large one cannot crowd out a small one
     image = layout.image[sample, visual]
     for number in image.unique().tolist():
         yield PoolRows(layout, sample, number, visual[image == number], batch.hidden)
@@ -157,6 +161,7 @@ def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> _Choi
 def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
     """What to keep of a pool, planned from the number of tokens when this method first met it."""
     here = len(pool.rows)
+    # ratios refer to the tokens in front of this method, not to those in front of this stage
     total = state.totals.setdefault((step.number, pool.sample, pool.image), here)
     plan = step.method.plan(step.num_layers, total)
     stage = next(stage for stage in plan if stage.boundary == boundary)

@@ -33,6 +33,7 @@ def make_trace(
     widths = per_layer_widths(layers, state.length, record.widths)
     if cache is not None:  # entries of earlier turns are in there too
         widths = tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
+    # fillers are stored too, so they count
     entries = sum(widths) * state.batch
 
     if layout is None:

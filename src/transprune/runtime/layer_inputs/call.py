@@ -92,6 +92,7 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
 
     past = entries
     if stored_already:
+        # the layer stored one entry per running row
         past = max(0, entries - running)
         length -= state.length
 

@@ -98,6 +98,7 @@ class MaskProjection:
     def allowed(self, mask: Tensor | None) -> Tensor:
         """Which keys each row may attend to, whatever the kind of mask. -> bool [B, 1, P, K]."""
         past_or_own = self.columns[:, None] <= (self.rows + self.past)[..., None]  # [B, P, K]
+        # order by slot, not by place in memory: the rows keep gaps where tokens were dropped
         causal = self._real()[:, None] & past_or_own
         if mask is None:
             return causal[:, None]
@@ -146,6 +147,7 @@ class MaskProjection:
         column_index = columns[:, None, None].expand(-1, heads, queries, -1)
         mask = mask.gather(3, column_index)
 
+        # a column outside a late-starting mask lies beyond the sliding window
         closed = ~inside[:, None, None]
         if mask.dtype == torch.bool:
             return mask & ~closed

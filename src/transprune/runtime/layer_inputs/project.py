@@ -29,12 +29,14 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
     if prefix is None:
         return True
 
+    # fillers need a mask, a shift needs other positions, a bias needs an additive mask
     plain = prefix.dense and prefix.shift is None and prefix.bias is None
     return call.kwargs.get("attention_mask") is None and plain
 
 
 def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict[str, Any]:
     """The arguments for the rows that run; announces to the cache what is about to be stored."""
+    # as late as this, because a cache grows its list of layers while it is filled
     if state.pruned and call.cache is not None:
         install(call.cache, call.index)
 
@@ -78,6 +80,7 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
         dense = True
 
     earlier = history.slots
+    # slots count over all turns: this forward begins behind the earlier ones
     own = torch.where(real, rows + history.length, -1)
     return MaskProjection(
         rows=rows,

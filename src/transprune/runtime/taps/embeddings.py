@@ -24,6 +24,7 @@ class EmbeddingTap(Tap):
 
     def enter(self, state: Pass, hidden: Tensor) -> None:
         """Note the rows and where they stand: later stages have fewer."""
+        # a reference, not a copy: the layers make new tensors
         state.captured[SIGNAL] = (hidden, state.layout)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:

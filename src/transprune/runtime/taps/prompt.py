@@ -41,6 +41,7 @@ def read_prompt(
         )
 
     visual = family.visual_mask(base, input_ids)
+    # one of the few reads that wait for the device, once per prefill
     total = int(visual.sum())
     if total == 0:
         raise LayoutError(
@@ -90,9 +91,11 @@ def _number_images(visual: Tensor, lengths: list[int]) -> Tensor:
 
     Features fill the slots in (batch, slot) order.
     """
+    # image i ends in front of the ends[i]-th placeholder of the batch
     ends = torch.tensor(lengths, device=visual.device).cumsum(0)
     order = (visual.flatten().cumsum(0) - 1).clamp(min=0)
     image = torch.searchsorted(ends, order, right=True).view_as(visual)
 
+    # numbers start at 0 in each sample
     first = torch.where(visual, image, len(lengths)).amin(dim=1, keepdim=True)
     return image - first

@@ -61,6 +61,7 @@ class QuestionTap(Tap):
             return
 
         def note_ids(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            # per thread: sessions may run one model in several
             self._local.ids = kwargs.get("input_ids", args[0] if args else None)
 
         hooks.before(self._base, note_ids)
@@ -87,6 +88,7 @@ class QuestionTap(Tap):
             )
 
         ids: Tensor = self._local.ids[pool.sample]
+        # the question is the text behind the image; all text serves where nothing stands behind it
         instruction = ids[layout.instruction[pool.sample]]
         text = ids[layout.valid[pool.sample] & ~layout.visual[pool.sample]]
         question = self._tower.embed_question(instruction, text)

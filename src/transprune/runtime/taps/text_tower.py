@@ -47,6 +47,7 @@ class TextTower:
         """Embed patch states of the vision tower, [N, V], as CLIP embeds its CLS state. -> float32 [N, P]."""
         clip = self._on(states)
         projection = clip.visual_projection
+        # the text tower is kept in fp32, the model may be bf16
         states = states.detach().to(projection.weight.dtype)
         embedded: Tensor = projection(clip.vision_model.post_layernorm(states))
         return embedded.float()
@@ -109,6 +110,7 @@ def find_text_tower(
     else:
         tower = _load_for(given, str(getattr(config, "_name_or_path", "")))
 
+    # another CLIP embeds into another space, and the cosines would mean nothing
     theirs = tower.clip.config.vision_config
     ours = base.config.vision_config
     if (theirs.hidden_size, theirs.num_hidden_layers) != (ours.hidden_size, ours.num_hidden_layers):

@@ -77,6 +77,7 @@ class TransitionTap(Tap):
         index = pruning.index
 
         for carries in state.carries.values():
+            # carries hold real rows without fillers; `index` names rows of the batch
             for sample, carry in enumerate(carries):
                 fillers = index.shape[1] - layout.lengths[sample]
                 rows = index[sample, fillers:]
@@ -96,6 +97,7 @@ class TransitionTap(Tap):
         if state is None or state.layout is None:
             return
 
+        # the MLP runs last in a layer, so both halves are known here
         attention = state.captured.pop(("attention", layer))
         mlp = _measure(state, args, kwargs, output)
         for sample in range(state.layout.batch):

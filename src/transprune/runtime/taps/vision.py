@@ -139,6 +139,7 @@ class VisionTap(Tap):
     def _match(self, features: Tensor, captured: _Captured) -> VisionSignals:
         """Signals of the visual rows `features`, each found again among what the projector put out."""
         source = captured.rows.to(features)
+        # by content: a family may crop, reorder, repeat or interleave rows on the way into the prompt
         index = match_rows(features, source)
         found = index >= 0
         if not bool(found.any()):
@@ -146,6 +147,7 @@ class VisionTap(Tap):
                 "none of this prompt's visual tokens came from the last call of the vision tower"
             )
 
+        # crops are numbered in the order of this pool, however the batch was encoded
         same = _same_pictures(source, captured.crop)
         number, shown = _by_appearance(same[index[found]])
         crop = torch.full_like(index, -1).masked_scatter(found, number)
@@ -218,8 +220,10 @@ class VisionTap(Tap):
 
         capture = self._local.current
         self._local.current = VisionCapture()
+        # [C, n, D] or [n, D] -> [R, D]
         capture.rows = output.flatten(0, -2)
         waiting.append(capture)
+        # features that are encoded and never used must not pile up
         del waiting[:-MAX_WAITING]
 
 

@@ -136,6 +136,7 @@ class AttentionRows:
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
 
+        # the mask enters in fp32, whatever the dtype of the model
         closed = ~self._allowed(sample, rows)
         bias = torch.zeros_like(logits[:, :1]).masked_fill(closed, torch.finfo(torch.float32).min)
         if self._projection.bias is not None:
@@ -147,6 +148,7 @@ class AttentionRows:
         if rotated:
             return self._keys()[sample, :, self.past :][:, rows].float()
 
+        # PACT compares keys without positions
         raw = self._projections.keys()[sample : sample + 1, rows]
         return split_heads(self._module, raw, "k_norm")[0].float()
 
@@ -181,6 +183,7 @@ class AttentionRows:
         """Rotated keys of every row, earlier ones first; computed once for the batch. -> [B, Hkv, K, d]."""
         if self._rotated is None:
             key = split_heads(self._module, self._projections.keys(), "k_norm")
+            # the rotation wants queries too; one head of the keys stands in
             key = self._rotate(key[:, :1], key, self._cos, self._sin)[1]
             if self._history is None:
                 # a product with a transposed view would copy it for every sample, slowly in bf16

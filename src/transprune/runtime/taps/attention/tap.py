@@ -141,6 +141,7 @@ class AttentionTap(Tap):
         kwargs = call.kwargs
         if not inputs_unchanged(state, call):
             kwargs = project_inputs(state, call, self._rotary)
+        # the layer has not run: its arguments are projected here as they will be for the layer itself
         ahead = AheadProjections(call.layer, call.hidden)
         rows = self._rows(state, call, call.index, ahead, kwargs["position_embeddings"])
         signals[SIGNAL] = AttentionSignal(rows, ahead)
@@ -156,6 +157,7 @@ class AttentionTap(Tap):
 
     def _rows_of_previous(self, state: Pass, call: LayerCall) -> AttentionRows:
         index = call.index - 1
+        # taken out, so that the tensors are freed when this stage is done
         query, key, embeddings = (
             state.captured.pop((index, name)) for name in ("q_proj", "k_proj", "embeddings")
         )
@@ -176,6 +178,7 @@ class AttentionTap(Tap):
         embeddings: tuple[Tensor, Tensor],
     ) -> AttentionRows:
         layer = self._layers[index]
+        # the layer that is read, with the rows of this boundary
         there = LayerCall(index, layer, call.hidden, call.kwargs)
         history = history_of(state, there, stored_already=index < call.index)
         return AttentionRows(
