@@ -30,29 +30,48 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def _origin(cls: type) -> tuple[str, str]:
+    """Where a class was defined: equal for a class and the one of its reloaded module."""
+    return cls.__module__, cls.__qualname__
+
+
 class Registry(Generic[T]):
-    """Classes of one kind (`"method"`, `"family"`) by name; `home` is the package that registers the built-in ones."""
+    """Classes of one kind (`"method"`, `"family"`) by name.
+
+    Args:
+        kind: what the classes are, for messages.
+        group: entry points of other packages that register more of them.
+        error: raised for an unknown name.
+        cure: sentence that ends that error.
+        home: package whose modules register the built-in ones.
+    """
 
     def __init__(
         self, kind: str, group: str, error: type[PruneError], cure: str = "", home: str = ""
     ) -> None:
-        self.kind, self.group, self.error, self.cure, self.home = kind, group, error, cure, home
+        self.kind = kind
+        self.group = group
+        self.error = error
+        self.cure = cure
+        self.home = home
         self._classes: dict[str, type[T]] = {}
-        self._lock, self._loaded, self._loading = RLock(), False, False
+
+        # a module that registers itself may look names up while it is imported, so the lock is re-entrant
+        self._lock = RLock()
+        self._loaded = False
+        self._loading = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Class decorator: enter the class under `name` and write that name on it."""
 
         def enter(cls: type[T]) -> type[T]:
-            """Enter the class, refusing a second one of that name; a reloaded module may bring its own anew."""
+            """Enter the class; refuse a second one of that name, unless its module was reloaded."""
             known = self._classes.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (
-                cls.__module__,
-                cls.__qualname__,
-            ):
+            if known is not None and _origin(known) != _origin(cls):
                 raise PruneError(
                     f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}"
                 )
+
             setattr(cls, "name", name)  # noqa: B010
             self._classes[name] = cls
             return cls

@@ -39,16 +39,15 @@ class TraceStage:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
-        scores = {
-            name: [s.tolist() for s in values] for name, values in (self.scores or {}).items()
-        }
-        return {
+        data: dict[str, Any] = {
             "boundary": self.boundary,
             "method": self.method,
-            "candidates": [tokens.tolist() for tokens in self.candidates],
-            "keep": [tokens.tolist() for tokens in self.keep],
-            **({"scores": scores} if scores else {}),
+            "candidates": _as_lists(self.candidates),
+            "keep": _as_lists(self.keep),
         }
+        if self.scores:
+            data["scores"] = {name: _as_lists(values) for name, values in self.scores.items()}
+        return data
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,8 @@ class Trace:
             convention: `"paper"` (visual tokens only, MACs) or `"exact"` (all tokens, GQA, scoring
                 included).
         """
-        return sum_costs(
-            [self.sample_cost(sample, convention) for sample in range(len(self.visual_tokens))]
-        )
+        samples = range(len(self.visual_tokens))
+        return sum_costs([self.sample_cost(sample, convention) for sample in samples])
 
     def sample_cost(self, sample: int, convention: Convention = "exact") -> Cost:
         """The same for one sample of the batch, padding not counted."""
@@ -134,7 +132,7 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping; transitions as lists with None for dropped tokens."""
-        return {
+        data = {
             "schema": 1,
             "method": self.method,
             "family": self.family,
@@ -148,10 +146,14 @@ class Trace:
             "frozen": list(self.frozen),
             "kv_lengths": list(self.kv_lengths),
             "kv_bytes": self.kv_bytes,
-            "cost": {name: self.cost(name).to_dict() for name in ("paper", "exact")},
+            "cost": {"paper": self.cost("paper").to_dict(), "exact": self.cost("exact").to_dict()},
             "notes": list(self.notes),
-            **({"transitions": _transitions(self.transitions)} if self.transitions else {}),
         }
+
+        # many numbers, so only where they were asked for
+        if self.transitions:
+            data["transitions"] = _transitions(self.transitions)
+        return data
 
     def to_json(self, indent: int | None = None) -> str:
         """The trace as JSON text."""
@@ -162,36 +164,56 @@ class Trace:
             self.method,
             f"{self.family}, {self.dtype}, {self.attention}, positions: {self.positions}",
         ]
-        rows = [("boundary", "method", "arrived", "kept")]
-        rows += [
-            (str(s.boundary), s.method, _counts(s.candidates), _counts(s.keep)) for s in self.stages
-        ]
-        rows = rows if self.stages else []
-        widths = [max(len(row[column]) for row in rows) for column in range(4)] if rows else []
-        lines += [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in rows
-        ]
+        if self.stages:
+            lines += _table(self.stages)
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
-        paper, exact = self.cost("paper"), self.cost("exact")
+
+        paper = self.cost("paper")
+        exact = self.cost("exact")
         lines.append(
-            f"prefill {paper.prefill_share:.1%} of the visual MACs (paper), {exact.prefill_share:.1%} of all FLOPs "
-            f"(exact); K/V {self.kv_bytes / 2**20:.2f} MiB, {exact.kv_share:.1%}"
+            f"prefill {paper.prefill_share:.1%} of the visual MACs (paper), "
+            f"{exact.prefill_share:.1%} of all FLOPs (exact); "
+            f"K/V {self.kv_bytes / 2**20:.2f} MiB, {exact.kv_share:.1%}"
         )
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _table(stages: Sequence[TraceStage]) -> list[str]:
+    """One line per boundary, columns aligned to the right."""
+    rows = [("boundary", "method", "arrived", "kept")]
+    for stage in stages:
+        arrived = _counts(stage.candidates)
+        rows.append((str(stage.boundary), stage.method, arrived, _counts(stage.keep)))
+
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells))
+    return lines
 
 
 def _counts(tokens: Sequence[Tensor]) -> str:
-    return ", ".join(str(len(t)) for t in tokens)
+    """Tokens of each sample."""
+    return ", ".join(str(len(of_sample)) for of_sample in tokens)
+
+
+def _as_lists(tensors: Sequence[Tensor]) -> list[list[Any]]:
+    return [tensor.tolist() for tensor in tensors]
 
 
 def _transitions(
     transitions: Mapping[tuple[int, str], tuple[Tensor, ...]],
 ) -> dict[str, list[list[float | None]]]:
-    return {
-        f"{layer}.{module}": [
-            [None if x != x else x for x in values.tolist()] for values in samples
-        ]
-        for (layer, module), samples in transitions.items()
-    }
+    """`"7.mlp"` -> per sample, one number per prompt token."""
+    data = {}
+    for (layer, module), samples in transitions.items():
+        data[f"{layer}.{module}"] = [_finite(values) for values in samples]
+    return data
+
+
+def _finite(values: Tensor) -> list[float | None]:
+    """NaN as None: JSON has no word for it."""
+    return [None if value != value else value for value in values.tolist()]

@@ -1,4 +1,4 @@
-"""What families share in reading a vision tower. Shapes: C inputs, H heads, n patches, d head width."""
+"""Attention of a vision tower, for all families. Shapes: C inputs, H heads, n patches, d head width."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ def attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def attention_received(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """Mean attention each patch receives from all patches, mean over heads, fp32. query, key [H, n, d] -> [n].
+    """Mean attention each patch receives from all patches, mean over heads, fp32.
+
+    query, key [H, n, d] -> [n].
 
     Exact, in chunks of query rows: memory grows with n, not with n squared.
     """
     heads, patches = key.shape[:2]
-    total, keys = torch.zeros(patches, device=key.device), key.float()
-    for rows in query.float().split(max(1, CHUNK // (heads * patches)), dim=1):
-        total += (
-            (torch.einsum("hqd,hnd->hqn", rows, keys) * scale)
-            .softmax(dim=-1)
-            .sum(dim=1)
-            .mean(dim=0)
-        )
+    keys = key.float()
+    total = torch.zeros(patches, device=key.device)
+
+    rows_at_once = max(1, CHUNK // (heads * patches))
+    for rows in query.float().split(rows_at_once, dim=1):
+        logits = torch.einsum("hqd,hnd->hqn", rows, keys) * scale
+        received = logits.softmax(dim=-1).sum(dim=1)  # [H, q, n] -> [H, n]
+        total += received.mean(dim=0)
+
     return total / patches
 
 

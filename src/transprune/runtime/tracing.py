@@ -26,7 +26,6 @@ def make_trace(
         cache: its key/value cache, or None.
     """
     layers = setup.depth
-    layout = state.prompt
     record = state.record
     dtype = next(setup.base.parameters()).dtype
 
@@ -36,14 +35,11 @@ def make_trace(
     # fillers are stored too, so they count
     entries = sum(widths) * state.batch
 
-    if layout is None:
-        notes = [NO_IMAGE]
-        visual, text, instruction = (0,) * state.batch, (state.length,) * state.batch, None
-    else:
+    visual, text, instruction = _token_counts(state)
+    notes = [NO_IMAGE]
+    if state.prompt is not None:
         notes = [*setup.method.notes(layers), *_position_notes(setup.method, policies)]
         notes += record.notes
-        visual, text = layout.visual_counts, layout.text_counts
-        instruction = layout.instruction_counts
 
     decoder = setup.family.decoder(setup.base)
     return Trace(
@@ -52,7 +48,7 @@ def make_trace(
         positions="+".join(policies),
         visual_tokens=visual,
         text_tokens=text,
-        instruction_tokens=text if instruction is None else instruction,
+        instruction_tokens=instruction,
         stages=tuple(record.stages),
         kv_lengths=widths,
         kv_bytes=2 * entries * geometry.kv_width * dtype.itemsize,
@@ -66,6 +62,15 @@ def make_trace(
         dtype_bytes=dtype.itemsize,
         attention=str(decoder.config._attn_implementation),
     )
+
+
+def _token_counts(state: Pass) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Visual, text and instruction tokens of each sample; without an image, all of it is text."""
+    layout = state.prompt
+    if layout is None:
+        all_rows = (state.length,) * state.batch
+        return (0,) * state.batch, all_rows, all_rows
+    return layout.visual_counts, layout.text_counts, layout.instruction_counts
 
 
 def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str]:
