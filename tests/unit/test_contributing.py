@@ -4,32 +4,77 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+)
 
 import transprune
-from transprune import Compose, TransPrune, prune
+from transprune import Compose, Schedule, TransPrune, prune
+from transprune.core.signals import Reads
 from transprune.families.base import FAMILIES
+from transprune.methods.common.method import LayerPruner
 from transprune.methods.common.recipe import METHODS
+from transprune.runtime import engine
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+PACKAGE = Path(transprune.__file__).parent
+
+TOWER = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 7,
+    "vision_use_head": False,
+}
+TEXT = {
+    "model_type": "qwen2",
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def example(path: str) -> dict[str, object]:
     """Run the code block under the given file name; what it defines."""
-    block = re.search(
-        rf"`{re.escape(path)}`\n\n```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
-    )
+    page = PAGE.read_text(encoding="utf-8")
+    block = re.search(rf"`{re.escape(path)}`\n\n```python\n(.*?)```", page, re.DOTALL)
     assert block is not None
+
     module = ModuleType("contributing_example")
     sys.modules[module.__name__] = module  # dataclasses look their annotations up there
     exec(compile(block.group(1), path, "exec"), module.__dict__)
     return module.__dict__
+
+
+@dataclass(frozen=True)
+class ByEntryNorm(LayerPruner):
+    """Keeps the tokens that entered with the largest norm."""
+
+    name: ClassVar[str] = "by_entry_norm"
+    reads: ClassVar[Reads] = Reads(signals=("entry_norm",))
+
+    def schedule(self, num_layers):
+        return Schedule({2: 0.5, 4: 0.25})
+
+    def score(self, view, carry):
+        return {"score": view.read("entry_norm")}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +84,7 @@ def nano():
         transprune.nano.path(), dtype=torch.float32
     ).eval()
     processor = AutoProcessor.from_pretrained(transprune.nano.path())
+
     image = Image.effect_noise((96, 96), 60).convert("RGB")
     prompt = "USER: <image>\nwhat color is the circle? ASSISTANT:"
     return model, processor(images=image, text=prompt, return_tensors="pt")
@@ -55,6 +101,7 @@ def _leave_no_trace():
 def test_the_method_works_by_name_alone_and_composed(nano):
     model, inputs = nano
     unusual = example("src/transprune/methods/unusual.py")["Unusual"]
+
     with torch.no_grad():
         unpruned = model(**inputs).logits
         for method, kept in ((unusual(0.25), 36), ("unusual:keep=0.25", 36), (unusual(1.0), 144)):
@@ -62,39 +109,72 @@ def test_the_method_works_by_name_alone_and_composed(nano):
                 logits = model(**inputs).logits
             assert len(session.trace.stages[0].keep[0]) == kept
             assert torch.equal(logits, unpruned) == (kept == 144)
+
         with prune(model, Compose([unusual(0.5), TransPrune.low()])) as session:
             model(**inputs)
     assert [len(stage.keep[0]) for stage in session.trace.stages] == [72, 45, 13, 4]
 
 
 def test_the_family_prunes_its_model():
-    from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
-
     example("src/transprune/families/llava_onevision.py")
     torch.manual_seed(0)
-    tower = {
-        "model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
-        "num_attention_heads": 4, "image_size": 28, "patch_size": 7, "vision_use_head": False,
-    }  # fmt: skip
-    text = {
-        "model_type": "qwen2", "vocab_size": 100, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 8,
-        "num_attention_heads": 4, "num_key_value_heads": 2,
-    }  # fmt: skip
     config = LlavaOnevisionConfig(
-        vision_config=tower, text_config=text, image_token_id=90, video_token_id=91, vision_feature_layer=-1,
+        vision_config=TOWER,
+        text_config=TEXT,
+        image_token_id=90,
+        video_token_id=91,
+        vision_feature_layer=-1,
         image_grid_pinpoints=[[28, 28], [28, 56], [56, 28], [56, 56]],
-    )  # fmt: skip
+    )
     model = LlavaOnevisionForConditionalGeneration(config).eval()
-    pixels, sizes = torch.randn(1, 5, 3, 28, 28), torch.tensor([[56, 56]])
+    pixels = torch.randn(1, 5, 3, 28, 28)
+    sizes = torch.tensor([[56, 56]])
+
     with torch.no_grad():
-        count = len(
-            model.model.get_image_features(pixels, sizes, return_dict=True).pooler_output[0]
-        )
-        ids = torch.tensor([[5, 6, *[90] * count, 7, 8]])
+        features = model.model.get_image_features(pixels, sizes, return_dict=True).pooler_output
+        ids = torch.tensor([[5, 6, *[90] * len(features[0]), 7, 8]])
         inputs = {"input_ids": ids, "pixel_values": pixels, "image_sizes": sizes}
         unpruned = model(**inputs).logits
+
         with prune(model, TransPrune(keep={2: 1.0})):
             assert torch.equal(model(**inputs).logits, unpruned)
         with prune(model, "visionzip:keep=20") as session:
             model(**inputs)
     assert len(session.trace.stages[0].keep[0]) == 20
+
+
+def test_the_tap_offers_its_signal_also_behind_a_first_stage(nano, monkeypatch):
+    model, inputs = nano
+    tap = example("src/transprune/runtime/taps/entry_norm.py")["EntryNormTap"]
+    monkeypatch.setattr(engine, "TAPS", (*engine.TAPS, tap))
+
+    entered = []
+    layer = model.model.language_model.layers[0]
+    handle = layer.register_forward_pre_hook(lambda module, args: entered.append(args[0]))
+    try:
+        with torch.no_grad(), prune(model, ByEntryNorm()) as session:
+            model(**inputs)
+    finally:
+        handle.remove()
+
+    visual = inputs["input_ids"][0] == model.config.image_token_id
+    norms = entered[0][0].norm(dim=-1)[visual]
+    for stage, count in zip(session.trace.stages, (72, 36), strict=True):
+        expected = norms.topk(count).indices.sort().values
+        assert stage.keep[0].tolist() == expected.tolist()
+
+
+def test_the_tree_names_folders_that_exist():
+    page = PAGE.read_text(encoding="utf-8")
+    tree = page.split("src/transprune/\n")[1].split("```")[0]
+    folders = re.findall(r"^  ([a-z_]+)/ ", tree, re.MULTILINE)
+
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert set(folders) == packages
+
+
+def test_the_page_has_the_order_of_imports():
+    page = PAGE.read_text(encoding="utf-8")
+    face = (Path(__file__).parent / "test_public_face.py").read_text(encoding="utf-8")
+    order = re.findall(r'"(\w+)"', face.split("ORDER = (")[1].split(")")[0])
+    assert ", ".join(order) in page.replace("\n", " ")

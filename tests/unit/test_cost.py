@@ -20,12 +20,10 @@ from transprune.cost.count import (
     kv_bytes,
     layer_cost,
     prefill_cost,
-    scoring_cost,
-    similarity_cost,
     sum_costs,
-    transition_cost,
 )
 from transprune.cost.geometry import Geometry, known_geometry
+from transprune.cost.scoring import scoring_cost, similarity_cost, transition_cost
 from transprune.errors import MethodError, PruneError, ScheduleError
 
 # d=8, m=16, 4 query heads over 2 key/value heads of width 2: q is 8 wide, k and v 4.

@@ -198,7 +198,9 @@ def test_check_names_the_bad_boundaries_and_the_room_there_is() -> None:
 def test_check_of_the_first_boundary() -> None:
     schedule = Schedule({0: 0.5})
     assert schedule.check(4, first=0) is schedule
-    with pytest.raises(ScheduleError, match="in front of layer 0 only a projector-side method prunes"):
+    with pytest.raises(
+        ScheduleError, match="in front of layer 0 only a projector-side method prunes"
+    ):
         schedule.check(4)
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from transprune.core.plan import Reading, Stage, per_layer
 from transprune.cost.geometry import Geometry
+from transprune.cost.scoring import scoring_cost
 from transprune.errors import MethodError, ScheduleError
 
 Convention = Literal["paper", "exact"]
@@ -152,24 +153,30 @@ def count_cost(
     """
     exact = _check_convention(convention) == "exact"
     _check_counts(geometry, visual, text, unpruned)
+
+    # `paper` sees neither the text nor the new token, which attends to itself when it is decoded
     others = text if exact else 0
-    own = (
-        1 if exact else 0
-    )  # the new token attends to itself; it is text, which `paper` does not see
-    lengths, full = [count + others for count in visual], [unpruned + others] * geometry.layers
-    still = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
-    rows = max(
-        1, min(text, text if instruction is None else instruction)
-    )  # without any, the last token is read
-    scoring = (
-        scoring_cost(geometry, visual, text, readings, unpruned=unpruned, instruction=rows)
-        if exact
-        else 0
-    )
+    own = 1 if exact else 0
+    lengths = [count + others for count in visual]
+    full = [unpruned + others] * geometry.layers
+    frozen_rows = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
+
+    scoring = 0
+    if exact:
+        rows = text if instruction is None else min(text, instruction)
+        scoring = scoring_cost(
+            geometry,
+            visual,
+            text,
+            readings,
+            unpruned=unpruned,
+            instruction=max(1, rows),  # without any, the last token is read
+        )
+
     return Cost(
         convention=convention,
         unit="FLOPs" if exact else "MACs",
-        prefill=prefill_cost(geometry, lengths, convention, still) + scoring,
+        prefill=prefill_cost(geometry, lengths, convention, frozen_rows) + scoring,
         scoring=scoring,
         decode=decode_cost(geometry, [length + own for length in lengths], convention),
         kv_bytes=kv_bytes(geometry, lengths, dtype_bytes),
@@ -203,34 +210,39 @@ def unpruned_cost(
 
 
 def sum_costs(costs: Sequence[Cost]) -> Cost:
-    """The bill of a batch from those of its samples: every count added, so shares weigh each sample by its size.
+    """The cost of a batch from those of its samples: all counts added, so large samples weigh more.
 
     Raises:
         MethodError: nothing to add, or costs of different conventions.
     """
-    if len({cost.convention for cost in costs}) != 1:
-        found = sorted({cost.convention for cost in costs})
+    found = sorted({cost.convention for cost in costs})
+    if len(found) != 1:
         raise MethodError(f"costs add up within one convention only; got {found or 'no costs'}")
+
     counts = [field.name for field in fields(Cost) if field.name not in ("convention", "unit")]
-    return replace(
-        costs[0], **{name: sum(getattr(cost, name) for cost in costs) for name in counts}
-    )
+    sums: dict[str, Any] = {}
+    for name in counts:
+        sums[name] = sum(getattr(cost, name) for cost in costs)
+    return replace(costs[0], **sums)
 
 
 def layer_cost(
-    geometry: Geometry, rows: int, keys: int, convention: Convention, still: int = 0
+    geometry: Geometry, rows: int, keys: int, convention: Convention, frozen: int = 0
 ) -> int:
     """One decoder layer: `rows` tokens are projected, attend to `keys` tokens each, and pass the gated MLP.
 
-    A frozen layer has `still` more tokens that only give keys and values. MACs with full-width keys and values in
-    `paper`; FLOPs with the true widths in `exact`. At prefill rows + still = keys.
+    A frozen layer has `frozen` more tokens that only give keys and values. MACs with full-width keys and
+    values in `paper`; FLOPs with the true widths in `exact`. At prefill rows + frozen = keys.
     """
-    d, mlp = geometry.hidden, 3 * geometry.hidden * geometry.intermediate
+    d = geometry.hidden
+    mlp = 3 * d * geometry.intermediate  # gate, up and down
     if _check_convention(convention) == "paper":
-        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + still * 2 * d * d
+        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + frozen * 2 * d * d
+
     q, kv = geometry.q_width, geometry.kv_width
     projections = 2 * d * q + 2 * d * kv  # q and o, k and v
-    return 2 * (rows * (projections + mlp) + 2 * rows * keys * q + still * 2 * d * kv)
+    attention = 2 * rows * keys * q  # logits, and the weighted sum of values
+    return 2 * (rows * (projections + mlp) + attention + frozen * 2 * d * kv)
 
 
 def head_cost(geometry: Geometry, convention: Convention) -> int:
@@ -242,89 +254,30 @@ def prefill_cost(
     geometry: Geometry,
     lengths: Sequence[int],
     convention: Convention,
-    still: Sequence[int] | None = None,
+    frozen: Sequence[int] | None = None,
 ) -> int:
     """All layers over the prompt, and the LM head; scoring not included.
 
-    `lengths[i]` tokens enter layer i, of which `still[i]` only give keys and values there (none by default).
+    `lengths[i]` tokens enter layer i, of which `frozen[i]` only give keys and values there (none by
+    default).
     """
-    pairs = zip(lengths, still or [0] * len(lengths), strict=True)
-    return sum(layer_cost(geometry, n - k, n, convention, k) for n, k in pairs) + head_cost(
-        geometry, convention
-    )
+    total = head_cost(geometry, convention)
+    for tokens, still in zip(lengths, frozen or [0] * len(lengths), strict=True):
+        total += layer_cost(geometry, tokens - still, tokens, convention, still)
+    return total
 
 
 def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
     """One new token through all layers, attending to `lengths[i]` keys in layer i, and the LM head."""
-    return sum(layer_cost(geometry, 1, n, convention) for n in lengths) + head_cost(
-        geometry, convention
-    )
+    total = head_cost(geometry, convention)
+    for keys in lengths:
+        total += layer_cost(geometry, 1, keys, convention)
+    return total
 
 
 def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -> int:
     """Bytes of keys and values when layer i stores `lengths[i]` tokens."""
     return 2 * sum(lengths) * geometry.kv_width * dtype_bytes
-
-
-def scoring_cost(
-    geometry: Geometry,
-    visual: Sequence[int],
-    text: int,
-    readings: Sequence[Reading],
-    *,
-    unpruned: int,
-    instruction: int,
-) -> int:
-    """What choosing the tokens costs on top of the layers, in FLOPs (`exact` only)."""
-    total = 0
-    for reading in readings:
-        if not 0 <= reading.boundary < geometry.layers:
-            raise ScheduleError(
-                f"boundaries must lie in 0..{geometry.layers - 1}; got {reading.boundary}"
-            )
-        candidates = visual[reading.boundary - 1] if reading.boundary else unpruned
-        dropped = candidates - visual[reading.boundary]
-        total += attention_reading_cost(geometry, reading, candidates + text, dropped, instruction)
-        total += similarity_cost(geometry, reading, candidates)
-        if reading.embeddings:
-            total += 2 * visual[0] * instruction * geometry.hidden
-    # A layer is measured once, however many readings use it.
-    seen = {layer for reading in readings for layer in reading.observed}
-    return total + sum(transition_cost(geometry, visual[layer - 1] + text) for layer in seen)
-
-
-def attention_reading_cost(
-    geometry: Geometry, reading: Reading, tokens: int, dropped: int, instruction: int
-) -> int:
-    """FLOPs of attention rows read at one boundary in front of which `tokens` stand and `dropped` of them leave.
-
-    Logits of the rows against every token. Read ahead (`source="next"`), also the queries of the rows and the keys of
-    the dropped tokens; the survivors' keys are reused by the layer and cost nothing extra.
-    """
-    if reading.rows is None:
-        return 0
-    rows = instruction if reading.rows == "instruction" else 1
-    logits = 2 * rows * tokens * geometry.q_width
-    if reading.source == "previous":
-        return logits
-    return logits + 2 * geometry.hidden * (rows * geometry.q_width + dropped * geometry.kv_width)
-
-
-def transition_cost(geometry: Geometry, tokens: int) -> int:
-    """FLOPs of measuring one layer's transitions: |x|, |y| and x.y over the width, for attention and for the MLP."""
-    return 2 * 2 * 3 * tokens * geometry.hidden
-
-
-def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
-    """FLOPs of comparing `candidates` visual tokens with each other, or that share of their pairs that is compared."""
-    if reading.similarity is None:
-        return 0
-    widths = {
-        "features": geometry.hidden,
-        "keys": geometry.vision_head_dim,
-        "layer_keys": geometry.kv_width,
-    }
-    return round(reading.pairs * 2 * candidates * candidates * widths[reading.similarity])
 
 
 def _check_convention(convention: str) -> str:
@@ -338,17 +291,20 @@ def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned
         raise ScheduleError(
             f"{geometry.name} has {geometry.layers} decoder layers; got counts for {len(visual)}"
         )
+
     steps = [unpruned, *visual]
     if min(*steps, text) < 0:
         raise ScheduleError(
             f"token counts cannot be negative; got visual {min(steps)}, text {text}"
         )
-    if any(later > earlier for earlier, later in zip(steps, visual, strict=False)):
+
+    grows = any(later > earlier for earlier, later in zip(steps, visual, strict=False))
+    if grows:
         raise ScheduleError(
             f"visual tokens cannot come back once pruned; got {unpruned} and then {list(visual)}"
         )
 
 
 def _share(part: int, whole: int) -> float:
-    # A prompt without an image costs `paper` nothing, pruned or not.
+    # a prompt without an image costs nothing in `paper`, pruned or not
     return part / whole if whole else 1.0

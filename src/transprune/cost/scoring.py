@@ -1,0 +1,92 @@
+"""What choosing the tokens costs on top of the layers, in FLOPs: the `exact` convention only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transprune.core.plan import Reading
+from transprune.cost.geometry import Geometry
+from transprune.errors import ScheduleError
+
+
+def scoring_cost(
+    geometry: Geometry,
+    visual: Sequence[int],
+    text: int,
+    readings: Sequence[Reading],
+    *,
+    unpruned: int,
+    instruction: int,
+) -> int:
+    """FLOPs of all readings of a method, and of the transitions it observes.
+
+    Args:
+        geometry: sizes of the language model.
+        visual: visual tokens entering each layer.
+        text: all other prompt tokens.
+        readings: what the method reads at each boundary.
+        unpruned: visual tokens before any pruning.
+        instruction: text tokens after the image, whose attention rows a method may read.
+
+    Raises:
+        ScheduleError: a boundary that this model does not have.
+    """
+    total = 0
+    for reading in readings:
+        if not 0 <= reading.boundary < geometry.layers:
+            raise ScheduleError(
+                f"boundaries must lie in 0..{geometry.layers - 1}; got {reading.boundary}"
+            )
+
+        candidates = visual[reading.boundary - 1] if reading.boundary else unpruned
+        dropped = candidates - visual[reading.boundary]
+        total += attention_reading_cost(geometry, reading, candidates + text, dropped, instruction)
+        total += similarity_cost(geometry, reading, candidates)
+        if reading.embeddings:
+            # every visual token times every instruction token, as they entered layer 0
+            total += 2 * visual[0] * instruction * geometry.hidden
+
+    # a layer is measured once, however many readings use it
+    observed = {layer for reading in readings for layer in reading.observed}
+    for layer in observed:
+        total += transition_cost(geometry, visual[layer - 1] + text)
+    return total
+
+
+def attention_reading_cost(
+    geometry: Geometry, reading: Reading, tokens: int, dropped: int, instruction: int
+) -> int:
+    """FLOPs of the attention rows that are read at one boundary.
+
+    `tokens` stand in front of it, and `dropped` of them leave there. The rows' logits against every
+    token count always. If they are read ahead (`source="next"`), so do the queries of the rows and the
+    keys of the dropped tokens; the layer reuses the survivors' keys, which cost nothing extra.
+    """
+    if reading.rows is None:
+        return 0
+
+    rows = instruction if reading.rows == "instruction" else 1
+    logits = 2 * rows * tokens * geometry.q_width
+    if reading.source == "previous":
+        return logits
+    projected = rows * geometry.q_width + dropped * geometry.kv_width
+    return logits + 2 * geometry.hidden * projected
+
+
+def transition_cost(geometry: Geometry, tokens: int) -> int:
+    """FLOPs of measuring one layer's transitions."""
+    # |x|, |y| and x.y over the width, for attention and for the MLP; two per multiply-add
+    return 2 * 2 * 3 * tokens * geometry.hidden
+
+
+def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
+    """FLOPs of comparing `candidates` visual tokens with each other, or the share of pairs that is compared."""
+    if reading.similarity is None:
+        return 0
+
+    widths = {
+        "features": geometry.hidden,
+        "keys": geometry.vision_head_dim,
+        "layer_keys": geometry.kv_width,
+    }
+    return round(reading.pairs * 2 * candidates * candidates * widths[reading.similarity])
