@@ -1,11 +1,11 @@
 """Schedules: which share of the visual tokens remains from which boundary on.
 
-Boundary L is the gap before 0-based decoder layer L, so it equals the number of layers that ran with
-the larger set: TransPrune's 7/9/12 and PDrop's 8/16/24 keep the numbers of their papers.
+Boundary L is the gap before 0-based decoder layer L, so it equals the number of layers that ran
+with the larger set: TransPrune's 7/9/12 and PDrop's 8/16/24 keep the numbers of their papers.
 
-A schedule may be written *for a depth* (`depth=32`): on a model of another depth its boundaries scale
-in proportion and round up (16 layers: 4, 5, 6). A schedule written without a depth is explicit and is
-used as it stands.
+A schedule may be written *for a depth* (`depth=32`): on a model of another depth its boundaries
+scale in proportion and round up (16 layers: 4, 5, 6). A schedule written without a depth is
+explicit and is used as it stands.
 """
 
 from __future__ import annotations

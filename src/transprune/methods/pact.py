@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from transprune.algebra.cluster import density_cover
 from transprune.algebra.select import group_mean, others, select_top
@@ -134,7 +133,7 @@ class PACT(LayerPruner):
         """
         # one unit vector per token, all key heads side by side
         keys = view.keys(rotated=True).transpose(0, 1).flatten(1)  # [Hkv, N, d] -> [N, Hkv * d]
-        keys = normalize(keys, dim=-1)
+        keys = torch.nn.functional.normalize(keys, dim=-1)
 
         # the kept tokens make the clusters
         centres, group = density_cover(1 - keys[kept] @ keys[kept].T, self.cutoff)
