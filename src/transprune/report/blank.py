@@ -25,7 +25,7 @@ def language_floor(results: Results, questions: Questions, checkpoint: Checkpoin
     for task in questions.tasks:
         score = unpruned.get(task.name)
         if not score:
-            continue  # nothing to be relative to
+            continue  # there is nothing the blank score could be relative to
         grade = _mean_grade(task, checkpoint, tokens)
         shares.append(100 * grade / (score / 100))  # scores are 0..100, grades 0..1
     return float(np.mean(shares))

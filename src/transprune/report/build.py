@@ -58,6 +58,7 @@ def build_report(
         MissingExtra: matplotlib or jinja2 is not installed.
         RecordError: no run there, damaged, or of a newer schema; names file and line.
     """
+    # before anything is computed: a missing extra is reported at once
     need_extra()
     from transprune.report.page import write_page
 
@@ -66,17 +67,17 @@ def build_report(
     gallery = collect(results, examples, model, progress)
 
     progress("drawing")
-    pictures = {picture.name: picture for picture in _record_figures(results, gallery)}
+    pictures = _record_figures(results, gallery)
     pictures |= gallery.pictures
-    example_pictures = [example.picture for example in gallery.examples]
 
+    # nothing is written before everything is drawn, so a failure leaves no half report behind
     out = out or folder / "report"
     out.mkdir(parents=True, exist_ok=True)
     page = out / PAGE_FILE
     html = write_page(results, gallery, pictures, command or f"transprune report {folder}")
     page.write_text(html, encoding="utf-8")
 
-    drawn = [*pictures.values(), *example_pictures]
+    drawn = [*pictures.values(), *(example.picture for example in gallery.examples)]
     files: list[Path] = []
     for picture in drawn:
         files += _write_png(picture, out)
@@ -84,23 +85,23 @@ def build_report(
     return Report(page, numbers, tuple(files), tuple(gallery.missing))
 
 
-def _record_figures(results: Results, gallery: Gallery) -> list[Picture]:
-    """The figures that need the records only."""
+def _record_figures(results: Results, gallery: Gallery) -> dict[str, Picture]:
+    """The figures that need the records only, by name."""
     from transprune.report.figures.ablations import draw_ablations
     from transprune.report.figures.accuracy import draw_accuracy
     from transprune.report.figures.panels import draw_panels
     from transprune.report.page import main_row
 
-    pictures = []
+    pictures = {}
     series = results.series
     if series:
-        pictures.append(draw_accuracy(series, gallery.floor))
+        pictures["accuracy"] = draw_accuracy(series, gallery.floor)
     if len(series) > FEW_METHODS:
-        pictures.append(draw_panels(series))
+        pictures["methods"] = draw_panels(series)
 
     groups = results.ablations
     if groups:
-        pictures.append(draw_ablations(groups, main_row(results)))
+        pictures["ablations"] = draw_ablations(groups, main_row(results))
     return pictures
 
 
@@ -115,11 +116,13 @@ def _write_png(picture: Picture, out: Path) -> list[Path]:
 
 def _write_numbers(pictures: Iterable[Picture], out: Path) -> Path:
     file = out / NUMBERS_FILE
+    numbers = {picture.name: picture.numbers for picture in pictures}
     document = {
         "schema": NUMBERS_SCHEMA,
         "transprune": __version__,
-        "figures": {picture.name: picture.numbers for picture in pictures},
+        "figures": numbers,
     }
+
     # an AUC may be NaN, which Python's JSON can write and read
     file.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n", encoding="utf-8")
     return file

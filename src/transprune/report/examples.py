@@ -2,8 +2,8 @@
 
 The condition is TransPrune at the middle of the run's budgets, or the first method where TransPrune
 did not run. Of the questions that the unpruned model answers right, up to a third of the examples
-are ones that the pruned model gets wrong, the rest ones that it still gets right. Within both groups
-the categories of questions take turns, in the order of the run.
+are ones that the pruned model gets wrong, the rest ones that it still gets right. Within both
+groups the categories of questions take turns, in the order of the run.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def choose_examples(results: Results, count: int) -> list[AnswerPair]:
     unpruned = results.answers(UNPRUNED)
     for question, record in results.answers(condition).items():
         answered = unpruned.get(question)
+        # without any stage (`kept` is empty) there is nothing to draw
         if answered is None or answered.score < 1 or not record.kept:
             continue
         pair = AnswerPair(answered, record)
@@ -93,7 +94,7 @@ def _example_condition(results: Results) -> str | None:
     if not rows:
         return None
 
-    rows.sort(key=lambda row: row.exact_share)
+    rows.sort(key=lambda row: row.exact_share)  # cheapest first
     return rows[len(rows) // 2].condition.name
 
 

@@ -95,6 +95,7 @@ class _GridFinder:
     def find(self, item: Item) -> Grid | None:
         """The grid of a question with one image, or None where it is not known."""
         if self.source == NANO:
+            # one token per cell of the scene, whatever the question
             from transprune.nano.scenes import GRID
 
             return Grid(GRID, GRID, total=GRID * GRID)
@@ -113,7 +114,7 @@ class _GridFinder:
 def _read_questions(results: Results, gallery: Gallery) -> Questions | None:
     """The questions of the run, or None if they cannot be read any more or have changed."""
     settings = results.manifest.settings
-    split = settings.split or "test"
+    split = settings.split or "test"  # only the bundled scenes have one
     try:
         questions = load_tasks(settings.tasks, n=settings.n, split=split, seed=settings.seed)
     except PruneError as error:
@@ -142,6 +143,7 @@ def _load_model(
 
     progress(f"loading {source}")
     try:
+        # the precision of the run, but any device: the figures do not depend on it
         checkpoint = load(source, LoadOptions(dtype=settings.dtype))
     except PruneError as error:
         gallery.missing.append(f"No {MODEL_FIGURES}: the model cannot be loaded ({error}).")

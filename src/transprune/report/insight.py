@@ -22,7 +22,7 @@ from transprune.report.overlay import Grid
 from transprune.session import prune
 from transprune.trace import Trace
 
-QUESTIONS_PER_PASS = 32
+QUESTIONS_PER_PASS = 32  # the trace of a pass holds every layer of all its samples
 MODULES = ("attention", "mlp")
 
 Floats = NDArray[np.float32]
@@ -36,7 +36,8 @@ class Insight:
     Attributes:
         magnitude, cosine: of attention and MLP, [Q, L, 2, N].
         ttv: token transition variation, sum of both modules, [Q, L, N].
-        iga: instruction-guided attention at boundaries 1..L-1, sum 1 over the tokens, [Q, L - 1, N].
+        iga: instruction-guided attention at boundaries 1..L-1, sums to 1 over the tokens,
+            [Q, L - 1, N].
     """
 
     magnitude: Floats
@@ -69,6 +70,7 @@ def measure(questions: PreparedQuestions, items: Sequence[Item]) -> Insight:
     All items must have the same number of visual tokens.
     """
     layers = questions.geometry.layers
+    # a boundary without a stage would have no IGA in the trace
     keep_all = Schedule(dict.fromkeys(range(1, layers), 1.0))
     method = TransPrune(keep_all, accumulate=range(1, layers + 1))
 
@@ -77,12 +79,10 @@ def measure(questions: PreparedQuestions, items: Sequence[Item]) -> Insight:
         for row in range(len(one.slots)):
             samples.append(_read_sample(one, row, layers))
 
-    return Insight(
-        magnitude=np.stack([sample.magnitude for sample in samples]),
-        cosine=np.stack([sample.cosine for sample in samples]),
-        ttv=np.stack([sample.ttv for sample in samples]),
-        iga=np.stack([sample.iga for sample in samples]),
-    )
+    stacked = {}
+    for name in ("magnitude", "cosine", "ttv", "iga"):
+        stacked[name] = np.stack([getattr(sample, name) for sample in samples])
+    return Insight(**stacked)
 
 
 def _read_sample(one: _Pass, row: int, layers: int) -> Insight:
@@ -98,6 +98,7 @@ def _read_sample(one: _Pass, row: int, layers: int) -> Insight:
         transitions = [trace.transitions[layer, module][row][slots] for module in MODULES]
         ttv.append(torch.stack(transitions).sum(dim=0))  # [2, N] -> [N]
 
+    # at boundaries 1..L-1, in this order
     iga = [stage.scores["iga"][row] for stage in trace.stages if stage.scores]
     magnitude, cosine = torch.stack(changes).unbind(dim=2)  # [L, 2, (..), N] -> two of [L, 2, N]
     return Insight(
@@ -132,6 +133,7 @@ def _keep_counts(
         for stage in one.trace.stages:
             nothing = np.zeros(len(one.slots[0]), np.float32)
             count = counts.setdefault(stage.boundary, nothing)
+            # kept tokens are distinct, so every one of them adds 1
             for row in range(len(one.slots)):
                 count[stage.keep[row].numpy()] += 1
     return counts
@@ -185,6 +187,7 @@ def layer_aucs(insight: Insight, objects: Bools, target: Bools) -> dict[str, lis
 def _mean_auc(scores: Floats, positive: Bools) -> float:
     """Mean over the questions that have an AUC; both [Q, N]."""
     values = np.array([auc(*row) for row in zip(scores, positive, strict=True)])
+    # a question about an object that is not there has no target tokens, hence no AUC
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
@@ -212,6 +215,7 @@ def _passes(
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
 
         with torch.no_grad(), prune(model, method, record=record) as session:
+            # the trace is all that is needed: neither a cache nor logits
             model(**inputs, use_cache=False, logits_to_keep=1)
 
         visual = questions.family.visual_mask(questions.base, inputs["input_ids"]).cpu()  # [B, L]

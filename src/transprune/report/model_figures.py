@@ -65,7 +65,7 @@ def draw_model_figures(
         return figures
 
     grid, items = common
-    items = sorted(items, key=_item_order)
+    items = sorted(items, key=_item_order)  # independent of the order of the tasks
     prepared = PreparedQuestions(checkpoint, items)
     items.sort(key=lambda item: prepared.count(item).length)  # less padding
     insight = measure(prepared, items)
@@ -84,6 +84,7 @@ def draw_model_figures(
         return figures
 
     figures.aucs = layer_aucs(insight, objects, _target_masks(items, grid))
+    # the boundaries of the paper are scaled to the depth of this model
     boundaries = TransPrune.high().schedule(prepared.geometry.layers).boundaries
     figures.pictures["signal"] = draw_signal(figures.aucs, len(items), boundaries)
     return figures
@@ -104,6 +105,7 @@ def _known_grids(
     grids: dict[Item, Grid] = {}
     for item in items:
         grid = find_grid(item) if item.image in images else None
+        # the maps need a place for every token
         if grid is not None and not grid.partial:
             grids[item] = grid
     return grids
@@ -116,6 +118,7 @@ def _add_transitions(
     # any of its questions will do: it comes after the image, so it does not change the maps
     item = min(items, key=_item_order)
     number = items.index(item)
+
     figures.pictures["transitions"] = draw_transitions(
         as_seen(item.pictures[0](), grid),
         (grid.rows, grid.columns),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "page.html.jinja"
 STYLE = "page.css"
+NO_ANSWER = "(nothing)"
 FIGURES = ("accuracy", "methods", "ablations", "signal", "transitions", "positions")
 
 
@@ -42,8 +43,8 @@ def write_page(
 
 def main_row(results: Results) -> Row | None:
     """TransPrune with its own settings at the budget of the ablations."""
-    variants = [row for group in results.ablations.values() for row in group]
-    budget = variants[0].condition.budget if variants else None
+    variants = results.variants
+    budget = variants[0].condition.budget if variants else None  # one budget for all of them
 
     for row in results.rows:
         if row.condition.method == TRANSPRUNE and row.condition.budget == budget:
@@ -55,8 +56,9 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
+        # by package name, so that it also works from a zip file
         loader=PackageLoader("transprune.report", "."),
-        autoescape=True,
+        autoescape=True,  # questions, answers and commands come from others
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -81,7 +83,9 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
     """Everything that the template shows, but for style and command."""
     manifest = results.manifest
     layers, auc_rows = tables.auc_table(gallery.aucs)
-    metrics = [f"{task.name}: {task.metric}" for task in manifest.tasks]
+    metrics = {task.name: task.metric for task in manifest.tasks}
+    shown = {name: pictures.get(name) for name in FIGURES}
+    examples = [_example(example) for example in gallery.examples]
     costs = None
     if results.costs is not None:
         costs = tables.cost_table(results.costs)
@@ -91,18 +95,17 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
         "title": f"Token pruning on {manifest.settings.model}: accuracy and cost",
         "introduction": words.introduction(results),
         "sections": _sections(pictures, gallery),
-        "pictures": {name: pictures.get(name) for name in FIGURES},
+        "pictures": shown,  # None where a figure is missing
         "findings": words.findings(results, gallery.floor),
         "conditions": tables.condition_table(results),
-        "tasks": [task.name for task in manifest.tasks],
-        "metrics": ", ".join(metrics),
+        "metrics": metrics,
         "task_rows": tables.task_table(results),
         "ablation_words": words.ablations(results, main_row(results)),
         "missing": gallery.missing,
         "insight_words": words.insight(gallery.aucs),
         "layers": layers,
         "aucs": auc_rows,
-        "examples": [_example(example) for example in gallery.examples],
+        "examples": examples,
         "examples_words": words.examples(gallery),
         "costs": costs,
         "cost_columns": tables.COST_COLUMNS,
@@ -116,7 +119,7 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
 
 
 def _sections(pictures: Mapping[str, Picture], gallery: Gallery) -> list[tuple[str, str]]:
-    """Anchor and name of each section, for the navigation."""
+    """Anchor and name of each section, for the navigation; the anchors are those of the template."""
     sections = [
         ("accuracy", "Accuracy"),
         ("conditions", "Differences"),
@@ -139,11 +142,12 @@ def _sections(pictures: Mapping[str, Picture], gallery: Gallery) -> list[tuple[s
 
 def _example(example: Example) -> dict[str, Any]:
     pair = example.pair
+
     return {
         "question": pair.pruned.question,
         "right": " or ".join(pair.pruned.answers),
-        "unpruned": pair.unpruned.given or "(nothing)",
-        "pruned": pair.pruned.given or "(nothing)",
+        "unpruned": pair.unpruned.given or NO_ANSWER,
+        "pruned": pair.pruned.given or NO_ANSWER,
         "verdict": example.verdict,
         "picture": example.picture,
     }

@@ -56,8 +56,14 @@ class Results:
         return self.run.manifest
 
     @property
+    def questions(self) -> int:
+        """Number of questions of the run."""
+        return sum(task.items for task in self.manifest.tasks)
+
+    @property
     def unpruned(self) -> Row:
         """The row of the unpruned model."""
+        # the summary refuses a run without unpruned answers, so there is one
         return next(row for row in self.rows if row.condition.name == UNPRUNED)
 
     @property
@@ -71,6 +77,7 @@ class Results:
 
         Methods that choose the same tokens at a budget were run once; each of them gets that row.
         """
+        # a name without any row of its own would only repeat another line, so it gets none
         found: dict[str, list[Row]] = {row.condition.method: [] for row in self.compared}
         for row in self.compared:
             for method in (row.condition.method, *row.condition.also):
@@ -81,6 +88,8 @@ class Results:
         for method, rows in found.items():
             ordered = sorted(rows, key=lambda row: -row.exact_share)
             series.append(Series(method, rows[0].condition.group, tuple(ordered)))
+
+        # stable: otherwise in the order of the run
         return tuple(sorted(series, key=lambda one: (one.control, one.method != TRANSPRUNE)))
 
     @property
@@ -93,6 +102,11 @@ class Results:
                 name = group.removeprefix(ABLATION)
                 found[name] = (*found.get(name, ()), row)
         return found
+
+    @property
+    def variants(self) -> tuple[Row, ...]:
+        """Rows of all ablations."""
+        return tuple(row for rows in self.ablations.values() for row in rows)
 
     @property
     def budgets(self) -> tuple[tuple[float | None, tuple[Row, ...]], ...]:
@@ -121,7 +135,7 @@ def _budget_order(budget: float | None) -> float:
 
 
 def competes(row: Row) -> bool:
-    """Whether it can be the best of its budget: a method, not a control, that reached the budget."""
+    """Whether it can be the best of its budget: a method (not a control) that reached it."""
     return row.condition.group == "methods" and row.condition.reached
 
 
@@ -163,7 +177,7 @@ def read_costs(folder: Path) -> tuple[tuple[CostRow, ...] | None, dict[str, Any]
 
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        schema = data["schema"]
+        schema = data["schema"]  # checked below, once the file is known to be whole
         rows = tuple(dict(row) for row in data["rows"])
         _check_keys(rows)
     except json.JSONDecodeError as error:
@@ -183,6 +197,7 @@ def read_costs(folder: Path) -> tuple[tuple[CostRow, ...] | None, dict[str, Any]
 
 
 def _check_keys(rows: tuple[CostRow, ...]) -> None:
+    """Raise KeyError for a row that lacks one of `COST_KEYS`; every other key is optional."""
     for row in rows:
         for key in COST_KEYS:
             if key not in row:

@@ -13,6 +13,7 @@ from transprune.report.results import CostRow, Results, competes
 MISSING = "-"
 MEAN = "mean"  # column of the mean over tasks
 
+# without the first, the condition; a share is relative to the quantity before it, unpruned
 COST_COLUMNS = (
     "prefill, paper",
     "share",
@@ -33,6 +34,7 @@ Cells = dict[str, Any]
 
 def condition_table(results: Results) -> list[Cells]:
     """Rows by budget, with the best method of each budget marked."""
+    # a group of its own, since it belongs to no budget
     unpruned = _condition_cells(results.unpruned, best=False)
     groups: list[Cells] = [{"name": "unpruned", "rows": [unpruned]}]
 
@@ -55,8 +57,9 @@ def task_table(results: Results) -> list[Cells]:
 
     for budget, rows in results.budgets:
         methods = [row for row in rows if competes(row)]
-        tops: dict[str, float | None] = {}
+        tops: dict[str, float | None] = {}  # None without any method
         for column in columns:
+            # a task that was not answered yet cannot win
             scores = [_score(row, column) or 0.0 for row in methods]
             tops[column] = max(scores, default=None)
 
@@ -86,13 +89,12 @@ def manifest_table(results: Results) -> list[tuple[str, str]]:
     manifest = results.manifest
     settings = manifest.settings
     scenes = "all" if settings.n is None else settings.n
-    questions = sum(task.items for task in manifest.tasks)
     resamples = f"{results.unpruned.n_resamples:,}"
 
     return [
         ("model", f"{settings.model}, weights {settings.weights or 'not fingerprinted'}"),
         ("questions", f"{settings.tasks} {settings.split}, fingerprint {settings.items}"),
-        ("n", f"{scenes}; {questions} questions"),
+        ("n", f"{scenes}; {results.questions} questions"),
         ("seed", str(settings.seed)),
         ("intervals", f"95 %, {resamples} paired bootstrap resamples of the images"),
         ("precision", f"{settings.dtype}, attention {settings.attention}, {settings.device}"),
@@ -111,7 +113,7 @@ def _condition_cells(row: Row, *, best: bool) -> Cells:
     accuracy = row.relative
     name = row.condition.method
     if not row.condition.reached:
-        name += " †"
+        name += " †"  # explained in the caption
 
     return {
         "name": name,
@@ -128,6 +130,7 @@ def _condition_cells(row: Row, *, best: bool) -> Cells:
 
 def _score_cells(row: Row, columns: Sequence[str], tops: Mapping[str, float | None]) -> Cells:
     cells = []
+
     for column in columns:
         score = _score(row, column)
         if score is None:
@@ -135,6 +138,7 @@ def _score_cells(row: Row, columns: Sequence[str], tops: Mapping[str, float | No
         else:
             best = _is_best(row, score, tops.get(column))
             cells.append({"text": f"{score:.1f}", "best": best})
+
     return {"name": row.condition.method, "cells": cells}
 
 
@@ -155,6 +159,7 @@ def _is_best(row: Row, value: float, top: float | None) -> bool:
 def _cost_cells(row: CostRow) -> list[str]:
     paper = row["paper"]
     exact = row["exact"]
+    # ratios and memory are optional in the format, and may be null
     prefill_ratio = row.get("prefill_ratio") or {}
     decode_ratio = row.get("decode_ratio") or {}
 

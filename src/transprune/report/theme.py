@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 DPI = 150
 CSS_DPI = 96  # CSS pixels per inch, by definition
 HUES = ("#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#CCBB44", "#EE8866")
-MARKERS = "osD^vPX<>hp"
-LINE_STYLES = ("-", "--", "-.")
+MARKERS = "osD^vPX<>hp"  # 11 and 7 hues have no common divisor: 77 different combinations
+LINE_STYLES = ("-", "--", "-.")  # dotted is left for controls
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ def style_axes(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
     axes.set_facecolor(theme.background)
 
     for side, spine in axes.spines.items():
+        # right and top only frame the data, without a scale
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(theme.rule)
 
@@ -136,7 +137,7 @@ def style_axes(axes: Axes, theme: Theme, *, grid: bool = True) -> None:
 
     if grid:
         axes.grid(axis="y", color=theme.rule, linewidth=0.6)
-        axes.set_axisbelow(True)
+        axes.set_axisbelow(True)  # the data is drawn over the grid
 
 
 def style_image_axes(axes: Axes, theme: Theme) -> None:
@@ -169,6 +170,7 @@ def spread_labels(wanted: list[float], gap: float, low: float, high: float) -> l
     for pool in pools:
         bases += [_mean(pool)] * len(pool)
 
+    # clip the whole column at once, so that the distances survive
     top = high - gap * (len(wanted) - 1)
     positions = [0.0] * len(wanted)
     for rank, number in enumerate(order):

@@ -13,18 +13,19 @@ from transprune.report.phrases import budget_name, join_words
 from transprune.report.results import Results, competes
 
 GOOD_AUC = 0.6  # from here on a criterion ranks objects above the background
+COST_SETUP = ("prompts", "rounds", "threads")  # keys of `Results.cost_setup` that are shown
 
 
 def introduction(results: Results) -> str:
     """What was run, and on which questions."""
     settings = results.manifest.settings
     tasks = results.manifest.tasks
+    # the tasks share their images, so their numbers do not add up
     images = max((task.images for task in tasks), default=0)
-    questions = sum(task.items for task in tasks)
     split = f" of the {settings.split} split" if settings.split else ""
 
     return (
-        f"{len(results.series)} methods and controls on {settings.model}: {questions} questions in "
+        f"{len(results.series)} methods and controls on {settings.model}: {results.questions} questions in "
         f"{len(tasks)} tasks about {images} images{split}. How much accuracy each of them loses, "
         "and how much computation it saves."
     )
@@ -49,6 +50,7 @@ def findings(results: Results, floor: float | None) -> list[str]:
 def _budget_finding(budget: float | None, methods: Sequence[Row]) -> str:
     """One sentence about the methods at a budget, which are sorted from the best down."""
     best = methods[0]
+    # `relative` is in percent of the unpruned accuracy
     parts = [
         f"At {budget_name(budget)}: {best.condition.method} is best with "
         f"{best.relative.value:.1f} %"
@@ -69,7 +71,7 @@ def _significant(rows: Sequence[Row], verdict: str) -> list[Row]:
     """Rows that are better, or worse, than TransPrune after Holm's correction."""
     found = []
     for row in rows:
-        difference = row.against_transprune
+        difference = row.against_transprune  # None for TransPrune itself
         if difference is not None and difference.sure and difference.verdict == verdict:
             found.append(row)
     return found
@@ -99,7 +101,7 @@ def insight(aucs: Mapping[str, Sequence[float]]) -> list[str]:
 
 def ablations(results: Results, main: Row | None) -> list[str]:
     """Which variants differ significantly from TransPrune with its own settings."""
-    rows = [row for group in results.ablations.values() for row in group]
+    rows = results.variants
     if main is None or not rows:
         return []
 
@@ -128,7 +130,7 @@ def examples(gallery: Gallery) -> str:
 def cost_setup(results: Results) -> str:
     """How time and memory were measured."""
     setup = results.cost_setup
-    counts = [f"{setup[key]} {key}" for key in ("prompts", "rounds", "threads") if key in setup]
+    counts = [f"{setup[key]} {key}" for key in COST_SETUP if key in setup]
     if not counts:
         return "Measured on the machine of the run."
     return f"Measured on {', '.join(counts)}."
@@ -137,7 +139,7 @@ def cost_setup(results: Results) -> str:
 def notes(results: Results) -> list[str]:
     """What is unfinished or left out, and which conditions did not reach their budget."""
     manifest = results.manifest
-    sentences = [*results.run.notes]
+    sentences = [*results.run.notes]  # such as an incomplete last record
     for row in results.rows:
         if not row.complete:
             sentences.append(f"{row.condition.name} has {row.n} of {row.expected} answers.")
@@ -170,12 +172,14 @@ def budget_notes(results: Results) -> list[str]:
     """Which settings were changed to reach a budget, and which methods were then the same."""
     changed = []
     same = []
+
     for condition in results.manifest.conditions:
         if condition.note:
             changed.append(f"{condition.name}: {condition.note}")
         if condition.also:
             others = join_words(condition.also)
             same.append(f"{condition.name} is also {others}: the same choice at this budget.")
+
     return changed + same
 
 

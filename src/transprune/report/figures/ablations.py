@@ -47,6 +47,7 @@ def _accuracy(row: Row) -> float:
 
 def _numbers(groups: Mapping[str, Sequence[Row]]) -> dict[str, list[dict[str, Any]]]:
     numbers: dict[str, list[dict[str, Any]]] = {}
+
     for group, rows in groups.items():
         numbers[group] = []
         for row in rows:
@@ -57,6 +58,7 @@ def _numbers(groups: Mapping[str, Sequence[Row]]) -> dict[str, list[dict[str, An
                 "high": row.relative.high,
             }
             numbers[group].append(entry)
+
     return numbers
 
 
@@ -64,7 +66,7 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
     lines = sum(len(rows) + 1 for rows in groups.values())
     figure = new_figure(7.4, 0.235 * lines + 0.8, theme)
     axes = figure.add_subplot()
-    style_axes(axes, theme, grid=False)
+    style_axes(axes, theme, grid=False)  # its grid lines are horizontal; here they are vertical
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=theme.rule, linewidth=0.6)
 
@@ -74,7 +76,7 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
         labels.append(group)
         for row in rows:
             _draw_dot(axes, row, height=len(labels), color=theme.hue(number))
-            labels.append(f"{variant_name(row)}   ")
+            labels.append(f"{variant_name(row)}   ")  # indented under its group
 
     axes.set_yticks(range(len(labels)), labels)
     for tick, label in zip(axes.get_yticklabels(), labels, strict=True):
@@ -82,7 +84,7 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
         tick.set_color(theme.text if heading else theme.muted)
         tick.set_fontweight("bold" if heading else "normal")
 
-    axes.set_ylim(lines, -1)
+    axes.set_ylim(lines, -1)  # inverted: the first line is at the top
     if main is not None:
         axes.axvline(main.relative.value, color=theme.text, linewidth=1)
     axes.set_xlabel("relative accuracy, % of unpruned", fontsize=10)
@@ -93,6 +95,7 @@ def _draw_dot(axes: Axes, row: Row, *, height: int, color: str) -> None:
     value = row.relative
     below = value.value - value.low
     above = value.high - value.value
+
     axes.errorbar(
         value.value,
         height,

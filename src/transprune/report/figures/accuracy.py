@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from transprune.bench.results.summary import TRANSPRUNE
 from transprune.report.figures.lines import line_numbers, line_points, line_style
 from transprune.report.results import Series
@@ -38,6 +40,7 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
     methods = [one for one in series if not one.control]
     best = max(methods, key=_cheapest_accuracy, default=series[0])
     cheapest = best.rows[-1]
+    numbers = [line_numbers(one) for one in series]
 
     return render(
         "accuracy",
@@ -48,7 +51,7 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
         f"Line chart of {len(series)} methods. At {100 * cheapest.exact_share:.0f} % cost the best "
         f"method, {best.method}, has {cheapest.relative.value:.1f} % of the unpruned accuracy. All "
         "values are in the table of conditions.",
-        {"floor": floor, "series": [line_numbers(one) for one in series]},
+        {"floor": floor, "series": numbers},
         lambda theme: _figure(series, floor, theme),
     )
 
@@ -62,7 +65,7 @@ def _figure(series: Sequence[Series], floor: float | None, theme: Theme) -> Figu
     axes = figure.add_subplot()
     _draw_frame(axes, series, floor, theme)
 
-    # the axis is inverted: `left` is the highest cost, `right` the lowest
+    # `left` is the higher cost, since the axis is inverted
     left, right = axes.get_xlim()
     width = left - right
     names = _name_positions(axes, series)
@@ -84,12 +87,11 @@ def _figure(series: Sequence[Series], floor: float | None, theme: Theme) -> Figu
 def _draw_frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: Theme) -> None:
     """Limits and labels of the axes, the line of the unpruned model, and the floor."""
     style_axes(axes, theme)
-    rows = [row for one in series for row in one.rows]
-    bottom = min(row.relative.low for row in rows)
-    top = max(101.0, max(row.relative.high for row in rows))
-    highest_cost = max(100 * row.exact_share for row in rows)
-    lowest_cost = min(100 * row.exact_share for row in rows)
-    left = highest_cost + 2 + 0.04 * (highest_cost - lowest_cost)
+    points = np.concatenate([line_points(one) for one in series], axis=1)
+    costs, _, low, high = points
+    bottom = low.min()
+    top = max(101.0, high.max())  # the line of the unpruned model at 100 is always in sight
+    left = costs.max() + 2 + 0.04 * (costs.max() - costs.min())
 
     if floor is not None:
         bottom = min(bottom, floor)
@@ -102,7 +104,7 @@ def _draw_frame(axes: Axes, series: Sequence[Series], floor: float | None, theme
 
     margin = 0.04 * (top - bottom)
     axes.set_ylim(bottom - margin, top + margin)
-    axes.set_xlim(left, lowest_cost - 2)
+    axes.set_xlim(left, costs.min() - 2)  # inverted: the cost falls to the right
     axes.set_xlabel("prefill cost, % of the unpruned FLOPs (exact)     cheaper →", fontsize=10)
     axes.set_ylabel("relative accuracy, % of unpruned", fontsize=10)
 
@@ -116,26 +118,28 @@ def _name_positions(axes: Axes, series: Sequence[Series]) -> dict[int, float]:
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
 
+    # a line that ends to the left of this has room for its name inside the figure
+    edge = right + 0.12 * (left - right)
+
     heights: dict[int, float] = {}
     for number, one in enumerate(series):
-        if 100 * one.rows[-1].exact_share <= right + 0.12 * (left - right):
+        if 100 * one.rows[-1].exact_share <= edge:
             heights[number] = _cheapest_accuracy(one)
 
+    # so far apart that two names of 9 pt do not touch, closer where there are very many
     gap = (high - low) / max(18, 1.02 * len(heights))
     positions = spread_labels(list(heights.values()), gap, low, high)
     return dict(zip(heights, positions, strict=True))
 
 
 def _draw_line(axes: Axes, series: Series, style: dict[str, Any], shift: float) -> None:
-    costs, accuracies = line_points(series)
-    shifted = [cost - shift for cost in costs]
-    below = [row.relative.value - row.relative.low for row in series.rows]
-    above = [row.relative.high - row.relative.value for row in series.rows]
+    costs, accuracies, low, high = line_points(series)
+    shifted = costs - shift
 
     axes.errorbar(
         shifted,
         accuracies,
-        yerr=[below, above],
+        yerr=[accuracies - low, high - accuracies],
         fmt="none",
         ecolor=style["color"],
         elinewidth=0.8,
@@ -150,10 +154,12 @@ def _weight(series: Series) -> str:
 
 def _name_at_point(axes: Axes, series: Series, end: Point, color: str) -> None:
     """The name right above the last point of the line."""
+    offset = (5, 5)  # in points, up and to the right
+
     axes.annotate(
         series.method,
         end,
-        (5, 5),
+        offset,
         textcoords="offset points",
         color=color,
         fontsize=8.5,
@@ -170,8 +176,9 @@ def _name_at_edge(axes: Axes, series: Series, end: Point, place: Point, color: s
         "linewidth": 0.5,
         "shrinkA": 1,
         "shrinkB": 2,
-        "relpos": (0, 0.5),
+        "relpos": (0, 0.5),  # the connector ends at the middle of the name's left side
     }
+
     axes.annotate(
         series.method,
         end,
@@ -180,6 +187,6 @@ def _name_at_edge(axes: Axes, series: Series, end: Point, place: Point, color: s
         va="center",
         fontsize=9,
         fontweight=_weight(series),
-        annotation_clip=False,
+        annotation_clip=False,  # the name lies outside the axes
         arrowprops=connector,
     )

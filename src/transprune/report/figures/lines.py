@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from transprune.bench.results.summary import TRANSPRUNE
 from transprune.report.results import Series
 from transprune.report.theme import HUES, LINE_STYLES, MARKERS, Theme
@@ -31,16 +34,23 @@ def line_style(series: Series, number: int, theme: Theme) -> dict[str, Any]:
     }
 
 
-def line_points(series: Series) -> tuple[list[float], list[float]]:
-    """Cost in percent of the unpruned prefill (`exact`), and relative accuracy in percent."""
-    costs = [100 * row.exact_share for row in series.rows]
-    accuracies = [row.relative.value for row in series.rows]
-    return costs, accuracies
+def line_points(series: Series) -> NDArray[np.float64]:
+    """Four rows, [4, points]: cost, relative accuracy, low and high end of its interval.
+
+    The cost is in percent of the unpruned prefill (`exact`), the rest in percent of the unpruned
+    accuracy.
+    """
+    points = []
+    for row in series.rows:
+        accuracy = row.relative
+        points.append((100 * row.exact_share, accuracy.value, accuracy.low, accuracy.high))
+    return np.array(points).T  # [points, 4] -> [4, points]
 
 
 def line_numbers(series: Series) -> dict[str, Any]:
     """The line for `figures.json`."""
     points = []
+
     for row in series.rows:
         point = {
             "condition": row.condition.name,
@@ -53,4 +63,5 @@ def line_numbers(series: Series) -> dict[str, Any]:
             "n": row.n,
         }
         points.append(point)
+
     return {"method": series.method, "group": series.group, "points": points}

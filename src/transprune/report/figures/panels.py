@@ -19,6 +19,8 @@ PANELS_PER_ROW = 4
 
 def draw_panels(series: Sequence[Series]) -> Picture:
     """One panel per method, with all other methods as faint lines behind it."""
+    numbers = [line_numbers(one) for one in series]
+
     return render(
         "methods",
         "One panel per method",
@@ -26,7 +28,7 @@ def draw_panels(series: Sequence[Series]) -> Picture:
         "are all other methods.",
         f"{len(series)} small line charts, one per method, with the values of the table of "
         "conditions.",
-        {"series": [line_numbers(one) for one in series]},
+        {"series": numbers},
         lambda theme: _figure(series, theme),
     )
 
@@ -53,13 +55,12 @@ def _figure(series: Sequence[Series], theme: Theme) -> Figure:
 def _draw_panel(axes: Axes, series: Sequence[Series], number: int, theme: Theme) -> None:
     style_axes(axes, theme)
     for other in series:
-        axes.plot(*line_points(other), color=theme.rule, linewidth=0.8)
+        costs, accuracies, _, _ = line_points(other)
+        axes.plot(costs, accuracies, color=theme.rule, linewidth=0.8)
 
     own = series[number]
     style = line_style(own, number, theme)
-    costs, accuracies = line_points(own)
-    low = [row.relative.low for row in own.rows]
-    high = [row.relative.high for row in own.rows]
+    costs, accuracies, low, high = line_points(own)
     axes.fill_between(costs, low, high, color=style["color"], alpha=0.25, linewidth=0)
     axes.plot(costs, accuracies, **style)
 

@@ -51,19 +51,22 @@ def draw_positions(
 
 def _half_means(rate: Floats) -> tuple[float, float]:
     """Mean keep rate of the upper and of the lower half of the image."""
-    upper, lower = np.array_split(rate, 2)
+    upper, lower = np.array_split(rate, 2)  # tokens are in row order, from the top down
     return float(upper.mean()), float(lower.mean())
 
 
 def _describe(rates: Rates) -> str:
     sentences = []
+
     for criterion, stages in rates.items():
+        # the last boundary shows the bias best: there the fewest tokens are kept
         last = list(stages.values())[-1]
         upper, lower = _half_means(last)
         sentences.append(
             f"{criterion} keeps {100 * upper:.0f} % of the upper and {100 * lower:.0f} % of the "
             "lower half at its last boundary"
         )
+
     return "; ".join(sentences)
 
 
@@ -159,5 +162,6 @@ def _draw_objects(
     label = f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %"
     axes.set_xlabel(label, fontsize=9, color=theme.muted)
 
+    # one map is enough for both criteria
     for unused in column[1:]:
         unused.set_visible(False)

@@ -42,6 +42,7 @@ def draw_retention(
         alt += f" Of {len(target)} tokens of the target object, {survivors} stay to the end."
         caption += " Outlined: the object that the question is about (target)."
 
+    # JSON has text keys; "asked" is the name of the target in this file since 0.1.0
     numbers = {
         "kept": {str(boundary): list(keep) for boundary, keep in kept.items()},
         "asked": target,
@@ -85,6 +86,7 @@ def _figure(
 def _outline(grid: Grid, cells: set[int]) -> list[Edge]:
     """The edges between these cells and the others, or the border of the image."""
     edges: list[Edge] = []
+
     for cell in cells:
         y, x = divmod(cell, grid.columns)
         # the row has to be compared too: cell - 1 of a first column is the end of the row above
@@ -96,6 +98,7 @@ def _outline(grid: Grid, cells: set[int]) -> list[Edge]:
             edges.append(((x, x + 1), (y, y)))
         if cell + grid.columns not in cells:
             edges.append(((x, x + 1), (y + 1, y + 1)))
+
     return edges
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from transprune.report.theme import (
     MARKERS,
     Picture,
@@ -33,7 +35,8 @@ def draw_signal(curves: Curves, questions: int, boundaries: Sequence[int]) -> Pi
         questions: how many questions each value is the mean of.
         boundaries: where TransPrune-High prunes this model.
     """
-    rounded = {name: [round(value, 4) for value in values] for name, values in curves.items()}
+    rounded = {name: np.round(values, 4).tolist() for name, values in curves.items()}
+
     return render(
         "signal",
         "How well the two criteria rank object tokens, layer by layer",
@@ -63,6 +66,7 @@ def reversed_layers(values: Sequence[float], margin: float = 0.1) -> list[int]:
 def _describe(curves: Curves) -> str:
     """The lowest and the highest value of every curve, in words."""
     parts = []
+
     for name, values in curves.items():
         layers = range(len(values))
         best = max(layers, key=values.__getitem__)
@@ -71,6 +75,7 @@ def _describe(curves: Curves) -> str:
             f"{curve_label(name)}: from {values[worst]:.2f} at layer {worst + 1} "
             f"to {values[best]:.2f} at layer {best + 1}"
         )
+
     return f"Line chart of AUC per layer. {'; '.join(parts)}."
 
 
@@ -85,6 +90,7 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
     axes.axhline(CHANCE, color=theme.muted, linewidth=1)
     axes.text(0.55, CHANCE - 0.01, "chance", color=theme.muted, fontsize=9, va="top")
 
+    # names stand at the right ends of their lines, shifted where they would overlap
     ends = [values[-1] for values in curves.values()]
     heights = spread_labels(ends, 0.06, 0, 1)
     for number, (name, values) in enumerate(curves.items()):
@@ -102,7 +108,7 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
         axes.annotate(
             curve_label(name),
             (len(values), values[-1]),
-            (last + 0.35, heights[number]),
+            (last + 0.35, heights[number]),  # beside the axes
             color=color,
             fontsize=10,
             va="center",
@@ -110,6 +116,7 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
 
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0.5, last + 0.2)
+    # every layer, or every second of a deep model
     axes.set_xticks(range(1, last + 1, 1 if last <= 20 else 2))
     axes.set_xlabel("decoder layer", fontsize=10)
     axes.set_ylabel("AUC", fontsize=10)

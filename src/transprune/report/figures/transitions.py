@@ -44,7 +44,7 @@ def draw_transitions(
     quantities = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
     count = min(MAX_LAYERS, len(magnitude))
     spaced = np.linspace(0, len(magnitude) - 1, count).round()
-    layers = np.unique(spaced.astype(int))
+    layers = np.unique(spaced.astype(int))  # from 0 on; readers see them from 1 on
 
     return render(
         "transitions",
@@ -66,6 +66,7 @@ def _numbers(name: str, shape: tuple[int, int], quantities: Quantities) -> dict[
     ranges: dict[str, list[list[float]]] = {}
     for quantity, values in quantities.items():
         for index, module in enumerate(("attention", "ffn")):
+            # the scale of each map, which its colours do not show
             ranges[f"{module} {quantity}"] = [
                 [float(layer[index].min()), float(layer[index].max())] for layer in values
             ]
