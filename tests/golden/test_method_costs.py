@@ -9,18 +9,12 @@ from __future__ import annotations
 import pytest
 
 from transprune.core.plan import per_layer
-from transprune.cost.count import count_method, head_cost
+from transprune.core.published import COMBINED, HIGH, LOW
+from transprune.cost.count import count_method
 from transprune.cost.geometry import known_geometry
-from transprune.cost.paper import (
-    COMBINED,
-    FASTV,
-    FASTV_QUARTER,
-    HIGH,
-    LOW,
-    PDROP,
-    Keep,
-    paper_table,
-)
+from transprune.cost.layers import head_cost
+from transprune.cost.paper import paper_table
+from transprune.cost.paper_rows import FASTV, FASTV_QUARTER, PDROP, Keep
 from transprune.methods import (
     PACT,
     AdaptInfer,
@@ -210,14 +204,14 @@ def test_divprune_runs_every_layer_on_56_tokens() -> None:
 @pytest.mark.parametrize(
     ("keep", "method"),
     [
-        (HIGH, TransPrune.high()),
-        (LOW, TransPrune.low()),
+        (HIGH.keep, TransPrune.high()),
+        (LOW.keep, TransPrune.low()),
         (FASTV, FastV()),
         (FASTV_QUARTER, FastV.aggressive()),
         (PDROP, PDrop()),
-        (COMBINED, TransPrune(keep=INFERRED)),
-        (HIGH, Random.high()),
-        (LOW, Uniform.low()),
+        (COMBINED.keep, TransPrune(keep=INFERRED)),
+        (HIGH.keep, Random.high()),
+        (LOW.keep, Uniform.low()),
     ],
     ids=repr,
 )

@@ -75,5 +75,5 @@ def test_bad_schedules_are_refused() -> None:
         PDrop(keep={8: 0.5, 16: 0.75})
     with pytest.raises(ScheduleError, match="got 24"):
         PDrop(keep={24: 0.5}).plan(24, 576)
-    with pytest.raises(ScheduleError, match="projector's business"):
+    with pytest.raises(ScheduleError, match="only a projector-side method prunes"):
         PDrop(keep={0: 0.5}).plan(24, 576)

@@ -379,8 +379,8 @@ def test_boundaries_at_or_past_the_last_layer_are_refused() -> None:
     assert TransPrune(keep={31: 0.5}).plan(32, 576)[0].boundary == 31
 
 
-def test_boundary_zero_is_the_projectors_business() -> None:
-    with pytest.raises(ScheduleError, match="layer 0 is the projector's business"):
+def test_boundary_zero_is_left_to_projector_side_methods() -> None:
+    with pytest.raises(ScheduleError, match="only a projector-side method prunes"):
         TransPrune(keep={0: 0.5}).plan(32, 576)
 
 

@@ -10,19 +10,9 @@ from typing import Any, Literal, get_args
 import pytest
 
 from transprune.core.plan import Reading, Stage
-from transprune.cost.count import (
-    Convention,
-    Cost,
-    count_cost,
-    count_method,
-    decode_cost,
-    head_cost,
-    kv_bytes,
-    layer_cost,
-    prefill_cost,
-    sum_costs,
-)
+from transprune.cost.count import Convention, Cost, count_cost, count_method, sum_costs
 from transprune.cost.geometry import Geometry, known_geometry
+from transprune.cost.layers import decode_cost, head_cost, kv_bytes, layer_cost, prefill_cost
 from transprune.cost.scoring import scoring_cost, similarity_cost, transition_cost
 from transprune.errors import MethodError, PruneError, ScheduleError
 

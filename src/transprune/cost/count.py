@@ -2,48 +2,51 @@
 
 Two conventions, and every figure carries the name of its own; never compare across them.
 
-`paper`: the one of nearly every table in the field. Visual tokens only, multiply-adds (MACs, printed there as
-"TFLOPs"), decoder only, keys and values as wide as queries: `4nd^2 + 2n^2 d + 3ndm` per layer. What a method spends on
-scoring is left out, as it is there.
+`paper`: the convention of nearly every table in the field. Visual tokens only, multiply-adds (MACs,
+printed there as "TFLOPs"), decoder only, keys and values as wide as queries:
+`4nd^2 + 2n^2 d + 3ndm` per layer. The work of scoring is left out, as it is there.
 
-`exact`: all tokens, two FLOPs per multiply-add, projections as narrow as grouped-query attention makes them, the LM
-head of the one position that is sampled from, and the scoring. Causal attention counts as the full n x n square: that
-is what kernels with an explicit mask compute, and an upper bound for those that skip the masked half.
+`exact`: all tokens, two FLOPs per multiply-add, projections as narrow as grouped-query attention
+makes them, the LM head of the one position that is sampled from, and the scoring. Causal attention
+counts as the full n x n square: kernels with an explicit mask compute it, and for those that skip the
+masked half it is an upper bound.
 
-Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tower; none depends on within-LLM pruning.
+Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tower; none of these
+depends on within-LLM pruning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 from transprune.core.plan import Reading, Stage, per_layer
 from transprune.cost.geometry import Geometry
+from transprune.cost.layers import Convention as Convention
+from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost
 from transprune.cost.scoring import scoring_cost
 from transprune.errors import MethodError, ScheduleError
 
-Convention = Literal["paper", "exact"]
 Unit = Literal["MACs", "FLOPs"]
 
 
 class Planned(Protocol):
-    """What this module needs of a method."""
+    """The methods of a `Method` that counting needs."""
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
-        """How many visual tokens remain from which boundary on."""
+        """The stages: how many visual tokens remain from which boundary on."""
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """What is read to choose them."""
+        """The readings that choose them."""
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
-        """In which layers the visual tokens only give keys and values."""
+        """Layers in which the visual tokens only give keys and values."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The bill of a pruned run beside that of the unpruned one (`full_*`), in one convention.
+    """The cost of a pruned run and of the unpruned one (`full_*`), in one convention.
 
     Attributes:
         convention: `"paper"` or `"exact"`.
@@ -51,8 +54,9 @@ class Cost:
         prefill: the whole first pass, scoring included.
         scoring: the part of `prefill` that choosing tokens costs; 0 in `paper`, which ignores it.
         decode: the first new token. Later ones attend to one more key each.
-        kv_bytes: K/V of the prompt; true head count in both conventions (bytes are no convention), visual tokens only
-            in `paper`.
+        kv_bytes: keys and values of the prompt; true head count in both conventions (bytes are no
+            convention), visual tokens only in `paper`.
+        full_prefill, full_decode, full_kv_bytes: the same without pruning.
     """
 
     convention: Convention
@@ -82,10 +86,12 @@ class Cost:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping of all counts and shares."""
-        shares = {
-            name: getattr(self, name) for name in ("prefill_share", "decode_share", "kv_share")
+        return {
+            **asdict(self),
+            "prefill_share": self.prefill_share,
+            "decode_share": self.decode_share,
+            "kv_share": self.kv_share,
         }
-        return {**asdict(self), **shares}
 
 
 def count_method(
@@ -98,20 +104,22 @@ def count_method(
     instruction: int | None = None,
     dtype_bytes: int = 2,
 ) -> Cost:
-    """The cost of `method` on a prompt of one pool of visual tokens; the counts default to the nominal ones.
+    """The cost of `method` on a prompt with one pool of visual tokens, by default the nominal one.
 
-    Where a method lets the data decide how many tokens stay, this is the upper bound (`Stage.at_most`).
+    Where the data decide how many tokens stay, this is the upper bound (`Stage.at_most`).
 
     Raises:
         ScheduleError: the method does not fit the depth of this model.
         MethodError: an unknown convention.
     """
     unpruned = geometry.visual_tokens if visual_tokens is None else visual_tokens
-    visual = per_layer(geometry.layers, unpruned, tuple(method.plan(geometry.layers, unpruned)))
+    text = geometry.text_tokens if text is None else text
+    stages = tuple(method.plan(geometry.layers, unpruned))
+
     return count_cost(
         geometry,
-        visual,
-        geometry.text_tokens if text is None else text,
+        per_layer(geometry.layers, unpruned, stages),
+        text,
         unpruned=unpruned,
         convention=convention,
         readings=method.reads_at(geometry.layers),
@@ -143,34 +151,31 @@ def count_cost(
         convention: `"paper"` or `"exact"`.
         readings: what the method reads to choose. Ignored by `paper`.
         frozen: 0-based layers in which visual tokens only give keys and values.
-        instruction: text tokens after the image, whose attention rows a method may read; by default all of `text`,
-            an upper bound that needs no knowledge of the chat template.
+        instruction: text tokens after the image, whose attention rows a method may read; by default
+            all of `text`, an upper bound that needs no knowledge of the chat template.
         dtype_bytes: bytes of one K/V number, 2 for half precision.
 
     Raises:
         ScheduleError: counts that do not fit the depth, or that grow.
         MethodError: an unknown convention.
     """
-    exact = _check_convention(convention) == "exact"
+    exact = check_convention(convention) == "exact"
     _check_counts(geometry, visual, text, unpruned)
 
     # `paper` sees neither the text nor the new token, which attends to itself when it is decoded
     others = text if exact else 0
     own = 1 if exact else 0
     lengths = [count + others for count in visual]
-    full = [unpruned + others] * geometry.layers
+    decode_lengths = [length + own for length in lengths]
+    full = unpruned + others
     frozen_rows = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
 
     scoring = 0
     if exact:
-        rows = text if instruction is None else min(text, instruction)
+        # where there is no instruction, the last token is read
+        rows = max(1, text if instruction is None else min(text, instruction))
         scoring = scoring_cost(
-            geometry,
-            visual,
-            text,
-            readings,
-            unpruned=unpruned,
-            instruction=max(1, rows),  # without any, the last token is read
+            geometry, visual, text, readings, unpruned=unpruned, instruction=rows
         )
 
     return Cost(
@@ -178,11 +183,11 @@ def count_cost(
         unit="FLOPs" if exact else "MACs",
         prefill=prefill_cost(geometry, lengths, convention, frozen_rows) + scoring,
         scoring=scoring,
-        decode=decode_cost(geometry, [length + own for length in lengths], convention),
+        decode=decode_cost(geometry, decode_lengths, convention),
         kv_bytes=kv_bytes(geometry, lengths, dtype_bytes),
-        full_prefill=prefill_cost(geometry, full, convention),
-        full_decode=decode_cost(geometry, [length + own for length in full], convention),
-        full_kv_bytes=kv_bytes(geometry, full, dtype_bytes),
+        full_prefill=prefill_cost(geometry, [full] * geometry.layers, convention),
+        full_decode=decode_cost(geometry, [full + own] * geometry.layers, convention),
+        full_kv_bytes=kv_bytes(geometry, [full] * geometry.layers, dtype_bytes),
     )
 
 
@@ -226,67 +231,8 @@ def sum_costs(costs: Sequence[Cost]) -> Cost:
     return replace(costs[0], **sums)
 
 
-def layer_cost(
-    geometry: Geometry, rows: int, keys: int, convention: Convention, frozen: int = 0
-) -> int:
-    """One decoder layer: `rows` tokens are projected, attend to `keys` tokens each, and pass the gated MLP.
-
-    A frozen layer has `frozen` more tokens that only give keys and values. MACs with full-width keys and
-    values in `paper`; FLOPs with the true widths in `exact`. At prefill rows + frozen = keys.
-    """
-    d = geometry.hidden
-    mlp = 3 * d * geometry.intermediate  # gate, up and down
-    if _check_convention(convention) == "paper":
-        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + frozen * 2 * d * d
-
-    q, kv = geometry.q_width, geometry.kv_width
-    projections = 2 * d * q + 2 * d * kv  # q and o, k and v
-    attention = 2 * rows * keys * q  # logits, and the weighted sum of values
-    return 2 * (rows * (projections + mlp) + attention + frozen * 2 * d * kv)
-
-
-def head_cost(geometry: Geometry, convention: Convention) -> int:
-    """The LM head of one position; `paper` leaves it out."""
-    return 2 * geometry.hidden * geometry.vocab if _check_convention(convention) == "exact" else 0
-
-
-def prefill_cost(
-    geometry: Geometry,
-    lengths: Sequence[int],
-    convention: Convention,
-    frozen: Sequence[int] | None = None,
-) -> int:
-    """All layers over the prompt, and the LM head; scoring not included.
-
-    `lengths[i]` tokens enter layer i, of which `frozen[i]` only give keys and values there (none by
-    default).
-    """
-    total = head_cost(geometry, convention)
-    for tokens, still in zip(lengths, frozen or [0] * len(lengths), strict=True):
-        total += layer_cost(geometry, tokens - still, tokens, convention, still)
-    return total
-
-
-def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
-    """One new token through all layers, attending to `lengths[i]` keys in layer i, and the LM head."""
-    total = head_cost(geometry, convention)
-    for keys in lengths:
-        total += layer_cost(geometry, 1, keys, convention)
-    return total
-
-
-def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -> int:
-    """Bytes of keys and values when layer i stores `lengths[i]` tokens."""
-    return 2 * sum(lengths) * geometry.kv_width * dtype_bytes
-
-
-def _check_convention(convention: str) -> str:
-    if convention not in get_args(Convention):
-        raise MethodError(f"a cost is counted by convention 'paper' or 'exact'; got {convention!r}")
-    return convention
-
-
 def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned: int) -> None:
+    """Raise ScheduleError unless there is one count per layer, and none is negative or grows."""
     if len(visual) != geometry.layers:
         raise ScheduleError(
             f"{geometry.name} has {geometry.layers} decoder layers; got counts for {len(visual)}"
@@ -306,5 +252,6 @@ def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned
 
 
 def _share(part: int, whole: int) -> float:
+    """`part` of `whole`; 1 of nothing."""
     # a prompt without an image costs nothing in `paper`, pruned or not
     return part / whole if whole else 1.0

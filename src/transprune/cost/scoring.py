@@ -1,4 +1,4 @@
-"""What choosing the tokens costs on top of the layers, in FLOPs: the `exact` convention only."""
+"""The cost of choosing the tokens, on top of the layers, in FLOPs: the `exact` convention only."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def transition_cost(geometry: Geometry, tokens: int) -> int:
 
 
 def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
-    """FLOPs of comparing `candidates` visual tokens with each other, or the share of pairs that is compared."""
+    """FLOPs of comparing `candidates` visual tokens with each other, all pairs or a share of them."""
     if reading.similarity is None:
         return 0
 
