@@ -8,8 +8,8 @@ printed there as "TFLOPs"), decoder only, keys and values as wide as queries:
 
 `exact`: all tokens, two FLOPs per multiply-add, projections as narrow as grouped-query attention
 makes them, the LM head of the one position that is sampled from, and the scoring. Causal attention
-counts as the full n x n square: kernels with an explicit mask compute it, and for those that skip the
-masked half it is an upper bound.
+counts as the full n x n square: kernels with an explicit mask compute it, and for those that skip
+the masked half it is an upper bound.
 
 Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tower; none of these
 depends on within-LLM pruning.

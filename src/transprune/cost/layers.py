@@ -1,7 +1,7 @@
 """The work of decoder layers and of the LM head, counted from the sizes of a model.
 
-The two conventions are those of `transprune.cost.count`: `paper` counts MACs of visual tokens with keys
-and values as wide as queries, `exact` counts FLOPs of all tokens with the true widths.
+The two conventions are those of `transprune.cost.count`: `paper` counts MACs of visual tokens with
+keys and values as wide as queries, `exact` counts FLOPs of all tokens with the true widths.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The cost columns of the TransPrune paper, recomputed.
 
 Li et al., CVPR 2026, https://arxiv.org/abs/2507.20630. Every figure is stored as it is printed
-(`transprune.cost.paper_rows`), beside the schedule that should produce it. Most come out to the last
-printed digit in the `paper` convention; the others are shown as they are, with the reason. There are
+(`transprune.cost.paper_rows`), beside the schedule that should produce it. Most come out to the
+last printed digit in the `paper` convention; the others are shown as they are, with the reason.
+There are
 three kinds of rows:
 
 - a schedule, counted (`T`) or as its linear share of token-layers (`%`, the Qwen2.5-VL rows);
@@ -10,7 +11,8 @@ three kinds of rows:
   behind it;
 - unpublished: no schedule is known for it, so it cannot be computed.
 
-Groups are named by table number where we know it; the Qwen2.5-VL and Video-LLaVA rows by their model.
+Groups are named by table number where we know it; the Qwen2.5-VL and Video-LLaVA rows by their
+model.
 """
 
 from __future__ import annotations

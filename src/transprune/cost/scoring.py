@@ -59,8 +59,8 @@ def attention_reading_cost(
     """FLOPs of the attention rows that are read at one boundary.
 
     `tokens` stand in front of it, and `dropped` of them leave there. The rows' logits against every
-    token count always. If they are read ahead (`source="next"`), so do the queries of the rows and the
-    keys of the dropped tokens; the layer reuses the survivors' keys, which cost nothing extra.
+    token count always. If they are read ahead (`source="next"`), so do the queries of the rows and
+    the keys of the dropped tokens; the layer reuses the survivors' keys, which cost nothing extra.
     """
     if reading.rows is None:
         return 0
@@ -80,7 +80,7 @@ def transition_cost(geometry: Geometry, tokens: int) -> int:
 
 
 def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> int:
-    """FLOPs of comparing `candidates` visual tokens with each other, all pairs or a share of them."""
+    """FLOPs of comparing `candidates` visual tokens with each other, all pairs or a share."""
     if reading.similarity is None:
         return 0
 
