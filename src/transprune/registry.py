@@ -1,7 +1,6 @@
-"""One kind of registry for methods and families: classes by name, friendly to typos, open to other packages.
+"""The registry of methods and families: classes by name, open to other packages.
 
-A third party adds to it without touching this repository, through an entry point in its own
-package:
+A third party registers its classes through an entry point in its own package:
 
     [project.entry-points."transprune.methods"]
     mymethod = "mypackage.mymethod"          # importing the module registers the class
@@ -79,12 +78,17 @@ class Registry(Generic[T]):
         return enter
 
     def get(self, name: str) -> type[T]:
-        """The class called `name`; raises this registry's error, with the closest name, when there is none."""
+        """The class called `name`.
+
+        Raises:
+            self.error: there is none; the message names the closest one.
+        """
         self._load()
         if name not in self._classes:
             known = ", ".join(sorted(self._classes))
             raise self.error(
-                f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} Known: {known}.{self.cure}"
+                f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} "
+                f"Known: {known}.{self.cure}"
             )
         return self._classes[name]
 
@@ -97,7 +101,7 @@ class Registry(Generic[T]):
         return iter(sorted(self._classes))
 
     def _load(self) -> None:
-        """Import everything that registers here, once; a failing plugin raises at every look-up, not only the first."""
+        """Import, once, every module that registers a class here."""
         with self._lock:
             if self._loaded or self._loading:
                 return

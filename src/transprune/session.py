@@ -150,8 +150,8 @@ class Session:
         with _attached_lock:
             if base in _attached:
                 raise SessionError(
-                    "this model is being pruned already; leave that session first, or put both methods "
-                    "into one Compose"
+                    "this model is being pruned already; leave that session first, or put both "
+                    "methods into one Compose"
                 )
             with ExitStack() as stack:
                 self._engine.attach(stack)
@@ -189,7 +189,7 @@ class Session:
 
 
 def _policies(method: Method, family: Family, positions: Positions | None) -> tuple[Positions, ...]:
-    """The position policy of each step: the caller's, else the step's own, else that of its code."""
+    """The position policy of each step: the caller's, the step's own, or that of its code."""
     if positions is not None and positions not in POSITIONS:
         raise MethodError(f"positions is 'keep', 'renumber' or None; got {positions!r}")
 

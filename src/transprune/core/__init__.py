@@ -1,1 +1,1 @@
-"""The words that methods, families and the runtime share: layouts, views, signals, schedules, plans."""
+"""Types that methods, families and the runtime share: layouts, views, signals, plans."""

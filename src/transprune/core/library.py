@@ -33,13 +33,13 @@ def private(module: str, name: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise TransformersError(
-            f"this release of transformers has no {module}.{name}, which pruning builds on. Install one within "
-            f"{TESTED}: pip install 'transformers{TESTED}'"
+            f"this release of transformers has no {module}.{name}, which pruning builds on. "
+            f"Install one within {TESTED}: pip install 'transformers{TESTED}'"
         ) from error
 
 
 def warn_if_untested() -> None:
-    """Warn once per process if the installed transformers is outside the range that the tests cover."""
+    """Warn, once per process, about a transformers release that the tests do not cover."""
     global _warned
     from packaging.specifiers import SpecifierSet
     from transformers import __version__ as version
@@ -48,8 +48,8 @@ def warn_if_untested() -> None:
         return
     _warned = True
     warnings.warn(
-        f"transformers {version} is outside the range transprune is tested with ({TESTED}); compare a few answers "
-        "with an unpruned run before you trust the rest",
+        f"transformers {version} is outside the range transprune is tested with ({TESTED}); compare "
+        "a few answers with an unpruned run before you trust the rest",
         PruneWarning,
         stacklevel=4,
     )
@@ -68,18 +68,20 @@ def check_decoder_layer(layer: Any) -> None:
         "position_embeddings": ("position_embeddings",),
         "the key/value cache": CACHE_NAMES,
     }
-    missing = [
-        what for what, names in wanted.items() if not any(name in parameters for name in names)
-    ]
+
+    missing = []
+    for what, names in wanted.items():
+        if parameters.keys().isdisjoint(names):
+            missing.append(what)
     if missing:
         raise TransformersError(
-            f"{type(layer).__name__} of this transformers release takes no argument for {', '.join(missing)} "
-            f"(it takes {', '.join(parameters)}). Install a release within {TESTED}."
+            f"{type(layer).__name__} of this transformers release takes no argument for "
+            f"{', '.join(missing)} (it takes {', '.join(parameters)}). Install a release within {TESTED}."
         )
 
 
 def check_checkpointing(layer: Any) -> None:
-    """Refuse a layer whose activation checkpointing would run our hooks a second time, in the backward pass.
+    """Refuse a layer whose gradient checkpointing would run our hooks again in the backward pass.
 
     Up to 5.22.2 the whole call of a layer is checkpointed, hooks included; later releases
     checkpoint its forward only.
@@ -92,8 +94,8 @@ def check_checkpointing(layer: Any) -> None:
     checkpointed = getattr(layer, "gradient_checkpointing", False) and layer.training
     if checkpointed and type(layer).__call__ is not nn.Module.__call__:
         raise TransformersError(
-            "gradient checkpointing of this transformers release runs a pruned layer again without the tokens it was "
-            "pruned to; install 5.23 or newer, or call model.gradient_checkpointing_disable()"
+            "gradient checkpointing of this transformers release runs a pruned layer again without the "
+            "tokens it was pruned to; install 5.23 or newer, or call model.gradient_checkpointing_disable()"
         )
 
 
@@ -119,7 +121,7 @@ def cache_of_output(output: Any) -> Any:
 
 
 def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
-    """The keyword argument that hands `cache` to `model`, under the name this release has for it."""
+    """`cache` as a keyword argument of `model`, under the name that this release uses."""
     parameters = inspect.signature(type(model).forward).parameters
     name = next((name for name in CACHE_NAMES if name in parameters), CACHE_NAMES[-1])
     return {name: cache}

@@ -5,8 +5,8 @@ computed. Signals of the vision tower are tensors whose rows are the visual toke
 family does to crop, reorder or pack them:
 
     saliency        [N]     attention a patch receives in the layer whose output becomes the
-    features: from
-                            the CLS token where the tower has one, else the mean over all patches
+                            features: from the CLS token where the tower has one, else the mean
+                            over all patches
     keys            [N, d]  keys of that attention, mean over heads
     early_saliency  [N]     the same as saliency a quarter up the tower (VScan)
     outer_saliency  [N]     the same one layer further out, all heads as one (PruMerge)
@@ -106,7 +106,7 @@ class VisionSignals:
 
 @dataclass(frozen=True)
 class JointSpace:
-    """Patches and question as CLIP embeds both: the vision tower's patch states and the text tower's output.
+    """Patches and question in CLIP's joint space: patch states and the text tower's output.
 
     Attributes:
         patches: float32 [N, P].

@@ -1,13 +1,12 @@
 """What a method reads of one pool of visual tokens, computed when it is read.
 
 A view shows one pool of one sample: the visual tokens of that sample (or of one of its images),
-    without
-padding and without batch. A batch therefore equals its singles by construction, and a method never
-meets a mask. Heavy work that the batch shares (the key projection of a layer) is done once by the
-runtime.
+without padding and without batch. A batch therefore equals its singles by construction, and a
+method never meets a mask. Heavy work that the batch shares (the key projection of a layer) is done
+once by the runtime.
 
 Shapes: N visual tokens in the pool, H heads, T query rows, D width of the language model, d head
-    width.
+width.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class View:
 
     @property
     def hidden(self) -> Tensor:
-        """The rows of the candidates as they enter the layer; at boundary 0 projected features. [N, D]."""
+        """Rows of the candidates as they enter the layer; projected features at boundary 0. [N, D]."""
         return self._hidden()
 
     def read(self, name: str) -> Any:
@@ -127,7 +126,7 @@ class ProjectorView(View):
 
 
 class LayerAttention(Protocol):
-    """What the runtime offers as the signal `"attention"`: one layer's queries and keys, for one pool."""
+    """The signal `"attention"`: one layer's queries and keys, for one pool."""
 
     def to_visual(self, queries: Queries | Tensor) -> Tensor:
         """Probabilities from query rows to the visual tokens. [H, T, N]."""
@@ -163,7 +162,7 @@ class LayerView(View):
         return self._layer().to_visual(queries)
 
     def attention_within_instruction(self) -> Tensor:
-        """Attention of the instruction tokens among themselves, fp32 (same softmax). -> [H, T, T]."""
+        """Attention among the instruction tokens, fp32, by the same softmax. -> [H, T, T]."""
         return self._layer().within_instruction()
 
     def keys(self, rotated: bool) -> Tensor:
@@ -174,7 +173,7 @@ class LayerView(View):
         return self._layer().keys(rotated)
 
     def mean_query(self) -> Tensor:
-        """Mean query, without positions, of everything up to the pool's last token, fp32. -> [H, d]."""
+        """Mean query of all rows up to the pool's last token, fp32, not rotated. -> [H, d]."""
         return self._layer().mean_query()
 
     def rotary_decay(self, queries: Queries = "instruction") -> Tensor:
@@ -186,7 +185,7 @@ class LayerView(View):
 
     @property
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """Rows that entered layer 0: the pool's visual tokens then, and the instruction. [N0, D], [T, D]."""
+        """Rows of the pool's images and of the instruction at layer 0. [N0, D], [T, D]."""
         rows: tuple[Tensor, Tensor] = self.read("embeddings")
         return rows
 

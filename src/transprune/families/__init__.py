@@ -1,4 +1,4 @@
-"""The families, one file each. A new file is found by itself: the registry imports every module here.
+"""The families, one file each; the registry imports every module of this folder.
 
 Importing this package loads no torch; the names arrive when they are first used.
 """

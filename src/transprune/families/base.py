@@ -153,7 +153,7 @@ class Family(ABC):
         return False
 
     def has_clip_tower(self, base: Any) -> bool:
-        """Whether the patches have a place in CLIP's space, beside its text half's embedding of a question."""
+        """Whether the patches can be compared with a question in CLIP's joint space."""
         return False
 
     # ------------------------------------------------------------------------------- inputs
@@ -166,7 +166,8 @@ class Family(ABC):
         return torch.isin(input_ids, torch.tensor(wanted, device=input_ids.device))
 
     def has_image_inputs(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether this call merges features. (A model may also *sample* the image id: that is no image.)"""
+        """Whether this call merges image features into the prompt."""
+        # placeholder ids prove nothing: a model may sample the image id itself
         pixels = [key for key, value in kwargs.items() if value is not None]
         if any(key.startswith("pixel_values") for key in pixels):
             return True
@@ -211,7 +212,7 @@ class Family(ABC):
         return Grid(side, side, cropped=cropped, total=tokens)
 
     def has_fixed_size(self, config: Any) -> bool:
-        """Whether every picture is brought to one size, so that the number of its tokens is known."""
+        """Whether every picture is brought to one size, and so to one number of tokens."""
         size = getattr(config.vision_config, "image_size", None)
         return bool(getattr(config, "image_seq_length", None) or size)
 
@@ -264,7 +265,7 @@ class Family(ABC):
         """One signal per projector row, [R] or [R, d]."""
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
-        """Features [rows * columns, D] of one crop's picture, resized to a smaller grid of tokens."""
+        """Features [rows * columns, D] of one crop's picture, resized to a smaller grid."""
         raise MissingSignal(
             f"{self.title} cannot encode a picture at another size; use 'pool' as a control here"
         )
@@ -311,6 +312,7 @@ def find_family(model: nn.Module) -> Family:
     if model_type is None:
         known = ", ".join(FAMILIES)
         raise UnknownFamily(
-            f"prune takes a transformers vision-language model ({known}); got {type(model).__name__}"
+            f"prune takes a transformers vision-language model ({known}); "
+            f"got {type(model).__name__}"
         )
     return FAMILIES.get(model_type)()

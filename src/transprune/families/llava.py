@@ -28,12 +28,13 @@ class Llava(Family):
         return hasattr(embeddings, "class_embedding")
 
     def has_clip_tower(self, base: Any) -> bool:
-        """A CLIP tower of which one layer becomes the features; joined layers have no place in CLIP's space."""
+        """Whether the tower is CLIP's and one of its layers becomes the features."""
+        # the concatenated states of several layers have no place in CLIP's space
         clip = base.config.vision_config.model_type in ("clip_vision_model", "clip")
         return clip and isinstance(self.feature_layer(base), int)
 
     def feature_layer(self, base: Any) -> int | Sequence[int]:
-        """Index among the tower's hidden states that becomes the features, or several that are joined."""
+        """Index of the hidden states that become the features, or several to be joined."""
         chosen: int | Sequence[int] = base.config.vision_feature_layer
         return chosen
 
@@ -71,7 +72,7 @@ class Llava(Family):
         return TapPoints(inputs, outputs, base.multi_modal_projector)
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
-        """Every crop has the same patches; the CLS state is projected where the features leave it out."""
+        """Every crop has the same patches; a CLS state that is no visual token is projected."""
         states = capture.outputs["state"]  # [C, n, V]
         crops = len(states)
         patches = states.shape[1] - self._drops_cls(base)
@@ -85,7 +86,7 @@ class Llava(Family):
         return VisionRows(crop, cls, states[:, 1:].flatten(0, 1))
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
-        """CLS attention and keys per patch; without a CLS token, the mean attention a patch receives."""
+        """CLS attention (the mean attention received, without a CLS token) and keys per patch."""
         if not _is_attention(name):
             return self._place(base, capture, name)
 
@@ -106,7 +107,7 @@ class Llava(Family):
         return saliency[:, first:].flatten()
 
     def _place(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
-        """Row and column of every patch, or the size of the grid; a CLS row counts as the corner."""
+        """Row and column of every patch, or the size of the grid; a CLS row is at (0, 0)."""
         crops, rows, _ = capture.outputs["state"].shape
         vision = base.config.vision_config
         side = vision.image_size // vision.patch_size
@@ -184,7 +185,7 @@ def _encoder(base: Any) -> Any:
     if layers is None or not hasattr(layers[0], "self_attn"):
         raise MissingSignal(
             "reading the vision tower needs a CLIP-like encoder; "
-            f"{type(base.vision_tower).__name__} is none. Use a method that reads the projected features "
-            "only, such as DivPrune, or one within the language model."
+            f"{type(base.vision_tower).__name__} is none. Use a method that reads the projected "
+            "features only, such as DivPrune, or one within the language model."
         )
     return layers

@@ -1,4 +1,4 @@
-"""LLaVA-NeXT (1.6): several tiles per image, unpadded, with a newline token at the end of each row."""
+"""LLaVA-NeXT (1.6): several tiles per image, unpadded, and a newline token after each row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from transprune.families.llava import Llava
 
 @register_family("llava_next")
 class LlavaNext(Llava):
-    """LLaVA-NeXT: LLaVA's tower and projector, anyres packing. Newline tokens are visual, as in the papers."""
+    """LLaVA-NeXT: LLaVA's tower and projector, anyres packing.
+
+    Newline tokens are visual tokens, as in the papers.
+    """
 
     title: ClassVar[str] = "LLaVA-NeXT (1.6)"
 

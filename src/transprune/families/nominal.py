@@ -1,4 +1,4 @@
-"""Views of one nominal input, by model type: all that the cost of a bare configuration needs of a family.
+"""Views of one nominal input, by model type, for the cost of a bare configuration.
 
 It stands apart from the families because counting from a configuration loads no torch.
 """

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL: a windowed tower without CLS, 2 x 2 patches merged into one token, M-RoPE positions."""
+"""Qwen2.5-VL: a windowed tower without CLS, 2 x 2 patches in a token, M-RoPE positions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Qwen2_5_VL(Family):
             return _images_only(place)
 
     def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
-        """Blocks that attend to whole images (the others to windows): the last one, and the first for early."""
+        """The last block that attends to whole images; the first one for early signals."""
+        # all other blocks attend within windows, so their attention ranks no patches of an image
         tower = base.visual
         attention = [name for name in signals if name.endswith(("saliency", "keys"))]
         blocks = {_block(tower, name) for name in attention}
@@ -114,7 +115,7 @@ class Qwen2_5_VL(Family):
         return torch.cat(received).view(-1, unit).mean(dim=1)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
-        """The tower takes any size: patches become a picture, which is resized and cut into patches again."""
+        """The patches become a picture, which is resized and cut into patches again."""
         args, kwargs = capture.inputs["tower"]
         tower = base.visual
         patches = args[0] if args else kwargs["hidden_states"]
@@ -161,7 +162,10 @@ def _frames(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
 
 
 def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tensor]]:
-    """Per frame: places [n, 2] in the tower's window order, that of the merger's rows, and the grid [1, 2]."""
+    """Places [n, 2] and grid [1, 2] of each frame, in the order of the merger's rows.
+
+    The merger keeps the order of the tower, which is window by window.
+    """
     tower = base.visual
     device = _grid_thw(capture).device
     side = tower.window_size // tower.spatial_merge_size // tower.patch_size
@@ -197,6 +201,6 @@ def _images_only(place: str) -> Any:
         return ImagesOnly.from_pretrained(place)
     except Exception as error:
         raise MissingExtra(
-            f"the processor of {place} needs torchvision (pip install torchvision); reading its image part "
-            f"alone failed as well: {error}"
+            f"the processor of {place} needs torchvision (pip install torchvision); reading its "
+            f"image part alone failed as well: {error}"
         ) from error

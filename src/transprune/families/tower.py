@@ -14,14 +14,17 @@ def heads_of(projected: Tensor, heads: int) -> Tensor:
 
 
 def saliency_of(query: Tensor, key: Tensor, scale: float, has_cls: bool) -> Tensor:
-    """CLS attention, or the mean attention received where there is no CLS token. Both [C, H, n, d] -> [C, n]."""
+    """CLS attention; without a CLS token, the mean attention received. [C, H, n, d] -> [C, n]."""
     if has_cls:
         return attention_row(query[:, :, 0], key, scale)
     return torch.stack([attention_received(q, k, scale) for q, k in zip(query, key, strict=True)])
 
 
 def attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """Attention from one row to all patches, mean over heads, fp32. query [C, H, d], key [C, H, n, d] -> [C, n]."""
+    """Attention from one row to all patches, mean over heads, fp32.
+
+    query [C, H, d], key [C, H, n, d] -> [C, n].
+    """
     logits = torch.einsum("chd,chnd->chn", query.float(), key.float()) * scale
     return logits.softmax(dim=-1).mean(dim=1)
 
@@ -54,6 +57,9 @@ def grid_places(rows: int, columns: int, device: torch.device | str = "cpu") -> 
 
 
 def resize(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bicubic with antialiasing, as image processors do. [C, channels, H, W] -> [C, channels, *size], same dtype."""
+    """Bicubic with antialiasing, as image processors do; keeps the dtype.
+
+    [C, channels, H, W] -> [C, channels, *size].
+    """
     small = torch.nn.functional.interpolate(pixels.float(), size, mode="bicubic", antialias=True)
     return small.to(pixels.dtype)

@@ -15,9 +15,9 @@ class VipLlava(Llava):
 
     title: ClassVar[str] = "ViP-LLaVA"
     plain_prompt: ClassVar[str] = (
-        "A chat between a curious human and an artificial intelligence assistant. The assistant gives "
-        "helpful, detailed, and polite answers to the human's questions.###Human: {images}{question}"
-        "###Assistant:"
+        "A chat between a curious human and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the human's questions.###Human: "
+        "{images}{question}###Assistant:"
     )
 
     def feature_layer(self, base: Any) -> int | Sequence[int]:

@@ -63,7 +63,10 @@ class Slots:
 
 
 class KeptLayer(DynamicLayer):
-    """A pruned prefix (`prefix`) followed by `tail` contiguous entries that end at slot `logical - 1`."""
+    """A cache layer with a pruned prefix and a contiguous tail.
+
+    `prefix` describes the pruned entries; `tail` entries follow and end at slot `logical - 1`.
+    """
 
     def __init__(self, old: Any) -> None:
         super().__init__()
@@ -139,7 +142,9 @@ class KeptLayer(DynamicLayer):
         self._announced = None
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Remove the newest `-tokens_to_remove` tokens, as assisted decoding does with rejected drafts.
+        """Remove the newest `-tokens_to_remove` tokens.
+
+        Assisted decoding removes rejected drafts in this way.
 
         Raises:
             CacheError: the cut would reach into tokens that were pruned.
@@ -203,7 +208,7 @@ FIT_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, KeptLayer)
 
 
 def kept_layer(cache: Any, index: int) -> KeptLayer | None:
-    """The pruned cache layer of decoder layer `index`, or None where that layer stores everything."""
+    """The pruned cache layer of decoder layer `index`, or None if it stores everything."""
     if cache is None or index >= len(cache.layers):
         return None
     layer = cache.layers[index]

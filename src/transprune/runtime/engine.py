@@ -1,16 +1,17 @@
 """The hooks, and the work of each of them in one forward.
 
-Nothing is written on the model: state lives in the running pass (per thread) and in the cache
-    layers.
-Leaving removes every hook, also after an exception, because all of them hang on one ExitStack.
+Nothing is written on the model: state lives in the running pass (one per thread) and in the cache
+layers. Leaving removes every hook, also after an exception, because all of them hang on one
+ExitStack.
 
-    outer model    before   which slots are visual rotary         before   note the position ids
-    decoder        before   begin a Pass                        after  end it, publish the trace
-    layer i        before   stage at boundary i, layer inputs   after  (frozen layer) put the rows
-    back
-                                                                after  (last layer) the prompt's
-                                                                length
-    taps                    only for methods that announce a signal (`runtime/taps`)
+    module         before                               after
+    outer model    note which slots are visual          forget them
+    rotary         note the position ids
+    decoder        begin a Pass                         end it, publish the trace
+    layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
+                   project the layer's inputs           (last layer) restore the prompt's length
+
+The taps (`runtime/taps`) register hooks of their own, only for methods that announce a signal.
 """
 
 from __future__ import annotations

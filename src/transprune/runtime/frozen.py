@@ -89,7 +89,7 @@ class QueryRows:
 
 
 class JointCache:
-    """Stands in for a layer's cache: joins keys and values of the frozen rows with those of the queries.
+    """Stands in for a layer's cache and joins the keys and values of frozen and query rows.
 
     Args:
         cache: the real cache, or None.
@@ -204,7 +204,7 @@ def _project_frozen(
 
 
 def _leave(state: Pass, output: Any) -> Any:
-    """All rows behind a frozen layer: the query rows as computed, the frozen ones as they entered."""
+    """All rows behind a frozen layer: query rows as computed, frozen rows as they entered."""
     if state.query_rows is None or state.frozen_input is None:
         return None
 

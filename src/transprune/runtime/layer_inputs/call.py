@@ -86,7 +86,8 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
     if isinstance(layer, KeptLayer):
         slots = layer.slots(batch, device)
     else:
-        # an untouched layer holds its newest entries in order; a sliding window may have cut the oldest
+        # an untouched layer holds its newest entries in order; a sliding window may have cut off
+        # the oldest
         newest = torch.arange(length - entries, length, device=device)
         slots = Slots(newest.expand(batch, -1), None, True)
 

@@ -78,15 +78,15 @@ class MaskProjection:
         plain = self.square and self.bias is None
         if flash and not plain:
             raise LayoutError(
-                "this method weighs keys or freezes rows, which needs a mask of rows and columns, and "
-                "FlashAttention takes none. Load the model with attn_implementation='sdpa'."
+                "this method weighs keys or freezes rows, which needs a mask of rows and columns, "
+                "and FlashAttention takes none. Load the model with attn_implementation='sdpa'."
             )
         if mask is None:
             return self._made_up(implementation, dtype, flash, plain)
         if not isinstance(mask, Tensor):
             raise LayoutError(
-                f"pruning projects tensor masks; the layer was given a {type(mask).__name__}. Load the "
-                "model with attn_implementation='sdpa', 'eager' or 'flash_attention_2'."
+                f"pruning projects tensor masks; the layer was given a {type(mask).__name__}. Load "
+                "the model with attn_implementation='sdpa', 'eager' or 'flash_attention_2'."
             )
 
         columns, inside = self._columns_in(mask.shape[-1])

@@ -67,7 +67,7 @@ def memo_key(state: Pass, call: LayerCall) -> tuple[Any, ...]:
 
 
 def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjection:
-    """Rows and columns of the mask: the rows that run now, earlier entries and the rows' own keys."""
+    """Rows of the mask: the rows that run now. Columns: earlier entries, then their own keys."""
     device = call.hidden.device
     if state.pruned:
         assert state.layout is not None
@@ -94,7 +94,7 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
 
 
 def _join_biases(earlier: Slots, own: Tensor | None, rows: Tensor) -> Tensor | None:
-    """Biases of the earlier entries and of the rows of this forward; entries without a bias get 0."""
+    """Biases of the earlier entries and of this forward's rows; 0 where there is no bias."""
     if own is None and earlier.bias is None:
         return None
 
@@ -109,7 +109,7 @@ def _join_biases(earlier: Slots, own: Tensor | None, rows: Tensor) -> Tensor | N
 def _project(
     state: Pass, call: LayerCall, rotary: nn.Module | None
 ) -> tuple[dict[str, Any], Slots]:
-    """The replaced arguments of all layers of one stage, and the slots those layers will have stored."""
+    """The replaced arguments of all layers of one stage, and the slots they will have stored."""
     mask = project_mask(state, call, history_of(state, call))
     given = call.kwargs
     replaced: dict[str, Any] = {
@@ -118,7 +118,8 @@ def _project(
         )
     }
 
-    # positions removed by an earlier forward shift all of this one, those removed now only what follows
+    # positions removed by an earlier forward shift all of this one; those removed now shift only
+    # what follows them
     renumbering = state.renumbering
     before = None if call.prefix is None else call.prefix.shift
     shift = _add(
@@ -135,7 +136,8 @@ def _project(
 
     ids = given.get("position_ids")
     if state.pruned and ids is not None:
-        # flash attention takes gaps in the ids for packed sequences; cos and sin carry the true positions
+        # flash attention takes gaps in the ids for packed sequences and separates them in silence;
+        # cos and sin carry the true positions
         flash = is_flash(call.implementation)
         replaced["position_ids"] = None if flash else _gather(ids, mask.rows)
 
@@ -144,7 +146,7 @@ def _project(
 
 
 def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, shift: Tensor) -> tuple[Tensor, ...]:
-    """cos and sin at contiguous positions: the model's minus `shift` [B, P], removed in front of each."""
+    """cos and sin at the model's positions minus `shift` [B, P], the number removed before each."""
     positions = state.renumbering.positions
     if state.pruned and state.layout is not None:
         positions = _gather(positions, state.layout.origin)

@@ -1,1 +1,1 @@
-"""Taps: what hooks read of a running model for the methods that announced it, one kind of signal a file."""
+"""Taps: hooks that read a running model for methods, one kind of signal a file."""

@@ -1,4 +1,4 @@
-"""Which slots of a prompt are what, read from the call of the outer model before embeddings are made."""
+"""Find the visual tokens of a prompt, from the call of the outer model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_prompt(
 def _check_placeholders(
     family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
 ) -> None:
-    """Refuse the first pass over a prompt that has placeholders, but whose image features are missing.
+    """Refuse a first pass over a prompt with placeholders but without image features.
 
     Up to 5.22, transformers makes such calls itself when `prefill_chunk_size` is set.
     """

@@ -44,7 +44,7 @@ class TextTower:
 
     @torch.no_grad()
     def embed_patches(self, states: Tensor) -> Tensor:
-        """Embed patch states of the vision tower, [N, V], as CLIP embeds its CLS state. -> float32 [N, P]."""
+        """Embed patch states [N, V] as CLIP embeds its CLS state. -> float32 [N, P]."""
         clip = self._on(states)
         projection = clip.visual_projection
         # the text tower is kept in fp32, the model may be bf16
@@ -54,7 +54,7 @@ class TextTower:
 
     @torch.no_grad()
     def embed_question(self, instruction: Tensor, prompt: Tensor) -> Tensor:
-        """Embed the question in the prompt. -> float32 [M, P], one row per segment that fits the tower.
+        """Embed the question, one row per segment that fits the tower. -> float32 [M, P].
 
         Args:
             instruction: ids of the text behind the last image, long [T].

@@ -1,8 +1,8 @@
-"""How each token changes in a layer: evidence that a method gathers between boundaries, and for the trace.
+"""How each token changes in a layer: evidence for methods and for the trace.
 
-The evidence (`carry`) belongs to the pass: one vector per sample over its real rows, given to the
-    method
-after each observed layer and re-indexed at every stage.
+A method gathers this evidence (`carry`) between boundaries. It belongs to the pass: one vector per
+sample over its real rows, given to the method after each observed layer and re-indexed at every
+stage.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class TransitionTap(Tap):
     def _observe(
         self, state: Pass, layer: int, sample: int, rows: Tensor, step: LayerTransitions
     ) -> None:
-        """Record what was measured, and let each part that observes this layer add it to its evidence."""
+        """Record what was measured, and let each part that observes this layer gather it."""
         record = state.record
         if self._record_changes:
             _write(state, record.changes, layer, sample, rows, _changes(step))

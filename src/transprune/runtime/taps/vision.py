@@ -52,7 +52,7 @@ class _Captured:
 
 
 class VisionTap(Tap):
-    """Captures what the vision tower computes for the announced signals (`transprune.core.signals`)."""
+    """Captures the announced signals (`transprune.core.signals`) in the vision tower."""
 
     def __init__(self, family: Family, base: nn.Module, signals: Collection[str]) -> None:
         unknown = sorted(set(signals) - set(SIGNALS))
@@ -137,9 +137,10 @@ class VisionTap(Tap):
         )
 
     def _match(self, features: Tensor, captured: _Captured) -> VisionSignals:
-        """Signals of the visual rows `features`, each found again among what the projector put out."""
+        """Signals of the visual rows `features`, found again in the projector's output."""
         source = captured.rows.to(features)
-        # by content: a family may crop, reorder, repeat or interleave rows on the way into the prompt
+        # by content: a family may crop, reorder, repeat or interleave rows on the way into the
+        # prompt, and newline tokens never came from the projector
         index = match_rows(features, source)
         found = index >= 0
         if not bool(found.any()):
@@ -193,7 +194,7 @@ class VisionTap(Tap):
         return waiting
 
     def _untapped(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Run something that calls tapped modules itself, such as the projector, without capturing it."""
+        """Run `call`, which calls tapped modules itself, without capturing what they compute."""
         self._local.muted = True
         try:
             return call(*args)
@@ -234,7 +235,7 @@ def _cat_if_all(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _of_patches(signal: Tensor, found: Tensor) -> Tensor:
-    """The signal where there is a patch; elsewhere NaN (scores), 0 (vectors) or -1 (whole numbers)."""
+    """The signal of each patch; elsewhere NaN (scores), 0 (vectors), -1 (whole numbers)."""
     nothing: float = float("nan") if signal.ndim == 1 else 0
     if not signal.is_floating_point():
         nothing = -1

@@ -52,7 +52,8 @@ class PoolAttention:
         return self.source.rotary_decay(self.pool.sample, rows, _columns(self.pool.rows))
 
     def _probabilities(self, queries: Queries | Tensor) -> Tensor:
-        layout, sample = self.pool.layout, self.pool.sample
+        layout = self.pool.layout
+        sample = self.pool.sample
         if isinstance(queries, Tensor):
             return self.source.probabilities(sample, query_rows(layout, sample, queries))
 
@@ -64,7 +65,7 @@ class PoolAttention:
 
 
 def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
-    """Row numbers of the queries `"instruction"` or `"last"`, or of numbers among the sample's real rows."""
+    """Row numbers of the queries; a tensor counts among the sample's real rows. -> long [T]."""
     if isinstance(queries, Tensor):
         return layout.rows(sample)[queries]
     if queries == "instruction":
@@ -75,7 +76,8 @@ def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor
 
 
 def _columns(rows: Tensor) -> Tensor | slice:
-    """The rows as a slice where they are contiguous, as one image is: taking a slice copies nothing."""
+    """The rows as a slice where they are contiguous, as those of one image are."""
+    # taking a slice copies nothing, where row numbers copy all keys
     first = int(rows[0])
     last = int(rows[-1])
     return slice(first, last + 1) if last - first + 1 == len(rows) else rows

@@ -103,9 +103,9 @@ class AttentionRows:
     ) -> None:
         if not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
             raise MissingSignal(
-                f"reading attention rows needs q_proj and k_proj; {type(attention).__name__} has neither. "
-                "Use a method that reads no attention in the language model, such as DivPrune or "
-                "TransPrune.ttv()."
+                f"reading attention rows needs q_proj and k_proj; {type(attention).__name__} has "
+                "neither. Use a method that reads no attention in the language model, such as "
+                "DivPrune or TransPrune.ttv()."
             )
         self._module = attention
         self._projections = projections
@@ -122,7 +122,7 @@ class AttentionRows:
         return 0 if self._history is None else self._history.shape[2]
 
     def probabilities(self, sample: int, rows: Tensor) -> Tensor:
-        """fp32 probabilities of `rows` (long [T], row numbers of this depth) over all keys. -> [H, T, K]."""
+        """fp32 probabilities from `rows` (long [T], at this depth) to all keys. -> [H, T, K]."""
         query = self._query(sample, rows)  # [1, Hq, T, d]
         key = self._keys()[sample][None]  # [1, Hkv, K, d]
 
@@ -180,7 +180,7 @@ class AttentionRows:
         return rotated
 
     def _keys(self) -> Tensor:
-        """Rotated keys of every row, earlier ones first; computed once for the batch. -> [B, Hkv, K, d]."""
+        """Rotated keys of every row, earlier ones first; computed once. -> [B, Hkv, K, d]."""
         if self._rotated is None:
             key = split_heads(self._module, self._projections.keys(), "k_norm")
             # the rotation wants queries too; one head of the keys stands in
@@ -208,7 +208,7 @@ def _of_sample(table: Tensor, sample: int) -> Tensor:
 
 
 def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
-    """[B, L, H * d] -> [B, H, L, d], with the family's per-head norm (`q_norm`, `k_norm`) if it has one."""
+    """[B, L, H * d] -> [B, H, L, d], with the per-head norm `norm` if the family has one."""
     heads = projected.unflatten(-1, (-1, attention.head_dim))
     normalise = getattr(attention, norm, None) if norm else None
     if normalise is not None:

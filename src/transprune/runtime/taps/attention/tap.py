@@ -141,7 +141,8 @@ class AttentionTap(Tap):
         kwargs = call.kwargs
         if not inputs_unchanged(state, call):
             kwargs = project_inputs(state, call, self._rotary)
-        # the layer has not run: its arguments are projected here as they will be for the layer itself
+        # the layer has not run: its arguments are projected here as they will be for the layer
+        # itself, and memoised for it
         ahead = AheadProjections(call.layer, call.hidden)
         rows = self._rows(state, call, call.index, ahead, kwargs["position_embeddings"])
         signals[SIGNAL] = AttentionSignal(rows, ahead)
@@ -192,7 +193,7 @@ class AttentionTap(Tap):
 
 
 def store_survivors(state: Pass, call: LayerCall, ahead: AheadProjections, index: Tensor) -> None:
-    """Keep the rows `index` [B, P] of what was computed ahead, for the modules of the layer itself."""
+    """Keep the rows `index` [B, P] of what was computed ahead, for the layer's own modules."""
     if torch.is_grad_enabled():
         return  # a checkpointed layer runs again later and must compute the same shapes then
 
