@@ -16,7 +16,7 @@ METHODS = ("transprune", "fastv", "transprune-iga", "pdrop", "random", "oracle")
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-    """A finished run: 4 scenes, six methods, two budgets, with measured costs. Must stay untouched."""
+    """A finished run: 4 scenes, six methods, two budgets, measured costs. Never changed."""
     with quiet_libraries(bars=False):
         folder = make_run(
             tmp_path_factory.mktemp("bench") / "run", n=4, methods=METHODS, budgets=(0.41, 0.2)

@@ -50,6 +50,7 @@ def make_run(
 
 
 def make_settings(questions: Questions, n: int) -> Settings:
+    """The bundled model on the test scenes."""
     return Settings(
         model="nano",
         weights="",

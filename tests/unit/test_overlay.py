@@ -1,4 +1,4 @@
-"""Overlays: kept patches are the picture's own pixels, dropped ones are dimmed, and every family finds its grid."""
+"""Overlays: kept patches keep their pixels, dropped ones are dimmed; every family has its grid."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def noise(width, height):
 def cell(array, grid, token):
     """Pixels of one token's cell, away from its border."""
     row, column = divmod(token, grid.columns)
-    high, wide = array.shape[0] / grid.rows, array.shape[1] / grid.columns
+    high = array.shape[0] / grid.rows
+    wide = array.shape[1] / grid.columns
     return array[
         int(row * high) + 2 : int((row + 1) * high) - 1,
         int(column * wide) + 2 : int((column + 1) * wide) - 1,
@@ -48,11 +49,15 @@ def cell(array, grid, token):
     ],
 )
 def test_kept_patches_are_identical_and_dropped_ones_dimmed(grid, size):
-    picture, keep = noise(*size), [0, 3, grid.cells - 1]
-    before, after = np.asarray(picture), np.asarray(draw_kept(picture, grid, keep))
+    picture = noise(*size)
+    keep = [0, 3, grid.cells - 1]
+    before = np.asarray(picture)
+    after = np.asarray(draw_kept(picture, grid, keep))
     assert after.shape == before.shape
+
     for token in range(grid.cells):
-        old, new = cell(before, grid, token), cell(after, grid, token)
+        old = cell(before, grid, token)
+        new = cell(after, grid, token)
         if token in keep:
             assert (old == new).all()
         else:
@@ -60,7 +65,8 @@ def test_kept_patches_are_identical_and_dropped_ones_dimmed(grid, size):
 
 
 def test_keep_all_is_the_picture_and_keep_none_changes_every_pixel():
-    picture, grid = noise(96, 96), Grid(12, 12)
+    picture = noise(96, 96)
+    grid = Grid(12, 12)
     assert draw_kept(picture, grid, range(144)).tobytes() == picture.tobytes()
     changed = np.asarray(draw_kept(picture, grid, [])) != np.asarray(picture)
     assert changed.any(axis=2).all()
@@ -152,12 +158,15 @@ def test_tokens_in_prompt_order(total):
 
 
 def test_sheet_holds_every_panel_untouched():
-    picture, grid = noise(96, 96), Grid(12, 12, total=144)
+    picture = noise(96, 96)
+    grid = Grid(12, 12, total=144)
     strip = Strip("a method", picture, grid, (Panel(range(144), "all"), Panel([0], "one")), 144)
     sheet = draw_sheet("a question", [strip, strip], "below the title")
     seen = np.asarray(as_seen(picture, grid))
     array = np.asarray(sheet)
     assert sheet.width == 3 * overlay.PANEL + 4 * overlay.GAP
+
+    # the image, then the panel that keeps everything, then the one that does not
     top = next(y for y in range(sheet.height) if (array[y : y + 192, 12:204] == seen).all())
     left = 12 + overlay.PANEL + overlay.GAP
     assert (array[top : top + 192, left : left + 192] == seen).all()

@@ -128,7 +128,9 @@ def keep_rates(questions: PreparedQuestions, items: Sequence[Item]) -> dict[str,
 def _keep_counts(
     questions: PreparedQuestions, items: Sequence[Item], method: TransPrune
 ) -> dict[int, Floats]:
+    """Boundary -> number of the questions that keep each token, [N]."""
     counts: dict[int, Floats] = {}
+
     for one in _passes(questions, items, method, ()):
         for stage in one.trace.stages:
             nothing = np.zeros(len(one.slots[0]), np.float32)
@@ -136,6 +138,7 @@ def _keep_counts(
             # kept tokens are distinct, so every one of them adds 1
             for row in range(len(one.slots)):
                 count[stage.keep[row].numpy()] += 1
+
     return counts
 
 

@@ -119,7 +119,7 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
 
 
 def _sections(pictures: Mapping[str, Picture], gallery: Gallery) -> list[tuple[str, str]]:
-    """Anchor and name of each section, for the navigation; the anchors are those of the template."""
+    """Anchor (as in the template) and name of each section, for the navigation."""
     sections = [
         ("accuracy", "Accuracy"),
         ("conditions", "Differences"),

@@ -126,8 +126,11 @@ class Results:
 
     def answers(self, condition: str) -> dict[Question, Record]:
         """Records of a condition by task and item."""
-        records = [record for record in self.run.records if record.condition == condition]
-        return {(record.task, record.item): record for record in records}
+        found = {}
+        for record in self.run.records:
+            if record.condition == condition:
+                found[record.task, record.item] = record
+        return found
 
 
 def _budget_order(budget: float | None) -> float:

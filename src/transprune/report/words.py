@@ -20,14 +20,14 @@ def introduction(results: Results) -> str:
     """What was run, and on which questions."""
     settings = results.manifest.settings
     tasks = results.manifest.tasks
-    # the tasks share their images, so their numbers do not add up
+    # tasks can share their images, so their numbers must not be added
     images = max((task.images for task in tasks), default=0)
     split = f" of the {settings.split} split" if settings.split else ""
 
     return (
-        f"{len(results.series)} methods and controls on {settings.model}: {results.questions} questions in "
-        f"{len(tasks)} tasks about {images} images{split}. How much accuracy each of them loses, "
-        "and how much computation it saves."
+        f"{len(results.series)} methods and controls on {settings.model}: "
+        f"{results.questions} questions in {len(tasks)} tasks about {images} images{split}. How "
+        "much accuracy each of them loses, and how much computation it saves."
     )
 
 
@@ -140,16 +140,18 @@ def notes(results: Results) -> list[str]:
     """What is unfinished or left out, and which conditions did not reach their budget."""
     manifest = results.manifest
     sentences = [*results.run.notes]  # such as an incomplete last record
+    expensive = []
     for row in results.rows:
         if not row.complete:
             sentences.append(f"{row.condition.name} has {row.n} of {row.expected} answers.")
+        if not row.condition.reached:
+            expensive.append(row.condition.name)
 
     answered = {row.condition.name for row in results.rows}
     absent = [one.name for one in manifest.conditions if one.name not in answered]
     if absent:
         sentences.append(f"Without any answer yet: {join_words(absent)}.")
 
-    expensive = [row.condition.name for row in results.rows if not row.condition.reached]
     if expensive:
         sentences.append(
             "Not comparable at equal cost, because they cannot be as cheap as their budget: "

@@ -121,8 +121,8 @@ def _draw_column(
     column: list[Axes], maps: list[Floats], shape: tuple[int, int], theme: Theme
 ) -> ColorizingArtist:
     """The maps of one boundary on one scale; returns the last image, for the colour bar."""
-    low = min(rate.min() for rate in maps)
-    high = max(rate.max() for rate in maps)
+    low = float(np.min(maps))
+    high = float(np.max(maps))
 
     for axes, rate in zip(column, maps, strict=True):
         style_image_axes(axes, theme)

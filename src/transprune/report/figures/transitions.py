@@ -67,9 +67,9 @@ def _numbers(name: str, shape: tuple[int, int], quantities: Quantities) -> dict[
     for quantity, values in quantities.items():
         for index, module in enumerate(("attention", "ffn")):
             # the scale of each map, which its colours do not show
-            ranges[f"{module} {quantity}"] = [
-                [float(layer[index].min()), float(layer[index].max())] for layer in values
-            ]
+            maps = values[:, index]  # [L, 2, N] -> [L, N]
+            extremes = np.stack([maps.min(axis=1), maps.max(axis=1)], axis=1)  # [L, 2]
+            ranges[f"{module} {quantity}"] = extremes.tolist()
 
     numbers: dict[str, Any] = {
         "picture": name,
