@@ -82,6 +82,6 @@ def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) ->
 
 
 def per_layer_widths(num_layers: int, rows: int, widths: Mapping[int, int]) -> tuple[int, ...]:
-    """Rows that enter each layer when `rows` come in and `widths[boundary]` remain from there on."""
+    """Rows that enter each layer: `rows` at first, `widths[boundary]` from a boundary on."""
     stages = tuple(Stage(boundary, width) for boundary, width in widths.items())
     return per_layer(num_layers, rows, stages)

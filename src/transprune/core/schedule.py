@@ -43,6 +43,7 @@ class Schedule:
     ) -> None:
         try:
             pairs = keep.items() if isinstance(keep, Mapping) else keep
+            # JSON has text for keys, so a boundary may be its digits
             stages = tuple(sorted((as_boundary(b), float(r)) for b, r in pairs))
         except (TypeError, ValueError, OverflowError) as error:
             raise ScheduleError(
@@ -61,6 +62,7 @@ class Schedule:
             return value
         if isinstance(value, str):
             return cls.parse(value)
+        # a recipe; a plain mapping has numbers for keys
         if isinstance(value, Mapping) and set(value) <= {"keep", "depth"} and "keep" in value:
             return cls(value["keep"], depth=value.get("depth"))
         return cls(value)
@@ -100,6 +102,7 @@ class Schedule:
         if self.depth is None or num_layers == self.depth or num_layers in published:
             return Schedule(self.keep)
 
+        # without a depth, so that it cannot scale twice
         moved = scale_layers(self.boundaries, self.depth, num_layers)
         ratios = [ratio for _, ratio in self.keep]
         return Schedule(zip(moved, ratios, strict=True))

@@ -27,6 +27,7 @@ def config_tree(config: Any) -> dict[str, Any]:
         return dict(config)
 
     if hasattr(config, "to_dict") and hasattr(config, "get_text_config"):
+        # `to_dict` alone spells some sizes in the names of their own class
         text = config.get_text_config()
         return {**config.to_dict(), "text_config": {**text.to_dict(), **_sizes_of(text)}}
 

@@ -114,6 +114,7 @@ def count_method(
     """
     unpruned = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text is None else text
+    # the plan needs no model and no prompt, only the two sizes
     stages = tuple(method.plan(geometry.layers, unpruned))
 
     return count_cost(

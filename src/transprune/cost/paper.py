@@ -86,9 +86,11 @@ def _row(table: Table, figure: Figure) -> PaperRow:
 
     if figure.keep is not None:
         visual = _tokens_per_layer(geometry, tokens, figure.keep)
+        # an empty schedule is a row without pruning inside the language model
         schedule = _layers_text(visual)
         ours = _count(geometry, tokens, visual, table.unit)
     elif figure.percent is not None:
+        # of the figure as printed, not of ours: the paper multiplied rounded numbers
         unpruned = table.figures[0].printed
         schedule = f"{figure.percent}% x {unpruned}"
         ours = figure.percent * float(unpruned) / 100
@@ -133,6 +135,7 @@ def _count(geometry: Geometry, tokens: int, visual: tuple[int, ...], unit: Unit)
     if unit == "T":
         return prefill_cost(geometry, visual, "paper") / 1e12
 
+    # linear in tokens: the n^2 term of attention is left out, as in the Qwen2.5-VL rows
     return 100 * sum(visual) / (tokens * geometry.layers)
 
 

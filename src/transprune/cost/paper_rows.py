@@ -116,6 +116,7 @@ NEXT = Table(
     ),
 )
 
+# printed as shares, so there is no unpruned row
 QWEN = Table(
     "Qwen2.5-VL",
     "qwen2.5-vl-7b",
@@ -179,6 +180,7 @@ def _combined(number: str, projector: str) -> Table:
 
 def _moved(printed: str, *boundaries: int) -> Figure:
     """TransPrune-High at other boundaries, as in the ablation of layers."""
+    # the ablation moves the boundaries and keeps the ratios
     ratios = [ratio for _, ratio in HIGH]
     keep = tuple(zip(boundaries, ratios, strict=True))
     return Figure(f"TransPrune-High at {'/'.join(map(str, boundaries))}", printed, keep)

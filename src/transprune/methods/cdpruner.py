@@ -91,6 +91,7 @@ class CDPruner(KeepPruner):
 
         patches, newlines = split_budget(view.vision, view.count)
         r = relevance[patches]
+        # relevance on both sides keeps the kernel positive semi-definite
         kernel = r[:, None] * cosine_matrix(view.features[patches]) * r  # [n, n]
 
         picks, _ = select_dpp(kernel, view.count - len(newlines))
@@ -127,5 +128,6 @@ def rescale(relevance: Tensor) -> Tensor:
     low = relevance.amin()
     high = relevance.amax()
 
+    # the clamp only avoids a division by 0 whose result is not used
     scaled = (relevance - low + 1e-6) / (high - low).clamp(min=1e-12)
     return torch.where(high > low, scaled, 1.0)

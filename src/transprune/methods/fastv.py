@@ -60,4 +60,5 @@ class FastV(LayerPruner):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the last token's attention."""
+        # of the layer that has just run: K layers ran, and the last of them is read
         return {"score": view.attention("last").mean(dim=(0, 1))}  # [H, 1, N] -> [N]

@@ -67,6 +67,7 @@ class ToMe(KeepPruner):
 
         vision = view.vision
         patches, newlines = split_budget(vision, view.count)
+        # indexing copies, so merging in place leaves the tower's signals alone
         keys = vision["keys"][patches].float()  # [n, d], n patches
         values = pre_projector_rows(view, vision)[patches]  # [n, V]
 

@@ -195,6 +195,7 @@ class TransPrune(ScheduledPruner):
 
     def observe(self, layer: int, step: LayerTransitions, carry: Tensor) -> Tensor:
         """Add this layer's TTV; without accumulation it replaces what was carried."""
+        # attention and MLP weigh alike
         change = sum(self.transition_scores(step).values(), torch.zeros_like(carry))
         return carry + change if self.accumulation else change
 
@@ -203,6 +204,7 @@ class TransPrune(ScheduledPruner):
         scores: Scores = {}
         weighted = []
 
+        # a criterion of weight 0 is not computed: nothing was read for it
         if self.alpha > 0:
             assert carry is not None
             scores["ttv"] = normalise_sum(carry)
@@ -226,5 +228,6 @@ class TransPrune(ScheduledPruner):
 
         term = DIRECTIONS[self.direction](change.cosine)
         if self.softmax_over == "visual":
+            # text tokens get weight 0
             term = term.masked_fill(~change.visual, float("-inf"))
         return variation * term.softmax(dim=0)

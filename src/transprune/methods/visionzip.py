@@ -87,6 +87,7 @@ class VisionZip(KeepPruner):
         cls_count = 0 if vision.cls is None else min(len(vision.cls), view.count - 1)
         contextual = round(view.count * self.contextual)
         contextual = max(0, min(contextual, view.count - cls_count - 1))
+        # all that is neither CLS nor contextual
         dominant = select_top(saliency, view.count - cls_count - contextual)
 
         # of the other patches every so many-th is contextual; newline tokens (NaN) are never merged

@@ -15,6 +15,7 @@ from transprune.errors import MethodError, ScheduleError
 
 def check_ratio(name: str, value: float) -> None:
     """Raise ScheduleError unless `value` is a number in (0, 1]."""
+    # NaN fails every comparison, so it is refused too
     if not _is_number(value) or not 0 < value <= 1:
         raise ScheduleError(
             f"{name} is the share of visual tokens that stays and must lie in (0, 1]; got {value!r}"
@@ -69,6 +70,7 @@ def check_number(
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Raise MethodError unless `value` is one of `choices`; True does not count as 1."""
+    # one by one: a value out of JSON may be a list, which no set can look up
     found = [choice for choice in choices if value == choice and not isinstance(value, bool)]
 
     if not found:

@@ -30,6 +30,7 @@ def read_layers(name: str, value: Iterable[int] | int | str) -> Layers:
     if not layers or layers[0] < 1:
         raise ScheduleError(f"{name} takes 1-based layers, so 1 is the first; got {layers}")
 
+    # a range reads better in a `repr`, and stays without holes when it moves
     contiguous = range(layers[0], layers[-1] + 1)
     return contiguous if len(contiguous) == len(layers) else tuple(layers)
 
@@ -68,6 +69,7 @@ def _items(value: Iterable[int] | int | str) -> Iterable[int]:
 
     layers: list[int] = []
     for part in value.split(","):
+        # `7-12` has two ends, `7` is both of its own
         ends = part.split("-")
         layers += range(int(ends[0]), int(ends[-1]) + 1)
     return layers

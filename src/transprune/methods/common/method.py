@@ -194,6 +194,7 @@ class LayerPruner(Method):
 
         for boundary, ratio in schedule:
             count = count_kept(visual_tokens, ratio)
+            # a pool never loses its last token
             stages.append(Stage(boundary, max(1, count), rounded_up=count < 1))
 
         return tuple(stages)
@@ -205,6 +206,7 @@ class LayerPruner(Method):
         previous = 0
 
         for boundary in self.schedule(num_layers).boundaries:
+            # each layer is observed for the first boundary behind it
             since = tuple(layer for layer in observed if previous < layer <= boundary)
             readings.append(
                 Reading(

@@ -69,6 +69,7 @@ def merge_into(
     view: ProjectorView, keep: Tensor, merged: Sequence[Merged], scores: Scores
 ) -> Selection:
     """The selection `keep` (in any order), some of whose features are replaced by merged ones."""
+    # a clone: the view keeps the features as the model made them
     features = view.features.clone()  # [N, D]
     for slots, rows in merged:
         features[slots] = rows.to(features.dtype)
@@ -104,4 +105,5 @@ def to_feature_space(view: ProjectorView, vision: VisionSignals, rows: Tensor) -
     if vision.states is None or vision.project is None:
         return rows.to(view.features.dtype)
 
+    # the projector runs in the dtype of the tower, the means are fp32
     return vision.project(rows.to(vision.states.dtype))

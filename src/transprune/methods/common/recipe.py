@@ -109,6 +109,7 @@ def parse(text: str) -> Recipe:
 
     if len(parts) == 1:
         return parts[0]
+    # looked up by name: this module imports no method
     compose: Any = METHODS.get("compose")
     return compose(parts)
 
@@ -132,6 +133,7 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
     if not isinstance(data, Mapping) or "method" not in data:
         raise RecipeError(f"a recipe is a mapping with a 'method' key; got {data!r}")
 
+    # a copy: the caller's mapping stays whole
     data = dict(data)
     schema = data.pop("schema", SCHEMA)
     if not isinstance(schema, int) or schema > SCHEMA or schema < 1:
@@ -206,7 +208,7 @@ def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
     try:
         return make(**values)
     except MethodError:
-        raise
+        raise  # it names the setting already
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
 

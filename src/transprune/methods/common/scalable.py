@@ -62,6 +62,7 @@ def scale_budget(budget: ScheduleLike | float, factor: float) -> Any:
     if isinstance(budget, float):
         return min(1.0, budget * factor)
 
+    # a share above 1 is cut off, so the ratios still do not increase
     schedule = Schedule.of(budget)
     shares = [(boundary, min(1.0, share * factor)) for boundary, share in schedule]
     return Schedule(shares, depth=schedule.depth)

@@ -27,6 +27,7 @@ class ScheduledPruner(LayerPruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # the class is frozen: this is how a field is set once more
         object.__setattr__(self, "keep", Schedule.of(self.keep))
 
     def schedule(self, num_layers: int) -> Schedule:
