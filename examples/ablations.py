@@ -20,6 +20,7 @@ METHODS = {
     "no accumulation": TransPrune.high(accumulation=False),
     "shallow layers": TransPrune.high(accumulate=range(1, 7)),
     "original positions": TransPrune.high(positions="keep"),
+    # a schedule without a depth is taken as it stands: boundaries of this model's 16 layers
     "after VisionZip": Compose([VisionZip(0.5), TransPrune(keep={4: 0.5, 5: 0.25, 6: 0.125})]),
 }
 
@@ -27,21 +28,25 @@ model = AutoModelForImageTextToText.from_pretrained(nano.path(), dtype=torch.flo
 processor = AutoProcessor.from_pretrained(nano.path())
 
 
-def answer(question: str, image: Image.Image) -> str:
-    inputs = processor(
-        images=image, text=f"USER: <image>\n{question} ASSISTANT:", return_tensors="pt"
-    )
+def answer(text: str, image: Image.Image) -> str:
+    """The model's answer to one question about one picture."""
+    prompt = f"USER: <image>\n{text} ASSISTANT:"
+    inputs = processor(images=image, text=prompt, return_tensors="pt")
     out = model.generate(**inputs, max_new_tokens=8)
-    return processor.decode(
-        out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    ).strip()
+
+    new_tokens = out[0, inputs["input_ids"].shape[1] :]
+    return processor.decode(new_tokens, skip_special_tokens=True).strip()
 
 
-questions = [
-    (asked, Image.open(folder() / "pictures" / asked.picture)) for asked in read_questions()
-]
+questions = read_questions()
+images = [Image.open(folder() / "pictures" / question.picture) for question in questions]
+
 for name, method in METHODS.items():
+    right = 0
     with prune(model, method) as session:
-        right = sum(answer(asked.question, image) == asked.answer for asked, image in questions)
+        for question, image in zip(questions, images, strict=True):
+            right += answer(question.question, image) == question.answer
+
+    # the trace is that of the last prefill; all questions here have about the same length
     share = session.trace.cost("exact").prefill_share
     print(f"{name:30} {right}/{len(questions)} right, {share:.1%} of the prefill FLOPs")

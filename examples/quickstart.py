@@ -1,6 +1,7 @@
 """Ten lines: load a model as always, prune it for the length of a `with`, see what was kept.
 
-Runs on the bundled model; put any LLaVA-1.5, LLaVA-NeXT or Qwen2.5-VL checkpoint in its place.
+Runs on the bundled model; put any LLaVA-1.5, LLaVA-NeXT, ViP-LLaVA or Qwen2.5-VL checkpoint in its
+place.
 """
 
 import torch
@@ -12,18 +13,16 @@ from transprune.demo import folder, read_questions
 
 model = AutoModelForImageTextToText.from_pretrained(nano.path(), dtype=torch.float32)
 processor = AutoProcessor.from_pretrained(nano.path())
-asked = read_questions()[1]
-image = Image.open(folder() / "pictures" / asked.picture)
-inputs = processor(
-    images=image, text=f"USER: <image>\n{asked.question} ASSISTANT:", return_tensors="pt"
-)
+
+question = read_questions()[1]
+image = Image.open(folder() / "pictures" / question.picture)
+prompt = f"USER: <image>\n{question.question} ASSISTANT:"
+inputs = processor(images=image, text=prompt, return_tensors="pt")
 
 with prune(model, TransPrune.high()) as session:
     out = model.generate(**inputs, max_new_tokens=8)
 
-print(
-    asked.question,
-    "->",
-    processor.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True),
-)
+# generate returns the prompt, too: its length is that of the unpruned prompt
+answer = out[0, inputs["input_ids"].shape[1] :]
+print(question.question, "->", processor.decode(answer, skip_special_tokens=True))
 print(session.trace)

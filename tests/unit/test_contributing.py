@@ -93,6 +93,7 @@ def nano():
 @pytest.fixture(autouse=True)
 def _leave_no_trace():
     yield
+    # the examples register themselves, and other tests count what is registered
     sys.modules.pop("contributing_example", None)
     METHODS._classes.pop("unusual", None)
     FAMILIES._classes.pop("llava_onevision", None)
@@ -108,7 +109,7 @@ def test_the_method_works_by_name_alone_and_composed(nano):
             with prune(model, method) as session:
                 logits = model(**inputs).logits
             assert len(session.trace.stages[0].keep[0]) == kept
-            assert torch.equal(logits, unpruned) == (kept == 144)
+            assert torch.equal(logits, unpruned) == (kept == 144)  # 144 tokens are all
 
         with prune(model, Compose([unusual(0.5), TransPrune.low()])) as session:
             model(**inputs)
@@ -148,6 +149,7 @@ def test_the_tap_offers_its_signal_also_behind_a_first_stage(nano, monkeypatch):
     tap = example("src/transprune/runtime/taps/entry_norm.py")["EntryNormTap"]
     monkeypatch.setattr(engine, "TAPS", (*engine.TAPS, tap))
 
+    # what the tap should have measured, captured by a hook of the test's own
     entered = []
     layer = model.model.language_model.layers[0]
     handle = layer.register_forward_pre_hook(lambda module, args: entered.append(args[0]))
@@ -159,6 +161,7 @@ def test_the_tap_offers_its_signal_also_behind_a_first_stage(nano, monkeypatch):
 
     visual = inputs["input_ids"][0] == model.config.image_token_id
     norms = entered[0][0].norm(dim=-1)[visual]
+    # the second stage reads norms that followed the rows through the first
     for stage, count in zip(session.trace.stages, (72, 36), strict=True):
         expected = norms.topk(count).indices.sort().values
         assert stage.keep[0].tolist() == expected.tolist()
