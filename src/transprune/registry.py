@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest known name, or an empty string."""
-    close = get_close_matches(name, list(known), n=1)
+    close = get_close_matches(name, list(known), n=1)  # at least 60 % alike
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
@@ -55,7 +55,8 @@ class Registry(Generic[T]):
         self.home = home
         self._classes: dict[str, type[T]] = {}
 
-        # a module that registers itself may look names up while it is imported, so the lock is re-entrant
+        # a module that registers itself may look names up while it is imported, so the lock is
+        # re-entrant, and a flag stops the second import
         self._lock = RLock()
         self._loaded = False
         self._loading = False
@@ -71,6 +72,7 @@ class Registry(Generic[T]):
                     f"two {self.kind}s are called {name!r}: {known.__module__} and {cls.__module__}"
                 )
 
+            # T knows no attribute `name`, so a plain assignment does not type-check
             setattr(cls, "name", name)  # noqa: B010
             self._classes[name] = cls
             return cls
@@ -105,14 +107,22 @@ class Registry(Generic[T]):
         with self._lock:
             if self._loaded or self._loading:
                 return
+
             self._loading = True
             try:
-                if self.home:
-                    home = import_module(self.home)
-                    for module in walk_packages(home.__path__, f"{self.home}."):
-                        import_module(module.name)
-                for point in entry_points(group=self.group):
-                    point.load()
+                self._import_modules()
+                # reached only without an error: a broken plugin raises at every look-up, not only
+                # at the first
                 self._loaded = True
             finally:
                 self._loading = False
+
+    def _import_modules(self) -> None:
+        """Import the modules of the home package, then those of other packages."""
+        if self.home:
+            home = import_module(self.home)
+            for module in walk_packages(home.__path__, f"{self.home}."):
+                import_module(module.name)
+
+        for point in entry_points(group=self.group):
+            point.load()

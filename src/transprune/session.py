@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -28,6 +28,8 @@ from transprune.trace import Trace
 POOLS = ("sample", "image")
 RECORDS = ("scores", "transitions", "changes")
 
+# models that are being pruned now: a second set of hooks would prune what the first has left.
+# Weak, so that a forgotten session does not keep its model in memory
 _attached: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _attached_lock = threading.Lock()
 
@@ -78,20 +80,13 @@ def prune(
     geometry = Geometry.from_config(base.config)
     policies = _policies(resolved, family, positions)
 
-    # raises here what would fail in the first forward
+    # a plan that does not fit this model raises here, not in the first forward
     resolved.plan(geometry.layers, geometry.visual_tokens)
 
     if pool not in POOLS:
         raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
-    setup = Setup(
-        family=family,
-        base=base,
-        layers=family.layers(base),
-        rotary=getattr(family.decoder(base), "rotary_emb", None),
-        method=resolved,
-        record=_checked_records(record),
-        options={"text_tower": text_tower},
-    )
+    records = _checked_records(record)
+    setup = _setup(family, base, resolved, records, {"text_tower": text_tower})
     return Session(setup, geometry, policies, pool)
 
 
@@ -147,12 +142,14 @@ class Session:
             TransformersError: the installed transformers lacks something that pruning builds on.
         """
         base = self._setup.base
+
         with _attached_lock:
             if base in _attached:
                 raise SessionError(
                     "this model is being pruned already; leave that session first, or put both "
                     "methods into one Compose"
                 )
+
             with ExitStack() as stack:
                 self._engine.attach(stack)
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
@@ -184,8 +181,29 @@ class Session:
 
     def _publish(self, state: Pass, cache: Any) -> None:
         trace = make_trace(self._setup, self.geometry, self._policies, state, cache)
+        # threads that share a model read the trace of their own prefill
         self._own.trace = trace
         self._latest = trace
+
+
+def _setup(
+    family: Family,
+    base: Any,
+    method: Method,
+    record: frozenset[str],
+    options: Mapping[str, Any],
+) -> Setup:
+    """Model and method, with the modules that the runtime hooks into."""
+    rotary = getattr(family.decoder(base), "rotary_emb", None)
+    return Setup(
+        family=family,
+        base=base,
+        layers=family.layers(base),
+        rotary=rotary,
+        method=method,
+        record=record,
+        options=options,
+    )
 
 
 def _policies(method: Method, family: Family, positions: Positions | None) -> tuple[Positions, ...]:
@@ -196,10 +214,11 @@ def _policies(method: Method, family: Family, positions: Positions | None) -> tu
     asked = [positions or step.positions for step in method.steps]
     if family.mrope and "renumber" in asked:
         raise PositionsError(
-            f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by count "
-            "has no definition; use positions='keep', which is also the default there"
+            f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by "
+            "count has no definition; use positions='keep', which is also the default there"
         )
 
+    # under M-RoPE also a method whose own code renumbers keeps its positions; the trace notes it
     policies: list[Positions] = []
     for step, wish in zip(method.steps, asked, strict=True):
         policies.append("keep" if family.mrope else wish or step.policy)

@@ -45,6 +45,7 @@ class TraceStage:
             "candidates": _as_lists(self.candidates),
             "keep": _as_lists(self.keep),
         }
+
         if self.scores:
             data["scores"] = {name: _as_lists(values) for name, values in self.scores.items()}
         return data
@@ -118,13 +119,16 @@ class Trace:
     def sample_cost(self, sample: int, convention: Convention = "exact") -> Cost:
         """The same for one sample of the batch, padding not counted."""
         visual = self.visual_tokens[sample]
+        # a prompt without an image ran unpruned, and nothing was read to choose tokens
+        readings = self.readings if visual else ()
+
         return count_cost(
             self.geometry,
             self.tokens_per_layer(sample),
             self.text_tokens[sample],
             unpruned=visual,
             convention=convention,
-            readings=self.readings if visual else (),
+            readings=readings,
             frozen=self.frozen,
             instruction=self.instruction_tokens[sample],
             dtype_bytes=self.dtype_bytes,
@@ -169,6 +173,7 @@ class Trace:
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
 
+        # both conventions, because papers count visual tokens only
         paper = self.cost("paper")
         exact = self.cost("exact")
         lines.append(
@@ -187,7 +192,10 @@ def _table(stages: Sequence[TraceStage]) -> list[str]:
         arrived = _counts(stage.candidates)
         rows.append((str(stage.boundary), stage.method, arrived, _counts(stage.keep)))
 
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [0] * len(rows[0])
+    for row in rows:
+        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
+
     lines = []
     for row in rows:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]

@@ -14,7 +14,7 @@ from typing import Any
 
 from transprune.errors import PruneWarning, TransformersError
 
-SUPPORTED = ">=5.19,<6"
+SUPPORTED = ">=5.19,<6"  # what the package metadata allows
 TESTED = ">=5.19,<5.25"
 
 # 5.24 renamed the cache argument of layers, decoders and models, and the field of their outputs
@@ -41,15 +41,17 @@ def private(module: str, name: str) -> Any:
 def warn_if_untested() -> None:
     """Warn, once per process, about a transformers release that the tests do not cover."""
     global _warned
+    # here, because importing transformers takes seconds
     from packaging.specifiers import SpecifierSet
     from transformers import __version__ as version
 
     if _warned or SpecifierSet(TESTED).contains(version.partition("+")[0], prereleases=True):
         return
+
     _warned = True
     warnings.warn(
-        f"transformers {version} is outside the range transprune is tested with ({TESTED}); compare "
-        "a few answers with an unpruned run before you trust the rest",
+        f"transformers {version} is outside the range transprune is tested with ({TESTED}); "
+        "compare a few answers with an unpruned run before you trust the rest",
         PruneWarning,
         stacklevel=4,
     )
@@ -62,6 +64,7 @@ def check_decoder_layer(layer: Any) -> None:
         TransformersError: an argument is missing, so pruning would not reach what the layer really
             uses.
     """
+    # of the class: wrappers of an instance's forward (offloading) take *args and **kwargs
     parameters = inspect.signature(type(layer).forward).parameters
     wanted: dict[str, tuple[str, ...]] = {
         "attention_mask": ("attention_mask",),
@@ -76,7 +79,8 @@ def check_decoder_layer(layer: Any) -> None:
     if missing:
         raise TransformersError(
             f"{type(layer).__name__} of this transformers release takes no argument for "
-            f"{', '.join(missing)} (it takes {', '.join(parameters)}). Install a release within {TESTED}."
+            f"{', '.join(missing)} (it takes {', '.join(parameters)}). "
+            f"Install a release within {TESTED}."
         )
 
 
@@ -92,10 +96,12 @@ def check_checkpointing(layer: Any) -> None:
     from torch import nn
 
     checkpointed = getattr(layer, "gradient_checkpointing", False) and layer.training
+    # those releases override __call__, inside which hooks run
     if checkpointed and type(layer).__call__ is not nn.Module.__call__:
         raise TransformersError(
-            "gradient checkpointing of this transformers release runs a pruned layer again without the "
-            "tokens it was pruned to; install 5.23 or newer, or call model.gradient_checkpointing_disable()"
+            "gradient checkpointing of this transformers release runs a pruned layer again without "
+            "the tokens it was pruned to; install 5.23 or newer, or call "
+            "model.gradient_checkpointing_disable()"
         )
 
 

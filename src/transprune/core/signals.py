@@ -30,6 +30,7 @@ from torch import Tensor
 from transprune.core.plan import Rows, Source
 from transprune.errors import MissingSignal
 
+# all but "picture" are computed by a family, by name (`Family.vision_signal`)
 SIGNALS = (
     "saliency",
     "keys",

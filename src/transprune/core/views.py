@@ -76,7 +76,7 @@ class View:
 
     @property
     def hidden(self) -> Tensor:
-        """Rows of the candidates as they enter the layer; projected features at boundary 0. [N, D]."""
+        """Rows of the candidates as they enter the layer; features at boundary 0. [N, D]."""
         return self._hidden()
 
     def read(self, name: str) -> Any:
@@ -206,7 +206,7 @@ class Transition:
 
     magnitude: Tensor
     cosine: Tensor
-    visual: Tensor
+    visual: Tensor  # for scores that are normalised over visual tokens only
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,7 @@ def transition_of(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     norm_before = torch.linalg.vector_norm(before, dim=-1)
     norm_after = torch.linalg.vector_norm(after, dim=-1)
 
+    # a row of zeros must give 0 and not NaN
     products = torch.einsum("...d,...d->...", before, after)
     cosine = products / (norm_before * norm_after).clamp_min(1e-8)
     return norm_after / norm_before.clamp_min(1e-6), cosine

@@ -120,12 +120,16 @@ class Family(ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        # of this class alone: what it inherits was checked when its parent was made
         old = sorted(RENAMED.keys() & vars(cls).keys())
         if old:
             changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
             raise FamilyError(f"{cls.__name__} uses names of transprune 0.1: {changes}")
 
     # ------------------------------------------------------------------------------ modules
+
+    # Modules are found by name and only ever called: their weights may be offloaded, quantised or
+    # sharded, so nothing here reads a weight.
 
     def base(self, model: nn.Module) -> Any:
         """The module that merges image features and calls the language model.
@@ -142,6 +146,7 @@ class Family(ABC):
     def layers(self, base: Any) -> list[nn.Module]:
         """The decoder layers that run, in order."""
         decoder = self.decoder(base)
+        # the decoder's own loop slices in the same way
         return list(decoder.layers)[: decoder.config.num_hidden_layers]
 
     def tower(self, base: Any) -> Any:
@@ -179,6 +184,7 @@ class Family(ABC):
         `generate` then passes bare slices of the features, without the encoder's other outputs.
         """
         outputs = _encoder_outputs(kwargs)
+        # a slice has the features (`pooler_output`) only
         return any(getattr(output, "last_hidden_state", None) is None for output in outputs)
 
     def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
@@ -186,7 +192,7 @@ class Family(ABC):
         outputs = _encoder_outputs(kwargs)
         if len(outputs) > 1:
             return [total]  # images and videos: their order is unknown, so they form one pool
-        if outputs:
+        if outputs:  # `generate` encodes the images before the first forward
             return [len(rows) for rows in outputs[0].pooler_output]
         return self.tokens_per_raw_image(base, kwargs, total)
 
@@ -206,6 +212,7 @@ class Family(ABC):
             tokens: visual tokens of that image.
             cropped: the processor crops to the centre.
         """
+        # a CLS token among the visual tokens, or merged patches, make another number
         side = _square_side(config)
         if side is None or tokens != side**2:
             return None
@@ -309,6 +316,7 @@ def find_family(model: nn.Module) -> Family:
     """
     config = getattr(unwrap(model), "config", None)
     model_type = getattr(config, "model_type", None)
+
     if model_type is None:
         known = ", ".join(FAMILIES)
         raise UnknownFamily(

@@ -40,7 +40,7 @@ class Llava(Family):
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Every image has the same number of patches."""
-        images = len(kwargs["pixel_values"])
+        images = len(kwargs["pixel_values"])  # [images, 3, H, W]
         return [total // images] * images
 
     def encode_pictures(
@@ -52,10 +52,10 @@ class Llava(Family):
         if not pictures:
             return []
 
-        pixels = torch.cat([picture["pixel_values"] for picture in pictures])
+        pixels = torch.cat([picture["pixel_values"] for picture in pictures])  # [images, 3, H, W]
         rows = iter(base.get_image_features(pixel_values=pixels).pooler_output)
         features = []
-        for picture in pictures:
+        for picture in pictures:  # an entry may have several images
             features.append([next(rows) for _ in picture["pixel_values"]])
         return features
 
@@ -63,6 +63,8 @@ class Llava(Family):
         """Queries and keys of the layers that are read, and the states that become the features."""
         layers = _encoder(base)
         outputs = {"state": layers[self._layer(base, "")]}
+
+        # projections, not attention maps: the tower may run a kernel that makes none
         for depth in {_depth(name) for name in signals if _is_attention(name)}:
             attention = layers[self._layer(base, depth)].self_attn
             outputs[f"{depth}query"] = attention.q_proj
@@ -82,6 +84,7 @@ class Llava(Family):
             return VisionRows(crop)  # the states of several layers are concatenated
         if not self._drops_cls(base):
             return VisionRows(crop, None, states.flatten(0, 1))
+        # methods that compare patches with the whole image need the CLS state in feature space
         cls = base.multi_modal_projector(states[:, :1])[:, 0]
         return VisionRows(crop, cls, states[:, 1:].flatten(0, 1))
 
@@ -98,7 +101,7 @@ class Llava(Family):
         first = int(self._drops_cls(base))
 
         if name.endswith("keys"):
-            return key.float().mean(dim=1)[:, first:].flatten(0, 1)
+            return key.float().mean(dim=1)[:, first:].flatten(0, 1)  # [C, H, n, d] -> [R, d]
 
         saliency = saliency_of(query, key, key.shape[-1] ** -0.5, self.has_cls(base))  # [C, n]
         if self.has_cls(base) and not first:
@@ -125,8 +128,9 @@ class Llava(Family):
         args, kwargs = capture.inputs["tower"]
         patch = base.config.vision_config.patch_size
         pixels = (args[0] if args else kwargs["pixel_values"])[crop : crop + 1]
-        small = resize(pixels, (grid[0] * patch, grid[1] * patch))
+        small = resize(pixels, (grid[0] * patch, grid[1] * patch))  # [1, 3, h, w]
 
+        # the position embeddings are made for one size, so they are interpolated
         options = {
             "interpolate_pos_encoding": True,
             "output_hidden_states": True,
@@ -137,6 +141,7 @@ class Llava(Family):
         layers = [chosen] if isinstance(chosen, int) else chosen
         first = int(self._drops_cls(base))
 
+        # as the model does: the chosen layers side by side, [1, n, V * layers]
         states = torch.cat([hidden[layer][:, first:] for layer in layers], dim=-1)
         features: Tensor = base.multi_modal_projector(states)[0]
         return features
@@ -155,9 +160,12 @@ class Llava(Family):
 
         # of joined layers the deepest one counts
         used = max(layer % hidden_states for layer in chosen) - 1
-        layers = hidden_states - 1
-        early, outer = round(used * 5 / 22), min(used + 1, layers - 1)
-        return {"": used, "early_": early, "outer_": outer}[depth]
+        last = hidden_states - 2
+        return {
+            "": used,
+            "early_": round(used * 5 / 22),
+            "outer_": min(used + 1, last),
+        }[depth]
 
     def _drops_cls(self, base: Any) -> bool:
         """Whether there is a CLS token that does not become a visual token."""
@@ -182,10 +190,12 @@ def _encoder(base: Any) -> Any:
     """
     encoder = getattr(base.vision_tower, "encoder", None)
     layers = getattr(encoder, "layers", None)
+
     if layers is None or not hasattr(layers[0], "self_attn"):
         raise MissingSignal(
             "reading the vision tower needs a CLIP-like encoder; "
             f"{type(base.vision_tower).__name__} is none. Use a method that reads the projected "
             "features only, such as DivPrune, or one within the language model."
         )
+
     return layers

@@ -30,6 +30,7 @@ class LlavaNext(Llava):
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2
 
+        # the number depends on tiles, unpadding and newlines: the model's own code knows it best
         blank = []
         for size in sizes:
             tiles = image_size_to_num_patches(size, config.image_grid_pinpoints, side)

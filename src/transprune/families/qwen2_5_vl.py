@@ -36,10 +36,10 @@ class Qwen2_5_VL(Family):
         """Patches of each image or video over the merge unit; one pool where a prompt has both."""
         grids = [kwargs.get(name) for name in ("image_grid_thw", "video_grid_thw")]
         present = [grid for grid in grids if grid is not None]
-        if len(present) != 1:
+        if len(present) != 1:  # the order of images and videos in the prompt is unknown
             return [total]
 
-        unit = base.config.vision_config.spatial_merge_size**2
+        unit = base.config.vision_config.spatial_merge_size**2  # patches in one token
         return [int(t * h * w) // unit for t, h, w in present[0].tolist()]
 
     def grid(
@@ -100,6 +100,7 @@ class Qwen2_5_VL(Family):
         query, key, _ = qkv.unbind(1)  # [n, H, d]
 
         inputs = capture.inputs["attention"][1]
+        # the qkv output is captured in front of the rotation
         rotate = private(type(attention).__module__, "apply_rotary_pos_emb_vision")
         query, key = rotate(query, key, *inputs["position_embeddings"])
         if name.endswith("keys"):
@@ -119,13 +120,15 @@ class Qwen2_5_VL(Family):
         args, kwargs = capture.inputs["tower"]
         tower = base.visual
         patches = args[0] if args else kwargs["hidden_states"]
-        merge, side = tower.spatial_merge_size, tower.patch_size
+        merge = tower.spatial_merge_size
+        side = tower.patch_size
         unit = merge * merge
 
         frames = _frames(base, capture)
         h, w = frames[crop]
         start = unit * sum(rows * columns for rows, columns in frames[:crop])
 
+        # patches arrive group by group: the merge x merge patches of a token are adjacent
         # [h * w * 4, channels * 2 * P * P] -> [1, channels * 2, H, W]
         pixels = patches[start : start + unit * h * w].view(h, w, merge, merge, -1, side, side)
         pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6)
@@ -175,7 +178,7 @@ def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tens
         places = grid_places(rows, columns, device)
         # any number that grows window by window
         window = places[:, 0] // side * columns + places[:, 1] // side
-        order = window.argsort(stable=True)
+        order = window.argsort(stable=True)  # raster order within a window
         found.append((places[order], torch.tensor([[rows, columns]], device=device)))
     return found
 
@@ -191,6 +194,7 @@ def _images_only(place: str) -> Any:
         def __init__(
             self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None
         ) -> None:
+            # ProcessorMixin's constructor, as the parent's passes on a video processor
             self.image_token = "<|image_pad|>"
             self.video_token = "<|video_pad|>"
             self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)

@@ -1,4 +1,7 @@
-"""Attention of a vision tower, for all families. Shapes: C inputs, H heads, n patches, d head width."""
+"""Attention of a vision tower, for all families.
+
+Shapes: C inputs, H heads, n patches, d head width.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ def heads_of(projected: Tensor, heads: int) -> Tensor:
 def saliency_of(query: Tensor, key: Tensor, scale: float, has_cls: bool) -> Tensor:
     """CLS attention; without a CLS token, the mean attention received. [C, H, n, d] -> [C, n]."""
     if has_cls:
-        return attention_row(query[:, :, 0], key, scale)
+        return attention_row(query[:, :, 0], key, scale)  # CLS comes first
+    # input by input, as the chunks below are sized for one
     return torch.stack([attention_received(q, k, scale) for q, k in zip(query, key, strict=True)])
 
 
@@ -25,8 +29,9 @@ def attention_row(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
     query [C, H, d], key [C, H, n, d] -> [C, n].
     """
+    # fp32, because half precision makes ties among several hundred small probabilities
     logits = torch.einsum("chd,chnd->chn", query.float(), key.float()) * scale
-    return logits.softmax(dim=-1).mean(dim=1)
+    return logits.softmax(dim=-1).mean(dim=1)  # [C, H, n] -> [C, n]
 
 
 def attention_received(query: Tensor, key: Tensor, scale: float) -> Tensor:

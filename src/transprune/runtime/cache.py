@@ -48,6 +48,7 @@ class Slots:
 
         Layers that apply the same operation (the same `key` object) keep sharing the result.
         """
+        # one object per stage: projections are memoised by its identity
         if self._mapped is None or self._mapped[0] is not key:
             shift = None if self.shift is None else change(self.shift)
             bias = None if self.bias is None else change(self.bias)
@@ -57,6 +58,7 @@ class Slots:
 
     def without_last(self, n: int) -> Slots:
         """The slots without the last `n` entries; without any entry there is no bias either."""
+        # an empty bias would still force an additive mask
         left = self.slots.shape[1] - n
         bias = self.bias[:, :left] if self.bias is not None and left else None
         return Slots(self.slots[:, :left], self.shift, self.dense, bias)
@@ -70,6 +72,7 @@ class KeptLayer(DynamicLayer):
 
     def __init__(self, old: Any) -> None:
         super().__init__()
+        # masks are made for the kind of layer that was here before
         self.is_sliding = old.is_sliding
         self.logical = 0
         self.tail = 0
@@ -86,7 +89,7 @@ class KeptLayer(DynamicLayer):
 
     def slots(self, batch: int, device: torch.device) -> Slots:
         """Slots of all stored entries, prefix and tail. -> [B, P]."""
-        # what was decoded stands without gaps at the end
+        # decoded tokens are never pruned, so the newest `tail` slots have no gaps
         tail = torch.arange(self.logical - self.tail, self.logical, device=device)
         tail = tail.expand(batch, self.tail)
         prefix = self.prefix
@@ -95,7 +98,7 @@ class KeptLayer(DynamicLayer):
 
         bias = prefix.bias
         if bias is not None:
-            bias = nn.functional.pad(bias, (0, self.tail))  # what was decoded counts as usual
+            bias = nn.functional.pad(bias, (0, self.tail))  # decoded tokens have no bias
 
         slots = torch.cat([prefix.slots.to(device), tail], dim=1)
         return Slots(slots, prefix.shift, prefix.dense, bias)
@@ -131,6 +134,7 @@ class KeptLayer(DynamicLayer):
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Width and offset of the mask, in unpruned coordinates."""
+        # the projection of the mask takes out the columns of pruned keys
         return self.logical + query_length, 0
 
     def reset(self) -> None:
@@ -178,7 +182,8 @@ class KeptLayer(DynamicLayer):
         )
         if not contiguous:
             raise CacheError(
-                "crop would cut into pruned tokens; crop at most what was generated after the prompt"
+                "crop would cut into pruned tokens; crop at most what was generated after the "
+                "prompt"
             )
 
         assert self.prefix is not None
@@ -245,6 +250,7 @@ def check_cache(cache: Any) -> None:
     if cache is None:
         return
 
+    # exact types: a subclass may store its entries in another way, as quantised layers do
     layers = getattr(cache, "layers", ())
     unfit = {type(layer).__name__ for layer in layers if type(layer) not in FIT_LAYERS}
     offloaded = getattr(cache, "offloading", False)

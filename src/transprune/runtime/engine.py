@@ -79,7 +79,7 @@ class Engine:
         self._base = setup.base
         self._layers = setup.layers
         self._publish = publish
-        self._local = threading.local()
+        self._local = threading.local()  # several threads may run one model
 
         self._freezer = Freezer(self._layers, frozenset(setup.method.frozen(setup.depth)))
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
@@ -110,7 +110,7 @@ class Engine:
         hooks.after(self._base, self._forget_prompt, always_call=True)
         hooks.before(decoder, self._begin)
         hooks.after(decoder, self._end, always_call=True)
-        # M-RoPE positions are never renumbered, so nobody needs them
+        # positions are captured for renumbering only, which M-RoPE does not allow
         if self._setup.rotary is not None and not self._family.mrope:
             hooks.before(self._setup.rotary, self._note_positions)
 
@@ -118,7 +118,7 @@ class Engine:
             hooks.before(layer, partial(self._before_layer, index))
         self._freezer.attach(hooks)
         hooks.after(self._layers[-1], self._restore_length)
-        # last, so that a tap on a layer sees the rows that the hooks above have left
+        # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
 
@@ -145,7 +145,7 @@ class Engine:
             return
 
         prompt: Layout | None = getattr(self._local, "prompt", None)
-        # a decoder called with other rows than the prompt has (assisted decoding) is not pruned
+        # rows in another number are not those of the prompt: somebody called the decoder directly
         layout = prompt if prompt is not None and prompt.rows_total == rows.shape[1] else None
         cache = cache_of(kwargs)
         is_prefill = cache is None or cache.get_seq_length() == 0
@@ -200,7 +200,8 @@ class Engine:
             for tap in self._taps:
                 tap.enter(state, hidden)
 
-        # the order matters: rows go first, then arguments follow them, then frozen rows are set aside
+        # the order matters: first rows are dropped, then the arguments are projected onto the rest,
+        # then frozen rows are set aside
         freezes = self._freezer.has_work(state, index)
         if not inputs_unchanged(state, call):
             kwargs = project_inputs(state, call, self._setup.rotary)
@@ -229,7 +230,7 @@ class Engine:
         if result.changes_nothing:
             return call.hidden
 
-        # positions and biases are kept in slots of the prompt, so they need the layout before the stage
+        # from here on, `before` describes the rows that arrived and `state.layout` those that stay
         index, state.layout = before.survivors(result.dropped)  # [B, P]
         state.pruned = True
         state.row_version += 1
@@ -255,7 +256,7 @@ class Engine:
 
 def _surviving_rows(layout: Layout, hidden: Tensor, index: Tensor, result: StageResult) -> Tensor:
     """The rows `index` [B, P], with the contents of merged tokens. [B, L, D] -> [B, P, D]."""
-    hidden = gather_rows(hidden, index)
+    hidden = gather_rows(hidden, index)  # a copy, so the assignment below changes no input
     for sample, features in enumerate(result.features):
         if features is not None:
             hidden[sample, layout.visual_rows(sample)] = features
@@ -264,7 +265,8 @@ def _surviving_rows(layout: Layout, hidden: Tensor, index: Tensor, result: Stage
 
 def _scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
     """Rows at their slots of the prompt, 0 where a token was dropped. [B, P, D] -> [B, L, D]."""
-    # a filler's slot is that of a dropped token, so nothing real is overwritten; filler rows are zeroed
+    # a filler's slot is that of a dropped token, so nothing real is overwritten; its row is zeroed,
+    # as dropped tokens are
     values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
 
     # one flat index over the batch: slots of sample b start at b * L

@@ -55,13 +55,16 @@ class Renumbering:
 
     def remove(self, layout: Layout, dropped: list[Tensor], length: int) -> None:
         """Close the positions of the rows `dropped[sample]` of `layout`."""
+        # by slot of the prompt: rows of different stages have different numbers
         gone = torch.zeros(layout.batch, length, dtype=torch.long, device=layout.origin.device)
         for sample, rows in enumerate(dropped):
             gone[sample, layout.origin[sample, rows]] = 1
 
+        # exclusive sums: a slot counts what was removed in front of it, not itself
         before_slot = gone.cumsum(dim=1) - gone
         total = gone.sum(dim=1)
 
+        # several stages of one forward add up
         if self.before_slot is not None and self.total is not None:
             before_slot = before_slot + self.before_slot
             total = total + self.total
@@ -113,8 +116,8 @@ class Pass:
 
     length: int
     batch: int
-    layout: Layout | None
-    prompt: Layout | None
+    layout: Layout | None  # shrinks from stage to stage
+    prompt: Layout | None  # stays
     is_prefill: bool = True
     pruned: bool = False
     row_version: int = 0

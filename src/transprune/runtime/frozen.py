@@ -67,10 +67,11 @@ class QueryRows:
 
     def put_back(self, changed: Tensor, before: Tensor) -> Tensor:
         """`before` [B, L, D] with the query rows replaced by `changed` [B, T, D]."""
-        if self.dense and len(before) == 1:
+        if self.dense and len(before) == 1:  # the common case, without a gather
             return before.index_copy(1, self.index[0], changed)
 
-        index = self.index[..., None].expand_as(changed)
+        # a filler is written back as it was
+        index = self.index[..., None].expand_as(changed)  # [B, T] -> [B, T, D]
         rows = torch.where(self.real[..., None], changed, before.gather(1, index))
         return before.scatter(1, index, rows)
 
@@ -107,6 +108,7 @@ class JointCache:
         self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """All keys and values [B, H, L, d] in the order of the rows, stored by the real cache."""
+        # in the order of the rows, because masks are causal by place
         keys = self._in_order(torch.cat([self._keys, keys], dim=2))
         values = self._in_order(torch.cat([self._values, values], dim=2))
         if self._cache is None:
@@ -175,6 +177,7 @@ def _arguments(
     state: Pass, call: LayerCall, kwargs: dict[str, Any], queries: QueryRows
 ) -> dict[str, Any]:
     """The arguments that differ for the query rows: mask, cos/sin and position ids."""
+    # queries are some rows, keys are all: only an explicit mask can say so
     projection = project_mask(state, call, history_of(state, call)).of_rows(queries.index)
     given_mask = call.kwargs.get("attention_mask")
     tables = kwargs["position_embeddings"]
@@ -219,8 +222,8 @@ def _leave(state: Pass, output: Any) -> Any:
 def _check(call: LayerCall) -> None:
     if getattr(call.layer, "gradient_checkpointing", False) and call.layer.training:
         raise MethodError(
-            "a frozen layer passes its keys on through the cache, which gradient checkpointing takes "
-            "away; call model.gradient_checkpointing_disable() first"
+            "a frozen layer passes its keys on through the cache, which gradient checkpointing "
+            "takes away; call model.gradient_checkpointing_disable() first"
         )
 
     attention = call.layer.self_attn

@@ -25,6 +25,7 @@ class Hooks:
 
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
         """Call `hook(module, args, kwargs)` before each forward of `module`."""
+        # decoder layers are called with keywords, all but the hidden states
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)
         self._stack.callback(handle.remove)
 

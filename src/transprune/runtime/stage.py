@@ -61,6 +61,7 @@ class StageInput:
         """The view of one pool, of which `stage.count` tokens are to be kept."""
         # bound to the pool here, computed when the method reads them
         signals = {name: partial(signal, pool) for name, signal in self.signals.items()}
+
         shared: dict[str, Any] = {
             "boundary": self.boundary,
             "count": stage.count,
@@ -69,6 +70,7 @@ class StageInput:
             "merged": stage.merged,
             "signals": signals,
         }
+
         if isinstance(method, ProjectorPruner):
             words = self.layout.instruction[pool.sample]
             shared["_instruction"] = lambda: self.hidden[pool.sample, words]
@@ -168,8 +170,10 @@ def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
 
     if stage.rounded_up:
         state.record.note(
-            f"{step.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; kept 1"
+            f"{step.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; "
+            "kept 1"
         )
+    # fewer arrive than planned where an earlier stage kept less than its upper bound (`at_most`)
     return replace(stage, count=min(stage.count, here))
 
 
@@ -193,19 +197,22 @@ def _check(method: Method, selection: Selection, count: int, total: int) -> None
     fits = 0 < len(keep) <= count and ascending and int(keep[0]) >= 0 and int(keep[-1]) < total
     if not fits:
         raise MethodError(
-            f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; it returned "
-            f"{keep.tolist()[:10]}"
+            f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; "
+            f"it returned {keep.tolist()[:10]}"
         )
 
 
 def _warn_not_finite(method: Method, boundary: int, selection: Selection, state: Pass) -> None:
     """Warn if a score of the language model is not a number."""
-    # in front of it, a NaN saliency is how newline tokens say "no patch"
+    # in front of the language model NaN is expected: newline tokens have no patch and no saliency
     score = selection.scores.get("score")
     if score is None or isinstance(method, ProjectorPruner) or bool(score.isfinite().all()):
         return
 
-    message = f"{method.name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden states)"
+    message = (
+        f"{method.name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden "
+        "states)"
+    )
     state.record.note(f"{message}; those tokens rank last")
     warnings.warn(
         f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2
@@ -217,10 +224,10 @@ def _merged_features(choices: list[_Choice], stay: Tensor, hidden: Tensor) -> Te
     if all(choice.selection.features is None for choice in choices):
         return None
 
-    features = hidden[stay].clone()
+    features = hidden[stay].clone()  # [k, D]
     for choice in choices:
         merged = choice.selection.features
-        if merged is not None:
+        if merged is not None:  # pools of one sample are chosen one by one, so some may not merge
             features[torch.searchsorted(stay, choice.kept)] = merged.to(features.dtype)
     return features
 
@@ -244,6 +251,7 @@ def _scores(choices: list[_Choice], visual: Tensor) -> dict[str, Tensor]:
     merged = {name: torch.full((len(visual),), float("nan")) for name in sorted(names)}
 
     for choice in choices:
+        # the pool's rows among all candidates of the sample; both ascend
         places = torch.searchsorted(visual, choice.rows).cpu()
         for name, score in choice.selection.scores.items():
             merged[name][places] = score.detach().float().cpu()
@@ -257,6 +265,7 @@ def _trace(
     keep: list[Tensor],
     scores: list[dict[str, Tensor]],
 ) -> TraceStage:
+    # a sample without an image has no scores: an empty tensor keeps the samples in step
     names = sorted({name for of_sample in scores for name in of_sample})
     nothing = torch.empty(0)
     by_name = {}

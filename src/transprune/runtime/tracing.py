@@ -29,19 +29,14 @@ def make_trace(
     record = state.record
     dtype = next(setup.base.parameters()).dtype
 
-    widths = per_layer_widths(layers, state.length, record.widths)
-    if cache is not None:  # entries of earlier turns are in there too
-        widths = tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
-    # fillers are stored too, so they count
-    entries = sum(widths) * state.batch
+    widths = _kv_lengths(state, layers, cache)
+    entries = sum(widths) * state.batch  # keys, and as many values
 
     visual, text, instruction = _token_counts(state)
-    notes = [NO_IMAGE]
-    if state.prompt is not None:
-        notes = [*setup.method.notes(layers), *_position_notes(setup.method, policies)]
-        notes += record.notes
-
+    transitions = {at: tuple(samples) for at, samples in record.transitions.items()}
+    changes = {at: tuple(samples) for at, samples in record.changes.items()}
     decoder = setup.family.decoder(setup.base)
+
     return Trace(
         method=repr(setup.method),
         family=setup.family.name,
@@ -52,16 +47,32 @@ def make_trace(
         stages=tuple(record.stages),
         kv_lengths=widths,
         kv_bytes=2 * entries * geometry.kv_width * dtype.itemsize,
-        notes=tuple(notes),
+        notes=_notes(setup, policies, state),
         geometry=geometry,
         readings=setup.method.reads_at(layers),
         frozen=setup.method.frozen(layers),
-        transitions={key: tuple(samples) for key, samples in record.transitions.items()},
-        changes={key: tuple(samples) for key, samples in record.changes.items()},
+        transitions=transitions,
+        changes=changes,
         dtype=str(dtype).removeprefix("torch."),
         dtype_bytes=dtype.itemsize,
         attention=str(decoder.config._attn_implementation),
     )
+
+
+def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
+    """Entries per sample that each layer stores, or would store if there were a cache."""
+    if cache is None:
+        return per_layer_widths(layers, state.length, state.record.widths)
+    # earlier turns and the fillers of ragged batches are stored too, so they count
+    return tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
+
+
+def _notes(setup: Setup, policies: tuple[Positions, ...], state: Pass) -> tuple[str, ...]:
+    """Sentences about the method, its positions and this run."""
+    if state.prompt is None:
+        return (NO_IMAGE,)
+    method = setup.method
+    return (*method.notes(setup.depth), *_position_notes(method, policies), *state.record.notes)
 
 
 def _token_counts(state: Pass) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

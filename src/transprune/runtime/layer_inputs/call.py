@@ -48,6 +48,7 @@ class LayerCall:
     @property
     def implementation(self) -> str:
         """Attention implementation of the layer."""
+        # read at every call: a user may change it between two
         return str(self.layer.self_attn.config._attn_implementation)
 
 
@@ -74,6 +75,7 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
     batch, running, _ = call.hidden.shape
     device = call.hidden.device
 
+    # a bare DynamicCache has no entry for a layer that has not run yet
     layer = None
     if call.cache is not None and call.index < len(call.cache.layers):
         layer = call.cache.layers[call.index]

@@ -57,13 +57,15 @@ class MaskProjection:
 
     def of_sample(self, sample: int, rows: Tensor) -> MaskProjection:
         """One sample's keys for its query rows `rows` [T] only. -> a projection with B = 1."""
-        one = slice(sample, sample + 1)
+        one = slice(sample, sample + 1)  # keeps the batch dimension
+        bias = None if self.bias is None else self.bias[one]
+
         return replace(
             self,
             rows=self.rows[one, rows],
             rows_real=self.rows_real[one, rows],
             columns=self.columns[one],
-            bias=None if self.bias is None else self.bias[one],
+            bias=bias,
             square=False,
         )
 
@@ -115,7 +117,7 @@ class MaskProjection:
     ) -> Tensor | None:
         """The mask where the model passed none, which means "causal, nothing padded"."""
         if self.dense and plain:
-            return None
+            return None  # kernels then use their fast causal path
         if flash:
             return self._real()
         return self._add_bias(self._causal(implementation, dtype), dtype)
@@ -138,6 +140,7 @@ class MaskProjection:
 
     def _gather(self, mask: Tensor, columns: Tensor, inside: Tensor) -> Tensor:
         """Rows and columns of a 4-D mask. [B or 1, H or 1, S, width] -> [B, H or 1, P, K]."""
+        # rows first, then columns: never more than P x width entries
         batch, queries = self.rows.shape
         mask = mask.expand(batch, -1, -1, -1)
         heads = mask.shape[1]
@@ -151,6 +154,7 @@ class MaskProjection:
         closed = ~inside[:, None, None]
         if mask.dtype == torch.bool:
             return mask & ~closed
+        # the lowest number and not -inf, which gives NaN in a row without any other key
         return mask.masked_fill(closed, torch.finfo(mask.dtype).min)
 
     def _causal(self, implementation: str, dtype: torch.dtype) -> Tensor:
@@ -168,9 +172,8 @@ class MaskProjection:
 
         queries, keys = mask.shape[-2:]
         own = torch.eye(queries, dtype=torch.bool, device=mask.device)
-        own = nn.functional.pad(
-            own, (keys - queries, 0)
-        )  # the rows of this forward are the last keys
+        # the rows of this forward are the last keys
+        own = nn.functional.pad(own, (keys - queries, 0))
         own = own & ~self.rows_real[:, None, :, None]
         return mask | own if mask.dtype == torch.bool else mask.masked_fill(own, 0.0)
 

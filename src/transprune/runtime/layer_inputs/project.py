@@ -31,6 +31,7 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
 
     # fillers need a mask, a shift needs other positions, a bias needs an additive mask
     plain = prefix.dense and prefix.shift is None and prefix.bias is None
+    # the fast path of decoding: without fillers, "no mask" is right for the shorter keys too
     return call.kwargs.get("attention_mask") is None and plain
 
 
@@ -80,7 +81,8 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
         dense = True
 
     earlier = history.slots
-    # slots count over all turns: this forward begins behind the earlier ones
+    # slots count over all turns, so this forward begins behind the earlier ones; -1 marks a filler,
+    # to which no row attends, now or later
     own = torch.where(real, rows + history.length, -1)
     return MaskProjection(
         rows=rows,
@@ -122,9 +124,8 @@ def _project(
     # what follows them
     renumbering = state.renumbering
     before = None if call.prefix is None else call.prefix.shift
-    shift = _add(
-        None if before is None else before[:, None], _gather(renumbering.before_slot, mask.rows)
-    )
+    per_sample = None if before is None else before[:, None]  # [B] -> [B, 1]
+    shift = _add(per_sample, _gather(renumbering.before_slot, mask.rows))  # [B, P]
 
     embeddings = given.get("position_embeddings")
     if shift is not None and rotary is not None:

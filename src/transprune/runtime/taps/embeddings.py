@@ -38,6 +38,7 @@ class EmbeddingTap(Tap):
 def _embeddings(hidden: Tensor, layout: Layout, pool: PoolRows) -> tuple[Tensor, Tensor]:
     """Visual tokens of the pool's images, and instruction tokens. -> [N0, D], [T, D]."""
     sample = pool.sample
+    # all that entered layer 0, also those that a later stage dropped
     visual = layout.visual_rows(sample)
     if pool.image >= 0:
         visual = visual[layout.image[sample, visual] == pool.image]

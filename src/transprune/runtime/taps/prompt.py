@@ -30,14 +30,15 @@ def read_prompt(
         return None
     if family.is_chunked_prefill(kwargs):
         raise LayoutError(
-            "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; leave "
-            "prefill_chunk_size unset, and pass pixel_values or what get_image_features returned"
+            "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; "
+            "leave prefill_chunk_size unset, and pass pixel_values or what get_image_features "
+            "returned"
         )
     if input_ids is None:
         raise LayoutError(
             "pruning finds the visual tokens by their placeholder ids, but this call passes "
-            "inputs_embeds only; pass input_ids with the image features, or run this call outside the "
-            "session"
+            "inputs_embeds only; pass input_ids with the image features, or run this call outside "
+            "the session"
         )
 
     visual = family.visual_mask(base, input_ids)
@@ -45,14 +46,15 @@ def read_prompt(
     total = int(visual.sum())
     if total == 0:
         raise LayoutError(
-            "image features were passed, but the prompt has no image placeholders; put the image token "
-            "into the prompt (the processor's chat template does), or leave the image out"
+            "image features were passed, but the prompt has no image placeholders; put the image "
+            "token into the prompt (the processor's chat template does), or leave the image out"
         )
 
     lengths = family.tokens_per_image(base, kwargs, total)
     if sum(lengths) != total:
         raise LayoutError(
-            f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} features"
+            f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} "
+            "features"
         )
 
     valid = _valid(visual, kwargs.get("attention_mask"))
@@ -74,7 +76,8 @@ def _check_placeholders(
     if bool(family.visual_mask(base, input_ids).any()):
         raise LayoutError(
             "the prompt has image placeholders, but no image features came with this call; pass "
-            "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without them"
+            "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without "
+            "them"
         )
 
 

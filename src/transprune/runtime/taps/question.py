@@ -49,9 +49,9 @@ class QuestionTap(Tap):
         for step in readers:
             if step.reads.question == "required":
                 raise MissingSignal(
-                    f"{step.name} compares patches with the question in CLIP's space, but this model's "
-                    "vision tower is not CLIP's, or its features come from several layers of it; use "
-                    f"{step.name}:relevance=embedding"
+                    f"{step.name} compares patches with the question in CLIP's space, but this "
+                    "model's vision tower is not CLIP's, or its features come from several layers "
+                    f"of it; use {step.name}:relevance=embedding"
                 )
         return cls(setup.base, None)
 
@@ -74,6 +74,7 @@ class QuestionTap(Tap):
             signals[SIGNAL] = lambda pool: None
             return
 
+        # patch states come from the vision tap, which stands in front of this one in TAPS
         vision = signals.get("vision")
         if vision is not None:
             signals[SIGNAL] = lambda pool: self._joint(pool.layout, pool, vision(pool))
@@ -83,12 +84,12 @@ class QuestionTap(Tap):
         assert self._tower is not None
         if vision.states is None:
             raise MissingSignal(
-                "this model's features come from several layers of the tower, which have no place in "
-                "CLIP's space; use cdpruner:relevance=embedding"
+                "this model's features come from several layers of the tower, which have no place "
+                "in CLIP's space; use cdpruner:relevance=embedding"
             )
 
         ids: Tensor = self._local.ids[pool.sample]
-        # the question is the text behind the image; all text serves where nothing stands behind it
+        # the question is the text behind the image, or all text if nothing stands behind it
         instruction = ids[layout.instruction[pool.sample]]
         text = ids[layout.valid[pool.sample] & ~layout.visual[pool.sample]]
         question = self._tower.embed_question(instruction, text)

@@ -71,7 +71,7 @@ class TextTower:
 
         clip = self._on(instruction)
         embedded = []
-        for segment in segments or [[]]:
+        for segment in segments or [[]]:  # an empty question still gives one row
             row = torch.tensor([[begin, *segment, end]], device=instruction.device)
             embedded.append(clip.get_text_features(row, return_dict=True).pooler_output)
         return torch.cat(embedded).float()
@@ -128,21 +128,24 @@ def _load_for(given: str | os.PathLike[str] | None, checkpoint: str) -> TextTowe
     beside = bool(checkpoint) and Path(source).is_dir()
     if given is None and not beside:
         raise MissingSignal(
-            "this method compares patches with the question in CLIP's space, but the checkpoint holds only "
-            "the vision half of its CLIP. Give the other half: prune(model, method, text_tower=...) or "
-            "--text-tower, which for LLaVA-1.5 and LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or "
+            "this method compares patches with the question in CLIP's space, but the checkpoint "
+            "holds only the vision half of its CLIP. Give the other half: "
+            "prune(model, method, text_tower=...) or --text-tower, which for LLaVA-1.5 and "
+            "LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or "
             f"put a CLIPModel with its tokenizer into {FOLDER}/ beside the weights; or do without: "
             "cdpruner:relevance=embedding"
         )
+
     try:
         return _load(source, checkpoint)
     except (OSError, ValueError) as error:
         raise MissingSignal(
-            f"the text tower {source!r} or the tokenizer of {checkpoint!r} cannot be loaded: {error}. "
-            "Pass a TextTower(clip, tokenizer, prompts) made of loaded ones."
+            f"the text tower {source!r} or the tokenizer of {checkpoint!r} cannot be loaded: "
+            f"{error}. Pass a TextTower(clip, tokenizer, prompts) made of loaded ones."
         ) from error
 
 
+# sessions are made anew for each method, and loading takes seconds
 @lru_cache(maxsize=2)
 def _load(source: str, checkpoint: str) -> TextTower:
     from transformers import AutoTokenizer, CLIPModel
@@ -154,6 +157,7 @@ def _load(source: str, checkpoint: str) -> TextTower:
 
 def _template_words(prompts: Any) -> tuple[list[str], list[str]]:
     """Words that the chat template puts in front of a question and behind it."""
+    # rendered once with a word that no template contains, then cut at that word
     text = PLAIN_PROMPT.format(images="", question=MARK)
     if getattr(prompts, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": MARK}]

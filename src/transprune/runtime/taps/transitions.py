@@ -32,7 +32,7 @@ class TransitionTap(Tap):
         self._record_transitions = "transitions" in setup.record
         self._record_changes = "changes" in setup.record
 
-        # 1-based layer -> (part number, part)
+        # 1-based layer, as TransPrune counts them -> (part number, part)
         self._observers: dict[int, list[tuple[int, Method]]] = {}
         for number, part in enumerate(setup.method.steps):
             if isinstance(part, LayerPruner):
@@ -129,6 +129,7 @@ def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> tuple[Tensor, 
 
     Its input is normalised already, and its output not yet added back to the residual stream.
     """
+    # attention is called with keywords and returns a tuple, an MLP gets and returns one tensor
     before = args[0] if args else kwargs["hidden_states"]
     after = output[0] if isinstance(output, tuple) else output
     change = transition_of(before, after.view_as(before))
@@ -169,6 +170,7 @@ def _write(
     slots = layout.origin[sample, rows].cpu()
 
     for module, values in measured.items():
+        # a slot stays NaN where it is padding or its token has been dropped
         samples = into.setdefault((layer, module), [])
         if len(samples) <= sample:
             samples.append(torch.full((*values.shape[:-1], state.length), float("nan")))

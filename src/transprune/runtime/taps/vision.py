@@ -60,6 +60,7 @@ class VisionTap(Tap):
             raise MethodError(
                 f"`reads` takes of the vision tower {', '.join(SIGNALS)}; got {', '.join(unknown)}"
             )
+
         self._family = family
         self._base = base
         self._signals = frozenset(signals)
@@ -85,7 +86,7 @@ class VisionTap(Tap):
         state.captured[SIGNAL] = self._take()
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
-        """Signals of the pool's rows, found by what the projector put out."""
+        """Signals of the pool's rows, found in the projector's output."""
         match = state.captured[SIGNAL]
         signals[SIGNAL] = lambda pool: match(pool.states)
 
@@ -99,9 +100,11 @@ class VisionTap(Tap):
             """Signals of these visual rows; computed for the whole batch at the first call."""
             if not captures:
                 raise MissingSignal(
-                    "this method reads the vision tower, but the image features were encoded outside "
-                    "the session. Pass pixel_values to the call, or encode inside the session."
+                    "this method reads the vision tower, but the image features were encoded "
+                    "outside the session. Pass pixel_values to the call, or encode inside the "
+                    "session."
                 )
+
             if not joined:
                 joined.append(self._join(captures))
             return self._match(features, joined[0])
@@ -110,7 +113,8 @@ class VisionTap(Tap):
 
     def _join(self, captures: list[VisionCapture]) -> _Captured:
         """Everything announced, row by row, over all calls of the tower."""
-        family, base = self._family, self._base
+        family = self._family
+        base = self._base
         parts: list[VisionRows] = []
         for capture in captures:
             parts.append(self._untapped(family.vision_rows, base, capture))
@@ -120,20 +124,24 @@ class VisionTap(Tap):
             values = [self._untapped(family.vision_signal, base, c, name) for c in captures]
             signals[name] = torch.cat(values)
 
+        # each call of the tower counts its crops from 0; here they are numbered through
         crop_source: list[tuple[int, int]] = []
         crops: list[Tensor] = []
         for number, part in enumerate(parts):
             crops.append(part.crop + len(crop_source))
             crop_source += [(number, crop) for crop in range(int(part.crop.max()) + 1)]
 
+        rows = [capture.rows for capture in captures if capture.rows is not None]
+        cls = [part.cls for part in parts]
+        states = [part.states for part in parts]
         return _Captured(
             captures=captures,
             crop_source=crop_source,
-            rows=torch.cat([capture.rows for capture in captures if capture.rows is not None]),
+            rows=torch.cat(rows),
             crop=torch.cat(crops),
             signals=signals,
-            cls=_cat_if_all([part.cls for part in parts]),
-            states=_cat_if_all([part.states for part in parts]),
+            cls=_cat_if_all(cls),
+            states=_cat_if_all(states),
         )
 
     def _match(self, features: Tensor, captured: _Captured) -> VisionSignals:
@@ -153,6 +161,7 @@ class VisionTap(Tap):
         number, shown = _by_appearance(same[index[found]])
         crop = torch.full_like(index, -1).masked_scatter(found, number)
 
+        # rows without a patch read row 0 here and are blanked by _of_patches
         rows = index.clamp(min=0)
         signals = {
             name: _of_patches(signal[rows], found) for name, signal in captured.signals.items()
@@ -160,7 +169,8 @@ class VisionTap(Tap):
         encode = None
         if "picture" in self._signals:
             encode = partial(self._encode, captured, shown.tolist())
-        states, project = None, None
+        states = None
+        project = None
         if captured.states is not None:
             states = captured.states[rows]
             project = partial(self._untapped, self._points.projector)
@@ -186,7 +196,7 @@ class VisionTap(Tap):
 
     def _waiting(self) -> list[VisionCapture]:
         """The captures of this thread that no prefill has taken yet."""
-        if not hasattr(self._local, "waiting"):
+        if not hasattr(self._local, "waiting"):  # the first call in this thread
             self._local.waiting = []
             self._local.current = VisionCapture()
             self._local.muted = False
@@ -259,6 +269,7 @@ def _same_pictures(source: Tensor, crop: Tensor) -> Tensor:
     A picture that is in the batch twice (several questions about one image) comes out of the tower
     twice, equal but for rounding, so its rows are found now in one copy, now in the other.
     """
+    # each crop takes the lowest crop that one of its rows was found in, until nothing changes
     numbers = torch.arange(int(crop.max()) + 1, device=crop.device)
     same = numbers.scatter_reduce(0, crop, crop[match_rows(source, source)], "amin")
     while not torch.equal(same, same[same]):

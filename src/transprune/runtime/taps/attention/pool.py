@@ -28,6 +28,7 @@ class PoolAttention:
 
     def to_visual(self, queries: Queries | Tensor) -> Tensor:
         """Probabilities from the query rows to the pool's tokens. -> [H, T, N]."""
+        # keys of earlier turns come first
         columns = _columns(self.pool.rows + self.source.past)
         return self._probabilities(queries)[..., columns]
 
@@ -43,7 +44,7 @@ class PoolAttention:
     def mean_query(self) -> Tensor:
         """Mean query of the real rows up to the pool's last token. -> [H, d]."""
         real = self.pool.layout.rows(self.pool.sample)
-        up_to_last = real[real <= self.pool.rows[-1]]
+        up_to_last = real[real <= self.pool.rows[-1]]  # text in front of the image, and the image
         return self.source.mean_query(self.pool.sample, up_to_last)
 
     def rotary_decay(self, queries: Queries) -> Tensor:

@@ -37,6 +37,7 @@ class AheadProjections:
 
     def __init__(self, layer: Any, hidden: Tensor) -> None:
         self._attention = layer.self_attn
+        # kept by `store_survivors`, so that the layer does not normalise again
         self.normalised: Tensor = layer.input_layernorm(hidden)
         self._keys: Tensor | None = None
 
@@ -53,7 +54,7 @@ class AheadProjections:
 
     def mean_query(self, sample: int, rows: Tensor) -> Tensor:
         """The mean of these rows' queries: the projection of their mean, as it is linear."""
-        mean = self.normalised[sample, rows].mean(dim=0)
+        mean = self.normalised[sample, rows].mean(dim=0)  # [T, D] -> [D]
         return self._attention.q_proj(mean[None, None])
 
 
@@ -107,6 +108,7 @@ class AttentionRows:
                 "neither. Use a method that reads no attention in the language model, such as "
                 "DivPrune or TransPrune.ttv()."
             )
+
         self._module = attention
         self._projections = projections
         self._cos, self._sin = embeddings
@@ -132,6 +134,7 @@ class AttentionRows:
         products = (grouped.flatten(2, 3) @ key.mT).unflatten(2, (groups, -1))  # [1, Hkv, G, T, K]
         logits = products.flatten(1, 2).float() * self._module.scaling  # [1, H, T, K]
 
+        # Gemma-2 bounds its logits
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
@@ -141,7 +144,7 @@ class AttentionRows:
         bias = torch.zeros_like(logits[:, :1]).masked_fill(closed, torch.finfo(torch.float32).min)
         if self._projection.bias is not None:
             bias = bias + self._projection.bias[sample]
-        return (logits + bias).softmax(dim=-1)[0]
+        return (logits + bias).softmax(dim=-1)[0]  # over all keys: text and visual
 
     def keys(self, sample: int, rows: Tensor | slice, rotated: bool) -> Tensor:
         """fp32 keys of rows of this depth, with or without rotation. -> [Hkv, N, d]."""
@@ -196,6 +199,7 @@ class AttentionRows:
 
     def _allowed(self, sample: int, rows: Tensor) -> Tensor:
         """Which keys these rows may attend to. -> bool [1, 1, T, K]."""
+        # a mask with a batch dimension of 1 serves every sample
         mask = self._mask
         if mask is not None and mask.shape[0] > 1:
             mask = mask[sample : sample + 1]
@@ -218,5 +222,6 @@ def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
 
 def rotary_of(attention: Any) -> Callable[..., Any]:
     """The family's own rotation: (queries, keys, cos, sin) -> both rotated."""
+    # families rotate differently (interleaved, partial): the variant of the module's own file
     rotate: Callable[..., Any] = private(type(attention).__module__, "apply_rotary_pos_emb")
     return rotate

@@ -108,8 +108,9 @@ class AttentionTap(Tap):
             state = hooks.running()
             if state is None or key not in state.precomputed:
                 return None
-            return (args[0][:, :0],), kwargs
+            return (args[0][:, :0],), kwargs  # [B, P, D] -> [B, 0, D]
 
+        # the output of the hook replaces that of the module
         def return_precomputed(key: Any, module: nn.Module, args: Any, output: Tensor) -> Any:
             state = hooks.running()
             return None if state is None else state.precomputed.pop(key, None)
@@ -179,9 +180,10 @@ class AttentionTap(Tap):
         embeddings: tuple[Tensor, Tensor],
     ) -> AttentionRows:
         layer = self._layers[index]
-        # the layer that is read, with the rows of this boundary
+        # the layer that is read, with the rows and the arguments of this boundary
         there = LayerCall(index, layer, call.hidden, call.kwargs)
         history = history_of(state, there, stored_already=index < call.index)
+
         return AttentionRows(
             layer.self_attn,
             projections,
