@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transprune.core.library import private
 from transprune.errors import CacheError
 
-Cache: Any = private("transformers.cache_utils", "Cache")
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
 DynamicLayer: Any = private("transformers.cache_utils", "DynamicLayer")
 DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSlidingWindowLayer")
