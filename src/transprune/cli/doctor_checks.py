@@ -47,18 +47,15 @@ def check_model(source: str, load_weights: bool) -> dict[str, Any]:
         CheckpointError: no readable configuration, or with `load_weights` bad weights.
         UnknownFamily: no family supports this type of model.
     """
-    import torch
-    from transformers import AutoModelForImageTextToText
-
     from transprune.cost.geometry import Geometry
     from transprune.families import FAMILIES
+    from transprune.models.skeleton import build_skeleton
     from transprune.models.source import read_config
 
     config = read_config(source)
     family = FAMILIES.get(config.model_type)()
     geometry = Geometry.from_config(config)
-    with torch.device("meta"):  # modules without memory for their weights
-        model = AutoModelForImageTextToText.from_config(config)
+    model = build_skeleton(config, source)
     base = family.base(model)
 
     return {
@@ -73,7 +70,7 @@ def check_model(source: str, load_weights: bool) -> dict[str, Any]:
         "mrope": family.mrope,
         "vision_tower": type(family.tower(base)).__name__,
         "cls_token": family.has_cls(base),
-        "processor": _check_processor(source, config.model_type),
+        "processor": _check_processor(source, model),
         "weights": _check_weights(source, load_weights),
         "methods": {name: _reason_against(model, name) for name in _method_names()},
     }
@@ -119,13 +116,16 @@ def _try_bundled() -> str:
     return "loads"
 
 
-def _check_processor(source: str, model_type: str) -> str:
-    """The class of the processor, or why there is none."""
+def _check_processor(source: str, model: Any) -> str:
+    """The class of the processor, or why it cannot be used with this model."""
     from transprune.errors import PruneError
+    from transprune.models.agreement import check_agreement
     from transprune.models.processor import load_processor
 
     try:
-        return type(load_processor(source, model_type)).__name__
+        processor = load_processor(source, model.config.model_type)
+        check_agreement(processor, model, source)
+        return type(processor).__name__
     except PruneError as error:
         return f"unusable: {error}"
 

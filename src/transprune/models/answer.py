@@ -23,6 +23,7 @@ from transprune.families.base import PLAIN_PROMPT
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clock import clock
+from transprune.models.source import first_line
 from transprune.session import prune
 from transprune.trace import Trace
 
@@ -84,30 +85,59 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: s
     """The model's inputs for a question: token ids, pixels and masks, on the model's device.
 
     Raises:
-        LayoutError: the prompt has another number of image placeholders than there are pictures.
+        LayoutError: the prompt has another number of image placeholders than there are pictures,
+            or of placeholder tokens than the model makes visual tokens of these pictures.
         ImageError: the processor refuses a picture.
+        CheckpointError: the chat template leaves out the pictures.
     """
     processor = checkpoint.processor
     plain = find_family(checkpoint.model).plain_prompt
     prompt = build_prompt(processor, question, len(pictures), plain)
 
-    # a placeholder in the question itself would be expanded to the tokens of a picture
-    token = getattr(processor, "image_token", None)
-    if token and prompt.count(token) != len(pictures):
-        raise LayoutError(
-            f"the prompt has {prompt.count(token)} image placeholders for {len(pictures)} "
-            f"pictures; leave {token!r} out of the question, the pictures are put in front of it"
-        )
-
+    _check_placeholders(processor, prompt, question, len(pictures))
     try:
         inputs = processor(text=prompt, images=list(pictures) or None, return_tensors="pt")
-    # extreme shapes: a picture thinner than a patch, or an aspect ratio out of bounds
-    except (ValueError, TypeError, IndexError) as error:
+    # extreme shapes (thinner than a patch, an aspect ratio out of bounds) fail in many ways
+    except Exception as error:
         sizes = ", ".join(f"{picture.width} x {picture.height}" for picture in pictures)
         raise ImageError(
-            f"the processor of {checkpoint.source} refuses these pictures ({sizes}): {error}"
+            f"the processor of {checkpoint.source} refuses these pictures ({sizes}): "
+            f"{first_line(error)}"
         ) from error
+
+    _check_tokens(checkpoint, inputs)
     return inputs.to(checkpoint.model.device, checkpoint.model.dtype)
+
+
+def _check_placeholders(processor: Any, prompt: str, question: str, pictures: int) -> None:
+    """Raise unless the prompt has one image placeholder per picture."""
+    token = getattr(processor, "image_token", None)
+    if not token or prompt.count(token) == pictures:
+        return
+
+    found = f"the prompt has {prompt.count(token)} image placeholders for {pictures} pictures"
+    # the processor would expand it to the tokens of a picture
+    if token in question:
+        raise LayoutError(
+            f"{found}; leave {token!r} out of the question, the pictures are put in front of it"
+        )
+    raise CheckpointError(
+        f"{found}: the chat template of the processor has to write {token!r} once for every "
+        "content of type 'image'; correct chat_template.jinja, or fetch it again"
+    )
+
+
+def _check_tokens(checkpoint: Checkpoint, inputs: Any) -> None:
+    """Raise where the prompt has no place for a visual token of these very pictures."""
+    # `load` tried one picture; how many tokens a picture gets may depend on its shape
+    placed = count_visual(checkpoint, inputs)
+    made = sum(count_images(checkpoint, inputs)) if placed else 0
+    if placed != made:
+        raise LayoutError(
+            f"the processor of {checkpoint.source} wrote {placed} placeholders for {made} visual "
+            "tokens; compare the sizes in processor_config.json and preprocessor_config.json with "
+            "config.json"
+        )
 
 
 def ask(

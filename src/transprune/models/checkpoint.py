@@ -1,6 +1,7 @@
 """Load a model and its processor, ready to answer questions.
 
-`source.py` finds the files, `weights.py` loads and checks the model, `processor.py` the processor.
+`source.py` finds the files, `weights.py` loads and checks the model, `processor.py` the processor,
+and `agreement.py` checks that both fit each other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 
 from transprune.errors import PruneError
 from transprune.families import FAMILIES
+from transprune.models.agreement import check_agreement
 from transprune.models.processor import load_processor
+from transprune.models.skeleton import build_skeleton
 from transprune.models.source import read_config
 from transprune.models.weights import load_weights
 
@@ -69,7 +72,7 @@ def load(source: str | os.PathLike[str], options: LoadOptions = LoadOptions()) -
 
     Raises:
         CheckpointError: no checkpoint at `source`; no weights, or damaged, missing or mismatched
-            ones; no usable processor.
+            ones; no usable processor, or one that does not fit the model.
         UnknownFamily: no family supports this type of model.
         MissingExtra: the processor or the attention implementation needs a package that is not
             installed.
@@ -80,9 +83,12 @@ def load(source: str | os.PathLike[str], options: LoadOptions = LoadOptions()) -
     config = read_config(source)
     FAMILIES.get(config.model_type)  # an unsupported model fails before its weights are read
 
+    # one decoder layer: only the pictures' way into the prompt is checked
+    processor = load_processor(source, config.model_type)
+    check_agreement(processor, build_skeleton(config, source, layers=1), source)
+
     # loaded on the CPU and then moved: the checks of the weights need no GPU
     model = load_weights(source, dtype, options.attention)
-    processor = load_processor(source, config.model_type)
     return Checkpoint(os.fspath(source), model.to(device), processor, options.text_tower)
 
 
