@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from transprune import demo
+from transprune.cli import demo_tables
 from transprune.core.plan import UNPRUNED
 from transprune.models.images import open_image
 from transprune.nano.export import write_demo
@@ -62,10 +65,55 @@ def test_costs_are_the_planned_ones(result):
 
 
 def test_one_overlay_per_picture(result, folder):
-    expected = [f"scene{number}.png" for number in range(1, 7)]
+    expected = ["first.png", *(f"scene{number}.png" for number in range(1, 7))]
     assert sorted(path.name for path in folder.iterdir()) == expected
     for path in result.overlays:
-        assert open_image(path).size == (828, 1862)
+        assert open_image(path).size == (828, 2120)
+
+
+def test_the_first_question_is_told_as_it_was_answered(result, folder):
+    """One that names an object, whatever its answers; every figure is that of its own run."""
+    first = result.first
+    number = result.questions.index(first.question)
+    assert first.question.category == "shape"
+    assert first.method == demo.METHODS[0] == result.methods[1].method
+    assert first.unpruned == result.methods[0].answers[number]
+    assert first.pruned == result.methods[1].answers[number]
+    assert first.same_answer == (first.pruned == first.unpruned)
+
+    assert first.tokens == result.methods[1].tokens
+    assert first.boundaries == result.methods[1].boundaries
+    assert len(first.kept) == first.tokens[-1]
+    assert set(first.kept) < set(range(first.rows * first.columns))
+    assert first.exact_share == pytest.approx(result.methods[1].exact_share, rel=0.05)
+    assert first.file == folder / "first.png"
+
+
+def test_the_figures_of_the_larger_model_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "overhead.md").read_text(encoding="utf-8")
+    for method, share in demo_tables.OVERHEAD.items():
+        assert f"| {method} | {share:.3f} |" in page
+
+
+def measured(method, right, time_share):
+    return SimpleNamespace(method=method, right=right, time_share=time_share)
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ((20, 0.9), "* transprune-high is slower than fastv and no more right here"),
+        ((21, 0.9), "* transprune-high is slower than fastv here"),
+        ((20, 0.7), "* transprune-high is no more right here"),
+        ((21, 0.7), ""),
+    ],
+)
+def test_the_note_says_only_what_was_measured(ours, expected):
+    rows = (measured("transprune-high", *ours), measured("fastv", 20, 0.8))
+    note = demo_tables.note_on_speed(SimpleNamespace(methods=rows))
+    assert note.startswith(expected)
+    assert bool(note) == bool(expected)
+    assert demo_tables.note_on_speed(SimpleNamespace(methods=rows[:1])) == ""
 
 
 def test_pictures_and_questions_are_the_generator_s(tmp_path):
@@ -94,7 +142,7 @@ def test_pictures_and_questions_are_the_generator_s(tmp_path):
 def test_table(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "METHODS", ("transprune-low", "random-high"))
     monkeypatch.setattr(demo, "ROUNDS", 1)
-    result = cli("demo", "--out", tmp_path / "out", env={"COLUMNS": "80"})
+    result = cli("demo", "--out", tmp_path / "out", "--answers", env={"COLUMNS": "80"})
 
     assert result.code == 0
     assert result.err == ""
@@ -111,6 +159,12 @@ def test_table(cli, tmp_path, monkeypatch):
     )
     assert "✓" in result.out
 
+    # first what pruning is for, then the comparison
+    words = " ".join(result.out.split())
+    assert words.index("The same answer with") < words.index("Every method:")
+    assert result.out.count(demo_tables.KEPT) == 9  # the last stage of transprune-low
+    assert "* transprune-high" not in words
+
 
 def test_json(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "METHODS", ("fastv",))
@@ -121,6 +175,8 @@ def test_json(cli, tmp_path, monkeypatch):
     assert set(result.data["questions"][0]) == {"picture", "family", "question", "answer"}
     assert len(result.data["questions"]) == len(result.data["methods"][1]["answers"]) == 24
     assert len(result.data["overlays"]) == 6
+    assert result.data["first"]["method"] == "fastv"
+    assert len(result.data["first"]["kept"]) == 72
 
 
 def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
@@ -140,4 +196,7 @@ def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
 
     shown = cli("demo", "--out", tmp_path, "--method", "shortv").out
 
+    # it drops nothing, so there is no first picture to show; the answers are there on request
     assert "shortv" in shown
+    assert demo_tables.KEPT not in shown
+    assert "✓" not in shown

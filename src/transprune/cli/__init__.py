@@ -16,6 +16,7 @@ from transprune.cli.calibrate import calibrate_command
 from transprune.cli.cost import cost_command
 from transprune.cli.demo import demo_command
 from transprune.cli.doctor import doctor_command
+from transprune.cli.glossary import POINTER, glossary_command
 from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
@@ -27,6 +28,7 @@ app = typer.Typer(
     cls=GuardedGroup,
     help="Prune visual tokens inside unmodified Hugging Face vision-language models, without "
     "training, to make inference cheaper.",
+    epilog=POINTER,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: it reads the same in a terminal and in a log file
     pretty_exceptions_enable=False,  # with --debug, Python's own traceback
@@ -34,14 +36,19 @@ app = typer.Typer(
 )
 
 # in the order of `--help`: what a newcomer tries first comes first
-app.command("demo")(demo_command)
-app.command("run")(run_command)
-app.command("methods")(methods_command)
-app.command("cost")(cost_command)
-app.command("report")(report_command)
-app.command("doctor")(doctor_command)
-app.command("bench")(bench_command)
-app.command("calibrate")(calibrate_command)
+COMMANDS = {
+    "demo": demo_command,
+    "run": run_command,
+    "methods": methods_command,
+    "cost": cost_command,
+    "report": report_command,
+    "doctor": doctor_command,
+    "bench": bench_command,
+    "calibrate": calibrate_command,
+    "glossary": glossary_command,
+}
+for name, function in COMMANDS.items():
+    app.command(name, epilog=None if name == "glossary" else POINTER)(function)
 app.add_typer(nano_app, name="nano")
 
 

@@ -61,10 +61,10 @@ Images = Annotated[
     list[Path],
     typer.Option("--image", metavar="FILE", help="Image file; repeat for several."),
 ]
-Question = Annotated[str, typer.Option("--question", metavar="TEXT", help=f"{QUESTION_HELP}.")]
+Question = Annotated[str, typer.Option("--question", metavar="QUESTION", help=f"{QUESTION_HELP}.")]
 Questions = Annotated[
     list[str],
-    typer.Option("--question", metavar="TEXT", help=f"{QUESTION_HELP}; repeat for several."),
+    typer.Option("--question", metavar="QUESTION", help=f"{QUESTION_HELP}; repeat for several."),
 ]
 Method = Annotated[
     str,

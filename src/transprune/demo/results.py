@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transprune.demo.questions import Question
+
+if TYPE_CHECKING:
+    from transprune.demo.first_look import FirstLook
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,14 @@ class DemoResult:
     Attributes:
         questions: the questions.
         methods: one row per method, the unpruned model first.
-        overlays: the pictures it wrote.
+        first: one question in detail; None where no method drops tokens.
+        overlays: the pictures it wrote, one for each picture of the demo.
         seconds: how long it took.
     """
 
     questions: tuple[Question, ...]
     methods: tuple[MethodResult, ...]
+    first: FirstLook | None
     overlays: tuple[Path, ...]
     seconds: float
 
@@ -57,6 +62,7 @@ class DemoResult:
         methods = [asdict(method) for method in self.methods]
         overlays = [str(path) for path in self.overlays]
         return {
+            "first": None if self.first is None else self.first.to_dict(),
             "questions": questions,
             "methods": methods,
             "overlays": overlays,

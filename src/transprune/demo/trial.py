@@ -9,13 +9,15 @@ from typing import Any
 
 from PIL.Image import Image
 
+from transprune.core.plan import UNPRUNED
+from transprune.demo.first_look import FirstLook, choose_question
 from transprune.demo.questions import Question, picture_file
 from transprune.demo.results import MethodResult
 from transprune.methods.common.method import Method
 from transprune.models.answer import Answer, ask, prefill_seconds, prepare
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.images import open_image
-from transprune.report.overlay import Strip, draw_sheet, find_grid, stage_panels
+from transprune.report.overlay import Grid, Strip, draw_sheet, find_grid, stage_panels
 from transprune.session import prune
 
 NEW_TOKENS = 8  # longest answer; the right ones have one word
@@ -95,16 +97,42 @@ class DemoTrial:
             kv_share=kv_bytes / full_kv_bytes,
         )
 
+    def first_look(self, name: str, answers: Mapping[str, Answers], file: Path) -> FirstLook:
+        """One question in detail with the method `name`, which drops tokens; written as `file`."""
+        question = choose_question(list(self.inputs))
+        unpruned = answers[UNPRUNED][question].text
+        answer = answers[name][question]
+        trace = answer.trace
+        grid = self._grid(question)
+        assert trace is not None and grid is not None  # it drops tokens; the bundled tower is CLIP
+
+        title = f"{name}: {answer.text}"
+        picture = self.pictures[question.picture]
+        strip = Strip(title, picture, grid, stage_panels(trace), self.visual_tokens)
+        subtitle = f"unpruned model: {unpruned}   bright patches stay, dark ones are dropped"
+        draw_sheet(question.question, [strip], subtitle).save(file)
+
+        cost = trace.cost("exact")
+        remaining = [len(stage.keep[0]) for stage in trace.stages]
+        return FirstLook(
+            question,
+            unpruned,
+            name,
+            answer.text,
+            boundaries=tuple(stage.boundary for stage in trace.stages),
+            tokens=(trace.visual_tokens[0], *remaining),
+            exact_share=cost.prefill_share,
+            kv_share=trace.kv_bytes / cost.full_kv_bytes,
+            rows=grid.rows,
+            columns=grid.columns,
+            kept=tuple(trace.stages[-1].keep[0].tolist()),
+            file=file,
+        )
+
     def draw(self, picture: str, answers: Mapping[str, Answers], file: Path) -> Path:
         """Write the overlay of one picture: a row per method, for the picture's first question."""
         question = self.first_questions[picture]
-        grid = find_grid(
-            self.checkpoint.model.config,
-            self.inputs[question],
-            0,
-            self.visual_tokens,
-            cropped=self.checkpoint.crops,
-        )
+        grid = self._grid(question)
 
         strips = []
         for name, given in answers.items():
@@ -124,6 +152,16 @@ class DemoTrial:
         )
         draw_sheet(question.question, strips, subtitle).save(file)
         return file
+
+    def _grid(self, question: Question) -> Grid | None:
+        """Where the tokens of the question's picture lie."""
+        return find_grid(
+            self.checkpoint.model.config,
+            self.inputs[question],
+            0,
+            self.visual_tokens,
+            cropped=self.checkpoint.crops,
+        )
 
     def _time_share(self, method: Method, rounds: int) -> float:
         """Pruned over unpruned prefill time, median of all pairs."""
