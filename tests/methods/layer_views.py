@@ -20,6 +20,7 @@ class Given:
     words: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, T, T]
     plain_keys: Tensor = field(default_factory=lambda: torch.empty(0))  # [Hkv, N, d]
     rotated_keys: Tensor = field(default_factory=lambda: torch.empty(0))
+    context: Tensor | None = None  # [Hkv, M, d]; None where nothing is in front of the image
     query: Tensor = field(default_factory=lambda: torch.empty(0))  # [H, d]
     decay: Tensor = field(default_factory=lambda: torch.empty(0))  # [T, N]
     embedded: tuple[Tensor, Tensor] = field(
@@ -42,6 +43,9 @@ class Given:
 
     def keys(self, rotated: bool) -> Tensor:
         return self.rotated_keys if rotated else self.plain_keys
+
+    def context_keys(self) -> Tensor:
+        return self.plain_keys[:, :0] if self.context is None else self.context
 
     def mean_query(self) -> Tensor:
         return self.query

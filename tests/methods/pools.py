@@ -89,6 +89,9 @@ class Pool:
     def keys(self, rotated: bool) -> Tensor:
         return self.draw(HEADS // 2, self.n, 3, dim=1)
 
+    def context_keys(self) -> Tensor:
+        return torch.randn(HEADS // 2, WORDS, 3, generator=torch.Generator().manual_seed(5))
+
     def mean_query(self) -> Tensor:
         return torch.randn(HEADS, 3, generator=torch.Generator().manual_seed(3))
 

@@ -8,6 +8,7 @@ import torch
 from methods.layer_views import Given
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import AdaptInfer
+from transprune.methods.common.recipe import from_dict
 
 WORDS = torch.tensor([[[0.5, 0.0], [0.2, 0.3]]])  # the second word looks back at the first
 IMAGE = torch.tensor([[[0.4, 0.1], [0.1, 0.4]]])
@@ -31,6 +32,34 @@ def test_blending_makes_the_words_alike() -> None:
         (a + b) / 2 for a, b in zip(score(AdaptInfer()), score(AdaptInfer(blend=0)), strict=True)
     ]
     assert score(AdaptInfer(blend=0.5)) == pytest.approx(half)
+
+
+def slow_score(words: list, image: list, blend: float) -> list[float]:
+    """The score of every token, one number at a time."""
+    total = len(words[0])
+    importance = []
+    for head in words:
+        for word in range(total):
+            given_and_got = sum(head[i][word] + head[word][i] for i in range(total))
+            importance.append(given_and_got - head[word][word])
+
+    mean = sum(importance) / len(importance)
+    rows = [row for head in image for row in head]
+    scores = [0.0] * len(rows[0])
+    for weight, row in zip(importance, rows, strict=True):
+        for token, attention in enumerate(row):
+            scores[token] += (blend * weight + (1 - blend) * mean) * attention
+    return scores
+
+
+@pytest.mark.parametrize("blend", [0, 0.3, 0.75, 1])
+def test_the_blend_is_with_the_mean_over_heads_and_words(blend: float) -> None:
+    generator = torch.Generator().manual_seed(6)
+    # the second head is worth five times as much: its mean is not the other's
+    words = torch.rand(3, 4, 4, generator=generator) * torch.tensor([1.0, 5.0, 0.2])[:, None, None]
+    image = torch.rand(3, 4, 7, generator=generator)
+    expected = slow_score(words.tolist(), image.tolist(), blend)
+    assert score(AdaptInfer(blend=blend), words, image) == pytest.approx(expected, rel=1e-5)
 
 
 def test_heads_weigh_for_themselves() -> None:
@@ -64,12 +93,49 @@ def test_what_128_really_costs() -> None:
 def test_the_settings_for_qwen() -> None:
     stages = AdaptInfer.qwen(0.5).plan(28, 1000)
     assert [(s.boundary, s.count) for s in stages] == [(1, 700), (10, 630), (20, 189)]
+    assert (AdaptInfer().rounding, AdaptInfer.qwen().rounding) == ("once", "each")
     with pytest.raises(MethodError, match=r"0\.1, 0\.3, 0\.5"):
         AdaptInfer.qwen(0.4)
+
+
+SHARES = {0.1: (0.17, 0.6, 0.3), 0.3: (0.5, 0.6, 0.3), 0.5: (0.7, 0.9, 0.3)}
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_qwen_rounds_down_at_every_cut_what_arrives_there(share: float) -> None:
+    for tokens in range(60, 3000):
+        expected = []
+        here = tokens
+        for of_those in SHARES[share]:
+            here = int(here * of_those)
+            expected.append(here)
+        assert [s.count for s in AdaptInfer.qwen(share).plan(28, tokens)] == expected, tokens
+
+
+def test_rounding_at_once_may_leave_one_token_more() -> None:
+    each, once = AdaptInfer.qwen(0.3), AdaptInfer.qwen(0.3, rounding="once")
+    # 55 * 0.5 is 27.5, and 0.6 of 27 are 16.2; 0.3 of 55 are 16.5. 0.3 of 16 are 4.8
+    assert [s.count for s in each.plan(28, 55)] == [27, 16, 4]
+    assert [s.count for s in once.plan(28, 59)] == [29, 17, 5]
+    assert [s.count for s in each.plan(28, 59)] == [29, 17, 5]
+    assert [s.count for s in once.plan(28, 57)] == [28, 17, 5]
+    assert [s.count for s in each.plan(28, 57)] == [28, 16, 4]
+
+
+def test_at_least_one_token_stays_at_every_cut_of_qwen() -> None:
+    stages = AdaptInfer.qwen(0.1).plan(28, 4)
+    assert [(s.count, s.rounded_up) for s in stages] == [(1, True), (1, True), (1, True)]
+
+
+def test_qwen_is_written_and_read_with_its_rounding() -> None:
+    assert from_dict(AdaptInfer.qwen().to_dict()) == AdaptInfer.qwen()
+    assert "rounding" not in AdaptInfer().to_dict()
 
 
 def test_settings_out_of_range() -> None:
     with pytest.raises(MethodError):
         AdaptInfer(blend=1.5)
+    with pytest.raises(MethodError, match="'once' or 'each'; got 'never'"):
+        AdaptInfer(rounding="never")
     with pytest.raises(ScheduleError):
         AdaptInfer(0)

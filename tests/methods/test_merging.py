@@ -90,6 +90,61 @@ def test_prumerge_plus_adds_three_at_even_distances_for_each_outlier() -> None:
     assert selection.keep.tolist() == sorted({3, 20, *range(0, 40, 40 // 2 // 3), 39})
 
 
+def many_outliers(*places: int, n: int) -> torch.Tensor:
+    """Attention that is exactly flat but for these places, fewer than a quarter of all."""
+    assert len(places) < n / 4
+    return torch.ones(n).index_fill(0, torch.tensor(places), 50.0)
+
+
+def slow_plus(c: torch.Tensor, features: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Place -> row of adaptive PruMerge+ without neighbours, as the released code counts.
+
+    The row of the rest stands at the place of the last patch that goes, as everywhere here.
+    """
+    n = len(c)
+    outliers = [i for i in range(n) if float(c[i]) > float(c.min())]
+    stride = int(int(n / len(outliers)) / 3)
+    kept = {*outliers, *range(0, n - 1, stride)}  # the last patch is on no stride
+    rows = {i: features[i] for i in kept}
+
+    gone = [i for i in range(n) if i not in kept]
+    if gone:
+        rows[gone[-1]] = sum(c[i] * features[i] for i in gone)
+    return rows
+
+
+# 7 outliers of 40 give stride 1, 6 give 2; once with the last patch among them and once without
+@pytest.mark.parametrize("last", [38, 39])
+@pytest.mark.parametrize("others", [(0, 3, 9, 20, 21, 33), (0, 3, 9, 20, 33)], ids=[1, 2])
+def test_prumerge_plus_keeps_all_rows_where_nothing_goes(last: int, others: tuple) -> None:
+    c = many_outliers(*others, last, n=40)
+    features = torch.randn(40, 5, generator=torch.Generator().manual_seed(8))
+    selection = choose(
+        PruMerge.plus(neighbours=0), features, outer_saliency=c, outer_keys=torch.ones(40, 4)
+    )
+    expected = slow_plus(c, features)
+    assert selection.keep.tolist() == sorted(expected)
+    assert selection.features is not None
+    torch.testing.assert_close(
+        selection.features, torch.stack([expected[place] for place in sorted(expected)])
+    )
+
+
+def test_prumerge_plus_of_the_usual_576_patches_with_97_outliers() -> None:
+    """From 97 outliers on the stride is 1: with the last patch among them all 576 rows stay."""
+    spread = range(5, 576, 6)
+    assert (len(spread), spread[-1]) == (96, 575)
+    for places, unchanged in (((*spread, 0), 576), ((*spread[:-1], 0, 1), 575)):
+        c = many_outliers(*places, n=576)
+        features = numbered(576)
+        selection = choose(
+            PruMerge.plus(neighbours=0), features, outer_saliency=c, outer_keys=torch.ones(576, 4)
+        )
+        assert selection.keep.tolist() == list(range(576))
+        assert selection.features is not None
+        assert int((selection.features == features).all(dim=1).sum()) >= unchanged
+
+
 def test_prumerge_plans_an_upper_bound_where_the_picture_decides() -> None:
     assert PruMerge().plan(32, 576) == (Stage(0, 146, at_most=True),)
     assert PruMerge(1 / 8).plan(32, 576) == (Stage(0, 72),)

@@ -138,6 +138,33 @@ def test_rank_deficiency_keeps_fewer() -> None:
     assert len(tiny.select(pool.view(12)).keep) == 1
 
 
+def of_rank(rank: int, tokens: int) -> Given:
+    """Six words that all rate, whose attention has this rank; the first tokens get most of it."""
+    generator = torch.Generator().manual_seed(rank)
+    rows = torch.rand(6, rank, generator=generator)
+    columns = torch.rand(rank, tokens, generator=generator)
+    image = (rows @ columns)[None] * torch.linspace(2, 1, tokens)
+    return Given(torch.zeros(tokens, 2), image, embedded=(torch.ones(1, 2), torch.ones(6, 2)))
+
+
+@pytest.mark.parametrize(("tokens", "rank", "kept"), [(4, 4, 4), (5, 5, 5), (5, 4, 3), (4, 3, 2)])
+def test_a_pool_as_large_as_its_rank_stays_whole(tokens: int, rank: int, kept: int) -> None:
+    method = SparseVLM(budget="rank", rank_scale=0.8, recycle=False)  # int(0.8 * rank) else
+    selection = method.select(of_rank(rank, tokens).view(tokens))
+    assert len(selection.keep) == kept
+
+
+def test_nothing_is_recycled_of_a_pool_that_stays_whole() -> None:
+    method = SparseVLM(budget="rank", rank_scale=0.8)
+    selection = method.select(of_rank(5, 5).view(5))
+    assert (selection.keep.tolist(), selection.features) == ([0, 1, 2, 3, 4], None)
+
+
+def test_a_whole_pool_still_respects_the_bound_of_its_schedule() -> None:
+    method = SparseVLM(budget="rank", rank_scale=0.8, recycle=False)
+    assert len(method.select(of_rank(5, 5).view(3)).keep) == 3
+
+
 def decayed(by: float, **changes: object) -> torch.Tensor:
     image = torch.tensor([[[0.2, 0.1], [0.0, 0.0]]])
     pool = Given(
@@ -156,14 +183,72 @@ def test_a_negative_decay_turns_the_released_score_round_and_the_guarded_one_not
     assert decayed(-0.25).tolist() == pytest.approx([0.2, 1.0])  # by 0.1 at least
 
 
-def test_version_2_asks_the_heads_that_look_at_the_image() -> None:
+def test_a_share_of_the_heads_takes_those_that_look_at_the_image() -> None:
     image = torch.tensor(
         [[[0.1, 0.0], [0, 0]], [[0.3, 0.4], [0, 0]], [[0.0, 0.0], [0, 0]], [[0.5, 0.1], [0, 0]]]
     )
     pool = Given(torch.zeros(2, 2), image, decay=torch.ones(2, 2), embedded=RATER)
-    assert SparseVLM.plus().score(pool.view(1), None)["score"].tolist() == pytest.approx(
-        [0.4, 0.25]
+    half = SparseVLM.plus(heads=0.5)
+    assert half.score(pool.view(1), None)["score"].tolist() == pytest.approx([0.4, 0.25])
+
+
+def many_heads(heads: int) -> Given:
+    """Attention of two raters and one other word, and a decay that favours the last tokens."""
+    generator = torch.Generator().manual_seed(heads)
+    words = torch.tensor([[9.0, 9.0], [0.0, 0.0], [9.0, 9.0]])  # the first and the last rate
+    return Given(
+        torch.zeros(6, 2),
+        torch.rand(heads, 3, 6, generator=generator),
+        decay=torch.linspace(0.2, 1.0, 6).expand(3, -1),
+        embedded=(torch.ones(1, 2), words),
     )
+
+
+def slow_version_2(pool: Given, count: int) -> list[float]:
+    """Every number divided first; then the heads with the largest sums; then the mean of those."""
+    freed = []
+    for head in pool.image.tolist():
+        rows = []
+        for word in (0, 2):
+            decay = pool.decay[word].tolist()
+            rows.append([a / d for a, d in zip(head[word], decay, strict=True)])
+        freed.append(rows)
+
+    best = sorted(freed, key=lambda rows: -sum(map(sum, rows)))[:count]
+    flat = [row for rows in best for row in rows]
+    return [sum(column) / len(flat) for column in zip(*flat, strict=True)]
+
+
+@pytest.mark.parametrize("heads", [1, 8, 14, 16, 28, 32])
+def test_version_2_takes_14_heads_whatever_their_number(heads: int) -> None:
+    pool = many_heads(heads)
+    score = SparseVLM.plus().score(pool.view(1), None)["score"]
+    assert score.tolist() == pytest.approx(slow_version_2(pool, min(14, heads)), rel=1e-5)
+
+
+def test_version_2_frees_attention_of_distance_before_it_chooses_heads() -> None:
+    """The first head looks more, but nearby; freed of distance the second one looks more."""
+    image = torch.tensor([[[0.0, 0.5], [0, 0]], [[0.3, 0.0], [0, 0]]])
+    decay = torch.tensor([[0.25, 1.0], [1.0, 1.0]])
+    pool = Given(torch.zeros(2, 2), image, decay=decay, embedded=RATER)
+
+    one = SparseVLM.plus(heads=0.5).score(pool.view(1), None)["score"]
+    assert one.tolist() == pytest.approx([1.2, 0.0])
+
+    as_it_is = SparseVLM.plus(heads=0.5, decay="off").score(pool.view(1), None)["score"]
+    assert as_it_is.tolist() == pytest.approx([0.0, 0.5])
+
+
+def test_heads_are_a_share_up_to_1_and_a_count_above() -> None:
+    pool = many_heads(5)
+    scores = {
+        heads: SparseVLM.plus(heads=heads).score(pool.view(1), None)["score"].tolist()
+        for heads in (0.01, 0.4, 2, 5, 99, 1, 1.0)
+    }
+    assert scores[0.4] == scores[2] == pytest.approx(slow_version_2(pool, 2), rel=1e-5)
+    assert scores[0.01] == pytest.approx(slow_version_2(pool, 1), rel=1e-5)
+    # 1 was all of them in 0.1, as an int and as a float
+    assert scores[1] == scores[1.0] == scores[5] == scores[99]
 
 
 def test_defaults_and_policies() -> None:
@@ -173,7 +258,17 @@ def test_defaults_and_policies() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"budget": "free"}, {"decay": "on"}, {"heads": 0}, {"rank_scale": 0}]
+    "wrong",
+    [
+        {"budget": "free"},
+        {"decay": "on"},
+        {"heads": 0},
+        {"heads": 1.5},
+        {"heads": -3},
+        {"heads": True},
+        {"heads": "most"},
+        {"rank_scale": 0},
+    ],
 )
 def test_settings_out_of_range(wrong: dict) -> None:
     with pytest.raises(MethodError):

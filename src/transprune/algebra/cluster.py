@@ -1,7 +1,7 @@
 """Cluster visual tokens by density. Plain tensors in, centres and groups out; no model anywhere.
 
-Shapes: n tokens, C clusters, D width. Ties go to the lower index, and distances that are not
-numbers count as far away.
+Shapes: n tokens, C clusters, D width. Ties go to the lower index unless the caller wants the other,
+and distances that are not numbers count as far away.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def density_peaks(
     return centres, _join(distance, centres)
 
 
-def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+def density_cover(
+    distance: Tensor, cutoff: float, last_of_equals: bool = False
+) -> tuple[Tensor, Tensor]:
     """Cover all tokens: the densest token that no centre covers yet becomes the next centre.
 
     A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data.
@@ -62,6 +64,7 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     Args:
         distance: [n, n], symmetric.
         cutoff: covers nothing but the token itself at 0.
+        last_of_equals: of equally dense tokens the last counts as the densest, else the first.
 
     Returns:
         Centres, ascending [C] long, and for each token the number of its nearest centre [n] long.
@@ -72,7 +75,7 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     distance = _finite(distance.float())
     density = (-(distance / 2).square()).exp().sum(dim=1)  # [n, n] -> [n]
 
-    rank = _rank(density)
+    rank = _rank(density, last_of_equals)
     near = distance < cutoff
     denser = rank[None, :] < rank[:, None]
     free = torch.ones_like(rank, dtype=torch.bool)
@@ -89,8 +92,14 @@ def density_cover(distance: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
     return centres, _join(distance, centres)
 
 
-def _rank(density: Tensor) -> Tensor:
-    """0 for the densest token, 1 for the next, ...; ties to the lower index."""
+def _rank(density: Tensor, last_of_equals: bool = False) -> Tensor:
+    """0 for the densest token, 1 for the next, ...; of equals the first one is first, or the last.
+
+    [n] -> [n] long.
+    """
+    if last_of_equals:
+        return _rank(density.flip(0)).flip(0)
+
     return torch.argsort(torch.argsort(density, descending=True, stable=True))
 
 

@@ -54,8 +54,8 @@ class Reads:
         question: the question in CLIP's joint space (`ProjectorView.joint`): `"if available"`
             accepts a model without CLIP, `"required"` refuses it; None does not read the question.
         rows: whose attention rows are read at a boundary: `"instruction"` (every token after the
-            image), `"last"`, `"mean"` (one query, the mean of those up to the last visual token),
-            or None.
+            image), `"last"`, `"mean"` (one query, the mean of those up to the last visual token,
+            and the keys of the same rows), or None.
         source: `"next"` reads the layer behind the boundary, `"previous"` the one in front of it.
         embeddings: the visual and instruction tokens as they entered layer 0.
         signals: names of further taps (`runtime.taps`), read with `view.read(name)`.

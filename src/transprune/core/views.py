@@ -137,6 +137,9 @@ class LayerAttention(Protocol):
     def keys(self, rotated: bool) -> Tensor:
         """Keys of the visual tokens. [Hkv, N, d]."""
 
+    def context_keys(self) -> Tensor:
+        """Keys of the other rows of the mean query. [Hkv, M, d]."""
+
     def mean_query(self) -> Tensor:
         """Mean query. [H, d]."""
 
@@ -171,6 +174,20 @@ class LayerView(View):
         `rotated` with their positions, else without.
         """
         return self._layer().keys(rotated)
+
+    def context_keys(self) -> Tensor:
+        """Keys of all other rows up to the pool's last token, fp32, not rotated. -> [Hkv, M, d].
+
+        They belong to the text in front of the image, its first token included, and to other pools.
+        With the pool's own rows they are the rows of `mean_query`.
+        """
+        context = getattr(self._layer(), "context_keys", None)
+        if context is None:
+            # attention made by hand for a pool alone: there are no other rows
+            return self.keys(rotated=False)[:, :0]
+
+        keys: Tensor = context()
+        return keys
 
     def mean_query(self) -> Tensor:
         """Mean query of all rows up to the pool's last token, fp32, not rotated. -> [H, d]."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from transprune.core.plan import Stage
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
-from transprune.methods.common.checks import check_share
+from transprune.methods.common.checks import check_choice, check_share
 from transprune.methods.common.method import Positions
-from transprune.methods.common.recipe import register
+from transprune.methods.common.recipe import ADDED, register
 from transprune.methods.common.scheduled import ScheduledPruner
 
 # the code cuts after its 0-based layers 1, 10, 20
@@ -44,8 +45,11 @@ class AdaptInfer(ScheduledPruner):
     Args:
         keep: a budget (128, 64, 48, 32 as published, others between them), or boundary -> share of
             the original tokens. Default: 128, 290/72/18 of 576 at 2, 11, 21 of 32 layers.
-        blend: 1 weighs by importance (the code's default), 0 by its mean over the words, alike for
-            all.
+        blend: 1 weighs by importance (the code's default), 0 by its mean over heads and words,
+            alike for all.
+        rounding: `"once"` keeps `int(N * share)` of the original tokens at every cut (default);
+            `"each"` rounds down at each cut the share of the tokens that arrive there, as the code
+            for Qwen2-VL does.
         positions: default `"renumber"`, as in the code.
 
     Raises:
@@ -54,6 +58,7 @@ class AdaptInfer(ScheduledPruner):
 
     keep: ScheduleLike | int = 128  # type: ignore[assignment]
     blend: float = 1.0
+    rounding: Literal["once", "each"] = field(default="once", metadata=ADDED)
 
     title: ClassVar[str] = "AdaptInfer: words weighted by each other rate the image"
     paper: ClassVar[str] = "Zhang et al., 2025, arXiv 2508.06084"
@@ -66,6 +71,7 @@ class AdaptInfer(ScheduledPruner):
 
     def __post_init__(self) -> None:
         check_share("blend", self.blend, "blends equal weights (0) with importance (1)")
+        check_choice("rounding", self.rounding, ("once", "each"))
 
         # the field holds the schedule from here on, so that `repr` and recipes show it
         if isinstance(self.keep, int):
@@ -85,7 +91,28 @@ class AdaptInfer(ScheduledPruner):
         first, second, third = QWEN[share]
         ratios = (first, first * second, first * second * third)
         keep = Schedule(dict(zip(QWEN_BOUNDARIES, ratios, strict=True)), depth=28)
-        return cls(**{"keep": keep, **changes})
+        return cls(**{"keep": keep, "rounding": "each", **changes})
+
+    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
+        """One stage per cut, rounded as `rounding` says; at least one token stays."""
+        stages = super().plan(num_layers, visual_tokens)
+        if self.rounding == "once":
+            return stages
+
+        rounded = []
+        here = visual_tokens
+        before = 1.0
+        for stage, (_, ratio) in zip(stages, self.schedule(num_layers), strict=True):
+            # the share of this cut: without rounding 0.5 * 0.6 / 0.5 need not be 0.6
+            share = round(ratio / before, 12)
+            before = ratio
+
+            # `int` alone, as in the code: 0.7 of 90 are 62 there, by the last bit of the product
+            count = int(here * share)
+            here = max(1, count)
+            rounded.append(replace(stage, count=here, rounded_up=count < 1))
+
+        return tuple(rounded)
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Attention to the image, weighted by each word's importance, over heads and words."""
@@ -96,7 +123,8 @@ class AdaptInfer(ScheduledPruner):
         mutual = words + words.mT - words.diagonal(dim1=1, dim2=2).diag_embed()
         importance = mutual.sum(dim=1)  # [H, T, T] -> [H, T]
 
-        alike = importance.mean(dim=-1, keepdim=True)
+        # one number for all heads and words, as in the code
+        alike = importance.mean()
         importance = self.blend * importance + (1 - self.blend) * alike
 
         weighted = importance[..., None] * image

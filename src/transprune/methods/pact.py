@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,9 +14,15 @@ from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
-from transprune.methods.common.checks import check_count, check_flag, check_number, check_ratio
+from transprune.methods.common.checks import (
+    check_choice,
+    check_count,
+    check_flag,
+    check_number,
+    check_ratio,
+)
 from transprune.methods.common.method import LayerPruner, Positions
-from transprune.methods.common.recipe import register
+from transprune.methods.common.recipe import ADDED, register
 
 
 @register("pact")
@@ -27,10 +33,11 @@ class PACT(LayerPruner):
     Dhouib et al., PACT, CVPR 2025. https://arxiv.org/abs/2504.08966
 
     Both steps read the keys of the layer behind the boundary. The score (EUTI) uses them without
-    positions, which is the paper's answer to positional bias; the clustering by density (DBDPC)
-    uses rotated ones. A cluster becomes the mean of its members at its centre's place, and later
-    queries add log(size) to its logits (proportional attention), also while decoding. How many
-    clusters there are depends on the image: the plan and the cost are upper bounds.
+    positions, which is the paper's answer to positional bias; its mean query and its softmax take
+    in every row up to the last visual token, as in the code. The clustering by density (DBDPC) uses
+    rotated keys. A cluster becomes the mean of its members at its centre's place, and later queries
+    add log(size) to its logits (proportional attention), also while decoding. How many clusters
+    there are depends on the image: the plan and the cost are upper bounds.
 
     Args:
         layer: so many layers see every token. Not scaled with depth (4 of 28 and of 32 in the
@@ -38,10 +45,12 @@ class PACT(LayerPruner):
         keep_ratio: share of the visual tokens that is not dropped, before merging. Default 0.55.
         cutoff: cosine distance within which a centre absorbs others; 0 merges nothing. Default
             0.21.
-        recover: dropped tokens nearer than `recover * cutoff` to a centre join its mean. Default
-            1.5.
+        recover: only tokens nearer than `recover * cutoff` to a centre join its mean, dropped ones
+            as well as kept ones: below 1 some kept tokens go too. Default 1.5.
         proportional: whether merged tokens weigh by their size. Default True. Needs eager or SDPA
             attention.
+        ties: which of several equally dense tokens is the densest, `"first"` (default) or `"last"`,
+            as in the code.
         positions: default `"keep"`, as in the code: a cluster has the position of its centre.
 
     Raises:
@@ -55,11 +64,13 @@ class PACT(LayerPruner):
     cutoff: float = 0.21
     recover: float = 1.5
     proportional: bool = True
+    ties: Literal["first", "last"] = field(default="first", metadata=ADDED)
 
     title: ClassVar[str] = "PACT: mean query and norm, then density clusters that weigh by size"
     paper: ClassVar[str] = "Dhouib et al., CVPR 2025, arXiv 2504.08966"
     differs_from_code: ClassVar[str] = (
-        "equal scores go to the lower index, where the code tops up at random"
+        "of equal scores and of equal densities the lower index comes first; in the code it is the "
+        "higher one of equal densities (ties='last')"
     )
     default_positions: ClassVar[Positions] = "keep"
     reads: ClassVar[Reads] = Reads(rows="mean")
@@ -71,6 +82,7 @@ class PACT(LayerPruner):
         check_number("cutoff", self.cutoff)
         check_number("recover", self.recover)
         check_flag("proportional", self.proportional)
+        check_choice("ties", self.ties, ("first", "last"))
 
     def schedule(self, num_layers: int) -> Schedule:
         """One boundary, `layer`."""
@@ -92,13 +104,20 @@ class PACT(LayerPruner):
         )
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """Mean over heads of the mean query's softmax over the visual tokens, times their norms."""
+        """Mean over heads of the mean query's attention to each visual token, times its norm.
+
+        The softmax runs over all keys up to the last visual token: text in front of the image, and
+        with it an attention sink, takes its part.
+        """
+        visual = view.keys(rotated=False)  # [Hkv, N, d]
+        keys = torch.cat([visual, view.context_keys()], dim=1)  # [Hkv, N + M, d]
+
         # grouped-query attention: G query heads share one key head
-        keys = view.keys(rotated=False)  # [Hkv, N, d]
         query = view.mean_query().unflatten(0, (keys.shape[0], -1))  # [H, d] -> [Hkv, G, d]
 
-        logits = query @ keys.mT / keys.shape[-1] ** 0.5  # [Hkv, G, N]
-        attention = logits.softmax(dim=-1).mean(dim=(0, 1))  # [Hkv, G, N] -> [N]
+        logits = query @ keys.mT / keys.shape[-1] ** 0.5  # [Hkv, G, N + M]
+        to_visual = logits.softmax(dim=-1)[..., : visual.shape[1]]
+        attention = to_visual.mean(dim=(0, 1))  # [Hkv, G, N] -> [N]
 
         norm = torch.linalg.vector_norm(view.hidden.float(), dim=-1)  # [N, D] -> [N]
         return {"score": attention * norm}
@@ -127,25 +146,32 @@ class PACT(LayerPruner):
     def _cluster(self, view: LayerView, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Clusters of the kept tokens, joined by the dropped ones that are near a centre.
 
+        Kept tokens that are not near enough leave them, centres excepted.
+
         Returns:
             Centres, ascending [C] long; members of all clusters [M] long; and the number of each
             member's cluster [M] long.
         """
+        limit = self.recover * self.cutoff
+
         # one unit vector per token, all key heads side by side
         keys = view.keys(rotated=True).transpose(0, 1).flatten(1)  # [Hkv, N, d] -> [N, Hkv * d]
         keys = torch.nn.functional.normalize(keys, dim=-1)
 
         # the kept tokens make the clusters
-        centres, group = density_cover(1 - keys[kept] @ keys[kept].T, self.cutoff)
-        centres = kept[centres]
+        distance = 1 - keys[kept] @ keys[kept].T  # [K, K]
+        places, group = density_cover(distance, self.cutoff, last_of_equals=self.ties == "last")
+        centres = kept[places]
+
+        # as in the code, `recover` below 1 takes tokens out again that a centre covered
+        to_centre = distance.gather(1, places[group][:, None])[:, 0]  # [K, K] -> [K]
+        stays = to_centre < limit
+        stays[places] = True
 
         # dropped tokens near a centre come back into its mean
         dropped = others(len(keys), kept)
-        if len(dropped) == 0:
-            return centres, kept, group
+        to_centre, nearest = (1 - keys[dropped] @ keys[centres].T).min(dim=1)
+        back = to_centre < limit
 
-        distance, nearest = (1 - keys[dropped] @ keys[centres].T).min(dim=1)
-        back = distance < self.recover * self.cutoff
-
-        members = torch.cat([kept, dropped[back]])
-        return centres, members, torch.cat([group, nearest[back]])
+        members = torch.cat([kept[stays], dropped[back]])
+        return centres, members, torch.cat([group[stays], nearest[back]])

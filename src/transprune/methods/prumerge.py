@@ -38,9 +38,9 @@ class PruMerge(ProjectorPruner):
     one; the nearest are found by keys. Each kept patch becomes x_i + sum_j c_j x_j over its
     neighbours (kept ones too) with c the CLS attention: the weights are tiny, as in the code. One
     more token gathers c_j x_j of everything that goes; it takes the place of the last patch that
-    goes. PruMerge+ adds patches at even distances. Without a CLS token, which the authors leave
-    undefined, c is the mean attention a patch receives. The paper's headline is with fine-tuning;
-    this is the training-free form.
+    goes. Where nothing goes there is none. PruMerge+ adds patches at even distances. Without a CLS
+    token, which the authors leave undefined, c is the mean attention a patch receives. The paper's
+    headline is with fine-tuning; this is the training-free form.
 
     Args:
         keep: None lets the picture decide, as in the paper: the patches above Q3 + 1.5 IQR, on
@@ -64,7 +64,10 @@ class PruMerge(ProjectorPruner):
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     differs_from_code: ClassVar[str] = (
         "tokens stay in raster order instead of by attention; at least one outlier, and strides "
-        "that include the last patch, where the code crashes or stops short; one pool per sample"
+        "above 1 that include the last patch, where the code crashes or stops short; a fixed "
+        "number counts the token of the rest (the code adds it: 73 rows of 576 at 1/8), and "
+        "PruMerge+ spreads three quarters of it (the code takes half as outliers and half at even "
+        "distances, some of them twice); one pool per sample"
     )
     default_positions: ClassVar[Positions] = "renumber"
     reads: ClassVar[Reads] = Reads(vision=("outer_saliency", "outer_keys"))
@@ -135,7 +138,10 @@ class PruMerge(ProjectorPruner):
         return merge_into(view, torch.cat([slots, newlines]), [(slots, rows)], scores)
 
     def _choose(self, c: Tensor, count: int) -> Tensor:
-        """Patches that stay, ascending long: at most `count`, less one token for the rest."""
+        """Patches that stay, ascending long: at most `count`, less one token for the rest.
+
+        Nothing is set aside for the rest where all patches stay.
+        """
         room = max(1, min(count, len(c)) - 1)
         outliers = self._outliers(c, room)
         chosen = select_top(c, min(outliers, room))
@@ -145,12 +151,22 @@ class PruMerge(ProjectorPruner):
         # PruMerge+: more patches at even distances
         left = others(len(c), chosen)
         if self.keep is None:
-            stride = max(1, len(c) // outliers // 3)  # three for each outlier
-            left = left[left % stride == 0][: room - len(chosen)]
+            left = left[self._on_stride(left, len(c), outliers)]
+            # with stride 1 and the last patch an outlier all stay: there is no rest
+            if len(chosen) + len(left) < len(c) or count < len(c):
+                left = left[: room - len(chosen)]
         else:
             left = left[select_even(len(left), room - len(chosen), left.device)]
 
         return torch.cat([chosen, left]).sort().values
+
+    def _on_stride(self, patches: Tensor, total: int, outliers: int) -> Tensor:
+        """Which of `patches` lie on the stride that takes three for each outlier. -> bool [n]."""
+        stride = max(1, total // outliers // 3)
+        if stride == 1:
+            return patches < total - 1  # the code's strides stop before the last patch
+
+        return patches % stride == 0
 
     def _outliers(self, c: Tensor, room: int) -> int:
         """How many patches count as outliers of the attention `c` [n]; at least one."""

@@ -15,7 +15,11 @@ from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
 from transprune.methods.common.budgets import budget_schedule
-from transprune.methods.common.checks import check_choice, check_number
+from transprune.methods.common.checks import (
+    check_choice,
+    check_count_or_share,
+    check_number,
+)
 from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
@@ -52,13 +56,14 @@ class SparseVLM(ScheduledPruner):
             `budget="rank"` upper bounds.
         budget: `"fixed"`, or `"rank"`: keep `rank(rater attention) * rank_scale + rank_offset`, as
             the first release did; its values were 13.5 and 0 (for 192), 9 and 6 (128), 0.8 and 0
-            (64).
+            (64). A pool as large as its rank stays whole, as there.
         recycle: merge the best 30 % of the dropped tokens into a tenth as many.
         decay: divide the attention by the factor that distance alone gives it: `"off"`;
             `"guarded"`, by at least 0.1; `"released"`, by the raw value, as the code of version 2
             does although it may be negative.
-        heads: share of the heads that score, those with the most attention to the image. Version 2:
-            14 of 28.
+        heads: how many heads score, those with the most attention to the image after the division
+            by `decay`: a count from 2 on (all heads where there are fewer), or a share of the heads
+            up to 1. Default 1.0, all; version 2: 14.
         seed: of the noise (up to 1e-6) that decides between equally dense tokens; None for no
             noise.
         positions: default `"renumber"`; `"keep"` in version 2.
@@ -73,7 +78,7 @@ class SparseVLM(ScheduledPruner):
     rank_offset: float = 0.0
     recycle: bool = True
     decay: Literal["off", "guarded", "released"] = "off"
-    heads: float = 1.0
+    heads: int | float = 1.0
     seed: int | None = 0
 
     title: ClassVar[str] = "SparseVLM: rated by the words that match the image, the rest recycled"
@@ -89,7 +94,7 @@ class SparseVLM(ScheduledPruner):
     def __post_init__(self) -> None:
         check_choice("budget", self.budget, ("fixed", "rank"))
         check_choice("decay", self.decay, ("off", "guarded", "released"))
-        check_number("heads", self.heads, above=0, most=1)
+        check_count_or_share("heads", self.heads, "the heads")
         check_number("rank_scale", self.rank_scale, above=0)
 
         # the field holds the schedule from here on, so that `repr` and recipes show it
@@ -104,14 +109,14 @@ class SparseVLM(ScheduledPruner):
 
     @classmethod
     def plus(cls, keep: ScheduleLike | int = 192, **changes: Any) -> SparseVLM:
-        """Version 2 (SparseVLM+): its budgets, attention freed of distance, half of the heads.
+        """Version 2 (SparseVLM+): its budgets, attention freed of distance, 14 heads.
 
         It recycles nothing.
         """
         if isinstance(keep, int):
             keep = budget_schedule(keep, PLUS, BOUNDARIES)
 
-        version2 = {"recycle": False, "decay": "guarded", "heads": 0.5, "positions": "keep"}
+        version2 = {"recycle": False, "decay": "guarded", "heads": 14, "positions": "keep"}
         return cls(**{"keep": keep, **version2, **changes})
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
@@ -192,6 +197,9 @@ class SparseVLM(ScheduledPruner):
             return count
 
         rank = int(torch.linalg.matrix_rank(rated.mean(dim=0)))  # of [R, N]
+        if rank == len(view.candidates):
+            return min(rank, count)  # as in the code, which skips such a pool
+
         by_rank = int(rank * self.rank_scale + self.rank_offset)
         return max(1, min(by_rank, count, len(view.candidates)))
 
@@ -200,18 +208,24 @@ class SparseVLM(ScheduledPruner):
         raters = find_raters(*view.embeddings)
         attention = view.attention("instruction")[:, raters]  # [H, T, N] -> [H, R, N]
 
-        if self.heads < 1:
+        if self.decay != "off":
+            decay = view.rotary_decay("instruction")[raters]  # [T, N] -> [R, N]
+            if self.decay == "guarded":
+                decay = decay.clamp(min=FLOOR)
+            attention = attention / decay
+
+        # heads are compared by what is left once distance is out, as in the code
+        heads = self._head_count(len(attention))
+        if heads < len(attention):
             to_image = attention.sum(dim=(1, 2))  # [H, R, N] -> [H]
-            heads = max(1, round(self.heads * len(attention)))
             attention = attention[select_top(to_image, heads)]
+        return attention
 
-        if self.decay == "off":
-            return attention
-
-        decay = view.rotary_decay("instruction")[raters]  # [T, N] -> [R, N]
-        if self.decay == "guarded":
-            decay = decay.clamp(min=FLOOR)
-        return attention / decay
+    def _head_count(self, total: int) -> int:
+        """How many of `total` heads score: a count, or above 0 and up to 1 a share of them."""
+        if self.heads > 1:
+            return min(int(self.heads), total)
+        return max(1, round(self.heads * total))
 
     def _noise(self, view: LayerView, pool: Tensor) -> Tensor | None:
         """Noise of the tokens in `pool`, by original number: the same for every batch and stage."""

@@ -52,6 +52,19 @@ def check_share(
         raise error(f"{name} {meaning} and must lie in [0, 1]; got {value!r}")
 
 
+def check_count_or_share(name: str, value: int | float, of: str) -> None:
+    """Raise MethodError unless `value` is a share of `of` in (0, 1], or a count from 2 on.
+
+    The whole number 1 is the share: all of them.
+    """
+    share = _is_number(value) and 0 < value <= 1
+    count = is_count(value) and value > 1
+    if not share and not count:
+        raise MethodError(
+            f"{name} is a share of {of} in (0, 1], 1 for all, or a count from 2 on; got {value!r}"
+        )
+
+
 def check_number(
     name: str, value: float, above: float | None = None, most: float = math.inf
 ) -> None:

@@ -12,19 +12,26 @@ Text on a command line is a preset or a name, alone or with values; `+` composes
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from transprune.core import strict_json
+from transprune.core.shown import shown
 from transprune.errors import MethodError, RecipeError, UnknownMethod
 from transprune.methods.common.recipe_file import FILE_NAME, read_json
 from transprune.methods.common.recipe_text import split_part
 from transprune.registry import Registry, did_you_mean
 
 SCHEMA = 1
+_LONGEST_NAME = 100  # characters of a name in a message
+
+# metadata of a setting that 0.1 did not have: it is written only where it is not the default, so
+# that 0.1 reads every recipe that does not use it
+ADDED = {"added": "0.2"}
 
 METHODS: Registry[Any] = Registry(
     "method", "transprune.methods", UnknownMethod, home="transprune.methods"
@@ -53,12 +60,22 @@ class Recipe:
         """Write the recipe into `folder` as `pruning_config.json`; returns the file.
 
         The folder is made if it is missing.
-        """
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
 
-        file = path / FILE_NAME
-        file.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        Raises:
+            RecipeError: it cannot be made or written.
+        """
+        file = Path(folder) / FILE_NAME
+        text = strict_json.write(self.to_dict(), indent=2)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n", encoding="utf-8")
+        # ValueError: a null byte in the name
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RecipeError(
+                f"cannot write {os.fspath(file)!r}: {reason}; give a folder that can be written"
+            ) from error
+
         return file
 
     @classmethod
@@ -90,7 +107,7 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
             f"a method is a Method, a recipe text or a recipe file; got {type(method).__name__}"
         )
 
-    text = os.fspath(method)
+    text = os.fsdecode(method)
     if isinstance(method, os.PathLike) or text.endswith(".json"):
         return read_recipe(text)
 
@@ -131,14 +148,14 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         UnknownMethod: no method of that name.
     """
     if not isinstance(data, Mapping) or "method" not in data:
-        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {data!r}")
+        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {shown(data)}")
 
     # a copy: the caller's mapping stays whole
     data = dict(data)
     schema = data.pop("schema", SCHEMA)
-    if not isinstance(schema, int) or schema > SCHEMA or schema < 1:
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
         raise RecipeError(
-            f"this recipe has schema {schema!r}; this release reads up to {SCHEMA}. Upgrade "
+            f"this recipe has schema {shown(schema)}; this release reads up to {SCHEMA}. Upgrade "
             "transprune to use it."
         )
 
@@ -182,6 +199,8 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
         return _build(base, values, preset)
 
     known = [*METHODS, *preset_names()]
+    # the comparison of names takes long for a long one
+    name = name[:_LONGEST_NAME]
     raise UnknownMethod(
         f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
     )
@@ -189,28 +208,49 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
 
 def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
     """The method `name` with these settings; errors of the values become recipe errors."""
-    cls = METHODS.get(str(name))
-    known = [field.name for field in fields(cls) if field.init]
-    for key in values:
-        if key not in known:
-            raise RecipeError(
-                f"{name} has no setting {key!r}.{did_you_mean(str(key), known)} It has: "
-                f"{', '.join(known) or 'none'}."
-            )
+    if not isinstance(name, str):
+        raise RecipeError(f"'method' is the name of a method; got {shown(name)}")
 
+    cls = METHODS.get(name[:_LONGEST_NAME])
+    _check_settings(name, values, [field.name for field in fields(cls) if field.init])
     if "parts" in values:
-        parts = values["parts"]
-        if not isinstance(parts, (list, tuple)):
-            raise RecipeError(f"the parts of a composition are a list of recipes; got {parts!r}")
-        values = {**values, "parts": [from_dict(part) for part in parts]}
+        values = {**values, "parts": _build_parts(values["parts"])}
 
     make = getattr(cls, preset) if preset else cls
     try:
         return make(**values)
     except MethodError:
         raise  # it names the setting already
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{name} cannot be built from {values!r}: {error}") from error
+    # values of the wrong type fail wherever a method first uses them
+    except Exception as error:
+        raise RecipeError(f"{name} cannot be built from {shown(values)}: {error}") from error
+
+
+def _check_settings(name: str, values: Mapping[str, Any], known: list[str]) -> None:
+    """Raise RecipeError for a setting that the method does not have, or a number that is none."""
+    for key, value in values.items():
+        if key not in known:
+            hint = did_you_mean(str(key)[:_LONGEST_NAME], known)
+            has = ", ".join(known) or "none"
+            raise RecipeError(f"{name} has no setting {shown(key)}.{hint} It has: {has}.")
+
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecipeError(f"{name}: {key} must be a finite number; got {value}")
+
+
+def _build_parts(parts: Any) -> list[Recipe]:
+    """The methods of a composition."""
+    if not isinstance(parts, (list, tuple)):
+        raise RecipeError(f"the parts of a composition are a list of recipes; got {shown(parts)}")
+
+    # looked at before they are built: compositions inside each other would be built recursively
+    for part in parts:
+        if isinstance(part, Mapping) and "parts" in part:
+            raise RecipeError(
+                "a composition is a flat list of methods; put the parts of the inner one into the "
+                "outer one"
+            )
+    return [from_dict(part) for part in parts]
 
 
 def _encode(method: Recipe) -> dict[str, Any]:
@@ -219,8 +259,10 @@ def _encode(method: Recipe) -> dict[str, Any]:
     data: dict[str, Any] = {"method": method.name}
 
     for field in fields(method):
-        if field.init:
-            data[field.name] = _encode_value(getattr(method, field.name))
+        value = getattr(method, field.name)
+        unused = "added" in field.metadata and value == field.default
+        if field.init and not unused:
+            data[field.name] = _encode_value(value)
 
     return data
 

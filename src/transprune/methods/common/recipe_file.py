@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from transprune.core import strict_json
 from transprune.errors import RecipeError
 
 FILE_NAME = "pruning_config.json"
@@ -16,13 +16,18 @@ def read_json(source: str | os.PathLike[str]) -> Any:
     """The JSON data at `source`.
 
     Raises:
-        RecipeError: nothing there, or not JSON.
+        RecipeError: nothing there, not readable, or not strict JSON.
     """
-    file = _find(source)
+    try:
+        file = _find(source)
+        content = file.read_bytes()
+    except OSError as error:  # no permission, a name too long, a device that fails
+        reason = error.strerror or error
+        raise RecipeError(f"no recipe at {os.fspath(source)!r}: {reason}") from error
 
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return strict_json.read(content)
+    except ValueError as error:
         raise RecipeError(f"{file} is not JSON: {error}") from error
 
 
@@ -45,10 +50,12 @@ def _fetch(repository: str) -> Path:
 
     try:
         found = cached_file(repository, FILE_NAME)
-    except (OSError, ValueError) as error:
+    # refused names, missing files and every way in which a connection fails
+    except Exception as error:
+        reason = " ".join(str(error).split())
         raise RecipeError(
             f"no recipe at {repository!r}: neither a file, nor a folder with {FILE_NAME}, nor a "
-            f"hub repository that can be reached ({error})"
+            f"hub repository that can be reached ({reason})"
         ) from error
 
     assert found is not None

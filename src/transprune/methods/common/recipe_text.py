@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from transprune.core.shown import shown
 from transprune.errors import RecipeError
 
 WORDS = {"true": True, "false": False, "none": None}
@@ -14,7 +15,7 @@ def split_part(text: str) -> tuple[str, dict[str, Any]]:
     """`"fastv:layer=3,keep_ratio=0.25"` as a name and its settings.
 
     Raises:
-        RecipeError: a setting that is not `name=value`.
+        RecipeError: a setting that is not `name=value`, or one that is given twice.
     """
     name, _, settings = text.partition(":")
     values: dict[str, Any] = {}
@@ -26,10 +27,14 @@ def split_part(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = pair.partition("=")
         if not equals:
             raise RecipeError(
-                f"settings read name=value, as 'fastv:layer=3,keep_ratio=0.25'; got {pair!r} in "
-                f"{text!r}"
+                f"settings read name=value, as 'fastv:layer=3,keep_ratio=0.25'; got {shown(pair)} "
+                f"in {shown(text)}"
             )
-        values[key.strip()] = _literal(value.strip())
+
+        setting = key.strip()
+        if setting in values:
+            raise RecipeError(f"{shown(text)} sets {setting} twice; give it once")
+        values[setting] = _literal(value.strip())
 
     return name.strip(), values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
@@ -41,16 +42,28 @@ class PoolAttention:
         """Keys of the pool's tokens. -> [Hkv, N, d]."""
         return self.source.keys(self.pool.sample, _columns(self.pool.rows), rotated)
 
+    def context_keys(self) -> Tensor:
+        """Unrotated keys of the real rows up to the pool's last token, but its own.
+
+        -> [Hkv, M, d].
+        """
+        rows = self._up_to_last()
+        rows = rows[~torch.isin(rows, self.pool.rows)]
+        return self.source.keys(self.pool.sample, rows, rotated=False)
+
     def mean_query(self) -> Tensor:
         """Mean query of the real rows up to the pool's last token. -> [H, d]."""
-        real = self.pool.layout.rows(self.pool.sample)
-        up_to_last = real[real <= self.pool.rows[-1]]  # text in front of the image, and the image
-        return self.source.mean_query(self.pool.sample, up_to_last)
+        return self.source.mean_query(self.pool.sample, self._up_to_last())
 
     def rotary_decay(self, queries: Queries) -> Tensor:
         """What distance alone does to a logit. -> [T, N]."""
         rows = query_rows(self.pool.layout, self.pool.sample, queries)
         return self.source.rotary_decay(self.pool.sample, rows, _columns(self.pool.rows))
+
+    def _up_to_last(self) -> Tensor:
+        """Real rows up to the pool's last token: text in front of the image, and images. -> [R]."""
+        real = self.pool.layout.rows(self.pool.sample)
+        return real[real <= self.pool.rows[-1]]
 
     def _probabilities(self, queries: Queries | Tensor) -> Tensor:
         layout = self.pool.layout
