@@ -144,6 +144,17 @@ def test_pact_is_an_upper_bound() -> None:
     assert count_method(known_geometry(LLAVA), PACT()).prefill == by_hand
 
 
+def test_pact_scores_with_one_query_against_the_keys_of_text_and_image() -> None:
+    """No grouped keys here: all widths are 4096. Two FLOPs per multiply-add."""
+    d, text = 4096, 60
+    cost = count_method(known_geometry(LLAVA), PACT(), text=text, convention="exact")
+    logits = 2 * (576 + text) * d
+    query = 2 * d * d
+    keys_of_dropped = 2 * (576 - 316) * d * d
+    pairs = round(0.55 * 2 * 576 * 576 * d)
+    assert cost.scoring == logits + query + keys_of_dropped + pairs
+
+
 @pytest.mark.parametrize(
     "method", [SparseVLM(), AdaptInfer(), PACT()], ids=lambda method: method.name
 )

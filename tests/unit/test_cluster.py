@@ -89,6 +89,30 @@ def test_cover_equals_one_after_another() -> None:
     assert group.tolist() == distance[:, centres].argmin(dim=1).tolist()
 
 
+@pytest.mark.parametrize(("last", "centre"), [(False, 0), (True, 3)])
+def test_of_equally_dense_tokens_the_first_or_the_last_is_the_centre(
+    last: bool, centre: int
+) -> None:
+    centres, group = density_cover(torch.zeros(4, 4), 0.1, last_of_equals=last)
+    assert centres.tolist() == [centre]
+    assert group.tolist() == [0, 0, 0, 0]
+
+
+def test_the_last_of_equals_changes_nothing_where_no_two_are_equal() -> None:
+    points = torch.rand(40, 2, generator=torch.Generator().manual_seed(5))
+    distance = torch.cdist(points, points)
+    first = density_cover(distance, 0.2)
+    last = density_cover(distance, 0.2, last_of_equals=True)
+    assert all(torch.equal(a, b) for a, b in zip(first, last, strict=True))
+
+
+def test_the_last_of_equals_is_the_first_of_the_turned_row() -> None:
+    distance = apart(0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+    centres, _ = density_cover(distance, 0.6, last_of_equals=True)
+    turned, _ = density_cover(distance.flip(0, 1), 0.6)
+    assert centres.tolist() == sorted(6 - place for place in turned.tolist())
+
+
 def test_cutoff_zero_covers_nothing_not_even_duplicates() -> None:
     centres, group = density_cover(torch.zeros(4, 4), 0.0)
     assert centres.tolist() == group.tolist() == [0, 1, 2, 3]
