@@ -17,9 +17,9 @@ NAN = float("nan")
     [
         (b"", "empty"),
         (b" \r\n", "empty"),
-        (b"{", "not JSON"),
-        (b'{"a": 1,}', "not JSON"),
-        (b'{"a": 1} x', "not JSON"),
+        (b"{", "line 1 column 2"),
+        (b'{"a": 1,}', "line 1 column"),
+        (b'{"a": 1} x', "Extra data"),
         (b"\xff\xfe{\x00}\x00", "UTF-16"),
         (b'{"a": "\xe9"}', "not UTF-8 (byte 0xe9"),
         (b'{"a": NaN}', "NaN is no JSON number"),

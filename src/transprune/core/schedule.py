@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from transprune.core.shown import shown
 from transprune.errors import ScheduleError
+
+MOST_LAYERS = 100_000  # far above any model; numbers beyond it are slips
 
 ScheduleLike = Union["Schedule", Mapping[Any, Any], str]
 
@@ -44,10 +47,10 @@ class Schedule:
         try:
             pairs = keep.items() if isinstance(keep, Mapping) else keep
             # JSON has text for keys, so a boundary may be its digits
-            stages = tuple(sorted((as_boundary(b), float(r)) for b, r in pairs))
+            stages = tuple(sorted((as_boundary(b), _as_ratio(r)) for b, r in pairs))
         except (TypeError, ValueError, OverflowError) as error:
             raise ScheduleError(
-                f"a schedule maps boundaries to keep ratios, as {{7: 0.875}}; got {keep!r}"
+                f"a schedule maps boundaries to keep ratios, as {{7: 0.875}}; got {shown(keep)}"
             ) from error
 
         _check_stages(stages)
@@ -82,7 +85,7 @@ class Schedule:
                     pairs.append((int(boundary), float(ratio)))
         except ValueError as error:
             raise ScheduleError(
-                f"a schedule reads '7:0.875,9:0.625,12:0.125'; got {text!r}"
+                f"a schedule reads '7:0.875,9:0.625,12:0.125'; got {shown(text)}"
             ) from error
 
         return cls(pairs)
@@ -154,7 +157,7 @@ def scale_layers(layers: tuple[int, ...], depth: int, num_layers: int) -> tuple[
     """Ascending layer numbers scaled from `depth` to `num_layers`, rounded up, kept distinct."""
     moved: list[int] = []
     for layer in layers:
-        target = math.ceil(layer * num_layers / depth)
+        target = -(-layer * num_layers // depth)  # rounded up
         if moved:
             target = max(target, moved[-1] + 1)
         moved.append(target)
@@ -172,12 +175,22 @@ def as_boundary(value: Any) -> int:
     """A boundary number from an int or the digits of a JSON key.
 
     Raises:
-        ValueError: a boolean, a fraction, or no number.
+        ValueError: a boolean, a fraction, no number, or one that no model has.
     """
     if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
         raise ValueError(f"{value!r} is not a layer number")
 
-    return int(value)
+    number = int(value)
+    if abs(number) > MOST_LAYERS:
+        raise ValueError(f"no model has more than {MOST_LAYERS} layers")
+    return number
+
+
+def _as_ratio(value: Any) -> float:
+    """A keep ratio as a float; True is no share."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a share")
+    return float(value)
 
 
 def _check_stages(stages: tuple[tuple[int, float], ...]) -> None:
@@ -205,7 +218,7 @@ def _check_depth(depth: int | None) -> None:
     if depth is None:
         return
 
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+    if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= MOST_LAYERS:
         raise ScheduleError(
-            f"depth is the number of decoder layers a schedule was written for; got {depth!r}"
+            f"depth is the number of decoder layers a schedule was written for; got {shown(depth)}"
         )

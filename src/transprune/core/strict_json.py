@@ -34,7 +34,7 @@ def read(data: bytes | str) -> Any:
             text, parse_constant=_refuse_constant, parse_float=_number, object_pairs_hook=_object
         )
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error})") from error
+        raise ValueError(str(error)) from error
     except _NotStrict:
         raise
     except ValueError as error:

@@ -12,7 +12,6 @@ Text on a command line is a preset or a name, alone or with values; `+` composes
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -22,12 +21,12 @@ from typing import Any, ClassVar, TypeVar
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import MethodError, RecipeError, UnknownMethod
+from transprune.methods.common.recipe_check import LONGEST_NAME, check_settings
 from transprune.methods.common.recipe_file import FILE_NAME, read_json
 from transprune.methods.common.recipe_text import split_part
 from transprune.registry import Registry, did_you_mean
 
 SCHEMA = 1
-_LONGEST_NAME = 100  # characters of a name in a message
 
 # metadata of a setting that 0.1 did not have: it is written only where it is not the default, so
 # that 0.1 reads every recipe that does not use it
@@ -200,7 +199,7 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
 
     known = [*METHODS, *preset_names()]
     # the comparison of names takes long for a long one
-    name = name[:_LONGEST_NAME]
+    name = name[:LONGEST_NAME]
     raise UnknownMethod(
         f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
     )
@@ -208,11 +207,8 @@ def _named(name: str, values: dict[str, Any]) -> Recipe:
 
 def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
     """The method `name` with these settings; errors of the values become recipe errors."""
-    if not isinstance(name, str):
-        raise RecipeError(f"'method' is the name of a method; got {shown(name)}")
-
-    cls = METHODS.get(name[:_LONGEST_NAME])
-    _check_settings(name, values, [field.name for field in fields(cls) if field.init])
+    cls = METHODS.get(str(name)[:LONGEST_NAME])
+    check_settings(name, values, [field.name for field in fields(cls) if field.init])
     if "parts" in values:
         values = {**values, "parts": _build_parts(values["parts"])}
 
@@ -224,18 +220,6 @@ def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
     # values of the wrong type fail wherever a method first uses them
     except Exception as error:
         raise RecipeError(f"{name} cannot be built from {shown(values)}: {error}") from error
-
-
-def _check_settings(name: str, values: Mapping[str, Any], known: list[str]) -> None:
-    """Raise RecipeError for a setting that the method does not have, or a number that is none."""
-    for key, value in values.items():
-        if key not in known:
-            hint = did_you_mean(str(key)[:_LONGEST_NAME], known)
-            has = ", ".join(known) or "none"
-            raise RecipeError(f"{name} has no setting {shown(key)}.{hint} It has: {has}.")
-
-        if isinstance(value, float) and not math.isfinite(value):
-            raise RecipeError(f"{name}: {key} must be a finite number; got {value}")
 
 
 def _build_parts(parts: Any) -> list[Recipe]:
