@@ -112,14 +112,23 @@ def test_qwen_rounds_down_at_every_cut_what_arrives_there(share: float) -> None:
         assert [s.count for s in AdaptInfer.qwen(share).plan(28, tokens)] == expected, tokens
 
 
+def test_a_product_that_is_whole_but_for_its_last_bit_is_rounded_down_as_in_the_code() -> None:
+    assert AdaptInfer.qwen(0.5).plan(28, 90)[0].count == int(90 * 0.7) == 62
+
+
+@pytest.mark.parametrize("budget", [128, 64, 48])
+def test_published_counts_stay_whatever_the_rounding(budget: int) -> None:
+    once = AdaptInfer(budget).plan(32, 576)
+    assert AdaptInfer(budget, rounding="each").plan(32, 576) == once
+
+
 def test_rounding_at_once_may_leave_one_token_more() -> None:
-    each, once = AdaptInfer.qwen(0.3), AdaptInfer.qwen(0.3, rounding="once")
-    # 55 * 0.5 is 27.5, and 0.6 of 27 are 16.2; 0.3 of 55 are 16.5. 0.3 of 16 are 4.8
-    assert [s.count for s in each.plan(28, 55)] == [27, 16, 4]
-    assert [s.count for s in once.plan(28, 59)] == [29, 17, 5]
-    assert [s.count for s in each.plan(28, 59)] == [29, 17, 5]
-    assert [s.count for s in once.plan(28, 57)] == [28, 17, 5]
+    each = AdaptInfer.qwen(0.3)
+    once = AdaptInfer.qwen(0.3, rounding="once")
+
+    # of 57 tokens 28 reach the second cut, and 0.6 of them are 16.8; 0.3 of 57 are 17.1
     assert [s.count for s in each.plan(28, 57)] == [28, 16, 4]
+    assert [s.count for s in once.plan(28, 57)] == [28, 17, 5]
 
 
 def test_at_least_one_token_stays_at_every_cut_of_qwen() -> None:

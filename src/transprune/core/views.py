@@ -178,8 +178,8 @@ class LayerView(View):
     def context_keys(self) -> Tensor:
         """Keys of all other rows up to the pool's last token, fp32, not rotated. -> [Hkv, M, d].
 
-        They belong to the text in front of the image, its first token included, and to other pools.
-        With the pool's own rows they are the rows of `mean_query`.
+        They belong to the text in front of the image, its first token included, and to other pools,
+        but to no earlier turn. With the pool's own rows they are the rows of `mean_query`.
         """
         context = getattr(self._layer(), "context_keys", None)
         if context is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from transprune.core.plan import Stage
-from transprune.core.schedule import Schedule, ScheduleLike
+from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
@@ -103,12 +104,8 @@ class AdaptInfer(ScheduledPruner):
         here = visual_tokens
         before = 1.0
         for stage, (_, ratio) in zip(stages, self.schedule(num_layers), strict=True):
-            # the share of this cut: without rounding 0.5 * 0.6 / 0.5 need not be 0.6
-            share = round(ratio / before, 12)
+            count = _round_down(here, ratio / before)
             before = ratio
-
-            # `int` alone, as in the code: 0.7 of 90 are 62 there, by the last bit of the product
-            count = int(here * share)
             here = max(1, count)
             rounded.append(replace(stage, count=here, rounded_up=count < 1))
 
@@ -129,3 +126,15 @@ class AdaptInfer(ScheduledPruner):
 
         weighted = importance[..., None] * image
         return {"score": weighted.sum(dim=(0, 1))}  # [H, T, N] -> [N]
+
+
+def _round_down(tokens: int, share: float) -> int:
+    """How many of `tokens` are `share` of them, a quotient of two shares of a schedule."""
+    # 0.5 * 0.6 / 0.5 need not be 0.6, which is the number the code multiplies by; `int` alone, as
+    # there: by the last bit of the product 0.7 of 90 are 62
+    published = round(share, 4)
+    if math.isclose(published, share, rel_tol=1e-12):
+        return int(tokens * published)
+
+    # other shares come from counts, as 27 of 133
+    return count_kept(tokens, share)
