@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +27,7 @@ from transprune.runtime.tracing import make_trace
 from transprune.trace import Trace
 
 POOLS = ("sample", "image")
+LATER = "a later prompt: "
 RECORDS = ("scores", "transitions", "changes")
 
 # models that are being pruned now: a second set of hooks would prune what the first has left.
@@ -50,8 +52,9 @@ def prune(
         print(session.trace)
 
     Args:
-        model: an unmodified transformers vision-language model of a known family; PEFT wrappers are
-            fine.
+        model: an unmodified transformers vision-language model of a known family. It may be inside
+            PEFT's, torch.compile's or a data-parallel wrapper; compiled code is set aside while the
+            session is attached.
         method: a Method, a preset or recipe text (`"transprune-high"`,
             `"fastv:layer=3,keep_ratio=0.25"`, `"visionzip:keep=192+transprune-low"`), or a recipe
             file or folder.
@@ -86,7 +89,7 @@ def prune(
     if pool not in POOLS:
         raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
     records = _checked_records(record)
-    setup = _setup(family, base, resolved, records, {"text_tower": text_tower})
+    setup = _setup(model, family, base, resolved, records, {"text_tower": text_tower})
     return Session(setup, geometry, policies, pool)
 
 
@@ -117,7 +120,11 @@ class Session:
 
     @property
     def trace(self) -> Trace:
-        """What the last prefill kept: of the calling thread, or of any if this thread has run none.
+        """What the last prefill with an image kept.
+
+        Of the calling thread, or of any if this thread has run none. A prompt without an image does
+        not replace it, because `generate` runs such prompts too (classifier-free guidance); a note
+        says that there was one.
 
         Raises:
             SessionError: nothing has run yet.
@@ -182,11 +189,21 @@ class Session:
     def _publish(self, state: Pass, cache: Any) -> None:
         trace = make_trace(self._setup, self.geometry, self._policies, state, cache)
         # threads that share a model read the trace of their own prefill
-        self._own.trace = trace
-        self._latest = trace
+        self._own.trace = _newer(getattr(self._own, "trace", None), trace)
+        self._latest = _newer(self._latest, trace)
+
+
+def _newer(earlier: Trace | None, trace: Trace) -> Trace:
+    """The new trace, or the earlier one where only that one saw an image."""
+    if earlier is None or any(trace.visual_tokens) or not any(earlier.visual_tokens):
+        return trace
+
+    notes = [*earlier.notes, *(LATER + note for note in trace.notes)]
+    return replace(earlier, notes=tuple(dict.fromkeys(notes)))
 
 
 def _setup(
+    model: nn.Module,
     family: Family,
     base: Any,
     method: Method,
@@ -201,6 +218,7 @@ def _setup(
         layers=family.layers(base),
         rotary=rotary,
         method=method,
+        model=model,
         record=record,
         options=options,
     )
@@ -227,9 +245,12 @@ def _policies(method: Method, family: Family, positions: Positions | None) -> tu
 
 def _checked_records(record: Iterable[str]) -> frozenset[str]:
     """The names in `record`, which may be one name."""
-    records = frozenset([record] if isinstance(record, str) else record)
-    unknown = sorted(records - set(RECORDS))
+    known = ", ".join(map(repr, RECORDS))
+    if not isinstance(record, Iterable):
+        raise MethodError(f"record takes some of {known}, or () for nothing; got {record!r}")
+
+    records = [record] if isinstance(record, str) else list(record)
+    unknown = [name for name in records if name not in RECORDS]
     if unknown:
-        known = ", ".join(map(repr, RECORDS))
         raise MethodError(f"record takes {known}; got {', '.join(map(repr, unknown))}")
-    return records
+    return frozenset(records)

@@ -109,23 +109,34 @@ def test_features_without_placeholders(model, case, inputs):
         forward(model, {**inputs, "input_ids": ids})
 
 
-def test_embeddings_instead_of_ids(model, inputs):
-    ids = inputs.pop("input_ids")
+def as_embeddings(model, inputs):
+    """The same prompt as embeddings, without ids."""
+    ids = inputs["input_ids"]
+    rest = {name: value for name, value in inputs.items() if name != "input_ids"}
     with torch.no_grad():
-        embeddings = model.get_input_embeddings()(ids)
-    with prune(model, METHOD), pytest.raises(LayoutError, match="input_ids"):
-        forward(model, {**inputs, "inputs_embeds": embeddings})
+        return {**rest, "inputs_embeds": model.get_input_embeddings()(ids)}
 
 
-def test_text_embeddings_alone_run_unpruned(model, case):
+def test_embeddings_instead_of_ids(model, inputs):
+    with torch.no_grad(), prune(model, METHOD) as session:
+        if "mm_token_type_ids" in inputs:  # they say which slots are visual
+            model(**as_embeddings(model, inputs))
+            assert session.trace.visual_tokens == ((inputs["input_ids"] == IMAGE).sum(),)
+            assert len(session.trace.stages) == 2
+            return
+        with pytest.raises(LayoutError, match="input_ids"):
+            model(**as_embeddings(model, inputs))
+
+
+def test_text_embeddings_alone_run_unpruned_with_a_warning(model, case):
+    """Nobody knows whether a picture is among them."""
     inputs = case.batch([case.sample([], [6])])
     plain = forward(model, inputs).logits
-    with torch.no_grad():
-        embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
-    with prune(model, METHOD):
-        torch.testing.assert_close(
-            forward(model, {**inputs, "inputs_embeds": embeddings}).logits, plain
-        )
+    inputs.pop("mm_token_type_ids", None)
+    with prune(model, METHOD) as session, pytest.warns(PruneWarning, match="pass input_ids"):
+        logits = forward(model, as_embeddings(model, inputs)).logits
+    torch.testing.assert_close(logits, plain)
+    assert any("could not be found" in note for note in session.trace.notes)
 
 
 def ends_with_image(case):

@@ -11,6 +11,7 @@ from transprune.algebra.select import (
     cosine_matrix,
     group_mean,
     match_rows,
+    same_rows,
     normalise_sum,
     rankable,
     select_diverse,
@@ -207,9 +208,22 @@ def test_match_rows_finds_where_rows_came_from(dtype: torch.dtype) -> None:
     assert match_rows(source[order], source).tolist() == order.tolist()
 
 
-def test_match_rows_takes_the_first_of_duplicates() -> None:
+def test_match_rows_takes_duplicates_in_order() -> None:
     source = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [3.0, 4.0], [0.0, 0.0]])
-    assert match_rows(source, source).tolist() == [0, 1, 0, 1, 4]
+    assert match_rows(source, source).tolist() == [0, 1, 2, 3, 4]
+    assert match_rows(source[[3, 1, 0, 4, 2]], source).tolist() == [1, 3, 0, 4, 2]
+
+
+def test_match_rows_begins_anew_where_the_source_has_fewer_copies() -> None:
+    source = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])
+    rows = torch.tensor([[1.0, 2.0]] * 5)
+    assert match_rows(rows, source).tolist() == [0, 1, 0, 1, 0]
+
+
+def test_same_rows_compares_bits() -> None:
+    rows = torch.tensor([[1.0, 2.0], [0.0, 1.0], [NAN, 1.0]])
+    others = torch.tensor([[1.0, 2.0], [-0.0, 1.0], [NAN, 1.0]])
+    assert same_rows(rows, others).tolist() == [True, False, True]
 
 
 def test_match_rows_marks_strangers() -> None:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of as many bytes as a float
+
 
 def select_top(score: Tensor, k: int) -> Tensor:
     """Indices of the `k` largest scores, ascending. [N] -> [k] long."""
@@ -222,11 +224,15 @@ def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
 
 
 def match_rows(rows: Tensor, source: Tensor) -> Tensor:
-    """For each row the first identical row of `source`, -1 where there is none.
+    """For each row an identical row of `source`, -1 where there is none.
 
-    [N, D], [R, D] -> [N] long. Bit-exact: rows are compared by an integer hash of their bits. So
-    the patch behind a visual token is found however a family crops, reorders, repeats or
-    interleaves patches on their way into the prompt.
+    [N, D], [R, D] -> [N] long. The k-th of several identical rows gets the k-th identical row of
+    `source`, beginning anew where `source` has fewer: a still video, the same picture twice and a
+    page of one colour have such rows, and each of them is a patch of its own.
+
+    Bit-exact: rows are compared by an integer hash of their bits. So the patch behind a visual
+    token is found however a family crops, reorders, repeats or interleaves patches on their way
+    into the prompt.
     """
     if len(source) == 0:
         return torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
@@ -234,14 +240,30 @@ def match_rows(rows: Tensor, source: Tensor) -> Tensor:
     source_hash, order = _hash_rows(source.to(rows.dtype)).sort(stable=True)
     row_hash = _hash_rows(rows)
 
-    place = torch.searchsorted(source_hash, row_hash).clamp(max=len(source) - 1)
-    return torch.where(source_hash[place] == row_hash, order[place], -1)
+    first = torch.searchsorted(source_hash, row_hash)
+    copies = torch.searchsorted(source_hash, row_hash, right=True) - first
+    place = first + _rank_among_equals(row_hash) % copies.clamp(min=1)
+    return torch.where(copies > 0, order[place.clamp(max=len(source) - 1)], -1)
+
+
+def _rank_among_equals(values: Tensor) -> Tensor:
+    """How many equal values stand in front of each. [N] -> [N] long."""
+    ordered, order = values.sort(stable=True)
+    starts = torch.searchsorted(ordered, ordered)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(values), dtype=torch.long, device=values.device) - starts
+    return rank
+
+
+def same_rows(rows: Tensor, others: Tensor) -> Tensor:
+    """Which rows are identical to the bit. [N, D], [N, D] of one dtype -> bool [N]."""
+    integer = _INTEGERS[rows.element_size()]
+    return (rows.contiguous().view(integer) == others.contiguous().view(integer)).all(dim=-1)
 
 
 def _hash_rows(rows: Tensor) -> Tensor:
     """A 64-bit hash of the bits of each row. [N, D] -> [N] long."""
-    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    bits = rows.contiguous().view(integers[rows.element_size()]).long()
+    bits = rows.contiguous().view(_INTEGERS[rows.element_size()]).long()
 
     # seeded by the width: the same rows have the same hash in every call
     generator = torch.Generator().manual_seed(rows.shape[-1])

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from transprune.errors import PruneWarning, TransformersError
+from transprune.errors import FamilyError, PruneWarning, TransformersError
 
 SUPPORTED = ">=5.19,<6"  # what the package metadata allows
 TESTED = ">=5.19,<5.25"
@@ -61,11 +61,18 @@ def check_decoder_layer(layer: Any) -> None:
     """Check that a decoder layer takes the arguments that the runtime reads and replaces.
 
     Raises:
+        FamilyError: the layer is inside a wrapper that passes on any arguments.
         TransformersError: an argument is missing, so pruning would not reach what the layer really
             uses.
     """
+    layer = getattr(layer, "_orig_mod", layer)  # compiled by torch.compile
     # of the class: wrappers of an instance's forward (offloading) take *args and **kwargs
     parameters = inspect.signature(type(layer).forward).parameters
+    if all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in list(parameters.values())[1:]):
+        raise FamilyError(
+            f"a decoder layer is inside a {type(layer).__name__}, whose arguments pruning cannot "
+            "see; take the wrapper off before prune"
+        )
     wanted: dict[str, tuple[str, ...]] = {
         "attention_mask": ("attention_mask",),
         "position_embeddings": ("position_embeddings",),

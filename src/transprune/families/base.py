@@ -69,6 +69,7 @@ class VisionRows:
 
     Attributes:
         crop: long [R], number of the tower input.
+        order: long [R], the rows in the order of the prompt; None where they are in it already.
         cls: [crops, D], projected CLS states, or None.
         states: [R, V], the projector's input rows, or None where it merges patches.
     """
@@ -76,6 +77,7 @@ class VisionRows:
     crop: Tensor
     cls: Tensor | None = None
     states: Tensor | None = None
+    order: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,31 @@ class Family(ABC):
         names = ("image_token_id", "video_token_id")
         ids = [getattr(base.config, name, None) for name in names]
         wanted = [number for number in ids if number is not None]
-        return torch.isin(input_ids, torch.tensor(wanted, device=input_ids.device))
+        return torch.isin(
+            input_ids, torch.tensor(wanted, dtype=torch.long, device=input_ids.device)
+        )
+
+    def visual_masks(self, base: Any, input_ids: Tensor) -> dict[str, Tensor]:
+        """The same for each medium, `"image"` and `"video"`, whose features come one by one."""
+        visual = self.visual_mask(base, input_ids)
+        video = getattr(base.config, "video_token_id", None)
+        if video is None:
+            return {"image": visual}
+
+        is_video = input_ids == video
+        return {"image": visual & ~is_video, "video": visual & is_video}
+
+    def of_medium(self, medium: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call without those of the other medium."""
+        own = {}
+        for name, value in kwargs.items():
+            picture = name.startswith(("pixel_values", "image_", "video_"))
+            if not picture or ("video" in name) == (medium == "video"):
+                own[name] = value
+
+        outputs = kwargs.get("mm_encoder_outputs") or {}
+        own["mm_encoder_outputs"] = {medium: outputs.get(medium)}
+        return own
 
     def has_image_inputs(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether this call merges image features into the prompt."""
@@ -188,11 +214,13 @@ class Family(ABC):
         return any(getattr(output, "last_hidden_state", None) is None for output in outputs)
 
     def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
-        """Visual tokens of each image of the batch, in prompt order; `total` are in the prompt."""
+        """Visual tokens of each image of the batch, in prompt order; `total` are in the prompt.
+
+        `kwargs` hold one medium (`of_medium`).
+        """
+        # `generate` encodes the images before the first forward
         outputs = _encoder_outputs(kwargs)
-        if len(outputs) > 1:
-            return [total]  # images and videos: their order is unknown, so they form one pool
-        if outputs:  # `generate` encodes the images before the first forward
+        if outputs:
             return [len(rows) for rows in outputs[0].pooler_output]
         return self.tokens_per_raw_image(base, kwargs, total)
 
@@ -294,8 +322,32 @@ def _square_side(config: Any) -> int | None:
 
 
 def unwrap(model: Any) -> Any:
-    """The transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    """The transformers model inside wrappers: PEFT, torch.compile, DataParallel and the like.
+
+    Raises:
+        FamilyError: the wrapper keeps the weights in pieces, so modules cannot be called one by
+            one.
+    """
+    while True:
+        if type(model).__name__ == "FullyShardedDataParallel":
+            raise FamilyError(
+                "FullyShardedDataParallel keeps the weights in pieces, and pruning calls single "
+                "modules; load the model with device_map='auto', or run one process per GPU"
+            )
+        inner = _inside(model)
+        if inner is None:
+            return model
+        model = inner
+
+
+def _inside(model: Any) -> Any:
+    """The model that a wrapper wraps, or None for a model without one."""
+    if isinstance(model, torch._dynamo.OptimizedModule):  # torch.compile(model)
+        return model._orig_mod
+    if hasattr(model, "get_base_model"):  # PEFT
+        return model.get_base_model()
+    module = getattr(model, "module", None)  # DataParallel, DistributedDataParallel, DeepSpeed
+    return module if isinstance(module, nn.Module) else None
 
 
 FAMILIES: Registry[Family] = Registry(

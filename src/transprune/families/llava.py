@@ -34,14 +34,22 @@ class Llava(Family):
         return clip and isinstance(self.feature_layer(base), int)
 
     def feature_layer(self, base: Any) -> int | Sequence[int]:
-        """Index of the hidden states that become the features, or several to be joined."""
+        """Index of the hidden states that become the features, or several to be joined.
+
+        As the configuration says; a call may say otherwise (`_feature_layers`).
+        """
         chosen: int | Sequence[int] = base.config.vision_feature_layer
         return chosen
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
-        """Every image has the same number of patches."""
+        """Every image has the same number of patches, unless the call gives sizes (Pixtral)."""
+        sizes = kwargs.get("image_sizes")
+        if sizes is not None:
+            patch = base.config.vision_config.patch_size
+            return [(int(h) // patch) * (int(w) // patch) for h, w in sizes]
+
         images = len(kwargs["pixel_values"])  # [images, 3, H, W]
-        return [total // images] * images
+        return [total // images] * images if images else []
 
     def encode_pictures(
         self, base: Any, pictures: Sequence[Mapping[str, Tensor]]
@@ -60,33 +68,42 @@ class Llava(Family):
         return features
 
     def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
-        """Queries and keys of the layers that are read, and the states that become the features."""
-        layers = _encoder(base)
-        outputs = {"state": layers[self._layer(base, "")]}
+        """All states of the tower, those that are projected, and queries and keys of the layers
+        that are read.
+        """
+        inputs = {"tower": base.vision_tower, "projector": base.multi_modal_projector}
+        outputs = {"tower": base.vision_tower}
 
         # projections, not attention maps: the tower may run a kernel that makes none
         for depth in {_depth(name) for name in signals if _is_attention(name)}:
-            attention = layers[self._layer(base, depth)].self_attn
+            attention = _encoder(base)[self._layer(base, depth)].self_attn
             outputs[f"{depth}query"] = attention.q_proj
             outputs[f"{depth}key"] = attention.k_proj
-
-        inputs = {"tower": base.vision_tower} if "picture" in signals else {}
         return TapPoints(inputs, outputs, base.multi_modal_projector)
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every crop has the same patches; a CLS state that is no visual token is projected."""
-        states = capture.outputs["state"]  # [C, n, V]
-        crops = len(states)
-        patches = states.shape[1] - self._drops_cls(base)
-        crop = torch.arange(crops, device=states.device).repeat_interleave(patches)
+        projected = _projected(capture)  # [C, n, V], or [1, n, V] of several pictures
+        crop = torch.arange(len(projected), device=projected.device)
+        crop = crop.repeat_interleave(projected.shape[1])
+        if is_packed(base):
+            sides = torch.tensor(
+                picture_sides(base, capture), dtype=torch.long, device=projected.device
+            )
+            pictures = torch.arange(len(sides), device=projected.device)
+            crop = pictures.repeat_interleave(sides.prod(dim=1))
 
-        if not isinstance(self.feature_layer(base), int):
+        layers = self._feature_layers(base, capture)
+        if len(layers) > 1:
             return VisionRows(crop)  # the states of several layers are concatenated
-        if not self._drops_cls(base):
-            return VisionRows(crop, None, states.flatten(0, 1))
+        if not (self.has_cls(base) and _left_out(capture)):
+            return VisionRows(crop, None, projected.flatten(0, 1))
+
         # methods that compare patches with the whole image need the CLS state in feature space
+        states = _hidden_states(capture)[layers[0]]
+        assert states is not None
         cls = base.multi_modal_projector(states[:, :1])[:, 0]
-        return VisionRows(crop, cls, states[:, 1:].flatten(0, 1))
+        return VisionRows(crop, cls, projected.flatten(0, 1))
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """CLS attention (the mean attention received, without a CLS token) and keys per patch."""
@@ -94,11 +111,13 @@ class Llava(Family):
             return self._place(base, capture, name)
 
         depth = _depth(name)
-        attention: Any = _encoder(base)[self._layer(base, depth)].self_attn
+        index = self._layer(base, depth, self._feature_layers(base, capture))
+        attention: Any = _encoder(base)[index].self_attn
         heads = 1 if depth == "outer_" else attention.num_heads  # PruMerge takes all heads as one
-        query = heads_of(capture.outputs[f"{depth}query"], heads)  # [C, H, n, d]
-        key = heads_of(capture.outputs[f"{depth}key"], heads)
-        first = int(self._drops_cls(base))
+        query, key = self._query_and_key(base, capture, depth, index)
+        query = heads_of(query, heads)  # [C, H, n, d]
+        key = heads_of(key, heads)
+        first = _left_out(capture)
 
         if name.endswith("keys"):
             return key.float().mean(dim=1)[:, first:].flatten(0, 1)  # [C, H, n, d] -> [R, d]
@@ -109,26 +128,47 @@ class Llava(Family):
             saliency[:, 0] = saliency[:, 1:].amax(dim=1)
         return saliency[:, first:].flatten()
 
+    def _query_and_key(
+        self, base: Any, capture: VisionCapture, depth: str, index: int
+    ) -> tuple[Tensor, Tensor]:
+        """Projections of encoder layer `index`. [C, n, V] each."""
+        if index == self._layer(base, depth):
+            return capture.outputs[f"{depth}query"], capture.outputs[f"{depth}key"]
+
+        # the call chose other features than the configuration, for which the hooks were
+        # registered, and the tower keeps no states that nobody asked for: it runs once more
+        args, kwargs = capture.inputs["tower"]
+        states = base.vision_tower(*args, **{**kwargs, "output_hidden_states": True}).hidden_states
+        layer = _encoder(base)[index]
+        normalised = layer.layer_norm1(states[index])
+        return layer.self_attn.q_proj(normalised), layer.self_attn.k_proj(normalised)
+
     def _place(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Row and column of every patch, or the size of the grid; a CLS row is at (0, 0)."""
-        crops, rows, _ = capture.outputs["state"].shape
-        vision = base.config.vision_config
-        side = vision.image_size // vision.patch_size
-        grid = torch.tensor([[side, side]], device=capture.outputs["state"].device)
-        if name == "grid":
-            return grid.expand(crops * (rows - self._drops_cls(base)), 2)
-
-        places = grid_places(side, side, grid.device)
-        if self.has_cls(base) and not self._drops_cls(base):
-            places = torch.cat([places.new_zeros(1, 2), places])
-        return places.repeat(crops, 1)
+        projected = _projected(capture)
+        left_out = _left_out(capture)
+        parts = []
+        for rows, columns in picture_sides(base, capture):
+            places = grid_places(rows, columns, projected.device)
+            if self.has_cls(base) and not left_out:
+                places = torch.cat([places.new_zeros(1, 2), places])
+            if not self.has_cls(base) and left_out:
+                places = places[left_out:]  # SigLIP has no CLS token: the first patch is left out
+            if name == "grid":
+                places = places.new_tensor([[rows, columns]]).expand_as(places)
+            parts.append(places)
+        return torch.cat(parts)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
         """The resized picture through the tower with interpolated position embeddings."""
-        args, kwargs = capture.inputs["tower"]
+        pixels = _pixels(capture)
+        if is_packed(base):
+            raise MissingSignal(
+                f"{self.title} with a {type(base.vision_tower).__name__} cannot encode a picture "
+                "at another size; use 'pool' as a control here"
+            )
         patch = base.config.vision_config.patch_size
-        pixels = (args[0] if args else kwargs["pixel_values"])[crop : crop + 1]
-        small = resize(pixels, (grid[0] * patch, grid[1] * patch))  # [1, 3, h, w]
+        small = resize(pixels[crop : crop + 1], (grid[0] * patch, grid[1] * patch))  # [1, 3, h, w]
 
         # the position embeddings are made for one size, so they are interpolated
         options = {
@@ -137,29 +177,52 @@ class Llava(Family):
             "return_dict": True,
         }
         hidden = base.vision_tower(small, **options).hidden_states
-        chosen = self.feature_layer(base)
-        layers = [chosen] if isinstance(chosen, int) else chosen
-        first = int(self._drops_cls(base))
+        first = _left_out(capture)
 
         # as the model does: the chosen layers side by side, [1, n, V * layers]
+        layers = self._feature_layers(base, capture)
         states = torch.cat([hidden[layer][:, first:] for layer in layers], dim=-1)
         features: Tensor = base.multi_modal_projector(states)[0]
         return features
 
-    def _layer(self, base: Any, depth: str) -> int:
+    def _feature_layers(self, base: Any, capture: VisionCapture) -> list[int]:
+        """Indices of the hidden states that this call of the tower turned into features.
+
+        Raises:
+            MissingSignal: the projector was given something else.
+        """
+        hidden = _hidden_states(capture)
+        projected = _projected(capture)
+        width = base.config.vision_config.hidden_size
+        if projected.shape[-1] == width:
+            return [_layer_of(projected, hidden)]
+
+        # joined states are a copy, in which the configuration has to be trusted
+        chosen = self.feature_layer(base)
+        layers = [chosen] if isinstance(chosen, int) else list(chosen)
+        if projected.shape[-1] != width * len(layers):
+            raise MissingSignal(
+                f"the projector was given states of width {projected.shape[-1]}, which are not "
+                f"those of {len(layers)} layers; give vision_feature_layer in the configuration, "
+                "not with the call"
+            )
+        return [layer % len(hidden) for layer in layers]
+
+    def _layer(self, base: Any, depth: str, layers: Sequence[int] | None = None) -> int:
         """Index of the encoder layer that a signal reads.
 
         hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1. VScan's early
         layer is 5 where the features leave 22; PruMerge's outer layer is the next one, or the same
-        where there is none.
+        where there is none. Without `layers`, those of the configuration.
         """
-        chosen = self.feature_layer(base)
         hidden_states = int(base.config.vision_config.num_hidden_layers) + 1
-        if isinstance(chosen, int):
-            chosen = [chosen]
+        if layers is None:
+            chosen = self.feature_layer(base)
+            layers = [chosen] if isinstance(chosen, int) else chosen
 
-        # of joined layers the deepest one counts
-        used = max(layer % hidden_states for layer in chosen) - 1
+        # of joined layers the deepest one counts; embeddings leave no layer, and the first one
+        # reads them
+        used = max(0, max(layer % hidden_states for layer in layers) - 1)
         last = hidden_states - 2
         return {
             "": used,
@@ -167,10 +230,81 @@ class Llava(Family):
             "outer_": min(used + 1, last),
         }[depth]
 
-    def _drops_cls(self, base: Any) -> bool:
-        """Whether there is a CLS token that does not become a visual token."""
-        strategy = getattr(base.config, "vision_feature_select_strategy", "default")
-        return self.has_cls(base) and strategy == "default"
+
+def is_packed(base: Any) -> bool:
+    """Whether the tower takes pictures of several sizes as one row of patches (Pixtral)."""
+    return bool(base.config.vision_config.model_type == "pixtral")
+
+
+def picture_sides(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
+    """Patches down and across every tower input, from the pixels and not from the configuration."""
+    pixels = _pixels(capture)  # [C, 3, H, W]
+    patch = base.config.vision_config.patch_size
+    if not is_packed(base):
+        return [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * len(pixels)
+
+    sizes = capture.inputs["tower"][1].get("image_sizes")
+    if sizes is None:
+        sizes = [pixels.shape[-2:]] * len(pixels)
+    return [(int(h) // patch, int(w) // patch) for h, w in sizes]
+
+
+def _pixels(capture: VisionCapture) -> Tensor:
+    """What the tower was given, [C, 3, H, W]."""
+    args, kwargs = capture.inputs["tower"]
+    pixels: Tensor = args[0] if args else kwargs["pixel_values"]
+    return pixels
+
+
+def _projected(capture: VisionCapture) -> Tensor:
+    """What the projector was given, [C, n, V]."""
+    args, kwargs = capture.inputs["projector"]
+    states: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return states
+
+
+def _hidden_states(capture: VisionCapture) -> Sequence[Tensor | None]:
+    """States of the layers of the tower, embeddings first, [C, n, V] each.
+
+    From 5.23 on None where the model did not ask for them.
+
+    Raises:
+        MissingSignal: the tower was called without collecting them.
+    """
+    output: Any = capture.outputs["tower"]
+    states: Sequence[Tensor | None] | None = getattr(output, "hidden_states", None)
+    if states is None or all(layer is None for layer in states):
+        raise MissingSignal(
+            "the vision tower returned no hidden states, from which this method tells which layer "
+            "became the features; let the model call its tower itself"
+        )
+    return states
+
+
+def _left_out(capture: VisionCapture) -> int:
+    """Rows at the beginning that the projector was not given: 1 where the CLS state is dropped."""
+    states = next(layer for layer in _hidden_states(capture) if layer is not None)
+    return states.shape[1] - _projected(capture).shape[1]
+
+
+def _layer_of(projected: Tensor, hidden: Sequence[Tensor | None]) -> int:
+    """Index of the hidden states that were projected, all rows of them or all but the first."""
+    # a part of the same memory, unless something moved or copied it in between
+    known = [(index, states) for index, states in enumerate(hidden) if states is not None]
+    storage = projected.untyped_storage().data_ptr()
+    for index, states in known:
+        if states.untyped_storage().data_ptr() == storage:
+            return index
+
+    for index, states in known:
+        rows = states[:, states.shape[1] - projected.shape[1] :].to(projected)
+        if rows.shape == projected.shape and torch.equal(rows, projected):
+            return index
+    raise MissingSignal(
+        "the projector was given other states than those of a layer of the vision tower, so this "
+        "method cannot read the layer behind the features; use one that reads the projected "
+        "features only, such as DivPrune"
+    )
 
 
 def _is_attention(name: str) -> bool:

@@ -34,10 +34,13 @@ class LlavaNext(Llava):
         blank = []
         for size in sizes:
             tiles = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
-            blank.append(torch.zeros(tiles, patches, 1))
+            blank.append(torch.zeros(tiles, patches, 1, dtype=torch.float32))
 
         _, lengths = base.pack_image_features(
-            blank, sizes, config.vision_feature_select_strategy, image_newline=torch.zeros(1)
+            blank,
+            sizes,
+            kwargs.get("vision_feature_select_strategy") or config.vision_feature_select_strategy,
+            image_newline=torch.zeros(1, dtype=torch.float32),
         )
         return [int(length) for length in lengths]
 

@@ -33,7 +33,7 @@ class Qwen2_5_VL(Family):
         return base.visual
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
-        """Patches of each image or video over the merge unit; one pool where a prompt has both."""
+        """Patches of each image or video over the merge unit; one pool where a call has both."""
         grids = [kwargs.get(name) for name in ("image_grid_thw", "video_grid_thw")]
         present = [grid for grid in grids if grid is not None]
         if len(present) != 1:  # the order of images and videos in the prompt is unknown
@@ -77,7 +77,12 @@ class Qwen2_5_VL(Family):
         tokens = [h * w for h, w in _frames(base, capture)]
         device = _grid_thw(capture).device
         frames = torch.arange(len(tokens), device=device)
-        return VisionRows(frames.repeat_interleave(torch.tensor(tokens, device=device)))
+        crop = frames.repeat_interleave(torch.tensor(tokens, device=device))
+
+        # the merger's rows come window by window, those of the prompt line by line
+        line = torch.cat([p[:, 0] * g[0, 1] + p[:, 1] for p, g in _window_places(base, capture)])
+        by_line = line.argsort(stable=True)
+        return VisionRows(crop, order=by_line[crop[by_line].argsort(stable=True)])
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Attention received and keys, image by image, averaged over each merged group of patches.

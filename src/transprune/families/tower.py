@@ -43,7 +43,7 @@ def attention_received(query: Tensor, key: Tensor, scale: float) -> Tensor:
     """
     heads, patches = key.shape[:2]
     keys = key.float()
-    total = torch.zeros(patches, device=key.device)
+    total = torch.zeros(patches, dtype=torch.float32, device=key.device)
 
     rows_at_once = max(1, CHUNK // (heads * patches))
     for rows in query.float().split(rows_at_once, dim=1):

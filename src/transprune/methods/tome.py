@@ -67,13 +67,13 @@ class ToMe(KeepPruner):
 
         vision = view.vision
         patches, newlines = split_budget(vision, view.count)
-        # indexing copies, so merging in place leaves the tower's signals alone
-        keys = vision["keys"][patches].float()  # [n, d], n patches
+        # which pairs merge is a choice; gradients flow through the means only
+        keys = vision["keys"][patches].float().detach()  # [n, d], n patches
         values = pre_projector_rows(view, vision)[patches]  # [n, V]
 
-        place, sizes = merge_rounds(keys, values, view.count - len(newlines))
+        place, sizes, values = merge_rounds(keys, values, view.count - len(newlines))
         slots = patches[place]
-        score = torch.ones(len(view.candidates), device=keys.device)
+        score = torch.ones(len(view.candidates), dtype=torch.float32, device=keys.device)
         score = score.index_copy(0, slots, sizes[place])
 
         # a token that nothing merged into keeps its own feature
@@ -84,18 +84,19 @@ class ToMe(KeepPruner):
         )
 
 
-def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """Merge the most similar pairs, round by round, until `count` rows are left.
 
     Args:
-        keys: float32 [n, d], compared by cosine; changed in place.
-        values: float32 [n, V]; changed in place to the size-weighted means.
+        keys: float32 [n, d], compared by cosine.
+        values: float32 [n, V].
         count: rows that stay.
 
     Returns:
-        Places of the rows that stay, ascending [count] long, and the size of every row [n] float32.
+        Places of the rows that stay, ascending [count] long, the size of every row [n] float32, and
+        the size-weighted means of `values` at those places [n, V] float32.
     """
-    sizes = torch.ones(len(keys), device=keys.device)
+    sizes = torch.ones(len(keys), dtype=torch.float32, device=keys.device)
     place = torch.arange(len(keys), device=keys.device)
 
     while len(place) > count:
@@ -104,13 +105,17 @@ def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tens
         target = place[odd]
 
         # a target may take in several sources: sum first, divide when all are in
-        for rows in (keys, values):
-            rows *= sizes[:, None]
-            rows.index_add_(0, target, rows[source])
-        sizes.index_add_(0, target, sizes[source])
-        for rows in (keys, values):
-            rows /= sizes[:, None]
+        larger = sizes.index_add(0, target, sizes[source])
+        keys = _merged(keys, sizes, larger, source, target)
+        values = _merged(values, sizes, larger, source, target)
 
+        sizes = larger
         place = place[~torch.isin(place, source)]
 
-    return place, sizes
+    return place, sizes, values
+
+
+def _merged(rows: Tensor, sizes: Tensor, larger: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Means of the rows [n, D] after one round; nothing is changed in place, for autograd."""
+    weighted = rows * sizes[:, None]
+    return weighted.index_add(0, target, weighted[source]) / larger[:, None]

@@ -4,6 +4,9 @@
 *unpruned* coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep
 copies then work by themselves, while the memory really is shorter. It is installed into the user's
 own `DynamicCache`, one layer at a time, just before that layer first stores pruned keys.
+
+Masks and positions are made for unpruned keys, and hooks of a session fit them to what is stored.
+So a layer with a pruned prefix takes new keys only from a call that a session has prepared.
 """
 
 from __future__ import annotations
@@ -77,6 +80,7 @@ class KeptLayer(DynamicLayer):
         self.tail = 0
         self.prefix: Slots | None = None
         self._announced: tuple[Slots, int] | None = None
+        self._prepared = False
 
         if old.is_initialized and old.get_seq_length() > 0:
             # an entry that was filled by earlier, unpruned turns becomes the tail
@@ -102,6 +106,10 @@ class KeptLayer(DynamicLayer):
         slots = torch.cat([prefix.slots.to(device), tail], dim=1)
         return Slots(slots, prefix.shift, prefix.dense, bias)
 
+    def prepare(self) -> None:
+        """Note that a session's hooks run in the call whose keys come next."""
+        self._prepared = True
+
     def announce(self, prefix: Slots, logical: int) -> None:
         """Announce that the next `update` stores pruned rows.
 
@@ -113,7 +121,19 @@ class KeptLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Store new keys and values [B, H, n, d]; returns all stored ones."""
+        """Store new keys and values [B, H, n, d]; returns all stored ones.
+
+        Raises:
+            CacheError: tokens were pruned here, and no session is attached that knows of it.
+        """
+        if self.prefix is not None and not self._prepared:
+            raise CacheError(
+                "this cache was filled inside a session and lacks the pruned tokens, so its masks "
+                "and positions are right only with the hooks of a session; attach the session "
+                "again and continue inside it"
+            )
+        self._prepared = False
+
         if self._announced is not None:
             # the announced slots cover the earlier entries too, so nothing is left in the tail
             self.prefix, advance = self._announced
@@ -142,7 +162,12 @@ class KeptLayer(DynamicLayer):
         self.logical = 0
         self.tail = 0
         self.prefix = None
+        self.forget_announcement()
+
+    def forget_announcement(self) -> None:
+        """Expect nothing: the call that was announced has failed."""
         self._announced = None
+        self._prepared = False
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the newest `-tokens_to_remove` tokens.
@@ -223,6 +248,13 @@ def has_pruned_prefix(cache: Any) -> bool:
     """Whether any layer of this cache stores a pruned prefix."""
     layers = getattr(cache, "layers", ())
     return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in layers)
+
+
+def forget_announcements(cache: Any) -> None:
+    """Let all pruned layers of a cache forget a call that has failed."""
+    for layer in getattr(cache, "layers", ()):
+        if isinstance(layer, KeptLayer):
+            layer.forget_announcement()
 
 
 def install(cache: Any, index: int) -> KeptLayer:

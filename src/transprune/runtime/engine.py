@@ -33,8 +33,10 @@ from transprune.core.library import (
     check_decoder_layer,
     warn_if_untested,
 )
+from transprune.errors import SessionError
 from transprune.methods.common.method import Positions
-from transprune.runtime.cache import check_cache, has_pruned_prefix
+from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix
+from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import Hooks
@@ -45,7 +47,7 @@ from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
-from transprune.runtime.taps.prompt import read_prompt
+from transprune.runtime.taps.prompt import Prompt, decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision import VisionTap
@@ -96,6 +98,7 @@ class Engine:
         """Register every hook; leaving `stack` removes them.
 
         Raises:
+            FamilyError: a layer is inside a wrapper that pruning cannot look into.
             TransformersError: this release's layers do not take the arguments that pruning
                 replaces.
         """
@@ -103,7 +106,9 @@ class Engine:
         for layer in self._layers:
             check_decoder_layer(layer)
 
-        hooks = Hooks(stack, self._running)
+        self._compiled = warn_if_compiled(self._setup.model)
+        stack.enter_context(compiled_code_set_aside())
+        hooks = self._hooks = Hooks(stack, self._running, self._base)
         decoder = self._family.decoder(self._base)
         hooks.before(self._base, self._read_prompt)
         # always_call: the prompt of a call that failed must not meet the next call
@@ -128,11 +133,24 @@ class Engine:
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._local.prompt = None
+        if getattr(module, "_is_replica", False):
+            raise SessionError(
+                "DataParallel runs copies of the model, which are not pruned; run one process per "
+                "GPU, or load the model with device_map='auto'"
+            )
+        self._hooks.check_in_place()
         ids = kwargs.get("input_ids", args[0] if args else None)
         self._local.prompt = read_prompt(self._family, self._base, ids, kwargs)
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
+        prompt: Prompt | None = getattr(self._local, "prompt", None)
         self._local.prompt = None
+        # the decoder's hook takes the prompt, so one that is left was not pruned
+        if output is not None and prompt is not None and prompt.layout is not None:
+            raise SessionError(
+                "the language model ran without the hooks of this session, so nothing was pruned; "
+                "was it replaced or wrapped? Leave the session and attach it again"
+            )
 
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Begin a pass, unless no hook has anything to do in this forward."""
@@ -144,9 +162,13 @@ class Engine:
         if rows is None:
             return
 
-        prompt: Layout | None = getattr(self._local, "prompt", None)
+        prompt: Prompt | None = getattr(self._local, "prompt", None)
         # rows in another number are not those of the prompt: somebody called the decoder directly
-        layout = prompt if prompt is not None and prompt.rows_total == rows.shape[1] else None
+        if prompt is None or not prompt.fits(rows):
+            prompt = decoder_called_alone(rows)
+        else:
+            self._local.prompt = None  # taken
+        layout = prompt.layout
         cache = cache_of(kwargs)
         is_prefill = cache is None or cache.get_seq_length() == 0
         if layout is None and not is_prefill and not has_pruned_prefix(cache):
@@ -158,11 +180,15 @@ class Engine:
             layout=layout,
             prompt=layout,
             is_prefill=is_prefill,
+            unpruned=prompt.reason,
+            cache=cache,
         )
         # a text-only call may use any cache and any training setting
         if layout is not None:
             check_cache(cache)
             check_checkpointing(self._layers[0])
+            if self._compiled:
+                state.record.note(NOTE)
             for tap in self._taps:
                 tap.begin(state)
         self._local.state = state
@@ -171,8 +197,15 @@ class Engine:
         """End the pass; `output` is None while an exception passes through."""
         state = self._running()
         self._local.state = None
-        if output is None or state is None:
+        if state is None:
             return
+        if output is None:
+            forget_announcements(state.cache)  # what was to be stored never came
+            return
+        state.check_all_layers_ran(len(self._layers))
+        if state.layout is not None:
+            for tap in self._taps:
+                tap.end(state)
         # decode steps leave the trace of their prefill in place
         if state.layout is not None or state.is_prefill:
             self._publish(state, cache_of_output(output))
@@ -190,7 +223,10 @@ class Engine:
             return None
 
         hidden = args[0] if args else kwargs["hidden_states"]
+        state.enter_layer(index, hidden.shape[1])
         call = LayerCall(index, layer, hidden, kwargs)
+        if call.stored is not None:
+            call.stored.prepare()
         # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
         if staged:

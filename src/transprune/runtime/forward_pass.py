@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
+from transprune.errors import SessionError
 from transprune.trace import TraceStage
 
 Recorded = dict[tuple[int, str], list[Tensor]]  # (1-based layer, module) -> per sample
@@ -98,6 +99,9 @@ class Pass:
         prompt: the layout before anything was pruned; None where this forward prunes nothing.
         layout: the rows that are still running; None where this forward prunes nothing.
         is_prefill: the cache was empty before this forward, or there is none.
+        unpruned: why this forward prunes nothing; None where it has visual tokens.
+        cache: the key/value cache, or None.
+        next_layer: 0-based decoder layer whose hook is to run next.
         pruned: some rows have gone, so the arguments of every further layer must be projected.
         row_version: how many stages changed the rows; part of the keys of `memo`.
         renumbering: what pruning does to positions.
@@ -119,6 +123,9 @@ class Pass:
     layout: Layout | None  # shrinks from stage to stage
     prompt: Layout | None  # stays
     is_prefill: bool = True
+    unpruned: str | None = None
+    cache: Any = None
+    next_layer: int = 0
     pruned: bool = False
     row_version: int = 0
     renumbering: Renumbering = field(default_factory=Renumbering)
@@ -132,13 +139,48 @@ class Pass:
     memo: dict[Any, Any] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
 
+    def enter_layer(self, index: int, rows: int) -> None:
+        """Note that the hook in front of decoder layer `index` runs, with so many rows per sample.
+
+        Raises:
+            SessionError: the hooks of layers in front of it did not, or did not have their effect.
+        """
+        if index != self.next_layer:
+            self._raise_not_hooked(self.next_layer)
+
+        expected = self.length if self.layout is None else self.layout.rows_total
+        if rows != expected:
+            raise SessionError(
+                f"{rows} rows arrive at decoder layer {index} where {expected} are left; a module "
+                "in front of it changed them, so pruning cannot tell which they are"
+            )
+        self.next_layer += 1
+
+    def check_all_layers_ran(self, layers: int) -> None:
+        """Check that every hook in front of a layer has run.
+
+        Raises:
+            SessionError: some did not, so their layers got rows and masks that do not fit.
+        """
+        if self.next_layer != layers:
+            self._raise_not_hooked(self.next_layer)
+
+    def _raise_not_hooked(self, layer: int) -> None:
+        raise SessionError(
+            f"decoder layer {layer} ran without the hooks of this session, or did not run; was it "
+            "replaced, wrapped or skipped? Leave the session, and attach it again when the model "
+            "is as it is to run."
+        )
+
     def add_key_bias(self, biases: list[Tensor | None]) -> None:
         """Add `biases[sample]` [k] to the keys of the visual rows that stay, in their order."""
         layout = self.layout
         assert layout is not None
 
         if self.key_bias is None:
-            self.key_bias = torch.zeros(self.batch, self.length, device=layout.origin.device)
+            self.key_bias = torch.zeros(
+                self.batch, self.length, dtype=torch.float32, device=layout.origin.device
+            )
         else:
             self.key_bias = self.key_bias.clone()  # layers of earlier stages hold the old one
 

@@ -81,7 +81,7 @@ class QueryRows:
         Frozen rows did not change: their magnitude is 0 and their cosine 1.
         """
         magnitude, cosine = change
-        nothing = torch.zeros(self.place.shape, device=magnitude.device)
+        nothing = torch.zeros(self.place.shape, dtype=torch.float32, device=magnitude.device)
         real_magnitude = torch.where(self.real, magnitude, 0)
         return (
             nothing.scatter(1, self.index, real_magnitude),

@@ -1,4 +1,9 @@
-"""Registering hooks that disappear together."""
+"""Registering hooks that disappear together, and knowing when a module is no longer the one hooked.
+
+An adapter that is added or merged replaces modules of a model. The hooks then hang on modules that
+no longer run, or run inside others, so every prompt checks that each hooked module is still at its
+place.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from transprune.errors import SessionError
 from transprune.runtime.forward_pass import Pass
 
 
@@ -17,16 +23,23 @@ class Hooks:
     Args:
         stack: closing it removes every hook registered here.
         running: returns the pass of the calling thread, or None.
+        root: the module that contains all hooked ones.
     """
 
-    def __init__(self, stack: ExitStack, running: Callable[[], Pass | None]) -> None:
+    def __init__(
+        self, stack: ExitStack, running: Callable[[], Pass | None], root: nn.Module
+    ) -> None:
         self._stack = stack
         self.running = running
+        self._root = root
+        self._names = {id(module): name for name, module in root.named_modules()}
+        self._hooked: dict[str, nn.Module] = {}
 
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
         """Call `hook(module, args, kwargs)` before each forward of `module`."""
+        self._note(module)
         # decoder layers are called with keywords, all but the hidden states
-        handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+        handle = module.register_forward_pre_hook(_Hook(hook), with_kwargs=True)
         self._stack.callback(handle.remove)
 
     def after(self, module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
@@ -34,5 +47,60 @@ class Hooks:
 
         `options` are those of `register_forward_hook`: `with_kwargs`, `always_call`.
         """
-        handle = module.register_forward_hook(hook, **options)
+        self._note(module)
+        handle = module.register_forward_hook(_Hook(hook), **options)
         self._stack.callback(handle.remove)
+
+    def check_in_place(self) -> None:
+        """Check that every hooked module is still where it was.
+
+        Raises:
+            SessionError: some have been replaced or wrapped since.
+        """
+        moved = [name for name, module in self._hooked.items() if self._at(name) is not module]
+        if moved:
+            more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+            raise SessionError(
+                f"{moved[0]}{more} was replaced since the session was attached: an adapter was "
+                "added, loaded or merged, or a module wrapped. Leave the session, and attach it "
+                "again when the model is as it is to run."
+            )
+
+    def _note(self, module: nn.Module) -> None:
+        name = self._names.get(id(module))
+        # modules that a tap brings along, such as a text tower, are not part of the model
+        if name is not None:
+            self._hooked[name] = module
+
+    def _at(self, name: str) -> nn.Module | None:
+        """The module at this place now."""
+        found: Any = self._root
+        for part in name.split(".") if name else ():
+            found = getattr(found, part, None)
+        return found
+
+
+class _Hook:
+    """A hook that belongs to one model: copies of it do nothing, and it cannot be saved.
+
+    `copy.deepcopy(model)` inside a session gives a model that is not pruned.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return _do_nothing
+
+    def __reduce__(self) -> Any:
+        raise SessionError(
+            "this model is being pruned, and its hooks cannot be saved or sent to another process; "
+            "leave the session first (session.detach())"
+        )
+
+
+def _do_nothing(*args: Any) -> None:
+    """The copy of a hook."""

@@ -237,7 +237,7 @@ def _joined_bias(choices: list[_Choice], stay: Tensor) -> Tensor | None:
     if all(choice.selection.key_bias is None for choice in choices):
         return None
 
-    bias = torch.zeros(len(stay), device=stay.device)
+    bias = torch.zeros(len(stay), dtype=torch.float32, device=stay.device)
     for choice in choices:
         own = choice.selection.key_bias
         if own is not None:
@@ -248,7 +248,9 @@ def _joined_bias(choices: list[_Choice], stay: Tensor) -> Tensor | None:
 def _scores(choices: list[_Choice], visual: Tensor) -> dict[str, Tensor]:
     """Scores of all pools of a sample in the order of its candidates."""
     names = {name for choice in choices for name in choice.selection.scores}
-    merged = {name: torch.full((len(visual),), float("nan")) for name in sorted(names)}
+    merged = {}
+    for name in sorted(names):
+        merged[name] = torch.full((len(visual),), float("nan"), dtype=torch.float32)
 
     for choice in choices:
         # the pool's rows among all candidates of the sample; both ascend
@@ -267,7 +269,7 @@ def _trace(
 ) -> TraceStage:
     # a sample without an image has no scores: an empty tensor keeps the samples in step
     names = sorted({name for of_sample in scores for name in of_sample})
-    nothing = torch.empty(0)
+    nothing = torch.empty(0, dtype=torch.float32)
     by_name = {}
     for name in names:
         by_name[name] = tuple(of_sample.get(name, nothing) for of_sample in scores)

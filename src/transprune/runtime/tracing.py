@@ -10,8 +10,6 @@ from transprune.runtime.forward_pass import Pass
 from transprune.runtime.taps.base import Setup
 from transprune.trace import Trace
 
-NO_IMAGE = "no image in the prompt: ran unpruned"
-
 
 def make_trace(
     setup: Setup, geometry: Any, policies: tuple[Positions, ...], state: Pass, cache: Any
@@ -69,8 +67,8 @@ def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
 
 def _notes(setup: Setup, policies: tuple[Positions, ...], state: Pass) -> tuple[str, ...]:
     """Sentences about the method, its positions and this run."""
-    if state.prompt is None:
-        return (NO_IMAGE,)
+    if state.unpruned is not None:
+        return (state.unpruned,)
     method = setup.method
     return (*method.notes(setup.depth), *_position_notes(method, policies), *state.record.notes)
 

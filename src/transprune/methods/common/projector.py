@@ -57,7 +57,8 @@ def control_selection(
     view: ProjectorView, keep: Tensor, merged: Sequence[Merged] = ()
 ) -> Selection:
     """The selection of a control that reads no scores: 1 where a token stays, else 0."""
-    score = torch.zeros(len(view.candidates), device=keep.device).index_fill(0, keep, 1.0)
+    score = torch.zeros(len(view.candidates), dtype=torch.float32, device=keep.device)
+    score = score.index_fill(0, keep, 1.0)
     scores = {"score": score}
 
     if merged:

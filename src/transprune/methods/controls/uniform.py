@@ -31,7 +31,9 @@ class Uniform(Control):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """1 for the evenly spaced candidates, 0 for the rest."""
-        score = torch.zeros(len(view.candidates), device=view.candidates.device)
+        score = torch.zeros(
+            len(view.candidates), dtype=torch.float32, device=view.candidates.device
+        )
         # evenly among the candidates, which an earlier stage has spread evenly already
         score[select_even(len(score), view.count, score.device)] = 1.0
         return {"score": score}

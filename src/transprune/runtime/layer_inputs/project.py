@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import gather_rows
+from transprune.errors import SessionError
 from transprune.runtime.cache import Slots, install
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import History, LayerCall, history_of
@@ -102,9 +103,9 @@ def _join_biases(earlier: Slots, own: Tensor | None, rows: Tensor) -> Tensor | N
 
     first = earlier.bias
     if first is None:
-        first = torch.zeros(earlier.slots.shape, device=earlier.slots.device)
+        first = torch.zeros(earlier.slots.shape, dtype=torch.float32, device=earlier.slots.device)
     if own is None:
-        own = torch.zeros(rows.shape, device=rows.device)
+        own = torch.zeros(rows.shape, dtype=torch.float32, device=rows.device)
     return torch.cat([first, own], dim=1)
 
 
@@ -152,7 +153,11 @@ def _renumber(state: Pass, call: LayerCall, rotary: nn.Module, shift: Tensor) ->
     if state.pruned and state.layout is not None:
         positions = _gather(positions, state.layout.origin)
 
-    assert positions is not None
+    if positions is None:
+        raise SessionError(
+            "the model did not call its rotary module, so its positions cannot be closed up; use "
+            "positions='keep'"
+        )
     # the module's forward, not the module: our own hook on it must see the model's positions only
     return rotary.forward(call.hidden, positions - shift)
 

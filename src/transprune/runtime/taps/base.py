@@ -2,7 +2,7 @@
 
 A new signal is one new file with a subclass of `Tap`, and its name in the list `TAPS` of the
 engine. The engine asks each class whether the session needs it, attaches those that are needed, and
-calls them at the four moments below. Methods read what a tap offers through `view.read(name)`.
+calls them at the five moments below. Methods read what a tap offers through `view.read(name)`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from transprune.core.layout import Layout
 from transprune.core.plan import Reading
+from transprune.errors import MissingSignal
 from transprune.families.base import Family
 from transprune.methods.common.method import Method
 from transprune.runtime.forward_pass import Pass
@@ -32,6 +33,7 @@ class Setup:
         layers: the decoder layers that run.
         rotary: the decoder's rotary module, or None.
         method: what is run.
+        model: what `prune` was given, with its wrappers.
         record: names of what the trace carries besides the kept tokens.
         options: options of `prune` that belong to one tap, by name (`"text_tower"`).
     """
@@ -41,6 +43,7 @@ class Setup:
     layers: list[Any]
     rotary: nn.Module | None
     method: Method
+    model: nn.Module
     record: frozenset[str] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -128,3 +131,19 @@ class Tap:
 
     def prune(self, state: Pass, pruning: Pruning) -> None:
         """Follow a stage that changed the rows."""
+
+    def end(self, state: Pass) -> None:
+        """Check, behind the last layer of such a prefill, that everything announced was measured.
+
+        Raises:
+            MissingSignal: a tapped module did not run in a layer that ran.
+        """
+
+
+def not_measured(layer: int, module: str) -> MissingSignal:
+    """The error for a tapped module that did not run in decoder layer `layer` (0-based)."""
+    return MissingSignal(
+        f"decoder layer {layer} ran without calling its {module}, which this method reads; was its "
+        "forward replaced (fused kernels, a patched class)? Use the model as transformers builds "
+        "it, or a method that does not read it (`transprune methods`)."
+    )

@@ -1,8 +1,15 @@
-"""Find the visual tokens of a prompt, from the call of the outer model."""
+"""Find the visual tokens of a prompt, from the call of the outer model.
+
+A call without visual tokens has a reason: there is no picture in it, or pruning could not see one.
+The two are told apart, because the second is a mistake that nobody would notice in the answer.
+"""
 
 from __future__ import annotations
 
+import itertools
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,95 +17,258 @@ from torch import Tensor
 
 from transprune.core.layout import Layout
 from transprune.core.library import cache_of
-from transprune.errors import LayoutError
+from transprune.errors import LayoutError, PruneWarning
 from transprune.families.base import Family
+from transprune.runtime.taps.packed import check_one_sample_per_row
+
+NO_IMAGE = "no image in the prompt: ran unpruned"
+NO_IDS = (
+    "inputs_embeds came without input_ids, so visual tokens could not be found in them: ran "
+    "unpruned; pass input_ids and pixel_values, or mm_token_type_ids beside the embeddings"
+)
+ALONE = (
+    "the language model was called by itself, so visual tokens could not be found: ran unpruned; "
+    "call the whole model"
+)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one call of the outer model holds.
+
+    Attributes:
+        layout: its rows; None where nothing is pruned.
+        reason: why nothing is pruned, a sentence; None where there is a layout.
+    """
+
+    layout: Layout | None = None
+    reason: str | None = None
+
+    def fits(self, rows: Tensor) -> bool:
+        """Whether the rows [B, L, ...] that reach the decoder are those of this prompt."""
+        return self.layout is None or self.layout.rows_total == rows.shape[1]
+
+
+def decoder_called_alone(rows: Tensor) -> Prompt:
+    """The prompt of a decoder that was given `rows` by somebody else than the outer model."""
+    if rows.is_floating_point() and rows.shape[1] > 1:
+        warnings.warn(ALONE, PruneWarning, stacklevel=2)
+    return Prompt(reason=ALONE)
 
 
 def read_prompt(
     family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
-) -> Layout | None:
-    """The layout of a visual prefill; None for any other call.
+) -> Prompt:
+    """The layout of a visual prefill, or the reason why there is none.
 
-    A model may *sample* the image id, so only a call that merges features counts.
+    A model may *sample* the image id, so in a later turn only a call that merges features counts.
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
-            features, no ids to find them by, or a prompt in chunks.
+            features, no ids to find them by, several samples in one row, or a prompt in chunks.
     """
-    if not family.has_image_inputs(kwargs):
-        _check_placeholders(family, base, input_ids, kwargs)
-        return None
-    if family.is_chunked_prefill(kwargs):
+    _check_shape(input_ids)
+    has_features = family.has_image_inputs(kwargs)
+    if not has_features and _later_turn(kwargs):
+        return Prompt(reason=NO_IMAGE)
+
+    if has_features and family.is_chunked_prefill(kwargs):
         raise LayoutError(
             "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; "
             "leave prefill_chunk_size unset, and pass pixel_values or what get_image_features "
             "returned"
         )
-    if input_ids is None:
-        raise LayoutError(
-            "pruning finds the visual tokens by their placeholder ids, but this call passes "
-            "inputs_embeds only; pass input_ids with the image features, or run this call outside "
-            "the session"
-        )
 
-    visual = family.visual_mask(base, input_ids)
+    masks = _visual_masks(family, base, input_ids, kwargs)
+    if masks is None:
+        return _without_ids(has_features)
+
     # one of the few reads that wait for the device, once per prefill
-    total = int(visual.sum())
-    if total == 0:
-        raise LayoutError(
-            "image features were passed, but the prompt has no image placeholders; put the image "
-            "token into the prompt (the processor's chat template does), or leave the image out"
-        )
+    totals = {medium: int(mask.sum()) for medium, mask in masks.items()}
+    if sum(totals.values()) == 0:
+        if has_features:
+            _raise_no_placeholders(kwargs)
+        return Prompt(reason=NO_IMAGE)
 
-    lengths = family.tokens_per_image(base, kwargs, total)
-    if sum(lengths) != total:
-        raise LayoutError(
-            f"the prompt holds {total} image placeholders, but its images give {sum(lengths)} "
-            "features"
-        )
-
-    valid = _valid(visual, kwargs.get("attention_mask"))
-    return Layout.of_prompt(visual, valid, _number_images(visual, lengths))
-
-
-def _check_placeholders(
-    family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
-) -> None:
-    """Refuse a first pass over a prompt with placeholders but without image features.
-
-    Up to 5.22, transformers makes such calls itself when `prefill_chunk_size` is set.
-    """
-    cache = cache_of(kwargs)
-    later = cache is not None and cache.get_seq_length() > 0
-    if input_ids is None or later:
-        return  # in a later pass the image id is a token the model sampled
-
-    if bool(family.visual_mask(base, input_ids).any()):
+    merged = kwargs.get("inputs_embeds") is not None
+    if not has_features and not merged:
         raise LayoutError(
             "the prompt has image placeholders, but no image features came with this call; pass "
             "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without "
             "them"
         )
+    return Prompt(_layout(family, base, masks, totals, kwargs))
 
 
-def _valid(visual: Tensor, attention_mask: Any) -> Tensor:
+def _layout(
+    family: Family,
+    base: Any,
+    masks: Mapping[str, Tensor],
+    totals: Mapping[str, int],
+    kwargs: Mapping[str, Any],
+) -> Layout:
+    """The layout of a prompt with visual tokens; `masks` are bool [B, L], one per medium."""
+    visual = torch.stack(list(masks.values())).any(dim=0)
+    number = torch.zeros(visual.shape, dtype=torch.long, device=visual.device)
+    images = 0
+
+    # features of one medium fill its own placeholders in order, wherever the others stand
+    for medium, mask in masks.items():
+        if totals[medium] == 0:
+            continue
+        lengths = _lengths(family, base, medium, mask, totals[medium], kwargs)
+        number = torch.where(mask, _count_through(mask, lengths) + images, number)
+        images += len(lengths)
+
+    valid = _valid(visual, kwargs)
+    check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
+    return Layout.of_prompt(visual, valid, _number_within_sample(visual, number, images))
+
+
+def _lengths(
+    family: Family,
+    base: Any,
+    medium: str,
+    mask: Tensor,
+    total: int,
+    kwargs: Mapping[str, Any],
+) -> list[int]:
+    """Visual tokens of each image or video of the batch, `total` of them in the prompt."""
+    own = family.of_medium(medium, kwargs)
+    if not family.has_image_inputs(own) and kwargs.get("inputs_embeds") is not None:
+        return _runs(mask)  # merged by the caller, who passes no sizes
+
+    lengths = family.tokens_per_image(base, own, total)
+    if not lengths:
+        raise LayoutError(
+            f"the prompt holds {total} {medium} placeholders, but the {medium} inputs of this call "
+            "are empty; pass the pixels of every picture"
+        )
+    if sum(lengths) != total:
+        raise LayoutError(
+            f"the prompt holds {total} {medium} placeholders, but its {medium}s give "
+            f"{sum(lengths)} features" + (_IN_CACHE if _later_turn(kwargs) else "")
+        )
+    return lengths
+
+
+_IN_CACHE = (
+    "; pictures of earlier turns are in the cache already, so pass only those that are new in this "
+    "turn"
+)
+
+
+def _raise_no_placeholders(kwargs: Mapping[str, Any]) -> None:
+    if _later_turn(kwargs):
+        raise LayoutError(
+            "image features were passed, but the new part of the prompt has no image placeholders"
+            + _IN_CACHE
+        )
+    raise LayoutError(
+        "image features were passed, but the prompt has no image placeholders; put the image token "
+        "into the prompt (the processor's chat template does), or leave the image out"
+    )
+
+
+def _without_ids(has_features: bool) -> Prompt:
+    """A first pass over embeddings: nobody knows which of them are visual."""
+    if has_features:
+        raise LayoutError(
+            "pruning finds the visual tokens by their placeholder ids, but this call passes "
+            "inputs_embeds only; pass input_ids with the image features, or run this call outside "
+            "the session"
+        )
+    warnings.warn(NO_IDS, PruneWarning, stacklevel=2)
+    return Prompt(reason=NO_IDS)
+
+
+def _visual_masks(
+    family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
+) -> dict[str, Tensor] | None:
+    """Slots of each medium, bool [B, L]; None where nothing says which slots are visual."""
+    if input_ids is not None:
+        return family.visual_masks(base, input_ids)
+
+    # processors return them beside the ids: 1 for images, 2 for videos
+    kinds = kwargs.get("mm_token_type_ids")
+    rows = kwargs.get("inputs_embeds")
+    if not isinstance(kinds, Tensor) or rows is None or kinds.shape != rows.shape[:2]:
+        return None
+    return {"image": kinds == 1, "video": kinds == 2}
+
+
+def _later_turn(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the cache holds earlier tokens."""
+    return _past(kwargs) > 0
+
+
+def _past(kwargs: Mapping[str, Any]) -> int:
+    cache = cache_of(kwargs)
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def _check_shape(input_ids: Any) -> None:
+    """Raise LayoutError unless the ids are whole numbers [B, L]."""
+    if input_ids is None:
+        return
+    fits = isinstance(input_ids, Tensor) and input_ids.ndim == 2
+    if not fits or input_ids.is_floating_point():
+        came = type(input_ids).__name__
+        if isinstance(input_ids, Tensor):
+            came = f"{input_ids.dtype} of shape {list(input_ids.shape)}"
+        raise LayoutError(
+            f"input_ids are a tensor of whole numbers [samples, tokens]; got {came}. For one "
+            "prompt pass input_ids[None]"
+        )
+
+
+def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
     """Real tokens, bool [B, L], from a padding mask if there is one."""
-    if not isinstance(attention_mask, Tensor) or attention_mask.ndim != 2:
+    mask = kwargs.get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.ndim != 2:
         return torch.ones_like(visual)
+
     # in a later turn the mask covers all turns
-    return attention_mask[:, -visual.shape[1] :].bool().to(visual.device)
+    batch, length = visual.shape
+    if mask.shape != (batch, _past(kwargs) + length):
+        raise LayoutError(
+            f"attention_mask covers the whole prompt, [{batch}, {_past(kwargs) + length}] here; "
+            f"got {list(mask.shape)}"
+        )
+    return mask[:, -length:].bool().to(visual.device)
 
 
-def _number_images(visual: Tensor, lengths: list[int]) -> Tensor:
-    """Number of the image each slot belongs to, within its sample. -> long [B, L].
+def _runs(mask: Tensor) -> list[int]:
+    """Lengths of the uninterrupted runs of placeholders, sample by sample."""
+    lengths = []
+    for row in mask.tolist():
+        for is_visual, run in itertools.groupby(row):
+            if is_visual:
+                lengths.append(len(list(run)))
+    return lengths
+
+
+def _count_through(visual: Tensor, lengths: list[int]) -> Tensor:
+    """Number of the image each slot belongs to, counted over the batch. -> long [B, L].
 
     Features fill the slots in (batch, slot) order.
     """
     # image i ends in front of the ends[i]-th placeholder of the batch
-    ends = torch.tensor(lengths, device=visual.device).cumsum(0)
+    ends = torch.tensor(lengths, dtype=torch.long, device=visual.device).cumsum(0)
     order = (visual.flatten().cumsum(0) - 1).clamp(min=0)
-    image = torch.searchsorted(ends, order, right=True).view_as(visual)
+    return torch.searchsorted(ends, order, right=True).view_as(visual)
 
-    # numbers start at 0 in each sample
-    first = torch.where(visual, image, len(lengths)).amin(dim=1, keepdim=True)
-    return image - first
+
+def _number_within_sample(visual: Tensor, number: Tensor, images: int) -> Tensor:
+    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. long [B, L]."""
+    batch, length = visual.shape
+    slots = torch.arange(length, device=visual.device).expand(batch, length)
+
+    # first slot of every image of the batch in every sample; the length where it has none
+    first = torch.full((batch, images + 1), length, dtype=torch.long, device=visual.device)
+    column = torch.where(visual, number, images)
+    first = first.scatter_reduce(1, column, slots, "amin")
+    first[:, images] = length  # text
+
+    rank = first.argsort(dim=1, stable=True).argsort(dim=1)
+    return rank.gather(1, column)

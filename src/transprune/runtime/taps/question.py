@@ -88,6 +88,11 @@ class QuestionTap(Tap):
                 "in CLIP's space; use cdpruner:relevance=embedding"
             )
 
+        if self._local.ids is None:
+            raise MissingSignal(
+                "this method compares patches with the question, but the call passes no input_ids "
+                "to read it from"
+            )
         ids: Tensor = self._local.ids[pool.sample]
         # the question is the text behind the image, or all text if nothing stands behind it
         instruction = ids[layout.instruction[pool.sample]]

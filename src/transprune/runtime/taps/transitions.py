@@ -18,7 +18,10 @@ from transprune.core.views import LayerTransitions, Transition, transition_of
 from transprune.methods.common.method import LayerPruner, Method
 from transprune.runtime.forward_pass import Pass, Recorded
 from transprune.runtime.hooks import Hooks
-from transprune.runtime.taps.base import Pruning, Setup, Tap
+from transprune.runtime.layer_inputs.call import LayerCall
+from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measured
+
+MEASURED = "measured"  # 1-based layers of this pass
 
 
 class TransitionTap(Tap):
@@ -63,12 +66,27 @@ class TransitionTap(Tap):
         layout = state.layout
         assert layout is not None
         device = layout.valid.device
+        state.captured[MEASURED] = set()
 
         for observers in self._observers.values():
             for number, _ in observers:
                 state.carries[number] = [
-                    torch.zeros(rows, device=device) for rows in layout.lengths
+                    torch.zeros(rows, dtype=torch.float32, device=device) for rows in layout.lengths
                 ]
+
+    def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
+        """Nothing to offer: evidence is given to its method. It must be complete, though."""
+        self._check_measured(state, call.index)
+
+    def end(self, state: Pass) -> None:
+        """All tapped layers were measured."""
+        self._check_measured(state, len(self._layers))
+
+    def _check_measured(self, state: Pass, ran: int) -> None:
+        """Raise MissingSignal unless the tapped ones of the first `ran` layers were measured."""
+        for number in self._tapped:
+            if number <= ran and number not in state.captured[MEASURED]:
+                raise not_measured(number - 1, "mlp")
 
     def prune(self, state: Pass, pruning: Pruning) -> None:
         """Keep the evidence of the surviving rows only."""
@@ -98,7 +116,10 @@ class TransitionTap(Tap):
             return
 
         # the MLP runs last in a layer, so both halves are known here
-        attention = state.captured.pop(("attention", layer))
+        attention = state.captured.pop(("attention", layer), None)
+        if attention is None:
+            raise not_measured(layer - 1, "self_attn")
+        state.captured[MEASURED].add(layer)
         mlp = _measure(state, args, kwargs, output)
         for sample in range(state.layout.batch):
             rows = state.layout.rows(sample)
@@ -173,5 +194,6 @@ def _write(
         # a slot stays NaN where it is padding or its token has been dropped
         samples = into.setdefault((layer, module), [])
         if len(samples) <= sample:
-            samples.append(torch.full((*values.shape[:-1], state.length), float("nan")))
+            shape = (*values.shape[:-1], state.length)
+            samples.append(torch.full(shape, float("nan"), dtype=torch.float32))
         samples[sample][..., slots] = values.detach().cpu()

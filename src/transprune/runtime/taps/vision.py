@@ -6,6 +6,7 @@ inside it. So captures wait here, per thread, until the next prefill takes them.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.algebra.select import match_rows
+from transprune.algebra.select import match_rows, same_rows
+from transprune.core.layout import Layout
 from transprune.core.signals import SIGNALS, VisionSignals
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
-from transprune.runtime.taps.base import Setup, Signals, Tap
+from transprune.runtime.taps.base import PoolRows, Setup, Signals, Tap
 
 SIGNAL = "vision"
 MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
@@ -35,7 +37,7 @@ class _Captured:
     Attributes:
         captures: the calls.
         crop_source: crop -> (number of the capture, number of the crop in it).
-        rows: [R, D], what the projector put out, over all calls.
+        rows: [R, D], what the projector put out, over all calls, in the order of the prompt.
         crop: long [R], number of the tower input each row comes from.
         signals: the announced signals, one row per row of `rows`.
         cls: [crops, D], projected CLS states, or None.
@@ -83,38 +85,36 @@ class VisionTap(Tap):
 
     def begin(self, state: Pass) -> None:
         """Take what was captured since the last prefill."""
-        state.captured[SIGNAL] = self._take()
+        captures = self._waiting()
+        self._local.waiting = []
+        state.captured[SIGNAL] = _Prefill(self, captures)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
         """Signals of the pool's rows, found in the projector's output."""
-        match = state.captured[SIGNAL]
-        signals[SIGNAL] = lambda pool: match(pool.states)
+        prefill: _Prefill = state.captured[SIGNAL]
+        assert state.layout is not None
+        # before any stage: every visual token of the batch as it came out of the projector
+        if not state.record.stages:
+            prefill.prompt = (state.layout, call.hidden)
+        signals[SIGNAL] = prefill
 
-    def _take(self) -> Callable[[Tensor], VisionSignals]:
-        """The waiting captures, as a function from visual rows [N, D] to their signals."""
-        captures = self._waiting()
-        self._local.waiting = []
-        joined: list[_Captured] = []
+    def join(self, captures: list[VisionCapture]) -> _Captured:
+        """Everything announced, row by row, over all calls of the tower.
 
-        def match(features: Tensor) -> VisionSignals:
-            """Signals of these visual rows; computed for the whole batch at the first call."""
-            if not captures:
-                raise MissingSignal(
-                    "this method reads the vision tower, but the image features were encoded "
-                    "outside the session. Pass pixel_values to the call, or encode inside the "
-                    "session."
-                )
-
-            if not joined:
-                joined.append(self._join(captures))
-            return self._match(features, joined[0])
-
-        return match
+        Raises:
+            MissingSignal: there are none.
+        """
+        if not captures:
+            raise MissingSignal(
+                "this method reads the vision tower, but the image features were encoded outside "
+                "the session. Pass pixel_values to the call, or encode inside the session."
+            )
+        return self._join(captures)
 
     def _join(self, captures: list[VisionCapture]) -> _Captured:
-        """Everything announced, row by row, over all calls of the tower."""
         family = self._family
         base = self._base
+        self._check_complete(captures)
         parts: list[VisionRows] = []
         for capture in captures:
             parts.append(self._untapped(family.vision_rows, base, capture))
@@ -122,7 +122,7 @@ class VisionTap(Tap):
         signals = {}
         for name in sorted(self._signals - {"picture"}):
             values = [self._untapped(family.vision_signal, base, c, name) for c in captures]
-            signals[name] = torch.cat(values)
+            signals[name] = _in_order(values, parts)
 
         # each call of the tower counts its crops from 0; here they are numbered through
         crop_source: list[tuple[int, int]] = []
@@ -133,23 +133,33 @@ class VisionTap(Tap):
 
         rows = [capture.rows for capture in captures if capture.rows is not None]
         cls = [part.cls for part in parts]
-        states = [part.states for part in parts]
+        states = [part.states for part in parts if part.states is not None]
         return _Captured(
             captures=captures,
             crop_source=crop_source,
-            rows=torch.cat(rows),
-            crop=torch.cat(crops),
+            rows=_in_order(rows, parts),
+            crop=_in_order(crops, parts),
             signals=signals,
             cls=_cat_if_all(cls),
-            states=_cat_if_all(states),
+            states=_in_order(states, parts) if len(states) == len(parts) else None,
         )
 
-    def _match(self, features: Tensor, captured: _Captured) -> VisionSignals:
-        """Signals of the visual rows `features`, found again in the projector's output."""
-        source = captured.rows.to(features)
-        # by content: a family may crop, reorder, repeat or interleave rows on the way into the
-        # prompt, and newline tokens never came from the projector
-        index = match_rows(features, source)
+    def _check_complete(self, captures: list[VisionCapture]) -> None:
+        """Raise MissingSignal if a tapped module did not run in a call of the tower."""
+        for capture in captures:
+            missing = (self._points.inputs.keys() - capture.inputs.keys()) | (
+                self._points.outputs.keys() - capture.outputs.keys()
+            )
+            if missing:
+                raise MissingSignal(
+                    "these parts of the vision tower were not called, though the tower ran: "
+                    f"{', '.join(sorted(missing))}. Was its forward replaced (fused kernels, a "
+                    "patched tower)? Use the model as transformers builds it, or a method that "
+                    "reads the projected features only, such as DivPrune."
+                )
+
+    def signals_of(self, captured: _Captured, index: Tensor) -> VisionSignals:
+        """Signals of visual tokens whose projector rows are `index` [N], -1 for none."""
         found = index >= 0
         if not bool(found.any()):
             raise MissingSignal(
@@ -157,8 +167,7 @@ class VisionTap(Tap):
             )
 
         # crops are numbered in the order of this pool, however the batch was encoded
-        same = _same_pictures(source, captured.crop)
-        number, shown = _by_appearance(same[index[found]])
+        number, shown = _by_appearance(captured.crop[index[found]])
         crop = torch.full_like(index, -1).masked_scatter(found, number)
 
         # rows without a patch read row 0 here and are blanked by _of_patches
@@ -238,6 +247,65 @@ class VisionTap(Tap):
         del waiting[:-MAX_WAITING]
 
 
+class _Prefill:
+    """The captures of one prefill, as a function from a pool to its signals.
+
+    Tokens are matched with the projector's rows by content, for the whole batch at the first call:
+    a picture that is in the batch twice has the same rows twice, and only the order of the prompt
+    tells which are whose.
+    """
+
+    def __init__(self, tap: VisionTap, captures: list[VisionCapture]) -> None:
+        self.prompt: tuple[Layout, Tensor] | None = None
+        self._tap = tap
+        self._captures = captures
+        self._captured: _Captured | None = None
+        self._rows: list[Tensor] = []
+
+    def __call__(self, pool: PoolRows) -> VisionSignals:
+        """Signals of the pool's tokens."""
+        if self._captured is None:
+            self._captured = self._tap.join(self._captures)
+            self._rows = self._match(self._captured.rows)
+
+        # by number: tokens that an earlier stage dropped must not shift the copies
+        index = self._rows[pool.sample][pool.layout.token[pool.sample, pool.rows]]
+        # a token that was merged since is no patch any more
+        states = pool.states
+        source = self._captured.rows.to(states)[index.clamp(min=0)]
+        unchanged = (index >= 0) & same_rows(states, source)
+        return self._tap.signals_of(self._captured, torch.where(unchanged, index, -1))
+
+    def _match(self, source: Tensor) -> list[Tensor]:
+        """The projector row of every visual token, per sample. long [N]."""
+        assert self.prompt is not None
+        layout, hidden = self.prompt
+        self.prompt = None
+
+        rows = list(hidden[layout.visual].split(list(layout.visual_counts)))
+        # beams repeat a sample after its images were encoded
+        repeats = [False] * len(rows)
+        if sum(layout.visual_counts) > len(source):
+            repeats[1:] = [torch.equal(a, b) for a, b in itertools.pairwise(rows)]
+
+        own = [of_sample for of_sample, again in zip(rows, repeats, strict=True) if not again]
+        found = match_rows(torch.cat(own), source.to(hidden))
+        numbers = iter(found.split([len(of_sample) for of_sample in own]))
+
+        matched: list[Tensor] = []
+        for again in repeats:
+            matched.append(matched[-1] if again else next(numbers))
+        return matched
+
+
+def _in_order(values: list[Tensor], parts: list[VisionRows]) -> Tensor:
+    """Values of the rows of all calls, [R, ...], in the order of the prompt."""
+    ordered = []
+    for value, part in zip(values, parts, strict=True):
+        ordered.append(value if part.order is None else value[part.order])
+    return torch.cat(ordered)
+
+
 def _cat_if_all(parts: list[Tensor | None]) -> Tensor | None:
     """The parts joined, or None if one of them is missing."""
     known = [part for part in parts if part is not None]
@@ -261,17 +329,3 @@ def _by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.full_like(shown, len(crop)).scatter_reduce(0, place, tokens, "amin")
     order = first.argsort()
     return order.argsort()[place], shown[order]
-
-
-def _same_pictures(source: Tensor, crop: Tensor) -> Tensor:
-    """One number for crops of the same picture, the lowest. [R, D], [R] -> [R] long.
-
-    A picture that is in the batch twice (several questions about one image) comes out of the tower
-    twice, equal but for rounding, so its rows are found now in one copy, now in the other.
-    """
-    # each crop takes the lowest crop that one of its rows was found in, until nothing changes
-    numbers = torch.arange(int(crop.max()) + 1, device=crop.device)
-    same = numbers.scatter_reduce(0, crop, crop[match_rows(source, source)], "amin")
-    while not torch.equal(same, same[same]):
-        same = same[same]
-    return same[crop]

@@ -34,7 +34,7 @@ from transprune.runtime.taps.attention.rows import (
     RawProjections,
     TappedProjections,
 )
-from transprune.runtime.taps.base import PoolRows, Pruning, Setup, Signals, Tap
+from transprune.runtime.taps.base import PoolRows, Pruning, Setup, Signals, Tap, not_measured
 
 SIGNAL = "attention"
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
@@ -160,9 +160,12 @@ class AttentionTap(Tap):
     def _rows_of_previous(self, state: Pass, call: LayerCall) -> AttentionRows:
         index = call.index - 1
         # taken out, so that the tensors are freed when this stage is done
-        query, key, embeddings = (
-            state.captured.pop((index, name)) for name in ("q_proj", "k_proj", "embeddings")
-        )
+        captured = []
+        for name in ("q_proj", "k_proj", "embeddings"):
+            if (index, name) not in state.captured:
+                raise not_measured(index, "self_attn" if name == "embeddings" else name)
+            captured.append(state.captured.pop((index, name)))
+        query, key, embeddings = captured
 
         frozen = state.frozen_input
         if frozen is not None and frozen.index == index:
