@@ -237,3 +237,18 @@ def test_vscan_is_a_hybrid_with_the_published_counts() -> None:
     assert VScan.kind == "hybrid" and {step.name for step in VScan().steps} == {"vscan"}
     with pytest.raises(MethodError, match="only come first"):
         Compose([TransPrune.high(), VScan()])
+
+
+def test_the_default_dtype_of_torch_changes_no_outlier() -> None:
+    signals = {
+        "outer_saliency": outliers(3, 20).float(),
+        "outer_keys": torch.randn(40, 4, generator=GENERATOR),
+    }
+    expected = choose(PruMerge(), numbered(40), **signals)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = choose(PruMerge(), numbered(40).float(), **signals)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert torch.equal(found.keep, expected.keep)

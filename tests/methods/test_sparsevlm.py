@@ -124,6 +124,19 @@ def test_the_noise_is_seeded() -> None:
     assert SparseVLM(seed=None).select(pool.view(3, merged=1)).keep.tolist() == [0, 1, 2]
 
 
+def test_the_default_dtype_of_torch_changes_no_noise() -> None:
+    pool = recycling()
+    pool.hidden = torch.tensor([[9.0], [8.0], *[[0.0], [1.0]] * 5])
+    expected = [SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist() for s in range(6)]
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = [SparseVLM(seed=s).select(pool.view(3, merged=1)).keep.tolist() for s in range(6)]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert found == expected
+
+
 def test_rank_deficiency_keeps_fewer() -> None:
     by_rank = SparseVLM(budget="rank", rank_scale=2.0, rank_offset=1.0, recycle=False)
     words = torch.tensor([[9.0, 9.0], [9.0, 9.0], [9.0, 9.0], [0.0, 0.0], [0.0, 0.0]])

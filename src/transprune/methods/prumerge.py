@@ -171,7 +171,8 @@ class PruMerge(ProjectorPruner):
     def _outliers(self, c: Tensor, room: int) -> int:
         """How many patches count as outliers of the attention `c` [n]; at least one."""
         if self.keep is None:
-            q1, q3 = torch.quantile(c, torch.tensor([0.25, 0.75], device=c.device))
+            quarters = torch.tensor([0.25, 0.75], dtype=c.dtype, device=c.device)
+            q1, q3 = torch.quantile(c, quarters)
             return max(1, int((c > q3 + 1.5 * (q3 - q1)).sum()))
 
         # of a fixed number PruMerge+ spreads three quarters

@@ -233,7 +233,8 @@ class SparseVLM(ScheduledPruner):
             return None
 
         generator = torch.Generator().manual_seed(self.seed)
-        draw = torch.rand(int(view.candidates.max()) + 1, generator=generator)
+        numbers = int(view.candidates.max()) + 1
+        draw = torch.rand(numbers, generator=generator, dtype=torch.float32)
         return draw.to(pool.device)[view.candidates[pool]] * 1e-6
 
 
