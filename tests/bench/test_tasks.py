@@ -93,7 +93,7 @@ BAD = {
     ),
     "one option": (
         {"image": "a.png", "question": "q", "options": ["r"], "answer": "A"},
-        "at least two",
+        "2 to 26 texts",
     ),
     "POPE without a split": (GOOD | {"metric": "pope", "answers": ["no"]}, "needs a kind"),
     "used id": (GOOD | {"id": "1"}, "id '1' was used on line 1 already"),

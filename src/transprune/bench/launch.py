@@ -16,7 +16,7 @@ from transprune.bench.measure.costs import ROUNDS, measure_costs
 from transprune.bench.run.answers import measure_share
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.progress import OnProgress, no_progress
-from transprune.bench.run.runner import PROMPTS_PER_BATCH, open_run, run_trials
+from transprune.bench.run.runner import PROMPTS_PER_BATCH, check_folder, open_run, run_trials
 from transprune.bench.run.trials import ORACLES, QUICK, Trial, default_methods, plan_trials
 from transprune.errors import BenchError, FamilyError
 from transprune.methods.common.method import Method
@@ -106,8 +106,9 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     Raises:
         TaskError: no usable questions.
         BenchError: a method that cannot run on this model.
-        RecordError: the folder holds another run.
+        RecordError: the folder holds another run or cannot be written.
     """
+    check_folder(plan.out)
     questions = load_tasks(
         plan.tasks, n=plan.n, split=plan.split, seed=plan.seed, strict=plan.strict
     )

@@ -8,7 +8,7 @@ taken, with a warning.
 from __future__ import annotations
 
 import os
-import struct
+import stat
 import warnings
 from pathlib import Path
 
@@ -17,18 +17,6 @@ from PIL import Image, UnidentifiedImageError
 
 from transprune.errors import ImageError, PruneWarning
 
-# What Pillow's readers raise on damaged files; every format raises something else.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    OverflowError,
-    struct.error,
-)
 _ORIENTATION = 0x0112  # the EXIF tag; its value 1 means upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,9 +53,14 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         ) from error
     except PermissionError as error:
         raise ImageError(f"{file} cannot be read: {error.strerror}") from error
-    except _DAMAGE as error:
+    except MemoryError as error:
+        raise ImageError(f"{file} needs more memory than there is; scale it down first") from error
+    # what a reader raises on a damaged file differs from format to format, and from release to
+    # release: zlib.error, struct.error, SyntaxError, ZeroDivisionError and more
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
-            f"{file} is damaged or cut short ({error}); fetch or export it again"
+            f"{file} is damaged or cut short ({reason}); fetch or export it again"
         ) from error
 
     if frames > 1:
@@ -99,6 +92,9 @@ def _check_file(file: Path) -> None:
 
     if file.is_dir():
         raise ImageError(f"{file} is a directory; give the image files in it one by one")
+    # reading a pipe or a terminal would wait without end
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(f"{file} is no regular file; save the picture to one first")
     if status.st_size == 0:
         raise ImageError(f"{file} is empty (0 bytes); fetch or export it again")
 
@@ -150,7 +146,7 @@ def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
     """Turn a picture by the EXIF orientation of its source. Pillow turns TIFF files on loading."""
     try:
         orientation = source.getexif().get(_ORIENTATION)
-    except _DAMAGE:
+    except Exception:
         return picture  # unreadable metadata is no reason to refuse a readable picture
     if orientation not in _TURNS:
         return picture

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from transprune.bench.data.typed import build
+from transprune.core import strict_json
+from transprune.core.shown import shown
 from transprune.errors import RecordError
 
 SCHEMA = 1
 MANIFEST_FILE = "run.json"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,9 @@ def read_manifest(folder: Path) -> Manifest:
         )
 
     try:
-        return _from_json(json.loads(file.read_text(encoding="utf-8")), file)
+        return _from_json(strict_json.read(file.read_bytes()), file)
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error.strerror or error}") from error
     except RecordError:
         raise  # the newer schema: a ValueError too, but not damage
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -181,7 +183,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _from_json(data: dict[str, Any], file: Path) -> Manifest:
     # a newer release may have given a field another meaning
-    if data["schema"] > SCHEMA:
+    if check_schema(data["schema"]) > SCHEMA:
         raise RecordError(f"{file} has schema {data['schema']}; this release reads up to {SCHEMA}")
 
     data["settings"] = build(Settings, data["settings"])
@@ -216,34 +218,37 @@ def check_same(folder: Path, old: Settings, new: Settings) -> None:
         )
 
 
-def build(cls: type[T], data: Mapping[str, Any]) -> T:
-    """A dataclass from JSON data; lists become tuples where the field is a tuple.
-
-    Raises:
-        TypeError: unknown or missing keys.
-    """
-    # annotations are strings here: every module that uses this postpones their evaluation
-    kinds = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
-
-    # JSON has no tuples
-    values: dict[str, Any] = {}
-    for key, value in data.items():
-        wants_tuple = kinds.get(key, "").startswith("tuple")
-        values[key] = tuple(value) if wants_tuple and isinstance(value, list) else value
-
-    return cls(**values)
+def check_schema(value: Any) -> int:
+    """The version of a format; TypeError if it is none."""
+    if type(value) is not int or value < 1:
+        raise TypeError(f"a schema is a whole number from 1 on; got {shown(value)}")
+    return value
 
 
 def write_json(file: Path, data: Any) -> None:
-    """Write JSON in one step, through a temporary file in the same folder."""
+    """Write JSON in one step, through a temporary file in the same folder.
+
+    Raises:
+        RecordError: it cannot be written; the old file stays.
+    """
     temporary = file.with_suffix(file.suffix + ".part")
+    text = strict_json.write(data, indent=1)
 
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=1, ensure_ascii=False)
-        stream.write("\n")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
 
-        # without it a power failure could leave the renamed file empty
-        stream.flush()
-        os.fsync(stream.fileno())
+            # without it a power failure could leave the renamed file empty
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except OSError as error:
+        raise RecordError(cannot_write(file, error)) from error
 
-    os.replace(temporary, file)
+
+def cannot_write(file: Path, error: OSError) -> str:
+    """The sentence about a file that can no longer be written, as on a full disk."""
+    return (
+        f"cannot write {file}: {error.strerror or error}. Nothing that was written before is lost: "
+        "make room, and run the same command again"
+    )

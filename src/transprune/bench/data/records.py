@@ -6,14 +6,21 @@ Continuing drops only that piece, so nothing is answered twice and nothing is ov
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from transprune.bench.data.manifest import SCHEMA, Manifest, build, read_manifest
+from transprune.bench.data.manifest import (
+    SCHEMA,
+    Manifest,
+    cannot_write,
+    check_schema,
+    read_manifest,
+)
+from transprune.bench.data.typed import build
+from transprune.core import strict_json
 from transprune.errors import RecordError
 
 RECORDS_FILE = "records.jsonl"
@@ -85,13 +92,13 @@ class Record:
     def to_json(self) -> str:
         """The record as one line, without the line end."""
         # no spaces after separators: `kept` is a long list of indices
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        return strict_json.write(asdict(self), compact=True)
 
     @classmethod
-    def from_json(cls, line: str) -> Record:
+    def from_json(cls, line: str | bytes) -> Record:
         """The record of a line; ValueError, KeyError or TypeError if the line is not a record."""
-        data = json.loads(line)
-        if data["schema"] > SCHEMA:
+        data = strict_json.read(line)
+        if check_schema(data["schema"]) > SCHEMA:
             raise ValueError(f"schema {data['schema']}, but this release reads up to {SCHEMA}")
 
         # JSON has text keys only
@@ -128,7 +135,11 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
     file = place / RECORDS_FILE
     # without a file the run was stopped before its first answer
-    content = file.read_bytes() if file.exists() else b""
+    try:
+        content = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error.strerror or error}") from error
+
     lines, incomplete = _split_last_line(content)
     records = list(parse_lines(lines, file))
 
@@ -148,7 +159,7 @@ def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
 
     for number, line in enumerate(data.splitlines(), start=1):
         try:
-            record = Record.from_json(line.decode("utf-8"))
+            record = Record.from_json(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(
                 f"{file}, line {number} is not a record ({error!r}). A killed run can damage the "
@@ -176,13 +187,17 @@ class RecordLog:
         note: a sentence about the line that was dropped, or empty.
 
     Raises:
-        RecordError: another process is writing this run, or a line in the middle is damaged.
+        RecordError: another process is writing this run, a line in the middle is damaged, or the
+            file cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / RECORDS_FILE
         self.note = ""
-        self._stream: IO[bytes] = self.file.open("ab+")
+        try:
+            self._stream: IO[bytes] = self.file.open("ab+")
+        except OSError as error:
+            raise RecordError(cannot_write(self.file, error)) from error
 
         try:
             self.keys: set[Key] = self._lock_and_read()
@@ -207,13 +222,20 @@ class RecordLog:
         return keys
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write records at once and flush them to the system."""
+        """Write records at once and flush them to the system.
+
+        Raises:
+            RecordError: they cannot be written, as on a full disk.
+        """
         new = list(records)
         text = "".join(record.to_json() + "\n" for record in new)
 
         # one write: a kill then leaves at most one incomplete line
-        self._stream.write(text.encode("utf-8"))
-        self._stream.flush()
+        try:
+            self._stream.write(text.encode("utf-8"))
+            self._stream.flush()
+        except OSError as error:
+            raise RecordError(cannot_write(self.file, error)) from error
         self.keys.update(record.key for record in new)
 
     def close(self) -> None:

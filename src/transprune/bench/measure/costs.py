@@ -12,7 +12,6 @@ measured with the same settings.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from transprune.bench.run.answers import reads_tower, to_device
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.bench.run.trials import Trial
+from transprune.core import strict_json
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.cost.count import Convention, unpruned_cost
 from transprune.errors import RecordError
@@ -112,9 +112,9 @@ def _read_rows(file: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]
         return {}
 
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
+        known = strict_json.read(file.read_bytes())
         rows = {row["condition"]: row for row in known.pop("rows")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(
             f"{file} is damaged ({error!r}); remove it, and it is measured again"
         ) from error

@@ -20,6 +20,7 @@ from transprune.bench.run.answers import ModelAnswer, answer
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.bench.run.trials import DRAWS, Trial
+from transprune.core.targets import folder_problem
 from transprune.errors import RecordError
 
 PROMPTS_PER_BATCH = 32
@@ -32,6 +33,24 @@ class TaskItem(NamedTuple):
     item: Item
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot hold this run, before anything is loaded; nothing is changed.
+
+    Raises:
+        RecordError: it holds a damaged run or something else, cannot be written, or another process
+            is writing its run.
+    """
+    if problem := folder_problem(folder):
+        raise RecordError(problem)
+    if (folder / MANIFEST_FILE).exists():
+        read_manifest(folder)
+        check_free(folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise RecordError(
+            f"{folder} exists and holds no run; choose an empty or new folder for --out"
+        )
+
+
 def open_run(folder: Path, manifest: Manifest) -> Manifest:
     """Create the folder of a run, or continue the one that is there.
 
@@ -39,21 +58,17 @@ def open_run(folder: Path, manifest: Manifest) -> Manifest:
         The manifest of the run: the existing one with the new conditions added, or the given one.
 
     Raises:
-        RecordError: the folder holds a run with other settings or something else, or another
-            process is writing this run.
+        RecordError: the folder holds a run with other settings or something else, cannot be
+            written, or another process is writing this run.
     """
+    check_folder(folder)
     if (folder / MANIFEST_FILE).exists():
         known = read_manifest(folder)
         check_same(folder, known.settings, manifest.settings)
         manifest = known.extended(manifest.conditions)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RecordError(
-            f"{folder} exists and holds no run; choose an empty or new folder for --out"
-        )
 
     # nothing is written before every check has passed
     folder.mkdir(parents=True, exist_ok=True)
-    check_free(folder)
     write_manifest(folder, manifest)
     return manifest
 

@@ -24,6 +24,7 @@ from transprune.methods.common.recipe import METHODS, preset_names, resolve
 
 ORACLES = {"oracle": Oracle(), "oracle-0": Oracle.at_start()}
 QUICK = ("transprune", "fastv", "pdrop", "visionzip", "divprune", "random", "uniform", *ORACLES)
+ABLATION = "ablation: "  # how the group of an ablation begins; its name follows
 ABLATION_BUDGET = 0.41
 DRAWS = 8  # seeds of a random method; images take turns, so that no single draw decides
 
@@ -194,7 +195,7 @@ def _add_ablations(trials: list[Trial], planner: _Planner, budgets: Sequence[flo
         for variant, method in variants.items():
             # boundaries are what some groups compare, so they do not move
             name = f"transprune/{variant}"
-            _add(trials, planner.trial(name, f"ablation: {group}", method, budget, move=False))
+            _add(trials, planner.trial(name, f"{ABLATION}{group}", method, budget, move=False))
 
 
 def _with_seed(method: Method, seed: int) -> Method:

@@ -22,6 +22,7 @@ from typing import Any
 
 from transprune.bench.data.metrics import METRICS, SPLITS
 from transprune.bench.data.tasks.base import Item
+from transprune.core.shown import shown
 from transprune.models.images import open_image
 from transprune.registry import did_you_mean
 
@@ -50,7 +51,7 @@ def build_entry(data: Any, file: Path, place: str) -> Entry:
     question = _text(data, "question")
     options = _options(data.get("options"))
     answers = _answers(data)
-    kind = str(data.get("kind", ""))
+    kind = _name(data, "kind")
 
     metric = _metric(data, options, answers, kind)
     if metric == "mc":
@@ -62,10 +63,10 @@ def build_entry(data: Any, file: Path, place: str) -> Entry:
     for image in files:
         _check_image(image)
 
-    family = str(data.get("family") or DEFAULT_FAMILY)
+    family = _name(data, "family") or DEFAULT_FAMILY
     option_texts = [f"{letter} {text}" for letter, text in options.items()]
     item = Item(
-        id=str(data.get("id", place.split()[-1])),
+        id=_name(data, "id") or place.split()[-1],
         image="|".join(images),
         pictures=tuple(partial(open_image, image) for image in files),
         question=" ".join([question, *option_texts]),
@@ -85,15 +86,27 @@ def _check_fields(data: Any) -> None:
     # a misspelt field would otherwise count as missing, without a word
     for name in data:
         if name not in FIELDS:
-            hint = did_you_mean(str(name), FIELDS)
-            raise ValueError(f"unknown field {name!r}.{hint} Known: {', '.join(FIELDS)}")
+            hint = did_you_mean(str(name)[:100], FIELDS)
+            raise ValueError(f"unknown field {shown(name)}.{hint} Known: {', '.join(FIELDS)}")
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
     value = data.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} must be text; got {value!r}")
+        raise ValueError(f"{name} must be text; got {shown(value)}")
     return value.strip()
+
+
+def _name(data: Mapping[str, Any], field: str) -> str:
+    """A short text or a whole number as text; empty where the field is missing or null."""
+    value = data.get(field)
+    if value is None:
+        return ""
+
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number and not isinstance(value, str):
+        raise ValueError(f"{field} must be text or a whole number; got {shown(value)}")
+    return str(value)
 
 
 def _answers(data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -104,7 +117,7 @@ def _answers(data: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(values, str):
         values = [values]
     if not isinstance(values, list) or not values:
-        raise ValueError(f"answers must be a list of texts, at least one; got {values!r}")
+        raise ValueError(f"answers must be a list of texts, at least one; got {shown(values)}")
 
     texts: list[str] = []
     for value in values:
@@ -112,7 +125,7 @@ def _answers(data: Mapping[str, Any]) -> tuple[str, ...]:
         is_count = isinstance(value, int) and not isinstance(value, bool)
         text = str(value) if is_count else value
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"answers must be texts, none empty; got {values!r}")
+            raise ValueError(f"answers must be texts, none empty; got {shown(values)}")
         texts.append(text.strip())
     return tuple(texts)
 
@@ -123,31 +136,36 @@ def _options(value: Any) -> dict[str, str]:
         return {}
 
     named = value
-    if isinstance(value, list):
+    if isinstance(value, list) and len(value) <= len(ascii_uppercase):
         named = dict(zip(ascii_uppercase, value, strict=False))
 
     usable = isinstance(named, Mapping) and len(named) >= 2
     if not usable or not all(isinstance(text, str) for text in named.values()):
         raise ValueError(
-            f"options must be a list of at least two texts, or letter -> text; got {value!r}"
+            f"options must be a list of 2 to {len(ascii_uppercase)} texts, or letter -> text; got "
+            f"{shown(value)}"
         )
-    return {str(letter).upper(): text for letter, text in named.items()}
+
+    options = {str(letter).upper(): text for letter, text in named.items()}
+    if len(options) < len(named):
+        raise ValueError(f"each option needs a letter of its own; got {shown(value)}")
+    return options
 
 
 def _metric(
     data: Mapping[str, Any], options: Mapping[str, str], answers: tuple[str, ...], kind: str
 ) -> str:
     """The metric that is given, else the usual one."""
-    metric = str(data.get("metric") or _usual_metric(options, answers))
+    metric = _name(data, "metric") or _usual_metric(options, answers)
     if metric not in METRICS:
-        hint = did_you_mean(metric, METRICS)
-        raise ValueError(f"no metric {metric!r}.{hint} Known: {', '.join(METRICS)}")
+        hint = did_you_mean(metric[:100], METRICS)
+        raise ValueError(f"no metric {shown(metric)}.{hint} Known: {', '.join(METRICS)}")
 
     # POPE averages over the splits of its negatives, so each needs one
     if metric == "pope" and answers[0].lower() == "no" and kind not in SPLITS:
         splits = ", ".join(SPLITS)
         raise ValueError(
-            f"a POPE question answered 'no' needs a kind, one of {splits}; got {kind!r}"
+            f"a POPE question answered 'no' needs a kind, one of {splits}; got {shown(kind)}"
         )
     return metric
 
@@ -166,7 +184,7 @@ def _letter(answer: str, options: Mapping[str, str]) -> str:
     if not options:
         if len(answer) == 1 and letter in ascii_uppercase:
             return letter
-        raise ValueError(f"a multiple-choice answer is a letter; got {answer!r}")
+        raise ValueError(f"a multiple-choice answer is a letter; got {shown(answer)}")
 
     if letter in options:
         return letter
@@ -174,14 +192,16 @@ def _letter(answer: str, options: Mapping[str, str]) -> str:
     # two options with the same text would make the answer ambiguous
     named = [name for name, text in options.items() if text == answer]
     if len(named) != 1:
-        raise ValueError(f"the answer must be one of the options {dict(options)}; got {answer!r}")
+        raise ValueError(
+            f"the answer must be one of the options {shown(dict(options))}; got {shown(answer)}"
+        )
     return named[0]
 
 
 def _images(value: Any) -> list[str]:
     names = value if isinstance(value, list) else [value]
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"image must be a path or a list of paths; got {value!r}")
+        raise ValueError(f"image must be a path or a list of paths; got {shown(value)}")
     return names
 
 

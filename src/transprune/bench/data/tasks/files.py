@@ -11,6 +11,7 @@ left out; with `strict` the first one is an error.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from typing import Any
 from transprune.bench.data.metrics import METRICS
 from transprune.bench.data.tasks.base import Item, Questions, Task
 from transprune.bench.data.tasks.entry import Entry, build_entry
+from transprune.core import strict_json
 from transprune.errors import ImageError, TaskError
 
 NAMES = ("questions.jsonl", "questions.json")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HALF_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")  # one of the two escapes that make a letter
 
 
 def read_questions(source: Path, *, n: int | None = None, strict: bool = False) -> Questions:
@@ -58,11 +61,15 @@ def read_questions(source: Path, *, n: int | None = None, strict: bool = False) 
 
 def _find(source: Path) -> Path:
     """The questions file that `source` names."""
-    if source.is_file():
-        return source
-
     names = " or ".join(NAMES)
-    if not source.is_dir():
+    try:
+        if source.is_file():
+            return source
+        is_folder = source.is_dir()
+    except OSError as error:  # a name too long, or a folder above it that cannot be entered
+        raise TaskError(f"{source} cannot be read: {error.strerror}") from error
+
+    if not is_folder:
         raise TaskError(
             f"no task at {source}: give 'nano', a questions file, or a folder with {names}"
         )
@@ -107,15 +114,18 @@ def _list_entries(file: Path, content: bytes) -> Iterator[tuple[str, Any]]:
 def _parse(text: bytes) -> Any:
     """JSON data, or the error: one bad line must not end the loop over the lines."""
     try:
-        return json.loads(text.decode("utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are its subclasses
+        data = strict_json.read(text)
+        # half a letter has no bytes, so no tokenizer and no file could take it
+        if _HALF_LETTER.search(text):
+            json.dumps(data, ensure_ascii=False).encode("utf-8")
+        return data
+    except UnicodeEncodeError:
+        return ValueError("a text holds half a letter, as \\ud83d without \\ude00; write both")
+    except ValueError as error:
         return error
 
 
 def _reason(error: ValueError) -> str:
-    if isinstance(error, UnicodeDecodeError):
-        byte = error.object[error.start]
-        return f"not UTF-8 (byte {byte:#04x} at {error.start}); save it as UTF-8"
     return f"not JSON ({error})"
 
 
