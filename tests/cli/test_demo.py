@@ -151,7 +151,7 @@ def test_table(cli, tmp_path, monkeypatch):
 
     assert max(map(len, lines)) <= 80
     assert any(
-        "transprune-low" in line and "90 @4, 27 @5, 9 @6" in line and "/24" in line
+        "transprune-low" in line and "90@4, 27@5, 9@6" in line and "/24" in line
         for line in lines
     )
     assert "24 questions show how pruning behaves; this is not a benchmark" in " ".join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import get_args, get_type_hints
 
@@ -96,3 +97,14 @@ def test_the_choices_are_those_of_the_library():
         defaults.device,
         defaults.attention,
     )
+
+
+@pytest.mark.parametrize("command", sorted(commands()), ids=" ".join)
+def test_types_are_written_as_people_write_them(cli, command):
+    """`FILE`, `FOLDER`, `N`, `METHOD`: not the types of the code, however the help spells them."""
+    shown = cli(*command, "--help").out
+    assert "Usage" in shown
+    # typer writes the type of an argument behind its name, whatever the name
+    shown = re.sub(r"^  ([A-Z]+) <\w+>", r"  \1", shown, flags=re.MULTILINE)
+    raw = r"<(?:path|text|str|int|float|file)[^>|]*>|\b(?:TEXT|INTEGER|FLOAT|PATH|FILENAME|RANGE)\b"
+    assert re.findall(raw, shown) == []

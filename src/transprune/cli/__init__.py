@@ -22,6 +22,7 @@ from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
+from transprune.cli.suggest import suggest_command
 
 app = typer.Typer(
     name="transprune",
@@ -40,6 +41,7 @@ COMMANDS = {
     "demo": demo_command,
     "run": run_command,
     "methods": methods_command,
+    "suggest": suggest_command,
     "cost": cost_command,
     "report": report_command,
     "doctor": doctor_command,

@@ -10,7 +10,7 @@ import typer
 
 from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.cost_paper import print_paper_table
-from transprune.cli.options import MODEL_HELP, Json, Methods
+from transprune.cli.options import AnyModel, Json, Methods, TextTokens, VisualTokens
 from transprune.cli.units import mebibytes, scientific, with_share
 
 if TYPE_CHECKING:
@@ -25,23 +25,10 @@ DEFAULT_METHODS = ("transprune-high", "transprune-low", "fastv", "pdrop", "visio
 
 
 def cost_command(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help=f"{MODEL_HELP}; also a known name, or a config.json file.",
-        ),
-    ] = "llava-1.5-7b",
+    model: AnyModel = "llava-1.5-7b",
     method: Methods = None,
-    visual_tokens: Annotated[
-        int | None,
-        typer.Option("--visual-tokens", min=1, metavar="N", help="Visual tokens of the prompt."),
-    ] = None,
-    text_tokens: Annotated[
-        int | None,
-        typer.Option("--text-tokens", min=0, metavar="N", help="All other tokens of the prompt."),
-    ] = None,
+    visual_tokens: VisualTokens = None,
+    text_tokens: TextTokens = None,
     dtype_bytes: Annotated[
         int,
         typer.Option(

@@ -99,7 +99,7 @@ def explanations(result: DemoResult) -> Table:
     entries = {
         "right": f"{len(result.questions)} questions show how pruning behaves; this is not a "
         "benchmark. Two or three more or less are chance; `transprune bench` measures it",
-        "tokens": "`24 @9`: 24 visual tokens are left from layer 9 (a boundary) on",
+        "tokens": "`24@9`: 24 visual tokens are left from layer 9 (a boundary) on",
         "work": "of reading the prompt (prefill), relative to unpruned: FLOPs of all tokens, and "
         "of choosing them",
         "time": "of the same on one CPU thread, vision tower included: median of pruned/unpruned "

@@ -93,7 +93,7 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "boundary",
             "a gap between two layers, at which visual tokens are dropped",
             "Boundary 7 stands in front of layer 7, so 7 layers have run with more tokens. Boundary "
-            "0 is in front of the language model. Tables write `72 @7`: 72 tokens from layer 7 on.",
+            "0 is in front of the language model. Tables write `72@7`: 72 tokens from layer 7 on.",
             ("boundaries", "@"),
         ),
         Word(

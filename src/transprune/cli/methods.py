@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from transprune.cli.console import new_table, print_json, show
+from transprune.cli.methods_settings import find_method, show_method
 from transprune.cli.options import Json
 
 if TYPE_CHECKING:
@@ -37,36 +40,62 @@ SIMILARITIES = {
 }
 
 
-def methods_command(as_json: Json = False) -> None:
-    """List the methods, their papers and what they need."""
+def methods_command(
+    method: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="METHOD",
+            help="A method, preset or recipe: its settings with defaults and meaning; default: "
+            "the list of all.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, their papers and what they need, or the settings of one."""
+    if method is not None:
+        about = describe(method_name(method))
+        show_method(method, about, as_json)
+        return
+
     rows = list_methods()
     if as_json:
         print_json({"methods": rows})
         return
-    show(_overview(rows), "", _papers(rows), "", USAGE)
+    show(_overview(rows), "", _papers(rows), "", USAGE, "Settings of one: transprune methods fastv")
 
 
 def list_methods() -> list[dict[str, Any]]:
     """One JSON-ready mapping per registered method."""
-    import transprune.methods  # noqa: F401  (registers them)
+    from transprune.methods.common.recipe import METHODS
+
+    return [describe(name) for name in METHODS]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """One registered method as a JSON-ready mapping."""
     from transprune.methods.common.recipe import METHODS, preset_names
 
-    rows = []
-    for name in METHODS:
-        cls = METHODS.get(name)
-        rows.append(
-            {
-                "name": name,
-                "title": cls.title,
-                "kind": cls.kind,
-                "paper": cls.paper,
-                "presets": preset_names(name),
-                "reads": _needs(cls),
-                "deviates": cls.differs_from_code,
-                "positions": cls.default_positions,
-            }
-        )
-    return rows
+    cls = METHODS.get(name)
+    return {
+        "name": name,
+        "title": cls.title,
+        "kind": cls.kind,
+        "paper": cls.paper,
+        "presets": preset_names(name),
+        "reads": _needs(cls),
+        "deviates": cls.differs_from_code,
+        "positions": cls.default_positions,
+    }
+
+
+def method_name(text: str) -> str:
+    """The registered name of what a method, preset or recipe text names.
+
+    Raises:
+        UnknownMethod: nothing of that name; the message names the closest one.
+    """
+    found = find_method(text)
+    return text if found is None else found.name
 
 
 def _overview(rows: list[dict[str, Any]]) -> Table:

@@ -57,6 +57,14 @@ Model = Annotated[str, typer.Option("--model", metavar="MODEL", help=f"{MODEL_HE
 OptionalModel = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help=f"{MODEL_HELP}.")
 ]
+AnyModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; also a known name, or a config.json file.",
+    ),
+]
 Images = Annotated[
     list[Path],
     typer.Option("--image", metavar="FILE", help="Image file; repeat for several."),
@@ -75,6 +83,16 @@ Method = Annotated[
 Methods = Annotated[
     list[str] | None,
     typer.Option("--method", metavar="METHOD", help=f"{METHOD_HELP}; repeat for several."),
+]
+
+# The prompt that costs are counted for.
+VisualTokens = Annotated[
+    int | None,
+    typer.Option("--visual-tokens", min=1, metavar="N", help="Visual tokens of the prompt."),
+]
+TextTokens = Annotated[
+    int | None,
+    typer.Option("--text-tokens", min=0, metavar="N", help="All other tokens of the prompt."),
 ]
 
 # How the model is loaded.
