@@ -6,6 +6,7 @@ Importing it loads typer but no torch, so `--help` is quick; each command import
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 # in the order of `--help`: what a newcomer tries first comes first
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo_command,
     "run": run_command,
     "methods": methods_command,

@@ -111,7 +111,14 @@ def _count(geometry: Geometry, methods: Any, visual: int, text: int, dtype_bytes
 
 def _table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
     title = f"{geometry.name}: {geometry.layers} layers, {visual} visual + {text} text tokens"
-    columns = ("method", "paper", "exact", "score", "decode", "K/V")
+    columns = (
+        "method",
+        "visual work\n(paper)",
+        "all work\n(exact)",
+        "choice\n(score)",
+        "next token\n(decode)",
+        "memory\n(K/V)",
+    )
     table = new_table(title, columns, wrap=("method",))
 
     # every cost carries the unpruned one beside it; take it from the first
@@ -139,13 +146,13 @@ def _table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
 def _legend(dtype_bytes: int) -> Table:
     return legend(
         {
-            "paper": "prefill, visual tokens only, multiply-adds, no scoring, as most tables in "
-            "the field count",
-            "exact": "prefill, all tokens, FLOPs, grouped-query attention, LM head and scoring "
-            "included",
-            "score": "the part of exact that choosing the tokens costs",
-            "decode": "the first new token (exact)",
-            "K/V": f"all prompt tokens at {dtype_bytes} bytes a number",
+            "visual work": "of reading the prompt (prefill), visual tokens only, multiply-adds; "
+            "choosing is free. As most tables in the field count (paper)",
+            "all work": "the same, all tokens, FLOPs, grouped-query attention, LM head and "
+            "choosing included (exact)",
+            "choice": "the part of exact that choosing the tokens costs",
+            "next token": "the first one of the answer (exact)",
+            "memory": f"keys and values of all prompt tokens at {dtype_bytes} bytes a number",
         }
     )
 

@@ -171,6 +171,7 @@ def _patches(first: FirstLook) -> Text:
 
 def _colors(first: FirstLook) -> list[tuple[int, int, int]]:
     """The mean colour of each patch."""
+    import numpy as np
     from PIL import Image
 
     from transprune.demo.questions import picture_file
@@ -178,15 +179,8 @@ def _colors(first: FirstLook) -> list[tuple[int, int, int]]:
 
     picture = open_image(picture_file(first.question.picture))
     small = picture.convert("RGB").resize((first.columns, first.rows), Image.Resampling.BOX)
-    pixels = small.load()
-    assert pixels is not None
-
-    colors = []
-    for token in range(first.rows * first.columns):
-        y, x = divmod(token, first.columns)
-        red, green, blue = pixels[x, y][:3]
-        colors.append((red, green, blue))
-    return colors
+    colors = np.asarray(small).reshape(-1, 3)  # [rows * columns, 3]
+    return [(int(red), int(green), int(blue)) for red, green, blue in colors]
 
 
 def _story(first: FirstLook) -> list[str]:
