@@ -15,7 +15,7 @@ from transprune.bench.data.tasks import SCENES, Questions, load_tasks
 from transprune.bench.measure.costs import ROUNDS, measure_costs
 from transprune.bench.run.answers import measure_share
 from transprune.bench.run.prepared import PreparedQuestions
-from transprune.bench.run.progress import OnProgress, no_progress
+from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.bench.run.runner import PROMPTS_PER_BATCH, check_folder, open_run, run_trials
 from transprune.bench.run.trials import ORACLES, QUICK, Trial, default_methods, plan_trials
 from transprune.errors import BenchError, FamilyError
@@ -115,8 +115,10 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     for line in questions.skipped:
         on_note(f"left out: {line}")
 
+    on_progress(Progress(f"loading {plan.model}", 0, 0))
     # the model is loaded after the questions, which are cheaper to refuse
     prepared = PreparedQuestions(load(plan.model, plan.loading), questions.items)
+    on_progress(Progress("planning what to run", 0, 0))
     trials = _plan_trials(plan, questions, prepared, on_note)
 
     # everything that can be refused has been: from here on the folder changes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transprune.cli.bench_tables import tables
-from transprune.cli.console import new_bars, print_json, show
+from transprune.cli.console import print_json, show
 from transprune.cli.options import (
     MAX_NEW_TOKENS_HELP,
     METHOD_HELP,
@@ -28,6 +28,8 @@ from transprune.cli.options import (
     TextTower,
     load_options,
 )
+from transprune.cli.progress import follow
+from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ def bench_command(
     Run the same command again to continue after an interruption; with further methods or budgets
     it adds them. No question is answered twice.
     """
+    need_folder(out, "--out")
     use_threads(threads)
     from transprune.bench.launch import Plan, quick_plan
     from transprune.bench.run.budgets import parse_budgets
@@ -175,23 +178,16 @@ def bench_command(
 
 
 def _launch(plan: Plan, messages: list[str], as_json: bool) -> Run:
-    """Run the plan behind a progress bar, and collect its messages."""
+    """Run the plan with its progress shown, and collect its messages."""
     from transprune.bench.launch import launch
     from transprune.cli.guard import quiet_libraries
 
-    with quiet_libraries(bars=False), new_bars(hidden=as_json) as bars:
-        # the total is unknown until the model is loaded and the trials are planned
-        task = bars.add_task("loading", total=None)
+    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
 
-        def report(progress: Progress) -> None:
-            bars.update(
-                task,
-                description=progress.condition,
-                completed=progress.done,
-                total=progress.total,
-            )
+        def on_progress(progress: Progress) -> None:
+            report(progress.condition, progress.done, progress.total)
 
-        return launch(plan, report, messages.append)
+        return launch(plan, on_progress, messages.append)
 
 
 def _print(run: Run, messages: list[str], per_task: bool, as_json: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import new_table, print_json, show, status
+from transprune.cli.console import new_table, print_json, show
 from transprune.cli.options import (
     Attention,
     AttentionOption,
@@ -21,11 +21,17 @@ from transprune.cli.options import (
     TextTower,
     load_options,
 )
+from transprune.cli.progress import follow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL.Image import Image
     from rich.table import Table
 
+    from transprune.cli.progress import Report
     from transprune.models.calibrate import LayerContributions
+    from transprune.models.checkpoint import Checkpoint
 
 SHARE = 19 / 32  # of the layers; ShortV freezes 19 of the 32 layers of LLaVA-1.5-7B
 
@@ -51,10 +57,9 @@ def calibrate_command(
     Prints the contribution of each layer, and a ShortV recipe that freezes the least important.
     Every question is asked about every picture; give 20 pictures or more.
     """
-    with status(as_json) as progress:
+    with follow(as_json=as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
-        from transprune.models.answer import prepare
         from transprune.models.calibrate import layer_contributions
         from transprune.models.checkpoint import load
         from transprune.models.images import open_image
@@ -63,11 +68,7 @@ def calibrate_command(
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
-            progress(f"{len(pictures) * len(question)} prompts, each with every layer frozen once")
-            # prepared one by one, so that only one prompt's pixels are in memory
-            prompts = (
-                prepare(checkpoint, [picture], text) for picture in pictures for text in question
-            )
+            prompts = _prompts(checkpoint, pictures, question, progress)
             measured = layer_contributions(checkpoint.model, prompts)
 
     # without --freeze the same share of the layers as in the paper
@@ -85,6 +86,24 @@ def calibrate_command(
             "recipe": recipe,
         }
     )
+
+
+def _prompts(
+    checkpoint: Checkpoint, pictures: list[Image], questions: list[str], progress: Report
+) -> Iterator[Any]:
+    """Every question about every picture, with the progress shown.
+
+    Prepared one by one, so that only one prompt's pixels are in memory.
+    """
+    from transprune.models.answer import prepare
+
+    total = len(pictures) * len(questions)
+    for number, picture in enumerate(pictures):
+        for place, text in enumerate(questions):
+            done = number * len(questions) + place
+            progress("prompts, each with every layer frozen once", done, total)
+            yield prepare(checkpoint, [picture], text)
+    progress("prompts, each with every layer frozen once", total, total)
 
 
 def _table(measured: LayerContributions, count: int) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from transprune.cli import notes
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
 RIGHT = "✓"
@@ -34,11 +32,15 @@ def err() -> Console:
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Print one JSON document, with the version of transprune and the warnings of this command."""
+    """Print one JSON document, with the version of transprune and the warnings of this command.
+
+    The JSON is strict: a number that is not finite becomes null.
+    """
     from transprune import __version__
+    from transprune.core import strict_json
 
     document = {"transprune": __version__, **data, "warnings": notes.all_notes()}
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(strict_json.write(document, indent=2) + "\n")
 
 
 def show(*things: Any) -> None:
@@ -103,33 +105,17 @@ def legend(entries: dict[str, str]) -> Table:
 
 @contextmanager
 def status(as_json: bool) -> Iterator[Callable[[str], None]]:
-    """A function that shows the current step beside a spinner, on a terminal only."""
+    """A function that shows the current step: beside a spinner on a terminal, else in a log.
+
+    A log gets a line every half minute, so quick work leaves none.
+    """
+    from transprune.cli.progress import follow_in_lines
+
     console = err()
     # in a log file a spinner leaves nothing but control characters
     if as_json or not console.is_terminal:
-        yield lambda step: None
+        with follow_in_lines() as report:
+            yield report
         return
     with console.status("starting") as spinner:
         yield lambda step: spinner.update(step)
-
-
-def new_bars(*more: ProgressColumn, hidden: bool = False) -> Progress:
-    """Progress bars on stderr, hidden where stderr is no terminal; `more` columns at the end."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = err()
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        *more,
-        console=console,
-        disable=hidden or not console.is_terminal,
-    )

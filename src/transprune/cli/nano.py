@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transprune.cli.console import new_bars, new_table, print_json, show
+from transprune.cli.console import err, new_table, print_json, show
 from transprune.cli.options import Json, Threads
+from transprune.cli.progress import follow
+from transprune.cli.targets import need_file, need_folder
 from transprune.cli.threads import use_threads
+from transprune.core import strict_json
 from transprune.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -53,14 +55,18 @@ class SplitName(str, Enum):
 @nano_app.command("train")
 def train_command(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder of the run; an interrupted run is continued.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder of the run; an interrupted run is continued."
+        ),
     ] = Path("out/nano"),
     recipe: Annotated[
         TrainingRecipeName, typer.Option("--recipe", help="Training recipe.")
     ] = TrainingRecipeName.eyes_first,
     threads: Threads = 2,
     stop_after: Annotated[
-        int | None, typer.Option("--stop-after", min=1, help="Stop after that many steps.")
+        int | None,
+        typer.Option("--stop-after", min=1, metavar="N", help="Stop after that many steps."),
     ] = None,
     compiled: Annotated[
         bool,
@@ -70,6 +76,7 @@ def train_command(
     ] = True,
 ) -> None:
     """Train the bundled model from scenes to a checkpoint; run again to continue."""
+    need_folder(out, "--out")
     # before torch is imported
     use_threads(threads)
     import torch
@@ -81,7 +88,7 @@ def train_command(
         from transprune.nano.train.run import train
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with quiet_libraries(bars=False), _stage_bars() as progress:
+    with quiet_libraries(bars=False), _stages() as progress:
         folder = train(RECIPES[recipe.value], out, progress, device, stop_after, compiled)
 
     if folder is not None:
@@ -94,15 +101,23 @@ def train_command(
 @nano_app.command("scenes")
 def scenes_command(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for the pictures and questions.jsonl.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder for the pictures and questions.jsonl."
+        ),
     ],
-    count: Annotated[int, typer.Option("--count", min=1, help="Number of scenes.")] = 12,
-    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first scene.")] = 0,
+    count: Annotated[
+        int, typer.Option("--count", min=1, metavar="N", help="Number of scenes.")
+    ] = 12,
+    first: Annotated[
+        int, typer.Option("--first", min=0, metavar="N", help="Number of the first scene.")
+    ] = 0,
     split: Annotated[
         SplitName, typer.Option("--split", help="Split of the scenes.")
     ] = SplitName.demo,
 ) -> None:
     """Write pictures with their questions, to view or to run a benchmark on."""
+    need_folder(out, "--out")
     from transprune.nano.export import write_scenes
 
     questions = write_scenes(out, split.value, range(first, first + count))
@@ -113,9 +128,13 @@ def scenes_command(
 def evaluate_command(
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Folder of a checkpoint; default: the bundled one."),
+        typer.Option(
+            "--model", metavar="FOLDER", help="Folder of a checkpoint; default: the bundled one."
+        ),
     ] = None,
-    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Number of scenes.")] = 500,
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=1, metavar="N", help="Number of scenes.")
+    ] = 500,
     split: Annotated[
         SplitName, typer.Option("--split", help="validation to choose by, test to report.")
     ] = SplitName.validation,
@@ -132,7 +151,7 @@ def evaluate_command(
     from transprune.nano.evaluate import evaluate, load_trained
 
     found = []
-    with quiet_libraries(bars=False), _stage_bars() as progress:
+    with quiet_libraries(bars=False), _stages() as progress:
         trained = load_trained(model or nano.path())
 
         def scene_progress(done: int, total: int) -> None:
@@ -151,19 +170,25 @@ def evaluate_command(
 
 @nano_app.command("plot")
 def plot_command(
-    run: Annotated[Path, typer.Option("--run", help="Folder of a training run.")] = Path(
-        "out/nano"
-    ),
+    run: Annotated[
+        Path, typer.Option("--run", metavar="FOLDER", help="Folder of a training run.")
+    ] = Path("out/nano"),
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="PNG file to write; default: training.png in the run."),
+        typer.Option(
+            "--out", metavar="FILE", help="PNG file to write; default: training.png in the run."
+        ),
     ] = None,
 ) -> None:
     """Draw the logs of a training run: loss and accuracies over the steps of each stage."""
     with _training_code():
         from transprune.nano.train.plot import plot_run
 
-    show(f"{plot_run(run, out or run / 'training.png')}")
+    # without a run there is nothing to draw, and the error is about the run
+    file = out or run / "training.png"
+    if run.is_dir():
+        need_file(file, "--out")
+    show(f"{plot_run(run, file)}")
 
 
 @contextmanager
@@ -214,27 +239,22 @@ def _add_row(table: Table, name: str, values: list[float], asked: int | None) ->
 
 
 @contextmanager
-def _stage_bars() -> Iterator[StageProgress]:
+def _stages() -> Iterator[StageProgress]:
     """One progress bar per stage on a terminal.
 
-    Elsewhere, metrics are printed as lines of JSON, so that the progress can be followed in a log
-    file.
+    Elsewhere a line every half minute, and the metrics as lines of JSON for a program that follows
+    the log.
     """
-    from rich.progress import TaskID, TextColumn
-
-    with new_bars(TextColumn("{task.fields[metrics]}")) as bars:
-        tasks: dict[str, TaskID] = {}
+    console = err()
+    with follow(bar_per_step=True) as report:
 
         def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
-            shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-
             # "test scenes" of the card has no metrics, so it prints nothing here
-            if bars.disable and metrics:
-                line = json.dumps({"stage": stage, "step": step, "of": steps, **metrics})
-                bars.console.print(line, soft_wrap=True)
+            if metrics and not console.is_terminal:
+                line = {"stage": stage, "step": step, "of": steps, **metrics}
+                console.print(strict_json.write(line), soft_wrap=True, markup=False)
 
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=steps, metrics=shown)
-            bars.update(tasks[stage], completed=step, metrics=shown)
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+            report(stage, step, steps, shown)
 
         yield progress

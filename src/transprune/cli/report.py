@@ -10,6 +10,7 @@ import typer
 
 from transprune.cli.console import print_json, show, status
 from transprune.cli.options import MODEL_HELP, OUT_HELP, Json
+from transprune.cli.targets import need_folder
 
 EXAMPLES = 6
 
@@ -37,6 +38,10 @@ def report_command(
 
     One self-contained HTML page, the PNG of every figure, and their numbers as JSON.
     """
+    # a run that is missing is the first thing to say
+    if out is not None or run.is_dir():
+        need_folder(out or run / "report", "--out")
+
     with status(as_json) as progress:
         from transprune.report.build import build_report
         from transprune.report.theme import need_extra

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from transprune.cli.targets import need_file
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -21,19 +23,20 @@ def check_overlay(overlay: Path | None) -> None:
     """Refuse a file that cannot be written, before the model runs.
 
     Raises:
-        BadParameter: an unknown suffix, or no such folder.
+        BadParameter: an unknown suffix, one of a format that can only be read, or a place that cannot
+            be written.
     """
     from PIL import Image
 
     if overlay is None:
         return
-    if overlay.suffix.lower() not in Image.registered_extensions():
+    kind = Image.registered_extensions().get(overlay.suffix.lower())
+    if kind not in Image.SAVE:
         raise typer.BadParameter(
             f"{overlay} needs an image suffix, such as .png", param_hint="--overlay"
         )
     # Pillow would fail only after the model has run
-    if not overlay.absolute().parent.is_dir():
-        raise typer.BadParameter(f"no folder {overlay.absolute().parent}", param_hint="--overlay")
+    need_file(overlay, "--overlay")
 
 
 def write_overlay(
@@ -57,7 +60,8 @@ def write_overlay(
     sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")
     try:
         sheet.save(file)
-    except OSError as error:
+    # a full disk, or a format that cannot hold such a picture
+    except (OSError, ValueError, KeyError) as error:
         raise typer.BadParameter(f"cannot write {file}: {error}", param_hint="--overlay") from error
 
 

@@ -21,7 +21,7 @@ def folder_problem(folder: str | os.PathLike[str]) -> str:
         place = Path(folder).absolute()
         blocking = _first_file(place)
         if blocking is not None:
-            return f"{blocking} is a file, not a folder; choose another folder"
+            return _cannot("write into", folder, f"{blocking} is a file", "folder")
 
         for parent in [*reversed(place.parents), place]:
             if not parent.exists():
@@ -31,7 +31,7 @@ def folder_problem(folder: str | os.PathLike[str]) -> str:
             return ""
     # ValueError: a null byte in the name
     except (OSError, ValueError) as error:
-        return f"cannot write into {os.fspath(folder)!r}: {_reason(error)}; choose another folder"
+        return _cannot("write into", folder, _reason(error), "folder")
     finally:
         for parent in reversed(made):
             _remove(parent)
@@ -45,7 +45,7 @@ def file_problem(file: str | os.PathLike[str]) -> str:
     try:
         place = Path(file).absolute()
         if place.is_dir():
-            return f"{file} is a folder; give the name of a file in it"
+            return _cannot("write", file, "it is a folder", "file")
         if not place.parent.is_dir():
             return f"no folder {place.parent}; make it first"
 
@@ -57,7 +57,7 @@ def file_problem(file: str | os.PathLike[str]) -> str:
         place.unlink()
         return ""
     except (OSError, ValueError) as error:
-        return f"cannot write {os.fspath(file)!r}: {_reason(error)}; choose another file"
+        return _cannot("write", file, _reason(error), "file")
 
 
 def _first_file(place: Path) -> Path | None:
@@ -74,6 +74,11 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         return
+
+
+def _cannot(act: str, place: str | os.PathLike[str], reason: str, kind: str) -> str:
+    # `repr`: a null byte in a name would be invisible
+    return f"cannot {act} {os.fspath(place)!r}: {reason}; choose another {kind}"
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Progress:
     """How many answers of the whole run there are, and which condition is running.
 
-    While time and memory are measured, conditions are counted instead of answers.
+    While time and memory are measured, conditions are counted instead of answers. Before the first
+    answer `condition` says what is done, and the total is 0.
     """
 
     condition: str
