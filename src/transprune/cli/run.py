@@ -79,6 +79,7 @@ def run_command(
     if not question.strip():
         raise typer.BadParameter("the question is empty", param_hint="--question")
     names = [UNPRUNED, method, *compare] if compare else [method]
+    check_overlay(overlay)
 
     # a download shows progress bars of its own, which a spinner would overwrite
     downloads = model != "nano" and not Path(model).exists()
@@ -92,7 +93,6 @@ def run_command(
         with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
             # mistakes in the options show before the model is loaded
             methods = _resolve(names)
-            check_overlay(overlay)
             pictures = [open_image(file) for file in image]
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
