@@ -82,3 +82,38 @@ def test_an_unreadable_processor_is_reported_not_raised(cli, nano_copy):
     (nano_copy / "tokenizer.json").unlink()
     found = cli("doctor", "--model", nano_copy, "--json").data["model"]
     assert found["processor"].startswith("unusable: ")
+
+
+def test_a_method_that_drops_nothing_says_so_from_the_configuration(cli, nano_copy):
+    (nano_copy / "model.safetensors").unlink()
+    asked = ("--method", "visionzip:keep=192", "--method", "visionzip:keep=64+fastv")
+    found = cli("doctor", "--model", nano_copy, *asked, "--json").data["model"]
+    assert list(found["methods"]) == ["visionzip:keep=192", "visionzip:keep=64+fastv"]
+    assert list(found["notes"]) == ["visionzip:keep=192"]
+
+    note = found["notes"]["visionzip:keep=192"]
+    assert "keep=192 is at least the 144 visual tokens" in note
+    assert "try keep=48 or keep=0.33" in note
+    shown = cli("doctor", "--model", nano_copy, *asked).out
+    assert "at least the 144" in " ".join(shown.split())
+
+
+def test_a_part_of_a_composition_that_drops_nothing(cli):
+    asked = ("--method", "visionzip:keep=64+divprune:keep=64+fastv", "--json")
+    result = cli("doctor", "--model", "nano", *asked)
+    assert result.code == 1  # two projector-side methods
+    asked = ("--method", "visionzip:keep=200+fastv", "--json")
+    notes = cli("doctor", "--model", "nano", *asked).data["model"]["notes"]
+    assert "keep=200" in notes["visionzip:keep=200+fastv"]
+
+
+def test_no_note_where_the_number_depends_on_the_picture(cli, qwen):
+    found = cli("doctor", "--model", qwen, "--method", "visionzip:keep=900", "--json").data
+    assert found["model"]["notes"] == {}
+
+
+def test_a_method_needs_a_model_and_has_to_exist(cli):
+    assert cli("doctor", "--method", "fastv").code == 2
+    result = cli("doctor", "--model", "nano", "--method", "fastw")
+    assert result.code == 1
+    assert "Did you mean 'fastv'?" in result.err

@@ -8,7 +8,7 @@ import typer
 
 from transprune.cli.console import RIGHT, WRONG, new_table, print_json, show, status
 from transprune.cli.doctor_checks import check_machine, check_model
-from transprune.cli.options import Json, OptionalModel
+from transprune.cli.options import Json, Methods, OptionalModel
 
 
 def doctor_command(
@@ -16,12 +16,22 @@ def doctor_command(
     load_weights: Annotated[
         bool, typer.Option("--load", help="Load the weights of --model, to check all of them.")
     ] = False,
+    method: Methods = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and, with --model, a model."""
+    """Check this machine and, with --model, a model.
+
+    Every method is tried on the structure of the model; --method names those to try, and says
+    whether their settings drop anything of a picture.
+    """
     if load_weights and model is None:
         raise typer.BadParameter(
             "--load checks the weights of --model; give a model", param_hint="--load"
+        )
+
+    if method and model is None:
+        raise typer.BadParameter(
+            "--method is tried on the structure of --model; give a model", param_hint="--method"
         )
 
     with status(as_json) as progress:
@@ -30,7 +40,7 @@ def doctor_command(
 
         with quiet_libraries(bars=False):
             machine = check_machine()
-            found = None if model is None else check_model(model, load_weights)
+            found = None if model is None else check_model(model, load_weights, method or None)
 
     if as_json:
         print_json({"machine": machine, "model": found})
@@ -71,11 +81,11 @@ def _print_model(found: dict[str, Any]) -> None:
     for what, text in _facts(found).items():
         table.add_row(what, text)
 
-    methods = new_table("methods", ("", "name", "why not"), wrap=("name", "why not"))
+    methods = new_table("methods", ("", "name", "note"), wrap=("name", "note"))
     for name, reason in found["methods"].items():
-        methods.add_row(_mark(not reason), name, reason)
-    # the heading belongs to the reasons; without any the names stand alone
-    methods.show_header = any(found["methods"].values())
+        methods.add_row(_mark(not reason), name, reason or found["notes"].get(name, ""))
+    # the heading belongs to the notes; without any the names stand alone
+    methods.show_header = any(found["methods"].values()) or bool(found["notes"])
     show("", table, "", methods)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transprune.cli.units import mebibytes
 from transprune.core.library import SUPPORTED as SUPPORTED_TRANSFORMERS
 
-SUPPORTED = {"python": ">=3.10", "torch": ">=2.4", "transformers": SUPPORTED_TRANSFORMERS}
+SUPPORTED = {"python": ">=3.10", "torch": ">=2.6", "transformers": SUPPORTED_TRANSFORMERS}
 
 
 def check_machine() -> dict[str, Any]:
@@ -40,10 +41,18 @@ def check_machine() -> dict[str, Any]:
     }
 
 
-def check_model(source: str, load_weights: bool) -> dict[str, Any]:
+def check_model(
+    source: str, load_weights: bool, methods: Sequence[str] | None = None
+) -> dict[str, Any]:
     """The structure of a model, and the methods it can run; weights are read with `load_weights`.
 
+    Args:
+        source: `"nano"`, a folder or a hub id.
+        load_weights: whether to load the weights, to check all of them.
+        methods: names, presets or recipes to check; None for every method and preset.
+
     Raises:
+        MethodError: a method of `methods` that does not exist or cannot be built.
         CheckpointError: no readable configuration, or with `load_weights` bad weights.
         UnknownFamily: no family supports this type of model.
     """
@@ -52,12 +61,14 @@ def check_model(source: str, load_weights: bool) -> dict[str, Any]:
     from transprune.models.skeleton import build_skeleton
     from transprune.models.source import read_config
 
+    chosen = _named(methods)  # before anything is fetched
     config = read_config(source)
     family = FAMILIES.get(config.model_type)()
     geometry = Geometry.from_config(config)
     model = build_skeleton(config, source)
     base = family.base(model)
 
+    visual = geometry.visual_tokens if family.has_fixed_size(config) else None
     return {
         "source": source,
         "family": family.name,
@@ -66,13 +77,14 @@ def check_model(source: str, load_weights: bool) -> dict[str, Any]:
         "hidden": geometry.hidden,
         "heads": geometry.heads,
         "kv_heads": geometry.kv_heads,
-        "visual_tokens": geometry.visual_tokens if family.has_fixed_size(config) else None,
+        "visual_tokens": visual,
         "mrope": family.mrope,
         "vision_tower": type(family.tower(base)).__name__,
         "cls_token": family.has_cls(base),
         "processor": _check_processor(source, model),
         "weights": _check_weights(source, load_weights),
-        "methods": {name: _reason_against(model, name) for name in _method_names()},
+        "methods": {name: _reason_against(model, method) for name, method in chosen.items()},
+        "notes": _surplus_notes(chosen, geometry.layers, visual),
     }
 
 
@@ -157,21 +169,48 @@ def _weight_files(source: str) -> str:
     return f"{len(files)} file{plural}, {mebibytes(size)} (--load checks them)"
 
 
-def _method_names() -> list[str]:
-    """Every method that has defaults, and every preset."""
-    from transprune.methods.common.recipe import METHODS, preset_names
+def _named(methods: Sequence[str] | None) -> dict[str, Any]:
+    """Name -> method: those that are given, or every method that has defaults and every preset."""
+    from transprune.methods.common.recipe import METHODS, preset_names, resolve
 
-    names = {*METHODS, *preset_names()}
-    return sorted(names - {"compose"})  # a composition needs parts
+    if methods is None:
+        names = {*METHODS, *preset_names()}
+        methods = sorted(names - {"compose"})  # a composition needs parts
+    return {name: resolve(name) for name in methods}
 
 
-def _reason_against(model: Any, name: str) -> str:
+def _surplus_notes(
+    methods: Mapping[str, Any], layers: int, visual_tokens: int | None
+) -> dict[str, str]:
+    """Name -> a sentence, for the methods whose settings drop nothing of a picture here."""
+    from transprune.errors import ScheduleError
+    from transprune.methods.common.surplus import surplus_note
+
+    if visual_tokens is None:
+        return {}
+
+    notes = {}
+    for name, method in methods.items():
+        try:
+            remaining = visual_tokens
+            # each part of a composition counts from the tokens that the one before it left
+            for step in method.steps:
+                if note := surplus_note(step, layers, remaining):
+                    notes[name] = note
+                stages = step.plan(layers, remaining)
+                remaining = stages[-1].count if stages else remaining
+        except ScheduleError:
+            continue  # it does not fit this model, which is said as its reason
+    return notes
+
+
+def _reason_against(model: Any, method: Any) -> str:
     """Why a method does not fit a model; empty if it fits."""
     from transprune.errors import PruneError
     from transprune.session import prune
 
     try:
-        with prune(model, name):
+        with prune(model, method):
             return ""
     except PruneError as error:
         return str(error)
