@@ -51,4 +51,4 @@ def test_an_unwritable_place_is_a_wrong_command_line(run, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     result = call(run, "--out", tmp_path / "file" / "sub", "--model", "none", "--examples", 0)
     assert result.exit_code == 2
-    assert "cannot write" in result.stderr
+    assert "is a file" in result.stderr

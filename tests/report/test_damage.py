@@ -1,10 +1,11 @@
 """A damaged run is refused with the name of the file; a run that is not finished is shown."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from transprune.errors import RecordError
+from transprune.errors import BenchError, RecordError
 from transprune.report.build import build_report
 from transprune.report.results import read_results
 
@@ -53,7 +54,7 @@ DAMAGE = [
     (remove_records, "no unpruned answers yet"),
     (raise_manifest_schema, r"run\.json has schema 9"),
     (raise_costs_schema, r"bill\.json has schema 9"),
-    (cut_costs, r"bill\.json, line 2 is damaged"),
+    (cut_costs, r"bill\.json is damaged.*line 2"),
     (remove_a_cost, r"bill\.json holds no measured costs.*paper"),
 ]
 
@@ -89,3 +90,85 @@ def test_questions_that_changed_are_not_shown(run_copy) -> None:
     report = build_report(run_copy, examples=2)
     assert any("have changed since the run" in sentence for sentence in report.missing)
     assert not [file for file in report.figures if "retention" in file.stem]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(run, tmp_path) -> None:
+    steps = []
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+
+    for out in (taken, taken / "sub", tmp_path / "out", Path("/proc/report"), Path("a\0b")):
+        with pytest.raises(BenchError, match="the report cannot be written"):
+            build_report(run, out, progress=steps.append)
+    assert steps == []
+    assert taken.read_text() == "mine"
+
+
+def test_a_report_is_written_again_in_the_same_place(run, tmp_path) -> None:
+    for _ in range(2):
+        report = build_report(run, tmp_path / "out", examples=0, model="none")
+        assert report.page.is_file()
+
+
+def test_fewer_than_no_examples_are_refused(run) -> None:
+    with pytest.raises(BenchError, match="examples must be 0 or more; got -1"):
+        build_report(run, examples=-1)
+
+
+DEEP = "[" * 100_000
+
+
+def deep_records(folder) -> None:
+    with (folder / "records.jsonl").open("a") as stream:
+        stream.write(DEEP + "\n")
+
+
+def deep_manifest(folder) -> None:
+    (folder / "run.json").write_text(DEEP)
+
+
+def deep_costs(folder) -> None:
+    (folder / "bill.json").write_text(DEEP)
+
+
+def folder_for_records(folder) -> None:
+    (folder / "records.jsonl").unlink()
+    (folder / "records.jsonl").mkdir()
+
+
+def binary_costs(folder) -> None:
+    (folder / "bill.json").write_bytes(b"\xff\xfe\x00")
+
+
+def text_for_a_cost(folder) -> None:
+    edit(folder / "bill.json", lambda data: data["rows"][0].update(prefill_ms="soon"))
+
+
+def text_for_costs(folder) -> None:
+    edit(folder / "bill.json", lambda data: data["rows"][0].update(exact="cheap"))
+
+
+def number_for_rows(folder) -> None:
+    edit(folder / "bill.json", lambda data: data.update(rows=3))
+
+
+BROKEN = [
+    deep_records,
+    deep_manifest,
+    deep_costs,
+    folder_for_records,
+    binary_costs,
+    text_for_a_cost,
+    text_for_costs,
+    number_for_rows,
+]
+
+
+@pytest.mark.parametrize("damage", BROKEN)
+def test_broken_files_are_named(run_copy, damage) -> None:
+    damage(run_copy)
+    with pytest.raises(RecordError, match=r"(records\.jsonl|run\.json|bill\.json)") as caught:
+        build_report(run_copy, examples=0, model="none")
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (run_copy / "report").exists()

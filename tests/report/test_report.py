@@ -9,11 +9,11 @@ from transprune.bench.data.provenance import fingerprint
 from transprune.bench.data.records import read_run
 from transprune.bench.results.summary import summarise
 from transprune.report.build import build_report
+from transprune.report.figures.labels import spread_labels
 from transprune.report.figures.signal import curve_label
 from transprune.report.gallery import Gallery, _load_model
 from transprune.report.phrases import budget_name, describe_difference, join_words
 from transprune.report.results import read_results
-from transprune.report.theme import spread_labels
 
 
 def test_every_figure_has_its_numbers(run, report) -> None:
@@ -111,7 +111,7 @@ def test_labels_keep_their_distance_and_their_order() -> None:
 
 
 def test_phrases() -> None:
-    assert budget_name(0.41) == "41 % of the unpruned prefill"
+    assert budget_name(0.41) == "41 % of the unpruned prefill work"
     assert budget_name(None) == "the methods' own budgets"
     assert join_words([]) == "none"
     assert join_words(["a"]) == "a"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import isfinite
 
 import numpy as np
 from PIL import Image
@@ -16,19 +18,50 @@ QUESTIONS_PER_BATCH = 30
 GREY = (127, 127, 127)
 
 
-def language_floor(results: Results, questions: Questions, checkpoint: Checkpoint) -> float:
-    """Relative accuracy with blank images, mean over tasks, in percent of the unpruned score."""
+@dataclass(frozen=True)
+class Floor:
+    """How well the model answers without seeing.
+
+    Attributes:
+        accuracy: relative accuracy with blank images, mean over tasks, in percent of the unpruned
+            score; None where no task has such a score.
+        missing: sentences about what is left out.
+    """
+
+    accuracy: float | None
+    missing: tuple[str, ...] = ()
+
+
+def language_floor(
+    results: Results,
+    questions: Questions,
+    checkpoint: Checkpoint,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Floor:
+    """Answer the first questions of each task with blank images.
+
+    Args:
+        results: the run.
+        questions: of the run.
+        checkpoint: its model.
+        progress: called with one line before each task.
+    """
     tokens = results.manifest.settings.max_new_tokens
-    unpruned = {task.task: task.score.value for task in results.unpruned.tasks}
+    scores = {task.task: task.score.value for task in results.unpruned.tasks}
 
     shares = []
-    for task in questions.tasks:
-        score = unpruned.get(task.name)
-        if not score:
-            continue  # there is nothing the blank score could be relative to
+    for number, task in enumerate(questions.tasks, start=1):
+        progress(f"answering with blank images: task {number} of {len(questions.tasks)}")
+        score = scores.get(task.name, 0.0)
+        # there is nothing that the blank score could be relative to; `words` says so
+        if not isfinite(score) or not score:
+            continue
         grade = _mean_grade(task, checkpoint, tokens)
         shares.append(100 * grade / (score / 100))  # scores are 0..100, grades 0..1
-    return float(np.mean(shares))
+
+    if not shares:
+        return Floor(None, ("No language-only floor: no task has an unpruned score above 0.",))
+    return Floor(float(np.mean(shares)))
 
 
 def _mean_grade(task: Task, checkpoint: Checkpoint, max_new_tokens: int) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from transprune import __version__
+from transprune.core.strict_json import write
+from transprune.core.targets import file_problem, folder_problem
+from transprune.errors import BenchError
 from transprune.report.gallery import Gallery, collect
+from transprune.report.picture import Picture
 from transprune.report.results import Results, read_results
-from transprune.report.theme import Picture, need_extra
+from transprune.report.theme import need_extra
 
 PAGE_FILE = "report.html"
 NUMBERS_FILE = "figures.json"
@@ -52,26 +55,34 @@ def build_report(
         examples: how many examples to show.
         model: model to measure in place of the run's own; `"none"` for no model.
         command: command that makes the report again. Default `transprune report FOLDER`.
-        progress: called with the name of each step.
+        progress: called with one line, such as `drawing accuracy`, at the start of every step; on
+            a large run a step takes up to half a minute on one core.
 
     Raises:
         MissingExtra: matplotlib or jinja2 is not installed.
+        BenchError: nothing can be written to `out`, or `examples` is below 0.
         RecordError: no run there, damaged, or of a newer schema; names file and line.
     """
-    # before anything is computed: a missing extra is reported at once
+    # before anything is read or computed, which takes minutes: whatever would stop it at the end
     need_extra()
     from transprune.report.page import write_page
+
+    if examples < 0:
+        raise BenchError(f"examples must be 0 or more; got {examples}")
+    out = out or folder / "report"
+    # without a run there is nothing to write, and the error is about the run
+    if folder.is_dir():
+        _check_target(out)
 
     progress("reading the run")
     results = read_results(folder)
     gallery = collect(results, examples, model, progress)
 
-    progress("drawing")
-    pictures = _record_figures(results, gallery)
+    pictures = _record_figures(results, gallery, progress)
     pictures |= gallery.pictures
 
     # nothing is written before everything is drawn, so a failure leaves no half report behind
-    out = out or folder / "report"
+    progress("writing")
     out.mkdir(parents=True, exist_ok=True)
     page = out / PAGE_FILE
     html = write_page(results, gallery, pictures, command or f"transprune report {folder}")
@@ -85,7 +96,20 @@ def build_report(
     return Report(page, numbers, tuple(files), tuple(gallery.missing))
 
 
-def _record_figures(results: Results, gallery: Gallery) -> dict[str, Picture]:
+def _check_target(out: Path) -> None:
+    """Raise BenchError where the report could not be written."""
+    problem = folder_problem(out)
+    # a folder by the name of one of the two files is in the way as well
+    for name in (PAGE_FILE, NUMBERS_FILE):
+        if not problem and (out / name).exists():
+            problem = file_problem(out / name)
+    if problem:
+        raise BenchError(f"the report cannot be written: {problem}")
+
+
+def _record_figures(
+    results: Results, gallery: Gallery, progress: Callable[[str], None]
+) -> dict[str, Picture]:
     """The figures that need the records only, by name."""
     from transprune.report.figures.ablations import draw_ablations
     from transprune.report.figures.accuracy import draw_accuracy
@@ -95,12 +119,15 @@ def _record_figures(results: Results, gallery: Gallery) -> dict[str, Picture]:
     pictures = {}
     series = results.series
     if series:
+        progress("drawing accuracy")
         pictures["accuracy"] = draw_accuracy(series, gallery.floor)
     if len(series) > FEW_METHODS:
+        progress("drawing one panel per method")
         pictures["methods"] = draw_panels(series)
 
     groups = results.ablations
     if groups:
+        progress("drawing ablations")
         pictures["ablations"] = draw_ablations(groups, main_row(results))
     return pictures
 
@@ -123,6 +150,6 @@ def _write_numbers(pictures: Iterable[Picture], out: Path) -> Path:
         "figures": numbers,
     }
 
-    # an AUC may be NaN, which Python's JSON can write and read
-    file.write_text(json.dumps(document, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    # an AUC may be NaN, which JSON does not have; it becomes null
+    file.write_text(write(document, indent=1) + "\n", encoding="utf-8")
     return file

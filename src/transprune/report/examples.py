@@ -16,9 +16,10 @@ from transprune.bench.data.tasks import Item
 from transprune.bench.results.summary import TRANSPRUNE
 from transprune.core.plan import UNPRUNED
 from transprune.report.figures.retention import draw_retention
+from transprune.report.kept_panels import KeptPanel, kept_panels
 from transprune.report.overlay import Grid
+from transprune.report.picture import Picture
 from transprune.report.results import Results
-from transprune.report.theme import Picture
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,17 @@ class AnswerPair:
 
 @dataclass(frozen=True)
 class Example:
-    """A chosen question with its figure."""
+    """A chosen question with its figure.
+
+    Attributes:
+        pair: the question with both answers.
+        picture: the figure, for its file.
+        panels: the same for the page.
+    """
 
     pair: AnswerPair
     picture: Picture
+    panels: tuple[KeptPanel, ...]
 
     @property
     def verdict(self) -> str:
@@ -83,8 +91,11 @@ def choose_examples(results: Results, count: int) -> list[AnswerPair]:
 def draw_example(number: int, pair: AnswerPair, item: Item, grid: Grid) -> Example:
     """The strip of a chosen question: its image, and the tokens kept at each stage."""
     target = {token for tokens in item.relevant or () for token in tokens}
-    picture = draw_retention(number, item.pictures[0](), grid, pair.pruned.kept, target)
-    return Example(pair, picture)
+    image = item.pictures[0]()
+    kept = pair.pruned.kept
+
+    picture = draw_retention(number, image, grid, kept, target)
+    return Example(pair, picture, kept_panels(image, grid, kept, target))
 
 
 def _example_condition(results: Results) -> str | None:

@@ -15,8 +15,8 @@ from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.nano import NANO
 from transprune.report.examples import Example, choose_examples, draw_example
 from transprune.report.overlay import Grid, find_grid
+from transprune.report.picture import Picture
 from transprune.report.results import Results
-from transprune.report.theme import Picture
 
 NO_MODEL = "none"  # the name of the model for a report without a model
 MODEL_FIGURES = "transition maps, positions, AUC or language-only floor"
@@ -60,8 +60,7 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
 
     checkpoint = _load_model(results, model, gallery, progress)
     grids = _GridFinder(results.manifest.settings.tasks, checkpoint)
-    progress("drawing the examples")
-    gallery.examples = _draw_examples(results, questions, examples, grids, gallery)
+    gallery.examples = _draw_examples(results, questions, examples, grids, gallery, progress)
     if checkpoint is None:
         return gallery
 
@@ -69,14 +68,14 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
     from transprune.report.blank import language_floor
     from transprune.report.model_figures import draw_model_figures
 
-    progress("measuring the model")
-    figures = draw_model_figures(questions, checkpoint, grids.find)
+    figures = draw_model_figures(questions, checkpoint, grids.find, progress)
     gallery.pictures = figures.pictures
     gallery.aucs = figures.aucs
     gallery.missing += figures.missing
 
-    progress("answering with blank images")
-    gallery.floor = language_floor(results, questions, checkpoint)
+    floor = language_floor(results, questions, checkpoint, progress)
+    gallery.floor = floor.accuracy
+    gallery.missing += floor.missing
     return gallery
 
 
@@ -161,7 +160,12 @@ def _load_model(
 
 
 def _draw_examples(
-    results: Results, questions: Questions, count: int, grids: _GridFinder, gallery: Gallery
+    results: Results,
+    questions: Questions,
+    count: int,
+    grids: _GridFinder,
+    gallery: Gallery,
+    progress: Progress,
 ) -> tuple[Example, ...]:
     items: dict[tuple[str, str], Item] = {}
     for task in questions.tasks:
@@ -170,6 +174,7 @@ def _draw_examples(
 
     drawn = []
     for number, pair in enumerate(choose_examples(results, count), start=1):
+        progress(f"drawing example {number} of {count}")
         question = (pair.pruned.task, pair.pruned.item)
         if question not in items:
             continue

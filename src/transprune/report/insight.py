@@ -7,7 +7,7 @@ boundary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from transprune.trace import Trace
 QUESTIONS_PER_PASS = 32  # the trace of a pass holds every layer of all its samples
 MODULES = ("attention", "mlp")
 
+Progress = Callable[[str], None]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
@@ -64,10 +65,17 @@ class _Pass:
     trace: Trace
 
 
-def measure(questions: PreparedQuestions, items: Sequence[Item]) -> Insight:
+def measure(
+    questions: PreparedQuestions,
+    items: Sequence[Item],
+    progress: Progress = lambda step: None,
+) -> Insight:
     """Run the items unpruned and measure every layer.
 
-    All items must have the same number of visual tokens.
+    Args:
+        questions: of the run, with the model.
+        items: all with the same number of visual tokens.
+        progress: called with one line before each batch.
     """
     layers = questions.geometry.layers
     # a boundary without a stage would have no IGA in the trace
@@ -75,7 +83,8 @@ def measure(questions: PreparedQuestions, items: Sequence[Item]) -> Insight:
     method = TransPrune(keep_all, accumulate=range(1, layers + 1))
 
     samples = []
-    for one in _passes(questions, items, method, ("scores", "transitions", "changes")):
+    record = ("scores", "transitions", "changes")
+    for one in _passes(questions, items, method, record, _named("measuring layers", progress)):
         for row in range(len(one.slots)):
             samples.append(_read_sample(one, row, layers))
 
@@ -109,8 +118,22 @@ def _read_sample(one: _Pass, row: int, layers: int) -> Insight:
     )
 
 
-def keep_rates(questions: PreparedQuestions, items: Sequence[Item]) -> dict[str, dict[int, Floats]]:
+def _named(step: str, progress: Progress) -> Progress:
+    """The same callback with the name of a step in front of every line."""
+    return lambda line: progress(f"{step}: {line}")
+
+
+def keep_rates(
+    questions: PreparedQuestions,
+    items: Sequence[Item],
+    progress: Progress = lambda step: None,
+) -> dict[str, dict[int, Floats]]:
     """How often TTV alone and IGA alone keep each token with the High schedule.
+
+    Args:
+        questions: of the run, with the model.
+        items: all with the same number of visual tokens.
+        progress: called with one line before each batch.
 
     Returns:
         criterion -> boundary -> share of the questions that keep each token, [N].
@@ -119,19 +142,20 @@ def keep_rates(questions: PreparedQuestions, items: Sequence[Item]) -> dict[str,
 
     rates: dict[str, dict[int, Floats]] = {}
     for criterion, method in criteria.items():
-        counts = _keep_counts(questions, items, method)
+        named = _named(f"pruning by {criterion} alone", progress)
+        counts = _keep_counts(questions, items, method, named)
         total = np.float32(len(items))
         rates[criterion] = {boundary: count / total for boundary, count in counts.items()}
     return rates
 
 
 def _keep_counts(
-    questions: PreparedQuestions, items: Sequence[Item], method: TransPrune
+    questions: PreparedQuestions, items: Sequence[Item], method: TransPrune, progress: Progress
 ) -> dict[int, Floats]:
     """Boundary -> number of the questions that keep each token, [N]."""
     counts: dict[int, Floats] = {}
 
-    for one in _passes(questions, items, method, ()):
+    for one in _passes(questions, items, method, (), progress):
         for stage in one.trace.stages:
             nothing = np.zeros(len(one.slots[0]), np.float32)
             count = counts.setdefault(stage.boundary, nothing)
@@ -207,11 +231,16 @@ def most_common_grid(grids: Mapping[Item, Grid]) -> tuple[Grid, list[Item]] | No
 
 
 def _passes(
-    questions: PreparedQuestions, items: Sequence[Item], method: TransPrune, record: Sequence[str]
+    questions: PreparedQuestions,
+    items: Sequence[Item],
+    method: TransPrune,
+    record: Sequence[str],
+    progress: Progress,
 ) -> Iterator[_Pass]:
     """One prefill per batch of items under `method`."""
     model = questions.checkpoint.model
     for start in range(0, len(items), QUESTIONS_PER_PASS):
+        progress(f"question {start + 1} of {len(items)}")
         batch = items[start : start + QUESTIONS_PER_PASS]
         # pixels: encoded pictures come in a nested dict, which the next line could not move
         inputs = questions.batch(batch, encoded=False)

@@ -24,7 +24,7 @@ from transprune.report.insight import (
     most_common_grid,
 )
 from transprune.report.overlay import Grid, as_seen
-from transprune.report.theme import Picture
+from transprune.report.picture import Picture
 
 MAX_IMAGES = 48  # whose questions the averages are taken over
 
@@ -47,7 +47,10 @@ class ModelFigures:
 
 
 def draw_model_figures(
-    questions: Questions, checkpoint: Checkpoint, find_grid: Callable[[Item], Grid | None]
+    questions: Questions,
+    checkpoint: Checkpoint,
+    find_grid: Callable[[Item], Grid | None],
+    progress: Callable[[str], None] = lambda step: None,
 ) -> ModelFigures:
     """Measure the model on the images of the run, and draw.
 
@@ -55,7 +58,9 @@ def draw_model_figures(
         questions: of the run.
         checkpoint: the model.
         find_grid: returns the grid of a question with one image, or None where it is not known.
+        progress: called with the name of each step.
     """
+    progress("looking where the tokens of each image are")
     figures = ModelFigures()
     common = most_common_grid(_known_grids(questions, find_grid))
     if common is None:
@@ -68,13 +73,15 @@ def draw_model_figures(
     items = sorted(items, key=_item_order)  # independent of the order of the tasks
     prepared = PreparedQuestions(checkpoint, items)
     items.sort(key=lambda item: prepared.count(item).length)  # less padding
-    insight = measure(prepared, items)
+    insight = measure(prepared, items, progress)
+    progress("drawing transition maps")
     _add_transitions(figures, items, grid, insight)
 
     objects = _object_masks(questions, items)
     shape = (grid.rows, grid.columns)
     mean = None if objects is None else objects.mean(axis=0)
-    rates = keep_rates(prepared, items)
+    rates = keep_rates(prepared, items, progress)
+    progress("drawing positions")
     figures.pictures["positions"] = draw_positions(rates, shape, len(items), mean)
 
     if objects is None:
@@ -83,6 +90,7 @@ def draw_model_figures(
         )
         return figures
 
+    progress("ranking tokens layer by layer")
     figures.aucs = layer_aucs(insight, objects, _target_masks(items, grid))
     # the boundaries of the paper are scaled to the depth of this model
     boundaries = TransPrune.high().schedule(prepared.geometry.layers).boundaries

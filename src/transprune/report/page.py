@@ -11,8 +11,11 @@ from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report import tables, words
 from transprune.report.examples import Example
 from transprune.report.gallery import Gallery
+from transprune.report.picture import Picture
 from transprune.report.results import Results
-from transprune.report.theme import Picture
+from transprune.report.svg import color_rules
+from transprune.report.terms import TERMS
+from transprune.report.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,11 +67,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = _data_uri
+    environment.filters["drawing"] = _drawing
     return environment
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _data_uri(webp: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
+def _drawing(svg: str) -> str:
+    from markupsafe import Markup
+
+    return Markup(svg)  # matplotlib has escaped its texts
 
 
 def _style(environment: Environment) -> str:
@@ -76,7 +86,8 @@ def _style(environment: Environment) -> str:
 
     assert environment.loader is not None
     css, _, _ = environment.loader.get_source(environment, STYLE)
-    return Markup(css)  # our own file, so it needs no escaping
+    colors = color_rules(LIGHT.variables(), DARK.variables())
+    return Markup(f"{colors}\n{css}")  # our own text, so it needs no escaping
 
 
 def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]) -> dict[str, Any]:
@@ -96,6 +107,8 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
         "introduction": words.introduction(results),
         "sections": _sections(pictures, gallery),
         "pictures": shown,  # None where a figure is missing
+        "terms": TERMS,
+        "unscored": words.unscored(results),
         "findings": words.findings(results, gallery.floor),
         "conditions": tables.condition_table(results),
         "metrics": metrics,
@@ -121,6 +134,7 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
 def _sections(pictures: Mapping[str, Picture], gallery: Gallery) -> list[tuple[str, str]]:
     """Anchor (as in the template) and name of each section, for the navigation."""
     sections = [
+        ("words", "Words"),
         ("accuracy", "Accuracy"),
         ("conditions", "Differences"),
         ("tasks", "Tasks"),
@@ -149,5 +163,7 @@ def _example(example: Example) -> dict[str, Any]:
         "unpruned": pair.unpruned.given or NO_ANSWER,
         "pruned": pair.pruned.given or NO_ANSWER,
         "verdict": example.verdict,
-        "picture": example.picture,
+        "alt": example.picture.alt,
+        "caption": example.picture.caption,
+        "panels": example.panels,
     }

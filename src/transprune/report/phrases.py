@@ -8,10 +8,10 @@ from transprune.bench.results.statistics import Difference
 
 
 def budget_name(budget: float | None) -> str:
-    """`41 % of the unpruned prefill`, or `the methods' own budgets`."""
+    """`41 % of the unpruned prefill work`, or `the methods' own budgets`."""
     if budget is None:
         return "the methods' own budgets"
-    return f"{100 * budget:g} % of the unpruned prefill"
+    return f"{100 * budget:g} % of the unpruned prefill work"
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -28,9 +28,15 @@ def describe_difference(difference: Difference | None) -> str:
     if difference is None:
         return ""
 
-    interval = f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+    low = _signed(difference.low)
+    interval = f"{_signed(difference.value)} [{low}, {_signed(difference.high)}]"
     if difference.sure:
         return f"{interval} significantly {difference.verdict}"
     if difference.verdict != "unclear":
         return f"{interval} {difference.verdict}, not after Holm"
     return f"{interval} unclear"
+
+
+def _signed(value: float) -> str:
+    """One decimal with its sign; what rounds to zero is `+0.0`, never `-0.0`."""
+    return f"{round(value, 1) + 0.0:+.1f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 from transprune.bench.data.manifest import Manifest
 from transprune.bench.data.records import Record, Run, read_run
 from transprune.bench.results.summary import TRANSPRUNE, Row, summarise
+from transprune.bench.run.trials import ABLATION
 from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
-
-ABLATION = "ablation: "  # how the group of an ablation begins
-COST_KEYS = ("condition", "prefill_ms", "paper", "exact")  # without these no cost table is possible
+from transprune.report.costs import CostRow, read_costs
 
 Question = tuple[str, str]  # task, item
-CostRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -159,49 +156,12 @@ def read_results(folder: Path, *, n_resamples: int | None = None) -> Results:
             "run.json in it"
         )
 
-    run = read_run(folder)
+    try:
+        run = read_run(folder)
+    # a folder by the name of a file, or no permission
+    except OSError as error:
+        raise RecordError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+
     rows = summarise(run) if n_resamples is None else summarise(run, n_resamples=n_resamples)
     costs, setup = read_costs(folder)
     return Results(run, tuple(rows), costs, setup)
-
-
-def read_costs(folder: Path) -> tuple[tuple[CostRow, ...] | None, dict[str, Any]]:
-    """Rows and setup of the measured costs of a run; (None, {}) where they were not measured.
-
-    Raises:
-        RecordError: the file is damaged or of a newer schema.
-    """
-    # late: measuring needs transformers, which takes seconds to import
-    from transprune.bench.measure.costs import COSTS_FILE, COSTS_SCHEMA
-
-    file = folder / COSTS_FILE
-    if not file.is_file():
-        return None, {}
-
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        schema = data["schema"]  # checked below, once the file is known to be whole
-        rows = tuple(dict(row) for row in data["rows"])
-        _check_keys(rows)
-    except json.JSONDecodeError as error:
-        raise RecordError(
-            f"{file}, line {error.lineno} is damaged: {error.msg}; measure it again with --bill"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(
-            f"{file} holds no measured costs: {error!r}; measure them again with --bill"
-        ) from error
-
-    if not isinstance(schema, int) or schema > COSTS_SCHEMA:
-        raise RecordError(f"{file} has schema {schema}; this release reads up to {COSTS_SCHEMA}")
-
-    setup = {key: value for key, value in data.items() if key != "rows"}
-    return rows, setup
-
-
-def _check_keys(rows: tuple[CostRow, ...]) -> None:
-    """Raise KeyError for a row that lacks one of `COST_KEYS`; every other key is optional."""
-    for row in rows:
-        for key in COST_KEYS:
-            if key not in row:
-                raise KeyError(key)

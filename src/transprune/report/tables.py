@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from transprune.bench.results.summary import Row
+from transprune.report.costs import CostRow
 from transprune.report.figures.signal import curve_label
 from transprune.report.phrases import budget_name, describe_difference
-from transprune.report.results import CostRow, Results, competes
+from transprune.report.results import Results, competes
 
 MISSING = "-"
 MEAN = "mean"  # column of the mean over tasks
 
 # without the first, the condition; a share is relative to the quantity before it, unpruned
 COST_COLUMNS = (
-    "prefill, paper",
+    "prefill work, visual tokens (paper)",
     "share",
-    "prefill, exact",
+    "prefill work, all tokens (exact)",
     "share",
     "prefill time",
     "of unpruned",
-    "per new token",
+    "time per new token",
     "of unpruned",
-    "K/V",
+    "keys and values (K/V)",
     "share",
     "peak memory",
     "share",
@@ -59,13 +61,25 @@ def task_table(results: Results) -> list[Cells]:
         methods = [row for row in rows if competes(row)]
         tops: dict[str, float | None] = {}  # None without any method
         for column in columns:
-            # a task that was not answered yet cannot win
-            scores = [_score(row, column) or 0.0 for row in methods]
-            tops[column] = max(scores, default=None)
+            tops[column] = _top(methods, column)
 
         lines = [_score_cells(row, columns, tops) for row in rows]
         groups.append({"name": f"at {budget_name(budget)}", "rows": lines})
     return groups
+
+
+def _top(methods: Sequence[Row], column: str) -> float | None:
+    """The best score in a column; None where most methods have it, which singles out none."""
+    scores = []
+    for row in methods:
+        # a task that was not answered yet cannot win
+        score = _score(row, column)
+        scores.append(0.0 if score is None else round(score, 1))
+
+    top = max(scores, default=None)
+    if top is None or (len(scores) > 1 and 2 * scores.count(top) > len(scores)):
+        return None
+    return top
 
 
 def cost_table(costs: Iterable[CostRow]) -> list[Cells]:
@@ -143,12 +157,12 @@ def _score_cells(row: Row, columns: Sequence[str], tops: Mapping[str, float | No
 
 
 def _score(row: Row, column: str) -> float | None:
-    if column == MEAN:
-        return row.score.value
-    for task in row.tasks:
-        if task.task == column:
-            return task.score.value
-    return None
+    """A score, or None where there is none yet, or too few questions for one (NaN)."""
+    scores = {task.task: task.score.value for task in row.tasks}
+    scores[MEAN] = row.score.value
+
+    score = scores.get(column)
+    return score if score is not None and isfinite(score) else None
 
 
 def _is_best(row: Row, value: float, top: float | None) -> bool:

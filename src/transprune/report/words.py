@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
+from transprune.bench.data.metrics import METRICS
 from transprune.bench.results.summary import TRANSPRUNE, Row
 from transprune.report.blank import FLOOR_QUESTIONS
 from transprune.report.figures.ablations import variant_name
@@ -26,8 +28,9 @@ def introduction(results: Results) -> str:
 
     return (
         f"{len(results.series)} methods and controls on {settings.model}: "
-        f"{results.questions} questions in {len(tasks)} tasks about {images} images{split}. How "
-        "much accuracy each of them loses, and how much computation it saves."
+        f"{results.questions} questions in {len(tasks)} tasks about {images} images{split}. Each "
+        "drops some of the picture's tokens, so that the model has less work. How many answers "
+        "stay right, and how much work is left."
     )
 
 
@@ -41,8 +44,9 @@ def findings(results: Results, floor: float | None) -> list[str]:
 
     if floor is not None:
         sentences.append(
-            f"With blank images the unpruned model keeps {floor:.0f} % of its accuracy: the "
-            f"language-only floor (up to {FLOOR_QUESTIONS} questions of each task)."
+            f"With blank images the unpruned model keeps {floor:.0f} % of its accuracy: what it "
+            "guesses without seeing, the language-only floor (up to "
+            f"{FLOOR_QUESTIONS} questions of each task)."
         )
     return sentences
 
@@ -53,7 +57,7 @@ def _budget_finding(budget: float | None, methods: Sequence[Row]) -> str:
     # `relative` is in percent of the unpruned accuracy
     parts = [
         f"At {budget_name(budget)}: {best.condition.method} is best with "
-        f"{best.relative.value:.1f} %"
+        f"{best.relative.value:.1f} % of the unpruned accuracy"
     ]
 
     main = next((row for row in methods if row.condition.method == TRANSPRUNE), None)
@@ -85,7 +89,8 @@ def insight(aucs: Mapping[str, Sequence[float]]) -> list[str]:
     values = aucs["TTV, objects"]
     good = [layer for layer, value in enumerate(values, start=1) if value > GOOD_AUC]
     sentences = [
-        f"TTV ranks objects above the background (AUC over {GOOD_AUC}) in layers {_spans(good)}."
+        "How much a layer changes a token (TTV) ranks objects above the background (AUC over "
+        f"{GOOD_AUC}) in layers {_spans(good)}."
     ]
 
     reversed_ = reversed_layers(values)
@@ -96,6 +101,25 @@ def insight(aucs: Mapping[str, Sequence[float]]) -> list[str]:
             "middle-layer effect of the TransPrune paper does not appear in those layers of this "
             "model."
         )
+    return sentences
+
+
+def unscored(results: Results) -> list[str]:
+    """Which tasks have no score of the unpruned model, to which scores could be relative."""
+    sentences = []
+    for task in results.unpruned.tasks:
+        title = METRICS[task.metric].title
+        if not isfinite(task.score.value):
+            sentences.append(
+                f"{task.n} questions are too few to score {task.task} ({title}): its cells are "
+                "empty, there is no mean over all tasks, and accuracies are means over the other "
+                "tasks."
+            )
+        elif not task.score.value:
+            sentences.append(
+                f"The unpruned model scores 0 in {task.task} ({title}), so nothing can be relative "
+                "to it: accuracies are means over the other tasks."
+            )
     return sentences
 
 

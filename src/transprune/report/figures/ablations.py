@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transprune.bench.results.summary import Row
-from transprune.report.theme import Picture, Theme, new_figure, render, style_axes
+from transprune.report.picture import Picture, render
+from transprune.report.theme import Theme, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +65,7 @@ def _numbers(groups: Mapping[str, Sequence[Row]]) -> dict[str, list[dict[str, An
 
 def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme) -> Figure:
     lines = sum(len(rows) + 1 for rows in groups.values())
-    figure = new_figure(7.4, 0.235 * lines + 0.8, theme)
+    figure = new_figure(theme.width, 0.235 * lines + 0.8, theme)
     axes = figure.add_subplot()
     style_axes(axes, theme, grid=False)  # its grid lines are horizontal; here they are vertical
     axes.tick_params(axis="y", length=0)
@@ -87,7 +88,7 @@ def _figure(groups: Mapping[str, Sequence[Row]], main: Row | None, theme: Theme)
     axes.set_ylim(lines, -1)  # inverted: the first line is at the top
     if main is not None:
         axes.axvline(main.relative.value, color=theme.text, linewidth=1)
-    axes.set_xlabel("relative accuracy, % of unpruned", fontsize=10)
+    axes.set_xlabel("relative accuracy", fontsize=10)
     return figure
 
 

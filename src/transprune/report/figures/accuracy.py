@@ -1,7 +1,7 @@
-"""Accuracy against cost, all methods in one figure.
+"""Accuracy against cost, the best methods in one figure.
 
-Cost falls to the right: methods differ most where they are cheapest, so their names stand at the
-right ends of their lines.
+Cost rises to the right, as it does in any chart. Methods differ most where they are cheapest, so
+their names stand at the left, and the scale of the accuracy at the right.
 """
 
 from __future__ import annotations
@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transprune.bench.results.summary import TRANSPRUNE
-from transprune.report.figures.lines import line_numbers, line_points, line_style
+from transprune.report.figures.labels import spread_labels
+from transprune.report.figures.lines import choose_lines, line_numbers, line_points, line_style
+from transprune.report.picture import Picture, render
 from transprune.report.results import Series
-from transprune.report.theme import (
-    Picture,
-    Theme,
-    new_figure,
-    render,
-    spread_labels,
-    style_axes,
-)
+from transprune.report.theme import Theme, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Point = tuple[float, float]
+NAME_SIZE = 9.5  # points
+NAME_SPACE = 1.45  # lines of text from one name to the next
+LONG_NAME = 17  # characters; on a phone a longer one takes two lines
 
 
 def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
@@ -42,17 +39,25 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
     cheapest = best.rows[-1]
     numbers = [line_numbers(one) for one in series]
 
+    caption = (
+        "Up: accuracy, relative to the unpruned model (100). To the right: the work of the prefill "
+        "that is left, in percent, with every token and the choice of tokens counted (exact). Bars "
+        "are 95 % intervals (bootstrap over images); those of one cost lie on each other. Names "
+        "stand at the cheap end of the lines. Dashed: controls."
+    )
+    others = len(series) - len(choose_lines(series))
+    if others:
+        caption += f" Grey: {others} more, each of which has its own panel below."
+
     return render(
         "accuracy",
         "Accuracy against cost",
-        "Relative accuracy (100 = unpruned) against measured prefill FLOPs, all tokens and scoring "
-        "included; bars are 95 % intervals (bootstrap over images). Cost falls to the right. "
-        "Dotted: controls. Names stand beside the cheapest point of each method.",
+        caption,
         f"Line chart of {len(series)} methods. At {100 * cheapest.exact_share:.0f} % cost the best "
         f"method, {best.method}, has {cheapest.relative.value:.1f} % of the unpruned accuracy. All "
         "values are in the table of conditions.",
         {"floor": floor, "series": numbers},
-        lambda theme: _figure(series, floor, theme),
+        lambda theme: accuracy_figure(series, floor, theme),
     )
 
 
@@ -60,84 +65,77 @@ def _cheapest_accuracy(series: Series) -> float:
     return series.rows[-1].relative.value
 
 
-def _figure(series: Sequence[Series], floor: float | None, theme: Theme) -> Figure:
-    figure = new_figure(8.4, max(4.6, 0.235 * len(series) + 1.2), theme)
+def accuracy_figure(series: Sequence[Series], floor: float | None, theme: Theme) -> Figure:
+    """The figure itself, with every point at its measured cost."""
+    figure = new_figure(theme.width, 5.4 if theme.narrow else 5.6, theme)
     axes = figure.add_subplot()
     _draw_frame(axes, series, floor, theme)
 
-    # `left` is the higher cost, since the axis is inverted
-    left, right = axes.get_xlim()
-    width = left - right
-    names = _name_positions(axes, series)
-
+    hues = choose_lines(series)
     for number, one in enumerate(series):
-        style = line_style(one, number, theme)
-        # several methods have the same cost: shift them, so that their intervals do not overlap
-        shift = 0.006 * width * (number % 5 - 2)
-        _draw_line(axes, one, style, shift)
+        if number not in hues:
+            costs, accuracies, _, _ = line_points(one)
+            axes.plot(costs, accuracies, color=theme.rule, linewidth=1, zorder=1)
 
-        end = (100 * one.rows[-1].exact_share - shift, _cheapest_accuracy(one))
-        if number in names:
-            _name_at_edge(axes, one, end, (right - 0.03 * width, names[number]), style["color"])
-        else:
-            _name_at_point(axes, one, end, style["color"])
+    named = [series[number] for number in hues]
+    heights = _name_heights(axes, named, 0.8 * figure.get_figheight(), theme)
+    for one, hue, height in zip(named, hues.values(), heights, strict=True):
+        style = line_style(one, hue, theme)
+        _draw_line(axes, one, style)
+        _draw_name(axes, one, style, height, theme)
     return figure
 
 
 def _draw_frame(axes: Axes, series: Sequence[Series], floor: float | None, theme: Theme) -> None:
     """Limits and labels of the axes, the line of the unpruned model, and the floor."""
     style_axes(axes, theme)
-    points = np.concatenate([line_points(one) for one in series], axis=1)
-    costs, _, low, high = points
-    bottom = low.min()
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.spines[["left", "right"]].set_visible(False)
+
+    costs, _, low, high = np.concatenate([line_points(one) for one in series], axis=1)
+    bottom = low.min() if floor is None else min(low.min(), floor)
     top = max(101.0, high.max())  # the line of the unpruned model at 100 is always in sight
-    left = costs.max() + 2 + 0.04 * (costs.max() - costs.min())
+    width = costs.max() - costs.min()
 
+    axes.axhline(100, color=theme.text, linewidth=1, zorder=1.5)
     if floor is not None:
-        bottom = min(bottom, floor)
         axes.axhline(floor, color=theme.muted, linewidth=1, linestyle=":")
-        label = " blank image (language only)"
-        axes.text(left, floor, label, color=theme.muted, fontsize=9, va="bottom")
-
-    axes.axhline(100, color=theme.text, linewidth=1)
-    axes.text(left, 100, " unpruned", color=theme.text, fontsize=9, va="bottom")
+        place = (costs.min() - 1, floor)
+        axes.text(*place, "blank image", color=theme.muted, fontsize=9, va="bottom")
 
     margin = 0.04 * (top - bottom)
     axes.set_ylim(bottom - margin, top + margin)
-    axes.set_xlim(left, costs.min() - 2)  # inverted: the cost falls to the right
-    axes.set_xlabel("prefill cost, % of the unpruned FLOPs (exact)     cheaper →", fontsize=10)
-    axes.set_ylabel("relative accuracy, % of unpruned", fontsize=10)
+    axes.set_xlim(costs.min() - 1 - 0.02 * width, costs.max() + 2)
+    short = "prefill work left, %" if theme.narrow else "prefill work left, % of unpruned (exact)"
+    axes.set_xlabel(f"{short} →", fontsize=10)
+    axes.set_ylabel("relative accuracy (unpruned: 100)", fontsize=10)
 
 
-def _name_positions(axes: Axes, series: Sequence[Series]) -> dict[int, float]:
-    """Number of a series -> height of its name at the right edge.
+def _name_heights(axes: Axes, named: Sequence[Series], inches: float, theme: Theme) -> list[float]:
+    """Where the names stand at the left edge, near the cheap ends of their lines.
 
-    A method that cannot be as cheap as the others ends inside the figure. Its name stands at its
-    last point, so it is left out here.
+    `inches` is about the height of the axes, to which names have to keep their distance.
     """
-    left, right = axes.get_xlim()
     low, high = axes.get_ylim()
+    tall = 2 if theme.narrow and any(len(_name(one, theme)) > LONG_NAME for one in named) else 1
 
-    # a line that ends to the left of this has room for its name inside the figure
-    edge = right + 0.12 * (left - right)
-
-    heights: dict[int, float] = {}
-    for number, one in enumerate(series):
-        if 100 * one.rows[-1].exact_share <= edge:
-            heights[number] = _cheapest_accuracy(one)
-
-    # so far apart that two names of 9 pt do not touch, closer where there are very many
-    gap = (high - low) / max(18, 1.02 * len(heights))
-    positions = spread_labels(list(heights.values()), gap, low, high)
-    return dict(zip(heights, positions, strict=True))
+    gap = (high - low) / inches * NAME_SPACE * tall * NAME_SIZE / 72
+    return spread_labels([_cheapest_accuracy(one) for one in named], gap, low, high)
 
 
-def _draw_line(axes: Axes, series: Series, style: dict[str, Any], shift: float) -> None:
+def _name(series: Series, theme: Theme) -> str:
+    """The name, on a phone in two lines if it is long."""
+    if theme.narrow and len(series.method) > LONG_NAME:
+        return series.method.replace(":", ":\n", 1)
+    return series.method
+
+
+def _draw_line(axes: Axes, series: Series, style: dict[str, Any]) -> None:
     costs, accuracies, low, high = line_points(series)
-    shifted = costs - shift
 
     axes.errorbar(
-        shifted,
+        costs,
         accuracies,
         yerr=[accuracies - low, high - accuracies],
         fmt="none",
@@ -145,48 +143,31 @@ def _draw_line(axes: Axes, series: Series, style: dict[str, Any], shift: float) 
         elinewidth=0.8,
         alpha=0.55,
     )
-    axes.plot(shifted, accuracies, **style)
+    axes.plot(costs, accuracies, label=series.method, **style)
 
 
-def _weight(series: Series) -> str:
-    return "bold" if series.method == TRANSPRUNE else "normal"
+def _draw_name(
+    axes: Axes, series: Series, style: dict[str, Any], height: float, theme: Theme
+) -> None:
+    """The name beside the figure, with its marker and a thin line to the cheapest point."""
+    left, right = axes.get_xlim()
+    edge = left - 0.05 * (right - left)
+    cost = 100 * series.rows[-1].exact_share
 
-
-def _name_at_point(axes: Axes, series: Series, end: Point, color: str) -> None:
-    """The name right above the last point of the line."""
-    offset = (5, 5)  # in points, up and to the right
+    connector = [edge, cost], [height, _cheapest_accuracy(series)]
+    axes.plot(*connector, color=style["color"], linewidth=0.6, clip_on=False, zorder=1.2)
+    marker = {**style, "linestyle": "none"}
+    axes.plot([edge], [height], clip_on=False, **marker)
 
     axes.annotate(
-        series.method,
-        end,
-        offset,
+        _name(series, theme),
+        (edge, height),
+        (-6, 0),  # points to the left of the marker
         textcoords="offset points",
-        color=color,
-        fontsize=8.5,
-        fontweight=_weight(series),
-        va="bottom",
-    )
-
-
-def _name_at_edge(axes: Axes, series: Series, end: Point, place: Point, color: str) -> None:
-    """The name beside the figure, with a thin line to the last point."""
-    connector = {
-        "arrowstyle": "-",
-        "color": color,
-        "linewidth": 0.5,
-        "shrinkA": 1,
-        "shrinkB": 2,
-        "relpos": (0, 0.5),  # the connector ends at the middle of the name's left side
-    }
-
-    axes.annotate(
-        series.method,
-        end,
-        place,
-        color=color,
+        color=theme.text,
+        fontsize=8.5 if theme.narrow else NAME_SIZE,
+        fontweight="bold" if series.method == TRANSPRUNE else "normal",
+        ha="right",
         va="center",
-        fontsize=9,
-        fontweight=_weight(series),
         annotation_clip=False,  # the name lies outside the axes
-        arrowprops=connector,
     )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transprune.report.theme import Picture, Theme, new_figure, render, style_image_axes
+from transprune.report.picture import Picture, render
+from transprune.report.theme import Theme, new_figure, style_image_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,74 +95,102 @@ def _numbers(
 
 def _figure(rates: Rates, shape: tuple[int, int], objects: Floats | None, theme: Theme) -> Figure:
     boundaries = list(next(iter(rates.values())))
-    columns = len(boundaries)
-    if objects is not None:
-        columns += 1
+    # a row per criterion; on a phone a row per boundary
+    rows, columns = len(rates), len(boundaries)
+    if theme.narrow:
+        rows, columns = columns, rows
 
-    figure = new_figure(2.05 * columns + 0.6, 2.2 * len(rates) + 0.3, theme)
-    grid = figure.subplots(len(rates), columns, squeeze=False)
-    for axes, criterion in zip(grid[:, 0], rates, strict=True):
-        axes.set_ylabel(criterion, fontsize=11, color=theme.text)
+    # the map of the objects stands beside both rows, and on a phone below both columns
+    extra = 0 if objects is None else 1
+    total = columns + (0 if theme.narrow else extra)
+    side = theme.width / total - 0.45  # of a map, in inches
+    height = side * shape[0] / shape[1] + 0.4
+    figure = new_figure(theme.width, height * (rows + extra * theme.narrow) + 0.4, theme)
+    layout = figure.add_gridspec(rows + extra * theme.narrow, total)
+    grid = np.empty((rows, columns), dtype=object)
+    for row, column in np.ndindex(rows, columns):
+        grid[row, column] = figure.add_subplot(layout[row, column])
 
-    for column, boundary in enumerate(boundaries):
+    by_criterion = grid.T if theme.narrow else grid  # [criteria, boundaries]
+    for number, boundary in enumerate(boundaries):
         maps = [stages[boundary] for stages in rates.values()]
-        column_axes = list(grid[:, column])
-        image = _draw_column(column_axes, maps, shape, theme)
+        _draw_boundary(figure, list(by_criterion[:, number]), maps, shape, theme)
         mean = 100 * maps[0].mean()  # the criteria keep equally many
-        title = f"from layer {boundary} on: {mean:.0f} %"
-        column_axes[0].set_title(title, fontsize=9.5, color=theme.text)
-        _add_color_bar(figure, image, column_axes, theme)
+        _add_title(by_criterion[0, number], f"from layer {boundary} on: {mean:.0f} %", theme)
 
+    for axes, criterion in zip(by_criterion[:, 0], rates, strict=True):
+        _add_criterion(axes, criterion, theme)
     if objects is not None:
-        _draw_objects(grid[:, -1], objects, shape, theme)
+        place = layout[-1, :] if theme.narrow else layout[:, columns:]
+        _draw_objects(figure.add_subplot(place), objects, shape, theme)
     return figure
 
 
-def _draw_column(
-    column: list[Axes], maps: list[Floats], shape: tuple[int, int], theme: Theme
-) -> ColorizingArtist:
-    """The maps of one boundary on one scale; returns the last image, for the colour bar."""
+def _add_title(axes: Axes, text: str, theme: Theme) -> None:
+    """The boundary: above the first map of a column, or beside the first map of a row."""
+    if theme.narrow:
+        axes.set_ylabel(text, fontsize=9, color=theme.text)
+    else:
+        axes.set_title(text, fontsize=10, color=theme.text)
+
+
+def _add_criterion(axes: Axes, text: str, theme: Theme) -> None:
+    if theme.narrow:
+        axes.set_title(text, fontsize=10, color=theme.text)
+    else:
+        axes.set_ylabel(text, fontsize=11, color=theme.text)
+
+
+def _draw_boundary(
+    figure: Figure, cells: list[Axes], maps: list[Floats], shape: tuple[int, int], theme: Theme
+) -> None:
+    """The maps of one boundary on one scale, with its colour bar."""
     low = float(np.min(maps))
     high = float(np.max(maps))
 
-    for axes, rate in zip(column, maps, strict=True):
+    for axes, rate in zip(cells, maps, strict=True):
         style_image_axes(axes, theme)
         image = axes.imshow(
             rate.reshape(shape),  # [N] -> [rows, columns]
             cmap="cividis",
             vmin=low,
             vmax=high,
-            interpolation="nearest",
+            interpolation="none",
         )
         upper, lower = _half_means(rate)
         label = f"↑ {100 * upper:.0f} %   ↓ {100 * lower:.0f} %"
         axes.set_xlabel(label, fontsize=9, color=theme.muted)
-    return image
+    _add_color_bar(figure, image, cells, theme)
 
 
 def _add_color_bar(
-    figure: Figure, image: ColorizingArtist, column: list[Axes], theme: Theme
+    figure: Figure, image: ColorizingArtist, cells: list[Axes], theme: Theme
 ) -> None:
-    bar = figure.colorbar(image, ax=column, location="bottom", fraction=0.05, aspect=18, pad=0.02)
+    location = "right" if theme.narrow else "bottom"
+    bar = figure.colorbar(image, ax=cells, location=location, fraction=0.05, aspect=18, pad=0.02)
+    assert bar.solids is not None
+    bar.solids.set_rasterized(True)  # one small image in place of 256 shapes
     bar.ax.tick_params(colors=theme.muted, labelsize=8)
     bar.outline.set_edgecolor(theme.rule)
+    low, high = image.get_clim()
+    assert low is not None
+    assert high is not None
+    bar.set_ticks([low, (low + high) / 2, high])
     # matplotlib takes any callable here; its stubs know only its own formatters
-    bar.formatter = lambda share, at=None: f"{100 * share:.0f}%"  # type: ignore[assignment]
+    bar.formatter = lambda share, at=None: f"{100 * share:.0f} %"  # type: ignore[assignment]
     bar.update_ticks()
+    if not theme.narrow:
+        # inwards, so that the labels of two bars side by side keep apart
+        first, _, last = bar.ax.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
 
 
-def _draw_objects(
-    column: NDArray[np.object_], objects: Floats, shape: tuple[int, int], theme: Theme
-) -> None:
-    """The last column: one map of where the objects are."""
-    axes = column[0]
+def _draw_objects(axes: Axes, objects: Floats, shape: tuple[int, int], theme: Theme) -> None:
+    """Where the objects are: one map for both criteria."""
     style_image_axes(axes, theme)
-    axes.imshow(objects.reshape(shape), cmap="cividis", interpolation="nearest")
-    axes.set_title("where objects are", fontsize=9.5, color=theme.text)
+    axes.imshow(objects.reshape(shape), cmap="cividis", interpolation="none")
+    axes.set_title("where objects are", fontsize=10, color=theme.text)
 
-    label = f"{100 * objects.min():.0f}-{100 * objects.max():.0f} %"
+    label = f"{100 * objects.min():.0f} to {100 * objects.max():.0f} % of the questions"
     axes.set_xlabel(label, fontsize=9, color=theme.muted)
-
-    # one map is enough for both criteria
-    for unused in column[1:]:
-        unused.set_visible(False)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from transprune.report.overlay import Grid, as_seen, draw_kept
-from transprune.report.theme import Picture, Theme, new_figure, render, style_image_axes
+from transprune.report.picture import Picture, render
+from transprune.report.theme import Theme, new_figure, style_image_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,7 @@ def draw_retention(
         alt,
         numbers,
         lambda theme: _figure(picture, grid, kept, target, theme),
+        embed=False,  # the page shows it as `Panel`s, which wrap on a phone
     )
 
 
@@ -72,7 +74,7 @@ def _figure(
     height = 2.05 * grid.rows / grid.columns + 0.05
     figure = new_figure(1.75 * len(images), height, theme)
     panels = figure.subplots(1, len(images), squeeze=False)[0]
-    edges = _outline(grid, set(target))
+    edges = outline(grid, set(target))
 
     for axes, title, image in zip(panels, titles, images, strict=True):
         style_image_axes(axes, theme)
@@ -83,7 +85,7 @@ def _figure(
     return figure
 
 
-def _outline(grid: Grid, cells: set[int]) -> list[Edge]:
+def outline(grid: Grid, cells: set[int]) -> list[Edge]:
     """The edges between these cells and the others, or the border of the image."""
     edges: list[Edge] = []
 

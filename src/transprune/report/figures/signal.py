@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transprune.report.theme import (
-    MARKERS,
-    Picture,
-    Theme,
-    new_figure,
-    render,
-    spread_labels,
-    style_axes,
-)
+from transprune.report.figures.labels import spread_labels
+from transprune.report.picture import Picture, render
+from transprune.report.theme import MARKERS, Theme, new_figure, style_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
 # `"TTV, objects"` and so on (the keys of figures.json) -> AUC per layer, from layer 1 on
 Curves = Mapping[str, Sequence[float]]
 
-CRITERION_HUES = {"TTV": 0, "IGA": 6}  # blue and orange
+CRITERION_HUES = {"TTV": 0, "IGA": 1}  # blue and red
 CHANCE = 0.5
 
 
@@ -41,7 +35,7 @@ def draw_signal(curves: Curves, questions: int, boundaries: Sequence[int]) -> Pi
         "signal",
         "How well the two criteria rank object tokens, layer by layer",
         f"Area under the ROC curve (AUC), mean of {questions} questions: 1 ranks every token of an "
-        "object above every other token, 0.5 is chance, below 0.5 the ranking is reversed. TTV of "
+        "object above every other token, 0.5 is chance (the line), below 0.5 the ranking is reversed. TTV of "
         "layer L is measured in that layer (the first is 1); IGA at L is measured at the boundary "
         "behind layer L. Vertical lines: the boundaries where TransPrune-High prunes.",
         _describe(curves),
@@ -80,7 +74,7 @@ def _describe(curves: Curves) -> str:
 
 
 def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
-    figure = new_figure(7.6, 4.2, theme)
+    figure = new_figure(theme.width, 4.4, theme)
     axes = figure.add_subplot()
     style_axes(axes, theme)
     last = max(len(values) for values in curves.values())
@@ -88,7 +82,6 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
     for boundary in boundaries:
         axes.axvline(boundary, color=theme.rule, linewidth=1.2)
     axes.axhline(CHANCE, color=theme.muted, linewidth=1)
-    axes.text(0.55, CHANCE - 0.01, "chance", color=theme.muted, fontsize=9, va="top")
 
     # names stand at the right ends of their lines, shifted where they would overlap
     ends = [values[-1] for values in curves.values()]
@@ -105,19 +98,31 @@ def _figure(curves: Curves, boundaries: Sequence[int], theme: Theme) -> Figure:
             markersize=4.5,
             linewidth=1.8,
         )
+        # beside the axes: its marker, and the name
+        axes.plot(
+            [last + 0.6],
+            [heights[number]],
+            color=color,
+            marker=MARKERS[number],
+            markersize=4.5,
+            clip_on=False,
+        )
         axes.annotate(
             curve_label(name),
-            (len(values), values[-1]),
-            (last + 0.35, heights[number]),  # beside the axes
-            color=color,
-            fontsize=10,
+            (last + 0.6, heights[number]),
+            (6, 0),
+            textcoords="offset points",
+            annotation_clip=False,
+            color=theme.text,
+            fontsize=8.5 if theme.narrow else 10,
             va="center",
         )
 
     axes.set_ylim(0, 1.02)
     axes.set_xlim(0.5, last + 0.2)
-    # every layer, or every second of a deep model
-    axes.set_xticks(range(1, last + 1, 1 if last <= 20 else 2))
+    # every layer, or every second of a deep model and on a phone
+    every = 1 if last <= 20 and not theme.narrow else 2
+    axes.set_xticks(range(1, last + 1, every))
     axes.set_xlabel("decoder layer", fontsize=10)
     axes.set_ylabel("AUC", fontsize=10)
     return figure

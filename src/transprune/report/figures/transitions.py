@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transprune.report.theme import Picture, Theme, new_figure, render, style_image_axes
+from transprune.report.picture import Picture, render
+from transprune.report.theme import NARROW, WIDE, Theme, new_figure, style_image_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAX_LAYERS = 16  # layers shown
-LAYERS_PER_BLOCK = 8  # beside each other
+GAP = 0.06  # inches between two maps
 
 # heading, quantity, index of the module (0 attention, 1 FFN)
 MAP_ROWS = (
@@ -28,6 +30,43 @@ MAP_ROWS = (
 
 Floats = NDArray[np.float32]
 Quantities = Mapping[str, Floats]  # quantity -> [L, 2, N]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the parts of the figure are; all lengths in inches.
+
+    Attributes:
+        width: of the figure.
+        columns: maps side by side in a block.
+        left: where the maps begin; headings are to the left of it.
+        picture: side of the image.
+        head: height above the first block, for the image; 0 where it stands beside each block.
+        label: height of the numbers below a map.
+        title: height of the numbers of the layers above a block.
+    """
+
+    width: float
+    columns: int
+    left: float
+    picture: float
+    head: float
+    label: float
+    title: float = 0.36
+
+    @property
+    def side(self) -> float:
+        """Side of a map."""
+        return (self.width - self.left) / self.columns - GAP
+
+    @property
+    def block(self) -> float:
+        """Height of a block."""
+        return self.title + len(MAP_ROWS) * (self.side + self.label)
+
+
+WIDE_PLAN = Plan(WIDE, columns=8, left=2.35, picture=1.4, head=0.0, label=0.24)
+NARROW_PLAN = Plan(NARROW, columns=4, left=0.46, picture=1.3, head=1.45, label=0.38)
 
 
 def draw_transitions(
@@ -89,45 +128,88 @@ def _figure(
     layers: NDArray[np.int64],
     theme: Theme,
 ) -> Figure:
+    plan = NARROW_PLAN if theme.narrow else WIDE_PLAN
     blocks = []
-    for start in range(0, len(layers), LAYERS_PER_BLOCK):
-        blocks.append(layers[start : start + LAYERS_PER_BLOCK])
+    for start in range(0, len(layers), plan.columns):
+        blocks.append(layers[start : start + plan.columns])
 
-    columns = LAYERS_PER_BLOCK + 1  # the image stands before the maps
-    figure = new_figure(1.1 + 0.98 * columns, 4.9 * len(blocks), theme)
-    figure.set_layout_engine("constrained", w_pad=0.01, h_pad=0.02, wspace=0.02, hspace=0.02)
-    grid = figure.subplots(len(MAP_ROWS) * len(blocks), columns, squeeze=False)
+    figure = new_figure(plan.width, plan.head + plan.block * len(blocks), theme)
+    figure.set_layout_engine("none")  # every map has its own place, so that no labels touch
 
+    top = plan.head
     for number, block in enumerate(blocks):
-        first_row = number * len(MAP_ROWS)
+        # on a phone the image stands above the first block only
+        if number == 0 or not plan.head:
+            _draw_picture(figure, picture, plan, top)
         for row, (heading, quantity, module) in enumerate(MAP_ROWS):
-            image_axes, *map_axes = grid[first_row + row]
-            style_image_axes(image_axes, theme)
-            image_axes.imshow(picture)
-            image_axes.set_ylabel(heading, fontsize=9.5, color=theme.text)
+            edge = top + plan.title + row * (plan.side + plan.label)
+            _draw_heading(figure, heading, plan, edge, theme)
+            maps = quantities[quantity][block, module].reshape(-1, *shape)  # [block, rows, columns]
+            _draw_maps(figure, maps, plan, edge, theme)
 
-            maps = quantities[quantity][block, module]  # [L, 2, N] -> [block, N]
-            _draw_maps(map_axes, maps.reshape(-1, *shape), theme)
-
-        # from the second block on, the titles keep away from the numbers below the maps above
-        _add_titles(grid[first_row, 1:], block, theme, pad=12 if number else 6)
+        _draw_titles(figure, block, plan, top, theme)
+        top += plan.block
     return figure
 
 
-def _draw_maps(row: list[Axes], maps: Floats, theme: Theme) -> None:
+def _place(figure: Figure, left: float, top: float, side: float) -> Axes:
+    """Square axes; all in inches, `top` from the upper edge of the figure down."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height))
+    axes.set_anchor("C")
+    return axes
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
+    """Text at a place in inches, `y` from the upper edge of the figure down."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, 1 - y / height, text, **style)
+
+
+def _draw_picture(figure: Figure, picture: Image.Image, plan: Plan, top: float) -> None:
+    """The image: beside the middle of its block, or above all blocks."""
+    middle = top + plan.title + (plan.block - plan.title - plan.picture) / 2
+    left = (plan.width - plan.picture) / 2 if plan.head else GAP
+    axes = _place(figure, left, GAP if plan.head else middle, plan.picture)
+    axes.imshow(picture, interpolation="none")
+    axes.set_axis_off()
+
+
+def _draw_heading(figure: Figure, text: str, plan: Plan, edge: float, theme: Theme) -> None:
+    """What a row of maps shows, on its left; upright on a phone."""
+    _write(
+        figure,
+        plan.left - 0.08,
+        edge + plan.side / 2,
+        text,
+        fontsize=8.5 if theme.narrow else 9.5,
+        color=theme.text,
+        ha="right",
+        va="center",
+        rotation=90 if theme.narrow else 0,
+        multialignment="center",
+    )
+
+
+def _draw_maps(figure: Figure, maps: Floats, plan: Plan, edge: float, theme: Theme) -> None:
     """Maps side by side, each on its own scale, with its minimum and maximum below."""
-    for axes, values in zip(row, maps, strict=False):
+    for column, values in enumerate(maps):
+        left = plan.left + column * (plan.side + GAP)
+        axes = _place(figure, left, edge, plan.side)
         style_image_axes(axes, theme)
-        axes.imshow(values, cmap="viridis", interpolation="nearest")
-        label = f"{values.min():.2g} to {values.max():.2g}"
-        axes.set_xlabel(label, fontsize=7.5, color=theme.muted, labelpad=2)
+        axes.imshow(values, cmap="viridis", interpolation="none")
 
-    for unused in row[len(maps) :]:
-        unused.set_visible(False)
+        # in two lines where a map is narrower than two numbers
+        between = " to\n" if theme.narrow else " to "
+        text = f"{values.min():.2g}{between}{values.max():.2g}"
+        style = {"fontsize": 8, "color": theme.muted, "ha": "center", "va": "top"}
+        _write(figure, left + plan.side / 2, edge + plan.side + 0.05, text, **style)
 
 
-def _add_titles(
-    row: NDArray[np.object_], block: NDArray[np.int64], theme: Theme, *, pad: int
+def _draw_titles(
+    figure: Figure, block: NDArray[np.int64], plan: Plan, top: float, theme: Theme
 ) -> None:
-    for axes, layer in zip(row, block, strict=False):
-        axes.set_title(f"layer {layer + 1}", fontsize=9.5, color=theme.text, pad=pad)
+    for column, layer in enumerate(block):
+        middle = plan.left + column * (plan.side + GAP) + plan.side / 2
+        style = {"fontsize": 9.5, "color": theme.text, "ha": "center", "va": "bottom"}
+        _write(figure, middle, top + plan.title - 0.06, f"layer {layer + 1}", **style)

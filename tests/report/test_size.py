@@ -1,0 +1,57 @@
+"""The page of a large run stays below two megabytes, and long work is announced."""
+
+import re
+from math import ceil
+
+from transprune.report.build import build_report
+from transprune.report.figures.panels import draw_panels
+from transprune.report.results import read_results
+from transprune.report.theme import HUES
+
+LIMIT = 2_000_000  # bytes
+METHODS = 40  # of a run of everything, at five budgets
+BUDGETS = 5
+EXAMPLES = 6
+
+
+def test_the_page_of_a_full_run_is_below_two_megabytes(run, report) -> None:
+    """The page of the fixture, with its parts scaled up to a run of everything."""
+    text = report.page.read_text(encoding="utf-8")
+    series = read_results(run, n_resamples=10).series
+    rows = sum(len(one.rows) for one in series)
+
+    # what grows with the methods: both tables, and a panel for each
+    tables = "".join(re.findall(r"<table.*?</table>", text, re.DOTALL)[:2])
+    panels = draw_panels(series)
+    growing = len(tables) + len(panels.wide) + len(panels.narrow)
+    example = max(len(part) for part in re.findall(r"<article.*?</article>", text, re.DOTALL))
+
+    # behind every panel are the lines of the overview, which may be more than in the fixture
+    more = ceil(METHODS * BUDGETS / rows)
+    points = 20 * METHODS * len(HUES) * BUDGETS * 2  # 20 bytes each, in two drawings
+    total = len(text) + (more - 1) * growing + points + (EXAMPLES - 3) * example
+    assert total < LIMIT
+
+
+def test_no_raster_is_embedded_twice(report) -> None:
+    text = report.page.read_text(encoding="utf-8")
+    photos = re.findall(r'"(data:image/webp[^"]+)"', text)
+    first_panels = 3  # the same scene may be the image of several examples
+    assert len(photos) - len(set(photos)) < first_panels
+    assert "image/png" not in "".join(re.findall(r"<article.*?</article>", text, re.DOTALL))
+
+
+def test_every_step_is_announced_before_it_runs(run, tmp_path) -> None:
+    steps = []
+    build_report(run, tmp_path / "out", examples=2, progress=steps.append)
+    assert steps[0] == "reading the run"
+    assert steps[-1] == "writing"
+    assert len(steps) == len(set(steps))
+    for part in (
+        "drawing example 2 of 2",
+        "measuring layers: question 33 of 36",
+        "pruning by TTV alone: question 1 of 36",
+        "answering with blank images: task 9 of 9",
+        "drawing accuracy",
+    ):
+        assert part in steps
