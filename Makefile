@@ -16,10 +16,10 @@ CODE := src tests benchmarks examples
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor check format bench overhead clean
+.PHONY: help demo test test-all test-newest test-floor check format bench overhead wheel clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | wheel | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -65,6 +65,11 @@ bench: $(READY)
 
 overhead: $(READY)
 	$(OFFLINE) $(BIN)/python -m benchmarks.overhead $(ARGS)
+
+# for `pip install dist/*.whl`; hatchling is fetched into an environment of its own
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-floor .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

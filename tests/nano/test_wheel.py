@@ -1,61 +1,122 @@
-"""The training code is not in the wheel; everything else works without it."""
+"""The wheel, built and installed as a user does, without the training code and without the clone."""
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import os
 import re
-import shutil
+import site
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import transprune
 
 PACKAGE = Path(transprune.__file__).parent
 PROJECT = PACKAGE.parents[1]
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """The package as a wheel installs it: without `nano/train`."""
-    root = tmp_path_factory.mktemp("installed")
-
-    def ignore(folder: str, names: list[str]) -> set[str]:
-        dropped = {"train"} if Path(folder) == PACKAGE / "nano" else set()
-        return dropped | ({"__pycache__"} & set(names))
-
-    shutil.copytree(PACKAGE, root / "transprune", ignore=ignore)
-    return root
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of this checkout; built with the hatchling that is installed, so offline."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, "."]
+    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
+    (file,) = folder.glob("*.whl")
+    return file
 
 
-def command(installed: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    # run from the copy: with `-m`, the current folder comes first in the search path
-    return subprocess.run(
-        [sys.executable, "-m", "transprune.cli", *args],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=installed,
-        env={**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1"},
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """A fresh environment with the wheel; what it depends on is that of the running one."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    venv.create(folder, symlinks=True)
+    python = folder / "bin" / "python"
+    install = [*PIP, "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+
+    # the packages of the running environment come after those of the fresh one
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "running.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    return folder
+
+
+def clean() -> dict[str, str]:
+    """The environment without the search path of this checkout."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**kept, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"}
+
+
+@pytest.fixture
+def command(installed, tmp_path):
+    """Run the installed command in an empty folder."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [installed / "bin" / "transprune", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=tmp_path,
+            env=clean(),
+        )
+
+    return run
+
+
+def test_the_wheel_has_the_checkpoint_and_no_training_code(wheel) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "transprune/nano/checkpoint/model.safetensors" in names
+    assert "transprune/nano/evaluate.py" in names
+    assert "transprune/py.typed" in names
+    assert not [name for name in names if name.startswith("transprune/nano/train/")]
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+def test_the_code_is_that_of_the_wheel(installed) -> None:
+    ask = "import transprune; print(transprune.__file__)"
+    python = [installed / "bin" / "python", "-c", ask]
+    found = subprocess.run(
+        python, capture_output=True, text=True, check=True, cwd=installed, env=clean()
     )
+    assert found.stdout.startswith(str(installed))
+
+
+def test_version_and_methods(command) -> None:
+    assert command("--version").stdout == f"transprune {transprune.__version__}\n"
+    listed = command("methods")
+    assert listed.returncode == 0, listed.stderr
+    assert "transprune" in listed.stdout
+    assert "visionzip" in listed.stdout
+
+
+def test_a_question_is_answered_far_from_the_clone(command, tmp_path) -> None:
+    Image.new("RGB", (96, 96), "orange").save(tmp_path / "picture.png")
+    asked = ("--image", "picture.png", "--question", "is there a circle?", "--json")
+    result = command("run", "--model", "nano", "--overlay", "kept.png", *asked)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["runs"][0]["trace"]["visual_tokens"] == [144]
+    assert (tmp_path / "kept.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["train", "plot"])
-def test_training_commands_say_where_their_code_is(installed, name) -> None:
-    result = command(installed, "nano", name)
+def test_training_commands_say_where_their_code_is(command, tmp_path, name) -> None:
+    result = command("nano", name)
     assert result.returncode == 1
     assert "source repository" in result.stderr
     assert "pip install -e ." in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (installed / "out").exists()
+    assert not (tmp_path / "out").exists()
 
 
-def test_evaluating_needs_no_training_code(installed) -> None:
-    result = command(installed, "nano", "evaluate", "--scenes", "2", "--threads", "1", "--json")
+def test_evaluating_needs_no_training_code(command) -> None:
+    result = command("nano", "evaluate", "--scenes", "2", "--threads", "1", "--json")
     assert result.returncode == 0, result.stderr
     assert '"families"' in result.stdout
 
@@ -69,22 +130,3 @@ def test_nothing_outside_the_package_imports_the_training_code() -> None:
 
     outside = {name for name in importing if not name.startswith("nano/train/")}
     assert outside == {"cli/nano.py"}
-
-
-def test_the_build_configuration_leaves_it_out() -> None:
-    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
-    section = text.split("[tool.hatch.build.targets.wheel]")[1].split("\n[")[0]
-    assert 'exclude = ["src/transprune/nano/train"]' in section
-    assert (PACKAGE / "nano" / "train" / "run.py").exists()
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("hatchling"), reason="hatchling is not installed")
-def test_a_built_wheel_has_the_checkpoint_and_no_training_code(tmp_path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "."]
-    subprocess.run([*build, "-w", tmp_path], cwd=PROJECT, check=True, capture_output=True)
-
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "transprune/nano/checkpoint/model.safetensors" in names
-    assert "transprune/nano/evaluate.py" in names
-    assert not [name for name in names if name.startswith("transprune/nano/train/")]
