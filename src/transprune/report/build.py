@@ -55,8 +55,9 @@ def build_report(
         examples: how many examples to show.
         model: model to measure in place of the run's own; `"none"` for no model.
         command: command that makes the report again. Default `transprune report FOLDER`.
-        progress: called with one line, such as `drawing accuracy`, at the start of every step; on
-            a large run a step takes up to half a minute on one core.
+        progress: called with one line, such as `drawing accuracy`, at the start of every step.
+            The longest are the first two: reading a run of 100,000 answers, and its intervals, take
+            15 seconds each on one core.
 
     Raises:
         MissingExtra: matplotlib or jinja2 is not installed.
@@ -74,8 +75,7 @@ def build_report(
     if folder.is_dir():
         _check_target(out)
 
-    progress("reading the run")
-    results = read_results(folder)
+    results = read_results(folder, progress=progress)
     gallery = collect(results, examples, model, progress)
 
     pictures = _record_figures(results, gallery, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,18 @@ def competes(row: Row) -> bool:
     return row.condition.group == "methods" and row.condition.reached
 
 
-def read_results(folder: Path, *, n_resamples: int | None = None) -> Results:
+def read_results(
+    folder: Path,
+    *,
+    n_resamples: int | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Results:
     """Read and summarise the run in `folder`.
 
     Args:
         folder: of the run.
         n_resamples: bootstrap resamples; None for the default of the summary.
+        progress: called with the name of each step.
 
     Raises:
         RecordError: no run there, a damaged file (named, with its line), a newer schema, or no
@@ -156,12 +163,14 @@ def read_results(folder: Path, *, n_resamples: int | None = None) -> Results:
             "run.json in it"
         )
 
+    progress("reading the run")
     try:
         run = read_run(folder)
     # a folder by the name of a file, or no permission
     except OSError as error:
         raise RecordError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
 
+    progress(f"computing intervals from {len(run.records):,} answers")
     rows = summarise(run) if n_resamples is None else summarise(run, n_resamples=n_resamples)
     costs, setup = read_costs(folder)
     return Results(run, tuple(rows), costs, setup)
