@@ -182,6 +182,12 @@ class Session:
     ) -> None:
         self.detach()
 
+    def __reduce__(self) -> Any:
+        raise SessionError(
+            "a session belongs to one model in one process; copy or send the method "
+            "(session.method) or the trace (session.trace), and make a session there"
+        )
+
     def __repr__(self) -> str:
         state = "attached" if self.attached else "not attached"
         return f"<Session of {self.method!r} on {self.family.name}, {state}>"

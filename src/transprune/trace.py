@@ -6,15 +6,22 @@ A trace is frozen: it describes the last prefill of a session, on the CPU, and h
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from transprune.core.plan import Reading, Stage, per_layer
 from transprune.cost.count import Convention, Cost, count_cost, sum_costs
 from transprune.cost.geometry import Geometry
+
+if TYPE_CHECKING:
+    import os
+
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,44 @@ class Trace:
 
     def to_json(self, indent: int | None = None) -> str:
         """The trace as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent)
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def plot(
+        self,
+        pictures: Any,
+        *,
+        sample: int = 0,
+        grid: tuple[int, int] | None = None,
+        cropped: bool = True,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Image.Image:
+        """Draw which patches of the picture stayed at each boundary; the others are dimmed.
+
+            session.trace.plot(Image.open("photo.jpg"), path="kept.png")
+
+        Args:
+            pictures: the picture of the prompt, or all of them in order; PIL images or files.
+            sample: number of the prompt in its batch.
+            grid: rows and columns of each picture's tokens, where they are known better than from
+                their number.
+            cropped: the processor cuts a picture to its centre, as LLaVA-1.5's does.
+            path: file to write as well; its suffix chooses the format.
+
+        Returns:
+            One row per picture: the picture, then a panel per boundary.
+
+        Raises:
+            LayoutError: no such sample, a prompt without a picture, or pictures and grid that its
+                tokens do not fit.
+            ImageError: a picture that cannot be read, or a file that cannot be written.
+        """
+        # drawing builds on the trace and never the other way round, so it is found by name, and
+        # only when it is asked for: reading a trace needs no Pillow
+        drawing = import_module("transprune.report.plot")
+        sheet: Image.Image = drawing.plot_trace(
+            self, pictures, sample=sample, grid=grid, cropped=cropped, path=path
+        )
+        return sheet
 
     def __str__(self) -> str:
         lines = [
@@ -209,7 +253,8 @@ def _counts(tokens: Sequence[Tensor]) -> str:
 
 
 def _as_lists(tensors: Sequence[Tensor]) -> list[list[Any]]:
-    return [tensor.tolist() for tensor in tensors]
+    """Numbers per sample; None for those that are not finite, such as scores of newline tokens."""
+    return [_finite(tensor) for tensor in tensors]
 
 
 def _transitions(
@@ -223,5 +268,5 @@ def _transitions(
 
 
 def _finite(values: Tensor) -> list[float | None]:
-    """NaN as None: JSON has no word for it."""
-    return [None if value != value else value for value in values.tolist()]
+    """NaN and infinity as None: JSON has no word for them."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

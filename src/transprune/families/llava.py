@@ -183,7 +183,15 @@ class Llava(Family):
         layers = self._feature_layers(base, capture)
         states = torch.cat([hidden[layer][:, first:] for layer in layers], dim=-1)
         features: Tensor = base.multi_modal_projector(states)[0]
-        return features
+
+        # a CLS row in front has no place in the grid
+        cells = grid[0] * grid[1]
+        if len(features) < cells:
+            raise MissingSignal(
+                "this tower has no CLS token, and vision_feature_select_strategy='default' leaves "
+                "out a patch instead; use 'full' with it"
+            )
+        return features[-cells:]
 
     def _feature_layers(self, base: Any, capture: VisionCapture) -> list[int]:
         """Indices of the hidden states that this call of the tower turned into features.
@@ -194,19 +202,8 @@ class Llava(Family):
         hidden = _hidden_states(capture)
         projected = _projected(capture)
         width = base.config.vision_config.hidden_size
-        if projected.shape[-1] == width:
-            return [_layer_of(projected, hidden)]
-
-        # joined states are a copy, in which the configuration has to be trusted
-        chosen = self.feature_layer(base)
-        layers = [chosen] if isinstance(chosen, int) else list(chosen)
-        if projected.shape[-1] != width * len(layers):
-            raise MissingSignal(
-                f"the projector was given states of width {projected.shape[-1]}, which are not "
-                f"those of {len(layers)} layers; give vision_feature_layer in the configuration, "
-                "not with the call"
-            )
-        return [layer % len(hidden) for layer in layers]
+        # the states of several layers, side by side
+        return [_layer_of(states, hidden) for states in projected.split(width, dim=-1)]
 
     def _layer(self, base: Any, depth: str, layers: Sequence[int] | None = None) -> int:
         """Index of the encoder layer that a signal reads.

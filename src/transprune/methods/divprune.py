@@ -69,6 +69,6 @@ class DivPrune(ProjectorPruner):
         # where every token stays each has size 1, and log(1) = 0 is no bias
         bias = None
         if self.proportional and len(keep) < len(gap):
-            bias = count_nearest(view.features, keep).log()  # [K]
+            bias = count_nearest(view.features, keep).float().log()  # [K]
 
         return Selection(keep, scores={"score": gap}, key_bias=bias)

@@ -6,7 +6,8 @@ copies then work by themselves, while the memory really is shorter. It is instal
 own `DynamicCache`, one layer at a time, just before that layer first stores pruned keys.
 
 Masks and positions are made for unpruned keys, and hooks of a session fit them to what is stored.
-So a layer with a pruned prefix takes new keys only from a call that a session has prepared.
+So a layer with a pruned prefix takes new keys only from a call that a session has prepared, and so
+does the first layer of such a cache: a call without hooks fails before it has stored anything.
 """
 
 from __future__ import annotations
@@ -66,7 +67,53 @@ class Slots:
         return Slots(self.slots[:, :left], self.shift, self.dense, bias)
 
 
-class KeptLayer(DynamicLayer):
+class Guard:
+    """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
+
+    _prepared = False
+
+    def prepare(self) -> None:
+        """Note that a session's hooks run in the call whose keys come next."""
+        self._prepared = True
+
+    def forget_announcement(self) -> None:
+        """Expect nothing: the call that was announced has failed."""
+        self._prepared = False
+
+    def check_prepared(self) -> None:
+        """Use up what was prepared.
+
+        Raises:
+            CacheError: nothing was.
+        """
+        if not self._prepared:
+            raise CacheError(
+                "this cache was filled inside a session and lacks the pruned tokens, so its masks "
+                "and positions are right only with the hooks of a session; attach the session "
+                "again and continue inside it"
+            )
+        self._prepared = False
+
+
+class GuardedLayer(Guard, DynamicLayer):
+    """An unpruned first layer of a pruned cache."""
+
+    def update(self, *args: Any, **kwargs: Any) -> Any:
+        """Store new keys and values; returns all stored ones.
+
+        Raises:
+            CacheError: no session is attached that knows of the pruned tokens.
+        """
+        if self.is_initialized and self.get_seq_length() > 0:
+            self.check_prepared()
+        return super().update(*args, **kwargs)
+
+
+class GuardedSlidingLayer(GuardedLayer, DynamicSlidingWindowLayer):
+    """The same with a sliding window."""
+
+
+class KeptLayer(Guard, DynamicLayer):
     """A cache layer with a pruned prefix and a contiguous tail.
 
     `prefix` describes the pruned entries; `tail` entries follow and end at slot `logical - 1`.
@@ -80,7 +127,6 @@ class KeptLayer(DynamicLayer):
         self.tail = 0
         self.prefix: Slots | None = None
         self._announced: tuple[Slots, int] | None = None
-        self._prepared = False
 
         if old.is_initialized and old.get_seq_length() > 0:
             # an entry that was filled by earlier, unpruned turns becomes the tail
@@ -106,10 +152,6 @@ class KeptLayer(DynamicLayer):
         slots = torch.cat([prefix.slots.to(device), tail], dim=1)
         return Slots(slots, prefix.shift, prefix.dense, bias)
 
-    def prepare(self) -> None:
-        """Note that a session's hooks run in the call whose keys come next."""
-        self._prepared = True
-
     def announce(self, prefix: Slots, logical: int) -> None:
         """Announce that the next `update` stores pruned rows.
 
@@ -126,13 +168,8 @@ class KeptLayer(DynamicLayer):
         Raises:
             CacheError: tokens were pruned here, and no session is attached that knows of it.
         """
-        if self.prefix is not None and not self._prepared:
-            raise CacheError(
-                "this cache was filled inside a session and lacks the pruned tokens, so its masks "
-                "and positions are right only with the hooks of a session; attach the session "
-                "again and continue inside it"
-            )
-        self._prepared = False
+        if self.prefix is not None:
+            self.check_prepared()
 
         if self._announced is not None:
             # the announced slots cover the earlier entries too, so nothing is left in the tail
@@ -166,8 +203,8 @@ class KeptLayer(DynamicLayer):
 
     def forget_announcement(self) -> None:
         """Expect nothing: the call that was announced has failed."""
+        super().forget_announcement()
         self._announced = None
-        self._prepared = False
 
     def crop(self, tokens_to_remove: int) -> None:
         """Remove the newest `-tokens_to_remove` tokens.
@@ -233,7 +270,13 @@ class KeptLayer(DynamicLayer):
             self.prefix = self.prefix.map_batch(key, change)
 
 
-FIT_LAYERS = (DynamicLayer, DynamicSlidingWindowLayer, KeptLayer)
+FIT_LAYERS = (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    KeptLayer,
+    GuardedLayer,
+    GuardedSlidingLayer,
+)
 
 
 def kept_layer(cache: Any, index: int) -> KeptLayer | None:
@@ -251,10 +294,28 @@ def has_pruned_prefix(cache: Any) -> bool:
 
 
 def forget_announcements(cache: Any) -> None:
-    """Let all pruned layers of a cache forget a call that has failed."""
+    """Let all layers of a pruned cache forget a call that has failed."""
     for layer in getattr(cache, "layers", ()):
-        if isinstance(layer, KeptLayer):
+        if isinstance(layer, Guard):
             layer.forget_announcement()
+
+
+def prepare(cache: Any, index: int) -> None:
+    """Announce to a pruned cache that hooks run in this call of decoder layer `index`."""
+    if cache is not None and index < len(cache.layers) and isinstance(cache.layers[index], Guard):
+        cache.layers[index].prepare()
+
+
+def _guard_first(cache: Any) -> None:
+    """Let the first layer of a cache refuse calls without hooks."""
+    first = cache.layers[0]
+    if isinstance(first, Guard):
+        return
+    sliding = isinstance(first, DynamicSlidingWindowLayer)
+    kind = GuardedSlidingLayer if sliding else GuardedLayer
+    guarded = kind.__new__(kind)
+    vars(guarded).update(vars(first))
+    cache.layers[0] = guarded
 
 
 def install(cache: Any, index: int) -> KeptLayer:
@@ -269,6 +330,7 @@ def install(cache: Any, index: int) -> KeptLayer:
     check_cache(cache)
     kept = KeptLayer(old)
     cache.layers[index] = kept
+    _guard_first(cache)
     return kept
 
 

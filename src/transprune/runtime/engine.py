@@ -35,7 +35,7 @@ from transprune.core.library import (
 )
 from transprune.errors import SessionError
 from transprune.methods.common.method import Positions
-from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix
+from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
@@ -225,8 +225,7 @@ class Engine:
         hidden = args[0] if args else kwargs["hidden_states"]
         state.enter_layer(index, hidden.shape[1])
         call = LayerCall(index, layer, hidden, kwargs)
-        if call.stored is not None:
-            call.stored.prepare()
+        prepare(state.cache, index)
         # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
         if staged:

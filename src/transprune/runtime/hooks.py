@@ -68,9 +68,12 @@ class Hooks:
 
     def _note(self, module: nn.Module) -> None:
         name = self._names.get(id(module))
-        # modules that a tap brings along, such as a text tower, are not part of the model
-        if name is not None:
-            self._hooked[name] = module
+        if name is None:
+            raise SessionError(
+                f"a {type(module).__name__} to be read is no longer part of the model: it was "
+                "changed between prune and attach; make a new session with prune(model, ...)"
+            )
+        self._hooked[name] = module
 
     def _at(self, name: str) -> nn.Module | None:
         """The module at this place now."""

@@ -16,6 +16,7 @@ from transprune.core.plan import Stage
 from transprune.core.views import LayerView, ProjectorView, Selection, View
 from transprune.errors import MethodError, PruneWarning
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
+from transprune.methods.common.surplus import surplus_note
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.base import PoolRows, Signals
@@ -164,7 +165,13 @@ def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
     """What to keep of a pool, planned from the number of tokens when this method first met it."""
     here = len(pool.rows)
     # ratios refer to the tokens in front of this method, not to those in front of this stage
-    total = state.totals.setdefault((step.number, pool.sample, pool.image), here)
+    key = (step.number, pool.sample, pool.image)
+    if key not in state.totals:
+        state.totals[key] = here
+        note = surplus_note(step.method, step.num_layers, here)
+        if note is not None:
+            state.record.note(note)
+    total = state.totals[key]
     plan = step.method.plan(step.num_layers, total)
     stage = next(stage for stage in plan if stage.boundary == boundary)
 

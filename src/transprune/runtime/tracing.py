@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from transprune.core.plan import per_layer_widths
+from transprune.errors import SessionError
 from transprune.methods.common.method import Method, Positions
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.taps.base import Setup
@@ -62,7 +63,22 @@ def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
     if cache is None:
         return per_layer_widths(layers, state.length, state.record.widths)
     # earlier turns and the fillers of ragged batches are stored too, so they count
-    return tuple(layer.keys.shape[-2] for layer in cache.layers[:layers])
+    return tuple(_entries(cache, index) for index in range(layers))
+
+
+def _entries(cache: Any, index: int) -> int:
+    """Entries per sample in the cache of decoder layer `index`.
+
+    Raises:
+        SessionError: the layer stored nothing.
+    """
+    layer = cache.layers[index] if index < len(cache.layers) else None
+    if layer is None or not layer.is_initialized:
+        raise SessionError(
+            f"decoder layer {index} stored no keys in the cache it was given, so later tokens "
+            "could not attend to this prompt; was its forward replaced?"
+        )
+    return int(layer.keys.shape[-2])
 
 
 def _notes(setup: Setup, policies: tuple[Positions, ...], state: Pass) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ ALONE = (
     "the language model was called by itself, so visual tokens could not be found: ran unpruned; "
     "call the whole model"
 )
+MASKED = "the attention mask hides every visual token: ran unpruned"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read_prompt(
 
     masks = _visual_masks(family, base, input_ids, kwargs)
     if masks is None:
-        return _without_ids(has_features)
+        return _without_ids(has_features, kwargs.get("inputs_embeds"))
 
     # one of the few reads that wait for the device, once per prefill
     totals = {medium: int(mask.sum()) for medium, mask in masks.items()}
@@ -97,7 +98,12 @@ def read_prompt(
             "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without "
             "them"
         )
-    return Prompt(_layout(family, base, masks, totals, kwargs))
+
+    layout = _layout(family, base, masks, totals, kwargs)
+    if sum(layout.visual_counts) == 0:
+        warnings.warn(MASKED, PruneWarning, stacklevel=2)
+        return Prompt(reason=MASKED)
+    return Prompt(layout)
 
 
 def _layout(
@@ -170,7 +176,7 @@ def _raise_no_placeholders(kwargs: Mapping[str, Any]) -> None:
     )
 
 
-def _without_ids(has_features: bool) -> Prompt:
+def _without_ids(has_features: bool, embeddings: Tensor | None) -> Prompt:
     """A first pass over embeddings: nobody knows which of them are visual."""
     if has_features:
         raise LayoutError(
@@ -178,7 +184,8 @@ def _without_ids(has_features: bool) -> Prompt:
             "inputs_embeds only; pass input_ids with the image features, or run this call outside "
             "the session"
         )
-    warnings.warn(NO_IDS, PruneWarning, stacklevel=2)
+    if embeddings is not None:  # without ids and embeddings the model raises
+        warnings.warn(NO_IDS, PruneWarning, stacklevel=2)
     return Prompt(reason=NO_IDS)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.errors import MissingSignal
+from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import PLAIN_PROMPT
 
 FOLDER = "clip"
@@ -103,10 +103,15 @@ def find_text_tower(
         config: of the model; names the folder it was loaded from.
 
     Raises:
+        MethodError: `given` is something else.
         MissingSignal: none was found, or one of another CLIP than the model's vision tower.
     """
     if isinstance(given, TextTower):
         tower = given
+    elif given is not None and not isinstance(given, (str, os.PathLike)):
+        raise MethodError(
+            "text_tower is a TextTower, a folder or a hub id; got a " + type(given).__name__
+        )
     else:
         tower = _load_for(given, str(getattr(config, "_name_or_path", "")))
 

@@ -77,6 +77,8 @@ class VisionTap(Tap):
 
     def attach(self, hooks: Hooks) -> None:
         """Register the hooks at the points the family names."""
+        # again: an adapter may have been added since the session was made
+        self._points = self._family.vision_tap_points(self._base, self._signals)
         for name, module in self._points.inputs.items():
             hooks.before(module, partial(self._capture_inputs, name))
         for name, module in self._points.outputs.items():
