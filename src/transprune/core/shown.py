@@ -7,10 +7,10 @@ from typing import Any
 
 LONGEST = 200  # characters
 
-_shorten = Repr()
-_shorten.maxlevel = 4
-_shorten.maxstring = _shorten.maxother = _shorten.maxlong = LONGEST
-_shorten.maxdict = _shorten.maxlist = _shorten.maxtuple = _shorten.maxset = 8
+_repr = Repr()
+_repr.maxlevel = 4
+_repr.maxstring = _repr.maxother = _repr.maxlong = LONGEST
+_repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = 8
 
 
 def shown(value: Any) -> str:
@@ -19,8 +19,13 @@ def shown(value: Any) -> str:
     Of long lists the first entries are shown; the ends of long texts.
     """
     try:
-        text = " ".join(_shorten.repr(value).split())
+        return shorten(_repr.repr(value))
     # a `repr` is a program, and Python refuses to write whole numbers of thousands of digits
     except Exception:
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def shorten(text: str) -> str:
+    """A text as one line of at most 200 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from transprune.core.shown import shorten, shown
 from transprune.errors import ImageError, PruneWarning
 
 _ORIENTATION = 0x0112  # the EXIF tag; its value 1 means upright
@@ -85,10 +86,11 @@ def _check_file(file: Path) -> None:
         status = file.stat()
     except FileNotFoundError as error:
         raise ImageError(
-            f"no file {file}; relative paths are read from the current directory"
+            f"no file {shorten(str(file))}; relative paths are read from the current directory"
         ) from error
     except (OSError, ValueError) as error:  # no permission, a name too long, a null byte
-        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown(str(file))} cannot be read: {reason}") from error
 
     if file.is_dir():
         raise ImageError(f"{file} is a directory; give the image files in it one by one")

@@ -10,6 +10,7 @@ import os
 from typing import Any
 from warnings import warn
 
+from transprune.core.shown import shown
 from transprune.errors import CheckpointError, MissingExtra, PruneWarning
 from transprune.models.source import first_line, locate
 
@@ -52,8 +53,8 @@ def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> 
         raise CheckpointError(
             f"the weights of {source} cannot be loaded: {first_line(error)}"
         ) from error
-    # configurations that do not belong to the weights fail in many ways
-    except (ValueError, RuntimeError, KeyError) as error:
+    # configurations that do not belong to the weights, or have values of a wrong type
+    except Exception as error:
         # some releases raise ImportError for a missing flash-attn, others ValueError
         if attention == _FLASH and "flash" in str(error).lower():
             raise MissingExtra(
@@ -62,6 +63,7 @@ def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> 
         raise CheckpointError(f"{source} cannot be loaded: {first_line(error)}") from error
 
     _check(source, report)
+    _check_special_ids(source, model.generation_config)
     return model.eval()
 
 
@@ -92,6 +94,18 @@ def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:
             PruneWarning,
             stacklevel=4,  # the caller of `checkpoint.load`
         )
+
+
+def _check_special_ids(source: str | os.PathLike[str], generation: Any) -> None:
+    """Refuse token ids that are none; `generate` fails on them only when it starts."""
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(generation, name, None)
+        for number in value if isinstance(value, list) else [value]:
+            if number is not None and (type(number) is not int or abs(number) >= 2**31):
+                raise CheckpointError(
+                    f"{source}: {name} in generation_config.json or config.json must be a token id "
+                    f"or null; got {shown(value)}"
+                )
 
 
 def _some(names: list[str]) -> str:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from transprune.bench.data.metrics import METRICS
 from transprune.bench.data.typed import build
 from transprune.core import strict_json
-from transprune.core.shown import shown
+from transprune.core.shown import shorten, shown
 from transprune.errors import RecordError
 
 SCHEMA = 1
@@ -178,18 +179,23 @@ def read_manifest(folder: Path) -> Manifest:
     except RecordError:
         raise  # the newer schema: a ValueError too, but not damage
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{file} is damaged: {error!r}") from error
+        raise RecordError(f"{file} is damaged: {shorten(repr(error))}") from error
 
 
 def _from_json(data: dict[str, Any], file: Path) -> Manifest:
     # a newer release may have given a field another meaning
     if check_schema(data["schema"]) > SCHEMA:
-        raise RecordError(f"{file} has schema {data['schema']}; this release reads up to {SCHEMA}")
+        schema = shown(data["schema"])
+        raise RecordError(f"{file} has schema {schema}; this release reads up to {SCHEMA}")
 
     data["settings"] = build(Settings, data["settings"])
     data["conditions"] = tuple(build(Condition, row) for row in data["conditions"])
     data["tasks"] = tuple(build(TaskInfo, row) for row in data["tasks"])
     data["skipped"] = tuple(data["skipped"])
+
+    for task in data["tasks"]:
+        if task.metric not in METRICS:
+            raise ValueError(f"no metric {shown(task.metric)}")
     return build(Manifest, data)
 
 

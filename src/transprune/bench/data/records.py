@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from transprune.bench.data.manifest import (
+    MANIFEST_FILE,
     SCHEMA,
     Manifest,
     cannot_write,
@@ -21,6 +22,7 @@ from transprune.bench.data.manifest import (
 )
 from transprune.bench.data.typed import build
 from transprune.core import strict_json
+from transprune.core.shown import shorten, shown
 from transprune.errors import RecordError
 
 RECORDS_FILE = "records.jsonl"
@@ -127,12 +129,11 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     """Read a run; its folder is not changed.
 
     Raises:
-        RecordError: no run there, or a damaged line that is not the last one, named with its file
-            and number.
+        RecordError: no run there, or a damaged line that is not the last one, or one that does not
+            belong to this run, named with its file and number.
     """
     place = Path(folder)
     manifest = read_manifest(place)
-
     file = place / RECORDS_FILE
     # without a file the run was stopped before its first answer
     try:
@@ -142,11 +143,34 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
 
     lines, incomplete = _split_last_line(content)
     records = list(parse_lines(lines, file))
+    _check_belonging(records, manifest, file)
 
     notes: tuple[str, ...] = ()
     if incomplete:
         notes = (f"{file}: the last record is incomplete and is left out",)
     return Run(place, manifest, records, notes)
+
+
+def _check_belonging(records: Iterable[Record], manifest: Manifest, file: Path) -> None:
+    """Raise RecordError for a record that is not about a question of this run."""
+    tasks = {task.name for task in manifest.tasks}
+    conditions = {condition.name for condition in manifest.conditions}
+    images: dict[tuple[str, str], str] = {}  # question -> its image, the same in every condition
+
+    for number, record in enumerate(records, start=1):
+        problem = ""
+        if record.task not in tasks:
+            problem = f"task {record.task!r} is none of this run"
+        elif record.condition not in conditions:
+            problem = f"condition {record.condition!r} is none of this run"
+        elif images.setdefault((record.task, record.item), record.image) != record.image:
+            problem = f"question {record.item!r} had another image before"
+
+        if problem:
+            raise RecordError(
+                f"{file}, line {number}: {shorten(problem)}; {MANIFEST_FILE} lists what is. "
+                "Correct or remove the line by hand."
+            )
 
 
 def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
@@ -170,7 +194,7 @@ def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
         first = seen.setdefault(record.key, number)
         if first != number:
             raise RecordError(
-                f"{file}, line {number} answers {record.key} again; line {first} did before"
+                f"{file}, line {number} answers {shown(record.key)} again; line {first} did before"
             )
         yield record
 

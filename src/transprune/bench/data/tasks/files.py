@@ -20,6 +20,7 @@ from transprune.bench.data.metrics import METRICS
 from transprune.bench.data.tasks.base import Item, Questions, Task
 from transprune.bench.data.tasks.entry import Entry, build_entry
 from transprune.core import strict_json
+from transprune.core.shown import shown
 from transprune.errors import ImageError, TaskError
 
 NAMES = ("questions.jsonl", "questions.json")
@@ -146,7 +147,7 @@ def _check(data: Any, file: Path, place: str, seen: dict[str, str]) -> Entry:
     # records are identified by these ids
     first = seen.setdefault(entry.item.id, place)
     if first != place:
-        raise TaskError(f"{file}, {place}: id {entry.item.id!r} was used on {first} already")
+        raise TaskError(f"{file}, {place}: id {shown(entry.item.id)} was used on {first} already")
     return entry
 
 
@@ -165,8 +166,8 @@ def _group(good: list[Entry]) -> tuple[tuple[Task, ...], list[str]]:
             items.setdefault(entry.task, []).append(entry.item)
         else:
             mixed.append(
-                f"question {entry.item.id!r}: metric {entry.metric}, but its family "
-                f"{entry.task!r} has {metric}"
+                f"question {shown(entry.item.id)}: metric {entry.metric}, but its family "
+                f"{shown(entry.task)} has {metric}"
             )
 
     tasks = [Task(name, METRICS[metrics[name]], tuple(kept)) for name, kept in items.items()]
