@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import new_table, print_json, show
+from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.methods_settings import find_method, show_method
 from transprune.cli.options import Json
 
@@ -18,6 +18,14 @@ USAGE = (
     "fastv:layer=3,keep_ratio=0.25  visionzip:keep=192+pdrop"
 )
 LAYERS = 32  # needs are listed for this depth, that of LLaVA-1.5-7B
+
+KINDS = {
+    "projector-side": "drops once, in front of the language model",
+    "within-LLM": "drops between layers of the language model; shortv lets tokens skip layers",
+    "hybrid": "both",
+    "composition": "one method after another",
+    "needs": "what the method reads of the model to choose; names as in its paper",
+}
 
 # signals, rows and similarities of a method's announcement -> words for people
 SIGNALS = {
@@ -61,7 +69,8 @@ def methods_command(
     if as_json:
         print_json({"methods": rows})
         return
-    show(_overview(rows), "", _papers(rows), "", USAGE, "Settings of one: transprune methods fastv")
+    show(_overview(rows), "", legend(KINDS), "", _papers(rows), "", USAGE)
+    show("Settings of one, with their meaning: transprune methods fastv")
 
 
 def list_methods() -> list[dict[str, Any]]:

@@ -1,0 +1,77 @@
+"""README: short, and every command in it is one that exists, with options that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cli.commands import commands
+from transprune.cli.suggest_published import LLAVA, NEXT, PUBLISHED
+from transprune.methods.common.recipe import resolve
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def command_lines(text):
+    """The lines of a page that call `transprune`, continued lines joined, without comments."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.M | re.S)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        if line.startswith("transprune "):
+            yield line.partition(" #")[0].partition("  # ")[0].strip()
+    # commands within sentences, which may break into two lines
+    for code in re.findall(r"`(transprune [^`]+)`", text):
+        yield " ".join(code.split())
+
+
+LINES = sorted({line for page in PAGES for line in command_lines(page.read_text("utf-8"))})
+
+
+def test_there_are_commands_to_check():
+    assert len(LINES) > 20
+    assert any(line.startswith("transprune suggest") for line in LINES)
+    assert any("nano plot" in line for line in LINES)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_command_of_the_documents_exists(cli, line):
+    words = shlex.split(line)[1:]
+    length = 2 if words[0] == "nano" and len(words) > 1 else 1
+    name = tuple(words[:length])
+    if name == ("nano",):
+        return  # the group
+
+    assert name in commands(), line
+    shown = cli(*name, "--help").out
+    for word in words:
+        if word.startswith("--") and word != "--help":
+            assert re.search(rf"{word}\b", shown), f"{word} of {line!r}"
+
+
+def test_recipes_of_the_readme_are_recipes():
+    recipes = re.findall(r'prune\(model, "([^"]+)"\)', README)
+    assert len(recipes) >= 2
+    for recipe in recipes:
+        resolve(recipe)
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 150
+
+
+def test_what_it_says_of_published_figures_is_what_suggest_says():
+    """The paragraph `Which method for me?`: the best near 40 %, and at a sixth."""
+    near_40 = [row for row in PUBLISHED if 39 <= row.share <= 42]
+    for model, accuracy in ((LLAVA, "100.0"), (NEXT, "99.8")):
+        best = max((row for row in near_40 if row.model == model), key=lambda row: row.accuracy)
+        assert best.method == "transprune"
+        assert f"{best.accuracy:.1f}" == accuracy
+        assert accuracy in README
+
+    sixth = [row for row in PUBLISHED if row.model == LLAVA and 15 <= row.share <= 18]
+    assert sorted(f"{row.accuracy:.1f}" for row in sixth) == ["98.0", "98.3"]
+    assert "98.3 and 98.0 on LLaVA-1.5-7B" in " ".join(README.split())
