@@ -107,6 +107,12 @@ def test_no_panel_is_alone_in_its_row(count) -> None:
     assert count <= columns or count % columns != 1
 
 
+def test_panels_fill_few_rows() -> None:
+    assert best_columns(12, (5, 4, 3)) == 4
+    assert best_columns(42, (5, 4, 3)) == 5
+    assert best_columns(5, (2, 3)) == 3
+
+
 def test_drawings_share_no_ids_and_leave_matplotlib_alone(series) -> None:
     before = dict(matplotlib.rcParams)
     picture = draw_accuracy(series, 30.0)

@@ -7,7 +7,8 @@ import torch
 from transprune.bench.data.tasks import load_tasks
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.models.checkpoint import LoadOptions, load
-from transprune.report.insight import auc, keep_rates, layer_aucs, measure, most_common_grid
+from transprune.report.auc import auc, layer_aucs
+from transprune.report.insight import keep_rates, measure, most_common_grid
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from transprune.bench.results.summary import summarise
 from transprune.report.build import build_report
 from transprune.report.figures.labels import spread_labels
 from transprune.report.figures.signal import curve_label
+from transprune.report.findings import first_of
 from transprune.report.gallery import Gallery, _load_model
 from transprune.report.phrases import budget_name, describe_difference, join_words
 from transprune.report.results import read_results
@@ -119,3 +120,9 @@ def test_phrases() -> None:
     assert describe_difference(None) == ""
     assert curve_label("TTV, asked") == "TTV, target object"
     assert curve_label("IGA, objects") == "IGA, all objects"
+
+
+def test_a_sentence_names_a_few_methods_only() -> None:
+    names = list("abcdefgh")
+    assert first_of(names[:6]) == "a, b, c, d, e and f"
+    assert first_of(names) == "a, b, c, d, e, f and 2 more"

@@ -13,13 +13,13 @@ from transprune.bench.run.prepared import PreparedQuestions
 from transprune.methods.transprune import TransPrune
 from transprune.models.checkpoint import Checkpoint
 from transprune.nano import NANO
+from transprune.report.auc import layer_aucs
 from transprune.report.figures.positions import draw_positions
 from transprune.report.figures.signal import draw_signal
 from transprune.report.figures.transitions import draw_transitions
 from transprune.report.insight import (
     Insight,
     keep_rates,
-    layer_aucs,
     measure,
     most_common_grid,
 )

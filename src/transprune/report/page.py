@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transprune import __version__
 from transprune.bench.results.summary import TRANSPRUNE, Row
-from transprune.report import tables, words
+from transprune.report import findings, tables, words
+from transprune.report.cost_table import COST_COLUMNS, cost_table
 from transprune.report.examples import Example
 from transprune.report.gallery import Gallery
 from transprune.report.picture import Picture
@@ -99,7 +100,7 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
     examples = [_example(example) for example in gallery.examples]
     costs = None
     if results.costs is not None:
-        costs = tables.cost_table(results.costs)
+        costs = cost_table(results.costs)
 
     return {
         "version": __version__,
@@ -109,11 +110,11 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
         "pictures": shown,  # None where a figure is missing
         "terms": TERMS,
         "unscored": words.unscored(results),
-        "findings": words.findings(results, gallery.floor),
+        "findings": findings.findings(results, gallery.floor),
         "conditions": tables.condition_table(results),
         "metrics": metrics,
         "task_rows": tables.task_table(results),
-        "ablation_words": words.ablations(results, main_row(results)),
+        "ablation_words": findings.ablations(results, main_row(results)),
         "missing": gallery.missing,
         "insight_words": words.insight(gallery.aucs),
         "layers": layers,
@@ -121,7 +122,7 @@ def _content(results: Results, gallery: Gallery, pictures: Mapping[str, Picture]
         "examples": examples,
         "examples_words": words.examples(gallery),
         "costs": costs,
-        "cost_columns": tables.COST_COLUMNS,
+        "cost_columns": COST_COLUMNS,
         "cost_words": words.cost_setup(results),
         "manifest": tables.manifest_table(results),
         "command": manifest.command,

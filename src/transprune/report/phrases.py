@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from transprune.bench.results.statistics import Difference
 
+MISSING = "-"  # a cell without a value
+
 
 def budget_name(budget: float | None) -> str:
     """`41 % of the unpruned prefill work`, or `the methods' own budgets`."""
@@ -40,3 +42,8 @@ def describe_difference(difference: Difference | None) -> str:
 def _signed(value: float) -> str:
     """One decimal with its sign; what rounds to zero is `+0.0`, never `-0.0`."""
     return f"{round(value, 1) + 0.0:+.1f}"
+
+
+def percent(share: float | None) -> str:
+    """`41.3 %` for 0.413; `-` where there is none."""
+    return MISSING if share is None else f"{100 * share:.1f} %"

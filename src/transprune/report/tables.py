@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
 from transprune.bench.results.summary import Row
-from transprune.report.costs import CostRow
 from transprune.report.figures.signal import curve_label
-from transprune.report.phrases import budget_name, describe_difference
+from transprune.report.phrases import MISSING, budget_name, describe_difference, percent
 from transprune.report.results import Results, competes
 
-MISSING = "-"
 MEAN = "mean"  # column of the mean over tasks
-
-# without the first, the condition; a share is relative to the quantity before it, unpruned
-COST_COLUMNS = (
-    "prefill work, visual tokens (paper)",
-    "share",
-    "prefill work, all tokens (exact)",
-    "share",
-    "prefill time",
-    "of unpruned",
-    "time per new token",
-    "of unpruned",
-    "keys and values (K/V)",
-    "share",
-    "peak memory",
-    "share",
-)
 
 Cells = dict[str, Any]
 
@@ -82,11 +64,6 @@ def _top(methods: Sequence[Row], column: str) -> float | None:
     return top
 
 
-def cost_table(costs: Iterable[CostRow]) -> list[Cells]:
-    """Measured costs, one row per condition; `-` where a value is missing."""
-    return [{"name": row["condition"], "cells": _cost_cells(row)} for row in costs]
-
-
 def auc_table(curves: Mapping[str, Sequence[float]]) -> tuple[range, list[Cells]]:
     """The layers, and one row per curve."""
     last = max((len(values) for values in curves.values()), default=0)
@@ -133,9 +110,9 @@ def _condition_cells(row: Row, *, best: bool) -> Cells:
         "name": name,
         "acc": f"{accuracy.value:.1f} [{accuracy.low:.1f}, {accuracy.high:.1f}]",
         "best": best,
-        "exact": _percent(row.exact_share),
-        "paper": _percent(row.paper_share),
-        "kv": _percent(row.kv_share),
+        "exact": percent(row.exact_share),
+        "paper": percent(row.paper_share),
+        "kv": percent(row.kv_share),
         "unpruned": describe_difference(row.against_unpruned),
         "transprune": describe_difference(row.against_transprune),
         "n": row.n,
@@ -168,53 +145,3 @@ def _score(row: Row, column: str) -> float | None:
 def _is_best(row: Row, value: float, top: float | None) -> bool:
     # compared as printed, so that equal figures get equal marks
     return top is not None and competes(row) and round(value, 1) == round(top, 1)
-
-
-def _cost_cells(row: CostRow) -> list[str]:
-    paper = row["paper"]
-    exact = row["exact"]
-    # ratios and memory are optional in the format, and may be null
-    prefill_ratio = row.get("prefill_ratio") or {}
-    decode_ratio = row.get("decode_ratio") or {}
-
-    # in the order of COST_COLUMNS
-    return [
-        _amount(paper.get("prefill"), paper.get("unit", "MACs")),
-        _percent(paper.get("prefill_share")),
-        _amount(exact.get("prefill"), exact.get("unit", "FLOPs")),
-        _percent(exact.get("prefill_share")),
-        _milliseconds(row.get("prefill_ms")),
-        _percent(prefill_ratio.get("median")),
-        _milliseconds(row.get("decode_ms")),
-        _percent(decode_ratio.get("median")),
-        _bytes(row.get("kv_bytes")),
-        _percent(row.get("kv_share")),
-        _bytes(row.get("peak_bytes")),
-        _percent(row.get("peak_share")),
-    ]
-
-
-def _percent(share: float | None) -> str:
-    return MISSING if share is None else f"{100 * share:.1f} %"
-
-
-def _milliseconds(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3g} ms"
-
-
-def _amount(value: float | None, unit: str) -> str:
-    if value is None:
-        return MISSING
-    for letter, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
-        if value >= size:
-            return f"{value / size:.3g} {letter}{unit}"
-    return f"{value:.0f} {unit}"
-
-
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NAME_SIZE = 9.5  # points
 NAME_SPACE = 1.45  # lines of text from one name to the next
-LONG_NAME = 17  # characters; on a phone a longer one takes two lines
+LONG_NAME = 18  # characters; on a phone a longer recipe takes two lines
 
 
 def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
@@ -101,8 +101,9 @@ def _draw_frame(axes: Axes, series: Sequence[Series], floor: float | None, theme
     axes.axhline(100, color=theme.text, linewidth=1, zorder=1.5)
     if floor is not None:
         axes.axhline(floor, color=theme.muted, linewidth=1, linestyle=":")
-        place = (costs.min() - 1, floor)
-        axes.text(*place, "blank image", color=theme.muted, fontsize=9, va="bottom")
+        # at the expensive end, where the lines are far above it
+        place = (costs.max() + 1, floor)
+        axes.text(*place, "blank image", color=theme.muted, fontsize=9, va="bottom", ha="right")
 
     margin = 0.04 * (top - bottom)
     axes.set_ylim(bottom - margin, top + margin)
@@ -118,7 +119,7 @@ def _name_heights(axes: Axes, named: Sequence[Series], inches: float, theme: The
     `inches` is about the height of the axes, to which names have to keep their distance.
     """
     low, high = axes.get_ylim()
-    tall = 2 if theme.narrow and any(len(_name(one, theme)) > LONG_NAME for one in named) else 1
+    tall = max(1 + _name(one, theme).count("\n") for one in named)
 
     gap = (high - low) / inches * NAME_SPACE * tall * NAME_SIZE / 72
     return spread_labels([_cheapest_accuracy(one) for one in named], gap, low, high)

@@ -39,13 +39,13 @@ def draw_panels(series: Sequence[Series]) -> Picture:
 
 
 def best_columns(count: int, choices: Sequence[int]) -> int:
-    """Panels in a row: as few empty places as possible, and no panel alone in the last row."""
+    """Panels in a row: no panel alone in the last row, few rows, few empty places."""
 
-    def cost(columns: int) -> tuple[bool, int]:
+    def cost(columns: int) -> tuple[bool, int, int]:
         alone = count > columns and count % columns == 1
-        return alone, -count % columns
+        return alone, ceil(count / columns), -count % columns
 
-    return min(choices, key=cost)  # the first choice wins a tie
+    return min(choices, key=cost)
 
 
 def _figure(series: Sequence[Series], theme: Theme) -> Figure:
