@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from transprune import demo
-from transprune.cli import demo_tables
+from transprune.cli import demo_first, demo_tables
 from transprune.core.plan import UNPRUNED
 from transprune.models.images import open_image
 from transprune.nano.export import write_demo
@@ -142,7 +142,7 @@ def test_pictures_and_questions_are_the_generator_s(tmp_path):
 def test_table(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "METHODS", ("transprune-low", "random-high"))
     monkeypatch.setattr(demo, "ROUNDS", 1)
-    result = cli("demo", "--out", tmp_path / "out", "--answers", env={"COLUMNS": "80"})
+    result = cli("demo", "--out", tmp_path / "out[red]", "--answers", env={"COLUMNS": "80"})
 
     assert result.code == 0
     assert result.err == ""
@@ -151,8 +151,7 @@ def test_table(cli, tmp_path, monkeypatch):
 
     assert max(map(len, lines)) <= 80
     assert any(
-        "transprune-low" in line and "90@4, 27@5, 9@6" in line and "/24" in line
-        for line in lines
+        "transprune-low" in line and "90@4, 27@5, 9@6" in line and "/24" in line for line in lines
     )
     assert "24 questions show how pruning behaves; this is not a benchmark" in " ".join(
         result.out.split()
@@ -162,7 +161,8 @@ def test_table(cli, tmp_path, monkeypatch):
     # first what pruning is for, then the comparison
     words = " ".join(result.out.split())
     assert words.index("The same answer with") < words.index("Every method:")
-    assert result.out.count(demo_tables.KEPT) == 9  # the last stage of transprune-low
+    assert "out[red]/first.pngEverymethod:" in "".join(result.out.split())
+    assert result.out.count(demo_first.KEPT) == 9  # the last stage of transprune-low
     assert "* transprune-high" not in words
 
 
@@ -198,5 +198,5 @@ def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
 
     # it drops nothing, so there is no first picture to show; the answers are there on request
     assert "shortv" in shown
-    assert demo_tables.KEPT not in shown
+    assert demo_first.KEPT not in shown
     assert "✓" not in shown

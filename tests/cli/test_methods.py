@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from transprune.cli.methods_settings import list_settings, read_arguments
+from transprune.cli.argument_words import read_arguments
+from transprune.cli.methods_settings import list_settings
 from transprune.methods.common.recipe import METHODS, preset_names, resolve
 
 EVERY = [*METHODS, *preset_names()]

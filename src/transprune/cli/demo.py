@@ -9,6 +9,7 @@ import typer
 
 from transprune.cli import demo_tables
 from transprune.cli.console import print_json, show, status
+from transprune.cli.demo_first import first_look
 from transprune.cli.options import OUT_HELP, Json, Methods
 
 
@@ -51,7 +52,7 @@ def demo_command(
         return
 
     if result.first is not None:
-        show("", demo_tables.first_look(result.first), "")
+        show("", first_look(result.first), f"As a picture: {result.first.file}", "")
     show(demo_tables.summary(result), "")
     if note := demo_tables.note_on_speed(result):
         show(note, "")

@@ -1,4 +1,4 @@
-"""What `transprune demo` prints: first one question in detail, then every method beside the other.
+"""What `transprune demo` prints of every method, side by side.
 
 Plain words come first; the word of the papers stands in brackets.
 """
@@ -15,28 +15,13 @@ from transprune.cli.units import percent
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text
 
-    from transprune.demo import DemoResult, FirstLook
-
-KEPT = "██"
-DROPPED = " ·"
+    from transprune.demo import DemoResult
 
 # the presets that stand in the note on speed: of the library's own method, and the usual yardstick
 OURS = "transprune-high"
 YARDSTICK = "fastv"
 OVERHEAD = {OURS: 0.439, YARDSTICK: 0.511}  # prefill / unpruned in docs/overhead.md
-
-
-def first_look(first: FirstLook) -> Table:
-    """The kept patches on the left; question, answers and savings on the right."""
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 3, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    grid.add_row(_patches(first), "\n".join(_story(first)))
-    return grid
 
 
 def summary(result: DemoResult) -> Table:
@@ -149,63 +134,6 @@ def next_steps(result: DemoResult, out: Path, answers: bool) -> list[str]:
         f"({result.seconds:.0f} s in all)",
     ]
     return lines
-
-
-def _patches(first: FirstLook) -> Text:
-    """The grid of the picture: a block in the patch's colour where it stays to the end."""
-    from rich.text import Text
-
-    colors = _colors(first)
-    kept = set(first.kept)
-    text = Text()
-    for token in range(first.rows * first.columns):
-        if token in kept:
-            red, green, blue = colors[token]
-            text.append(KEPT, style=f"rgb({red},{green},{blue})")
-        else:
-            text.append(DROPPED, style="dim")
-        if token % first.columns == first.columns - 1:
-            text.append("\n")
-    return text
-
-
-def _colors(first: FirstLook) -> list[tuple[int, int, int]]:
-    """The mean colour of each patch."""
-    import numpy as np
-    from PIL import Image
-
-    from transprune.demo.questions import picture_file
-    from transprune.models.images import open_image
-
-    picture = open_image(picture_file(first.question.picture))
-    small = picture.convert("RGB").resize((first.columns, first.rows), Image.Resampling.BOX)
-    colors = np.asarray(small).reshape(-1, 3)  # [rows * columns, 3]
-    return [(int(red), int(green), int(blue)) for red, green, blue in colors]
-
-
-def _story(first: FirstLook) -> list[str]:
-    """The lines beside the grid."""
-    total = first.tokens[0]
-    verdict = "The same answer" if first.same_answer else "Another answer"
-    return [
-        f"{first.question.picture}: {first.question.question}",
-        "",
-        f"The model cuts the picture into {total} patches (visual tokens). Few of them "
-        "matter for the question; the others cost time and memory in every layer.",
-        "",
-        f"unpruned: {total} tokens; answer: {first.unpruned}",
-        f"{first.method}: {_count_down(first)} tokens; answer: {first.pruned}",
-        "",
-        f"{verdict} with {percent(first.exact_share)} of the work and "
-        f"{percent(first.kv_share)} of the memory.",
-        "",
-        f"On the left: the {first.tokens[-1]} that stay to the end. As a picture: {first.file}",
-    ]
-
-
-def _count_down(first: FirstLook) -> str:
-    """`81, then 24`: the tokens that are left, step by step."""
-    return ", then ".join(map(str, first.tokens[1:]))
 
 
 def _marks(given: list[str], answer: str) -> str:

@@ -6,10 +6,10 @@ Names and defaults come from the dataclass, meanings from the `Args` of its docs
 from __future__ import annotations
 
 import inspect
-import re
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from transprune.cli.argument_words import find_meaning, setting_meanings
 from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.recipe_words import write_value
 
@@ -89,7 +89,7 @@ def list_settings(cls: type, method: Method | None = None) -> list[dict[str, Any
         entry = {
             "name": field.name,
             "default": _written_default(cls, field.name, default),
-            "meaning": meanings.get(field.name) or _explained_with(field.name, meanings),
+            "meaning": find_meaning(field.name, meanings),
         }
         if method is not None:
             entry["value"] = _written_value(method, field.name)
@@ -97,31 +97,6 @@ def list_settings(cls: type, method: Method | None = None) -> list[dict[str, Any
 
     # what belongs to the method comes first, what all methods have last
     return sorted(settings, key=lambda entry: entry["name"] == "positions")
-
-
-def setting_meanings(cls: type) -> dict[str, str]:
-    """Setting -> its meaning, from the docstrings of the class and of its bases."""
-    meanings: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        # a class without a docstring of its own would show its parent's
-        meanings |= read_arguments(vars(base).get("__doc__") or "")
-    return meanings
-
-
-def read_arguments(docstring: str) -> dict[str, str]:
-    """The `Args` section of a docstring: name -> its text on one line."""
-    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.cleandoc(docstring), re.M | re.S)
-    if section is None:
-        return {}
-
-    found = {}
-    # an entry begins at the indentation of the section, its further lines stand deeper
-    for entry in re.split(r"^ {4}(?=\S)", section.group(1), flags=re.M):
-        names, colon, text = entry.partition(":")
-        if colon:
-            for name in names.split(","):
-                found[name.strip()] = " ".join(text.split())
-    return found
 
 
 def list_presets(method: str) -> list[dict[str, str]]:
@@ -136,14 +111,6 @@ def list_presets(method: str) -> list[dict[str, str]]:
     for name, recipe in cls.recipes.items():
         rows.append({"name": name, "meaning": recipe})
     return rows
-
-
-def _explained_with(name: str, meanings: dict[str, str]) -> str:
-    """`see budget`, where the meaning of another setting explains this one too."""
-    for other, meaning in meanings.items():
-        if re.search(rf"\b{name}\b", meaning):
-            return f"see {other}"
-    return ""
 
 
 def _class_of(name: str) -> type:
