@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from transprune.bench.data.manifest import read_manifest
 from transprune.bench.data.records import RECORDS_FILE, Record, RecordLog, read_run
 from transprune.errors import RecordError
 
@@ -68,6 +69,18 @@ DAMAGE = {
     "field missing": lambda line: line.replace(b'"given":', b'"missing":'),
     "newer schema": lambda line: _changed(line, schema=2),
     "another shape": lambda line: b"[1]",
+    "text for a number": lambda line: _changed(line, score="1"),
+    "true for a number": lambda line: _changed(line, visual_tokens=True),
+    "null for a number": lambda line: _changed(line, exact_share=None),
+    "not a number": lambda line: line.replace(b'"score":', b'"score":NaN,"x":'),
+    "endless number": lambda line: line.replace(b'"score":', b'"score":1e999,"x":'),
+    "a field twice": lambda line: line.replace(b'"score":', b'"score":1,"score":'),
+    "text for a list": lambda line: _changed(line, answers="red"),
+    "list of the wrong kind": lambda line: _changed(line, answers=[1]),
+    "indices of the wrong kind": lambda line: _changed(line, kept={"4": [1.5]}),
+    "a boundary that is none": lambda line: _changed(line, kept={"x": [1]}),
+    "schema of the wrong kind": lambda line: _changed(line, schema="1"),
+    "nested": lambda line: b"[" * 100_000 + b"]" * 100_000,
 }
 
 
@@ -82,6 +95,72 @@ def test_a_damaged_line_in_the_middle_is_named_and_nothing_is_changed(run_copy, 
         with pytest.raises(RecordError, match=r"records\.jsonl, line 5"):
             use(run_copy)
     assert file.read_bytes() == b"\n".join(lines)
+
+
+STRANGE = {
+    "task": {"task": "juggling"},
+    "condition": {"condition": "fastv@99"},
+    "image": {"image": "another"},
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_record_of_another_run_is_named(run_copy, case) -> None:
+    file = run_copy / RECORDS_FILE
+    lines = file.read_bytes().split(b"\n")
+    lines[-2] = _changed(lines[-2], **STRANGE[case])
+    file.write_bytes(b"\n".join(lines))
+    with pytest.raises(RecordError, match=rf"records\.jsonl, line {len(lines) - 1}: "):
+        read_run(run_copy)
+
+
+MANIFEST_DAMAGE = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "a list": lambda text: "[1]",
+    "nested": lambda text: "[" * 100_000,
+    "not a number": lambda text: text.replace('"budget": 0.41', '"budget": NaN'),
+    "null": lambda text: text.replace('"reached": true', '"reached": null'),
+    "unknown metric": lambda text: text.replace('"metric": "', '"metric": "my_'),
+    "schema": lambda text: text.replace('"schema": 1', '"schema": "1"'),
+    "schema 0": lambda text: text.replace('"schema": 1', '"schema": 0'),
+}
+
+
+@pytest.mark.parametrize("case", MANIFEST_DAMAGE)
+def test_a_damaged_manifest_is_named(run_copy, case) -> None:
+    file = run_copy / "run.json"
+    before = file.read_text()
+    damaged = MANIFEST_DAMAGE[case](before)
+    assert damaged != before
+    file.write_text(damaged)
+    for use in (read_run, read_manifest):
+        with pytest.raises(RecordError, match=r"run\.json is damaged") as caught:
+            use(run_copy)
+        assert len(str(caught.value)) < 500
+    assert file.read_text() == damaged
+
+
+def test_a_folder_where_a_file_should_be(run_copy) -> None:
+    (run_copy / RECORDS_FILE).unlink()
+    (run_copy / RECORDS_FILE).mkdir()
+    with pytest.raises(RecordError, match="cannot be read"):
+        read_run(run_copy)
+    with pytest.raises(RecordError, match="cannot write"):
+        RecordLog(run_copy)
+
+
+def test_a_full_disk_is_one_sentence(run_copy, run) -> None:
+    before = (run_copy / RECORDS_FILE).read_bytes()
+    log = RecordLog(run_copy)
+    own = log._stream
+    log._stream = open("/dev/full", "wb")  # noqa: SIM115
+    with pytest.raises(RecordError, match=r"No space left on device.*same command again"):
+        log.append(run.records)
+    log.close()
+
+    own.close()
+    assert (run_copy / RECORDS_FILE).read_bytes() == before
 
 
 def test_a_newer_schema_says_what_can_be_read(run_copy) -> None:

@@ -96,6 +96,31 @@ BAD = {
         "2 to 26 texts",
     ),
     "POPE without a split": (GOOD | {"metric": "pope", "answers": ["no"]}, "needs a kind"),
+    "not a number": (
+        b'{"image": "a.png", "question": "q", "answer": NaN}',
+        "NaN is no JSON number",
+    ),
+    "field given twice": (
+        b'{"image": "a.png", "question": "q", "question": "r", "answer": "x"}',
+        "'question' comes twice",
+    ),
+    "nested": (b"[" * 100_000 + b"]" * 100_000, "nested more than"),
+    "endless number": (b'{"id": ' + b"9" * 5000 + b"}", "more digits"),
+    "half a letter": (
+        b'{"image": "a.png", "question": "which \\ud83d?", "answer": "x"}',
+        "half a letter",
+    ),
+    "family of the wrong kind": (GOOD | {"family": ["a"]}, "family must be text"),
+    "id of the wrong kind": (GOOD | {"id": {"a": 1}}, "id must be text or a whole number"),
+    "letter used twice": (
+        {"image": "a.png", "question": "q", "options": {"a": "r", "A": "b"}, "answer": "A"},
+        "a letter of its own",
+    ),
+    "27 options": (
+        {"image": "a.png", "question": "q", "options": ["x"] * 27, "answer": "A"},
+        "2 to 26 texts",
+    ),
+    "null byte in a path": (GOOD | {"image": "a\0.png"}, "cannot be read"),
     "used id": (GOOD | {"id": "1"}, "id '1' was used on line 1 already"),
 }
 
@@ -133,6 +158,29 @@ def test_a_family_has_one_metric(write_tasks) -> None:
 def test_a_file_without_any_question_is_an_error(write_tasks, lines, said) -> None:
     with pytest.raises(TaskError, match=said):
         load_tasks(str(write_tasks(*lines)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_marks_and_line_ends_of_other_systems(tmp_path, write_tasks, encoding, end) -> None:
+    folder = write_tasks(GOOD, GOOD)
+    file = folder / "questions.jsonl"
+    file.write_bytes(file.read_text().replace("\n", end).encode(encoding))
+    assert len(load_tasks(str(folder)).items) == 2
+
+
+def test_a_file_in_utf16_says_so(write_tasks) -> None:
+    folder = write_tasks(GOOD)
+    file = folder / "questions.jsonl"
+    file.write_bytes(file.read_text().encode("utf-16"))
+    with pytest.raises(TaskError, match="UTF-16; save it as UTF-8"):
+        load_tasks(str(folder))
+
+
+def test_names_that_no_file_can_have(tmp_path) -> None:
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(TaskError):
+            load_tasks(str(tmp_path / name))
 
 
 def test_no_task_there(tmp_path) -> None:

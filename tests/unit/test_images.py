@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -200,3 +202,32 @@ def test_decompression_bomb(tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ImageError, match="scale it down"):
             open_image(file)
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    with pytest.raises(ImageError, match="no regular file"):
+        open_image(pipe)
+
+
+def test_a_header_that_promises_too_much(tmp_path):
+    """The size of a picture is only a claim; nothing may be allocated for it."""
+    data = bytearray(save(tmp_path, "p.png", photo()).read_bytes())
+    data[16:24] = (2**31 - 1).to_bytes(4, "big") * 2  # width and height
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    file = tmp_path / "bomb.png"
+    file.write_bytes(data)
+    with pytest.raises(ImageError, match="scale it down"):
+        open_image(file)
+
+
+@pytest.mark.parametrize("error", [zlib.error("bad"), ZeroDivisionError(), RecursionError("deep")])
+def test_whatever_a_reader_raises_is_our_error(tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error
+
+    file = save(tmp_path, "p.png", photo())
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        open_image(file)

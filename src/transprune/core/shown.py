@@ -25,7 +25,7 @@ def shown(value: Any) -> str:
         return f"a value of type {type(value).__name__}"
 
 
-def shorten(text: str) -> str:
-    """A text as one line of at most 200 characters."""
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """A text as one line of at most so many characters."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 3] + "..."
+    return line if len(line) <= longest else line[: longest - 3] + "..."

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from transprune.core.shown import shown
+
 FILE = "processor_config.json"
 IMAGE_FILE = "preprocessor_config.json (or the image_processor in processor_config.json)"
 
@@ -32,8 +34,8 @@ class Difference:
     always: bool = False
 
     def __str__(self) -> str:
-        got = "null" if self.got is None else repr(self.got)
-        return f"{self.field} in {self.file} is {got}, but {self.why} {self.expected!r}"
+        got = "null" if self.got is None else shown(self.got)
+        return f"{self.field} in {self.file} is {got}, but {self.why} {shown(self.expected)}"
 
 
 def find_differences(processor: Any, base: Any, has_cls: bool) -> list[Difference]:

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from transprune import nano
+from transprune.core.shown import shorten
 from transprune.errors import CheckpointError
 from transprune.nano import NANO
+
+LONGEST_LINE = 400  # characters of an error of other people; some repeat what was in the file
 
 
 def locate(source: str | os.PathLike[str]) -> str:
@@ -78,5 +81,5 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's message, without the advice on the lines after it."""
     for line in str(error).splitlines():
         if text := line.strip():
-            return text.rstrip(".")
+            return shorten(text, LONGEST_LINE).rstrip(".")
     return type(error).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -264,7 +265,9 @@ class RecordLog:
 
     def close(self) -> None:
         """Close the file, which also releases its lock."""
-        self._stream.close()
+        # every append is flushed, so only what failed to be written, and was said, is left
+        with suppress(OSError):
+            self._stream.close()
 
     def __enter__(self) -> RecordLog:
         return self
