@@ -146,3 +146,9 @@ def test_names_of_the_overview_keep_their_distance(many) -> None:
     heights = sorted(text.xy[1] for text in axes.texts)
     gaps = [upper - lower for lower, upper in itertools.pairwise(heights)]
     assert min(gaps) > 0
+
+
+def test_names_are_shown_as_they_are(series) -> None:
+    named = replace(series[1], method="a$b$<c>&d")
+    picture = draw_accuracy((series[0], named), None)
+    assert "a$b$&lt;c&gt;&amp;d" in picture.wide

@@ -61,8 +61,8 @@ def render(
         draw: makes the figure of a theme.
         embed: whether the page shows it as SVG.
     """
-    light = _png(draw(LIGHT), LIGHT)
-    dark = _png(draw(DARK), DARK)
+    light = _png(draw, LIGHT)
+    dark = _png(draw, DARK)
     wide = ""
     narrow = ""
     if embed:
@@ -72,11 +72,15 @@ def render(
     return Picture(name, title, caption, alt, numbers, light, dark, wide, narrow)
 
 
-def _png(figure: Figure, theme: Theme) -> bytes:
+def _png(draw: Draw, theme: Theme) -> bytes:
+    import matplotlib
+
     stream = io.BytesIO()
     # matplotlib would write its version into the file; without it equal figures are equal bytes
     metadata = {"Software": ""}
-    figure.savefig(stream, format="png", dpi=DPI, facecolor=theme.background, metadata=metadata)
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw(theme)
+        figure.savefig(stream, format="png", dpi=DPI, facecolor=theme.background, metadata=metadata)
     return stream.getvalue()
 
 

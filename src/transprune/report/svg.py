@@ -13,7 +13,11 @@ from typing import Any
 
 # DejaVu Sans is as wide as Verdana and wider than other sans-serif fonts, so text that fits in it
 # fits in the reader's font
-SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "font.family": ["DejaVu Sans"]}
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "text.parse_math": False,  # a dollar in a name is a dollar
+}
 
 _OPENING = re.compile(r"<svg\b[^>]*>")
 _VIEW = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')

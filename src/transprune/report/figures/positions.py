@@ -33,9 +33,11 @@ def draw_positions(
             unbiased criterion would follow it.
     """
     caption = (
-        f"Share of {questions} questions in which a token is kept, for each criterion alone with "
-        "the High schedule (positional bias, Figure 4 of the paper). The two maps of a column "
-        "share one scale; ↑ and ↓ are the means of the upper and the lower half."
+        f"In how many of {questions} questions a token stays, if tokens are chosen by how much a "
+        "layer changes them alone (TTV), or by the attention of the question alone (IGA), at the "
+        "boundaries of TransPrune-High. It shows whether a criterion prefers places of the image "
+        "(positional bias, Figure 4 of the paper). The two maps of a boundary share one scale; ↑ "
+        "and ↓ are the means of the upper and the lower half."
     )
     if objects is not None:
         caption += " Objects are placed uniformly, so an unbiased criterion gives a uniform map."

@@ -34,7 +34,9 @@ def draw_signal(curves: Curves, questions: int, boundaries: Sequence[int]) -> Pi
     return render(
         "signal",
         "How well the two criteria rank object tokens, layer by layer",
-        f"Area under the ROC curve (AUC), mean of {questions} questions: 1 ranks every token of an "
+        "How much a layer changes a token (TTV) and how much attention the question pays to it "
+        "(IGA), each as a ranking of the tokens. Area under the ROC curve (AUC), mean of "
+        f"{questions} questions: 1 ranks every token of an "
         "object above every other token, 0.5 is chance (the line), below 0.5 the ranking is reversed. TTV of "
         "layer L is measured in that layer (the first is 1); IGA at L is measured at the boundary "
         "behind layer L. Vertical lines: the boundaries where TransPrune-High prunes.",

@@ -88,10 +88,11 @@ def draw_transitions(
     return render(
         "transitions",
         "How visual tokens change, layer by layer",
-        f"Image {name}. Magnitude: norm of a module's output over norm of its normalised input; "
-        "direction: 1 - |cos| between the two (arXiv 2507.20630, equations 1 and 2, and its "
-        "Figure 2). Bright is more. Every map has its own scale; the numbers below it are its "
-        "minimum and maximum.",
+        f"How much the two modules of a layer, attention and the feed-forward network (FFN), change "
+        f"each token of image {name}: in length (magnitude: norm of the module's output over norm "
+        "of its normalised input) and in direction (1 - |cos| between the two; arXiv 2507.20630, "
+        "equations 1 and 2, and its Figure 2). Bright is more. Every map has its own scale; the "
+        "numbers below it are its minimum and maximum.",
         f"{4 * len(layers)} heat maps over the image, one column per decoder layer, four rows: "
         "magnitude and direction of the change that attention and feed-forward modules make to "
         "each visual token. The AUC figure and its table show which layers single out the objects, "
