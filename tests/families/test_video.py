@@ -71,3 +71,25 @@ def test_methods_choose_among_the_tokens_of_a_video(zoo, attn, method):
         model(**inputs)
     assert len(session.trace.stages[-1].keep[0]) == FRAMES * SIDE * SIDE // UNIT // 4
     assert len(session.trace.kv_lengths) == LAYERS
+
+
+@pytest.mark.parametrize("image_first", [False, True])
+@pytest.mark.parametrize(
+    "method", [Random(keep={2: 0.25}), VisionZip(0.25)], ids=lambda method: method.name
+)
+def test_an_image_and_a_video_are_pools_of_their_own(zoo, method, image_first):
+    """The image is encoded first, wherever it stands in the prompt."""
+    inputs = prompt(with_image=True)
+    if image_first:
+        ids = inputs["input_ids"][0]
+        cut = int((ids == IMAGE).nonzero()[0]) - 1  # with the start token
+        for name in ("input_ids", "mm_token_type_ids"):
+            row = inputs[name][0]
+            inputs[name] = torch.cat([row[:2], row[cut:-4], row[2:cut], row[-4:]])[None]
+
+    with torch.no_grad(), prune(zoo("qwen2_5_vl", "sdpa"), method, pool="image") as session:
+        zoo("qwen2_5_vl", "sdpa")(**inputs)
+    first = 16 if image_first else 32
+    kept = session.trace.stages[-1].keep[0]
+    shares = [int((kept < first).sum()), int((kept >= first).sum())]
+    assert shares == ([4, 8] if image_first else [8, 4])

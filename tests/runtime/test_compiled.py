@@ -1,4 +1,4 @@
-"""A model that was compiled before `prune`, or is compiled inside, is pruned like any other, and is itself afterwards."""
+"""A model compiled before `prune`, or inside a session, is pruned like any other, and is itself afterwards."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Modules that are replaced, wrapped or patched around a session: the right answer, or an error, never a wrong score."""
+"""Modules replaced, wrapped or patched around a session: the right answer or an error, never a wrong score."""
 
 import copy
 import io

@@ -107,7 +107,9 @@ class Layout:
         The last `kept[b]` rows of a sample are real, the rest are fillers.
         """
         width = index.shape[1]
-        first_real = width - torch.tensor(kept, device=index.device)[:, None]  # [B, 1]
+        first_real = (
+            width - torch.tensor(kept, dtype=torch.long, device=index.device)[:, None]
+        )  # [B, 1]
         real = torch.arange(width, device=index.device) >= first_real  # [B, P]
 
         def gather(values: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class Qwen2_5_VL(Family):
         tokens = [h * w for h, w in _frames(base, capture)]
         device = _grid_thw(capture).device
         frames = torch.arange(len(tokens), device=device)
-        crop = frames.repeat_interleave(torch.tensor(tokens, device=device))
+        crop = frames.repeat_interleave(torch.tensor(tokens, dtype=torch.long, device=device))
 
         # the merger's rows come window by window, those of the prompt line by line
         line = torch.cat([p[:, 0] * g[0, 1] + p[:, 1] for p, g in _window_places(base, capture)])
@@ -143,7 +143,8 @@ class Qwen2_5_VL(Family):
         # and back, for the smaller grid
         small = small.unflatten(2, (grid[1], merge, side)).unflatten(1, (grid[0], merge, side))
         small = small.permute(1, 4, 2, 5, 0, 3, 6).reshape(unit * grid[0] * grid[1], -1)
-        size = torch.tensor([[1, grid[0] * merge, grid[1] * merge]], device=patches.device)
+        shape = [[1, grid[0] * merge, grid[1] * merge]]
+        size = torch.tensor(shape, dtype=torch.long, device=patches.device)
         features: Tensor = tower(small, grid_thw=size).pooler_output
         return features
 
@@ -184,7 +185,8 @@ def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tens
         # any number that grows window by window
         window = places[:, 0] // side * columns + places[:, 1] // side
         order = window.argsort(stable=True)  # raster order within a window
-        found.append((places[order], torch.tensor([[rows, columns]], device=device)))
+        grid = torch.tensor([[rows, columns]], dtype=torch.long, device=device)
+        found.append((places[order], grid))
     return found
 
 

@@ -72,7 +72,8 @@ class TextTower:
         clip = self._on(instruction)
         embedded = []
         for segment in segments or [[]]:  # an empty question still gives one row
-            row = torch.tensor([[begin, *segment, end]], device=instruction.device)
+            ids = [[begin, *segment, end]]
+            row = torch.tensor(ids, dtype=torch.long, device=instruction.device)
             embedded.append(clip.get_text_features(row, return_dict=True).pooler_output)
         return torch.cat(embedded).float()
 
