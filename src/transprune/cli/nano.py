@@ -184,6 +184,8 @@ def plot_command(
     with _training_code():
         from transprune.nano.train.plot import plot_run
 
+    if out is not None and out.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{out} needs the suffix .png", param_hint="--out")
     # without a run there is nothing to draw, and the error is about the run
     file = out or run / "training.png"
     if run.is_dir():

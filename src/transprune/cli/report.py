@@ -16,7 +16,9 @@ EXAMPLES = 6
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of `transprune bench`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run of `transprune bench`.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; default: RUN/report."),

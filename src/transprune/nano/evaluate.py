@@ -25,6 +25,7 @@ from transprune.nano.batches import (
     pack,
     right_answers,
 )
+from transprune.nano.messages import first_line
 from transprune.nano.questions import (
     CATEGORIES,
     SHORT_CATEGORIES,
@@ -101,7 +102,7 @@ def load_trained(folder: Path) -> Any:
     """Load a checkpoint of the bundled kind in fp32, in evaluation mode.
 
     Raises:
-        CheckpointError: no checkpoint there, or one of another architecture.
+        CheckpointError: no checkpoint there, one of another architecture, or damaged weights.
     """
     from transformers import AutoConfig, LlavaForConditionalGeneration
 
@@ -109,8 +110,9 @@ def load_trained(folder: Path) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"no checkpoint at {folder}: {error}") from error
+    # a missing file, or values that no configuration has
+    except Exception as error:
+        raise CheckpointError(f"no checkpoint at {folder}: {first_line(error)}") from error
 
     vocabulary = getattr(getattr(config, "text_config", None), "vocab_size", None)
     if config.model_type != "llava" or vocabulary != len(WORDS):
@@ -120,7 +122,19 @@ def load_trained(folder: Path) -> Any:
             "Measure other models with `transprune bench`."
         )
 
-    return LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    try:
+        model, report = LlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:
+        raise CheckpointError(
+            f"the weights at {folder} cannot be loaded: {first_line(error)}"
+        ) from error
+
+    # transformers would fill them with random numbers, and only log it
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"{folder} lacks {len(missing)} weights, the first: {missing[0]}")
+    return model.eval()
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from transprune.errors import SceneError
 from transprune.nano.questions import Question, ask_each, ask_with_retries
 from transprune.nano.scenes import Split, draw, question_rng
 
@@ -20,7 +21,20 @@ def write_scenes(folder: Path, split: Split, numbers: range) -> int:
         folder: made if missing; gets `<split>-<number>.png` files and `questions.jsonl`.
         split: which stream of scenes.
         numbers: which scenes of that stream.
+
+    Raises:
+        SceneError: a file cannot be written.
     """
+    try:
+        return _write_scenes(folder, split, numbers)
+    except OSError as error:
+        raise SceneError(
+            f"cannot write {error.filename or folder}: {error.strerror or error}; choose another "
+            "folder, or make room"
+        ) from error
+
+
+def _write_scenes(folder: Path, split: Split, numbers: range) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
 

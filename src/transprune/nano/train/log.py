@@ -26,7 +26,9 @@ class Log:
         self._counts: dict[str, int] = {}
         self._start = time.monotonic()
 
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        lines: list[str] = []
+        if file.exists():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         # steps after the checkpoint will be trained, and logged, again
         kept = [line for line in lines if _step_of(line) <= first]
         self._seconds_before = json.loads(kept[-1]).get("seconds", 0.0) if kept else 0.0
@@ -63,19 +65,27 @@ class Log:
 def read_log(file: Path) -> list[dict[str, Any]]:
     """Read the lines of a log, without the half line that a killed run may leave at the end."""
     lines = []
-
-    for text in file.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
-
+    for text in file.read_bytes().splitlines():
+        line = _parse(text)
+        if line is not None:
+            lines.append(line)
     return lines
+
+
+def _parse(text: bytes | str) -> dict[str, Any] | None:
+    """The metrics of a line by name; None for anything else than an object of numbers."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+    if not isinstance(line, dict) or "step" not in line:
+        return None
+    numeric = all(type(value) in (int, float) for value in line.values())
+    return line if numeric else None
 
 
 def _step_of(line: str) -> float:
     """The step of a log line; infinite for half a line, so that it is dropped."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+    found = _parse(line)
+    return math.inf if found is None else float(found["step"])

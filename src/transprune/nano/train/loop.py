@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from transprune.errors import TrainingError
+from transprune.nano.messages import first_line
 from transprune.nano.train.log import Log, Metrics
 from transprune.nano.train.optimizer import Optimizer
 
@@ -137,9 +137,11 @@ def _load(stage: TrainingStage, folder: Path) -> int:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         done = int(state["step"])
-    except (RuntimeError, KeyError, EOFError, UnpicklingError) as error:
+    # a damaged archive fails in torch, in zipfile, in pickle or where its content is used
+    except Exception as error:
         raise TrainingError(
-            f"{file} is not a checkpoint of this training ({error}); remove it to start over"
+            f"{file} is not a checkpoint of this training ({first_line(error)}); remove it to "
+            "start over"
         ) from error
 
     try:
@@ -147,9 +149,10 @@ def _load(stage: TrainingStage, folder: Path) -> int:
         # a finished stage needs its weights only
         if done < stage.steps:
             stage.optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except Exception as error:
         raise TrainingError(
-            f"{file} is a checkpoint of another architecture; nothing was touched. {error}"
+            f"{file} is a checkpoint of another architecture; nothing was touched. "
+            f"{first_line(error)}"
         ) from error
 
     return done

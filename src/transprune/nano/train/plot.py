@@ -13,7 +13,7 @@ def plot_run(folder: Path, file: Path) -> Path:
     """Draw every `<stage>.jsonl` of a run into a PNG file; return the file.
 
     Raises:
-        TrainingError: the folder has no logs.
+        TrainingError: the folder has no logs, or the file cannot be written.
         MissingExtra: matplotlib is not installed.
     """
     try:
@@ -31,7 +31,11 @@ def plot_run(folder: Path, file: Path) -> Path:
         _draw_loss(left, name, lines)
         _draw_accuracies(right, name, lines)
 
-    figure.savefig(file, dpi=110)
+    try:
+        figure.savefig(file, dpi=110)
+    # ValueError: a suffix that matplotlib does not know
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"cannot write {file}: {error}; give another file") from error
     return file
 
 
@@ -41,7 +45,7 @@ def _read_logs(folder: Path) -> dict[str, list[dict[str, Any]]]:
     logs = {}
 
     for path in files:
-        lines = [line for line in read_log(path) if "loss" in line]
+        lines = [line for line in read_log(path) if {"loss", "seconds"} <= line.keys()]
         if lines:
             logs[path.stem] = lines
 
@@ -68,4 +72,6 @@ def _draw_accuracies(panel: Any, name: str, lines: list[dict[str, Any]]) -> None
         panel.plot(steps, values, label=metric)
 
     panel.set(title=f"{name}: accuracy on new scenes", xlabel="step", ylim=(0, 1.02))
-    panel.legend(fontsize="x-small", ncols=2)
+    # an empty legend is a warning
+    if names > {"step", "seconds", "loss"}:
+        panel.legend(fontsize="x-small", ncols=2)

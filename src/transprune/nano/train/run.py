@@ -50,9 +50,27 @@ def train(
         The folder of the checkpoint, or None where the run was stopped.
 
     Raises:
-        TrainingError: the folder has a run with other settings, or a checkpoint of another
-            architecture.
+        TrainingError: the folder has a run with other settings or a checkpoint of another
+            architecture, or cannot be written.
     """
+    try:
+        return _train(recipe, folder, progress, device, stop_after, compiled)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot read or write {error.filename or folder}: {error.strerror or error}. What was "
+            "written before stays: make room, and run the same command again"
+        ) from error
+
+
+def _train(
+    recipe: TrainingRecipe,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    stop_after: int | None,
+    compiled: bool,
+) -> Path | None:
+    """Stage after stage, then the checkpoint and its card."""
     folder.mkdir(parents=True, exist_ok=True)
     _check_settings(recipe, folder)
 
@@ -141,7 +159,7 @@ def _check_settings(recipe: TrainingRecipe, folder: Path) -> None:
 
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError(
             f"{file} is not JSON ({error}); remove the folder, or train into another one"
         ) from error
