@@ -14,6 +14,7 @@ from transprune.cli.suggest import BUNDLED_PROMPT, WITHOUT_FAMILY
 from transprune.cli.suggest_evidence import MEASURED_HERE
 from transprune.cli.suggest_measured import measured_table
 from transprune.cli.suggest_settings import candidates
+from transprune.cli.suggest_tables import CAUTION
 from transprune.core.schedule import Schedule
 from transprune.cost.count import count_method
 from transprune.cost.geometry import GEOMETRIES, known_geometry
@@ -38,12 +39,12 @@ def prompt_of(model):
 
 
 @pytest.mark.parametrize("model", KNOWN)
-@pytest.mark.parametrize("budget", [20, 41, 60])
+@pytest.mark.parametrize("budget", [12, 20, 41, 60, 80])
 def test_every_line_meets_the_budget_and_is_what_cost_counts(cli, model, budget):
     data = cli("suggest", "--model", model, "--budget", budget, "--json").data
     geometry = known_geometry(model)
     assert data["budget"] == budget / 100
-    assert len(data["suggestions"]) > 15
+    assert len(data["suggestions"]) > 5
     assert len(data["suggestions"]) + len(data["refused"]) == len(candidates(bundled=False))
 
     for entry in data["suggestions"]:
@@ -58,6 +59,15 @@ def test_every_line_meets_the_budget_and_is_what_cost_counts(cli, model, budget)
         stages = method.plan(geometry.layers, geometry.visual_tokens)
         assert entry["boundaries"] == [stage.boundary for stage in stages]
         assert entry["tokens"] == [geometry.visual_tokens, *(stage.count for stage in stages)]
+
+
+def test_a_published_setting_that_costs_the_budget_stays_as_it_is(cli):
+    data = cli("suggest", "--model", "llava-1.5-7b", "--budget", 47, "--json").data
+    first = data["suggestions"][0]
+    assert first["recipe"] == "transprune"
+    assert first["tokens"] == [576, 504, 360, 72]
+    assert first["evidence"]["published"]["row"] == "TransPrune-High"
+    assert first["paper_share"] == pytest.approx(0.408, abs=0.001)
 
 
 @pytest.mark.parametrize("layers", [14, 28, 32, 40])
@@ -100,6 +110,8 @@ def test_evidence_of_transprune_moves_with_its_boundaries():
         (0.15625, "0.15625"),
         ("off", "off"),
         ((3, 1), "3,1"),
+        (0.00000001, "1e-08"),
+        (Schedule({1: 0.5, 2: 0.00000001}), "1:0.5,2:1e-08"),
         (Schedule({7: 0.875, 9: 1 / 3}), "7:0.875,9:0.333333"),
     ],
 )
@@ -163,6 +175,12 @@ def test_budgets_that_are_none(cli, budget):
     result = cli("suggest", "--budget", budget)
     assert result.code == 1
     assert "percent of the unpruned prefill" in result.err or "at least one budget" in result.err
+
+
+def test_evidence_of_the_bundled_model_alone_comes_with_a_caution(cli):
+    shown = " ".join(cli("suggest", "--model", "llava-1.5-13b", "--budget", "12").out.split())
+    assert CAUTION in shown
+    assert CAUTION not in " ".join(cli("suggest", "--model", "nano").out.split())
 
 
 def test_a_budget_that_nothing_reaches(cli):

@@ -25,9 +25,9 @@ def write_value(value: Any, digits: int = 6) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return str(round(value, digits))
+        return str(_rounded(value, digits))
     if isinstance(value, Schedule):
-        return ",".join(f"{boundary}:{round(share, digits):g}" for boundary, share in value)
+        return ",".join(f"{boundary}:{_rounded(share, digits):g}" for boundary, share in value)
     if isinstance(value, (tuple, list, range)):
         return _write_numbers(list(value))
     return str(value)
@@ -76,6 +76,11 @@ def _accumulated(method: Any, num_layers: int) -> str | None:
     if not layers or layers == list(range(boundaries[0], boundaries[-1] + 1)):
         return None
     return _write_numbers(layers)
+
+
+def _rounded(share: float, digits: int) -> float:
+    """A share with so many decimals, but never 0, which is no share."""
+    return round(share, digits) or share
 
 
 def _write_numbers(numbers: list[Any]) -> str:

@@ -20,16 +20,16 @@ BUNDLED_ONLY = "measured on the bundled model only"
 NOTHING = "none"
 KINDS = (MEASURED_HERE, PUBLISHED_HERE, PUBLISHED_ELSEWHERE, BUNDLED_ONLY, NOTHING)
 
-# points of the unpruned prefill: a figure at another cost than this is no evidence for a budget,
-# because answers fall steeply where little is left
-NEAR = 10
+# a figure at a cost so many times larger or smaller is no evidence for a budget, because answers
+# fall steeply where little is left
+NEAR = 1.3
 
 SIZES = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The figures nearest to a budget, within `NEAR` points of it; nothing is interpolated.
+    """The figures nearest to a budget, near enough to it (`NEAR`); nothing is interpolated.
 
     Attributes:
         kind: one of `KINDS`.
@@ -109,12 +109,12 @@ def _nearest_published(method: str, model: str | None, share: float) -> Publishe
     for wanted in (model, LLAVA):
         rows = []
         for row in PUBLISHED:
-            is_near = abs(row.share - 100 * share) <= NEAR
+            is_near = _times(row.share, 100 * share) <= NEAR
             if is_near and (row.method, row.model) == (method, wanted):
                 rows.append(row)
 
         if rows:
-            return min(rows, key=lambda row: abs(row.share - 100 * share))
+            return min(rows, key=lambda row: _times(row.share, 100 * share))
     return None
 
 
@@ -123,7 +123,12 @@ def _nearest_measured(method: str, budget: float) -> tuple[int, float] | None:
     figures = measured_table().get(method)
     if not figures:
         return None
-    nearest = min(figures, key=lambda percent: abs(percent - 100 * budget))
-    if abs(nearest - 100 * budget) > NEAR:
+    nearest = min(figures, key=lambda percent: _times(percent, 100 * budget))
+    if _times(nearest, 100 * budget) > NEAR:
         return None
     return nearest, figures[nearest]
+
+
+def _times(one: float, other: float) -> float:
+    """How many times the larger of two costs is the smaller."""
+    return max(one / other, other / one)

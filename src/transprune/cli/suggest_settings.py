@@ -106,19 +106,26 @@ def _at_budget(
     name: str, budget: float, prompt: NominalPrompt, model: str | None, *, bundled: bool
 ) -> Suggestion | str:
     """One method at the budget, or why it cannot be brought there."""
-    from transprune.bench.run.budgets import fit, has_variable_count
+    from transprune.bench.run.budgets import TOLERANCE, Fit, fit, has_variable_count
     from transprune.errors import MethodError
     from transprune.methods.common.recipe import resolve
 
+    recipe = name
     try:
+        own = prompt.share(resolve(name))
         fitted = fit(resolve(name), budget, prompt)
     except MethodError as error:
         return str(error)
-    if not fitted.reached:
+
+    # as published, where that costs the budget already
+    if abs(own - budget) <= TOLERANCE:
+        fitted = Fit(resolve(name), own, reached=True)
+    elif fitted.reached:
+        recipe = write_recipe(fitted.method, prompt.geometry.layers)
+    else:
         return fitted.note
 
     # every figure below is that of the text, whose shares are rounded
-    recipe = write_recipe(fitted.method, prompt.geometry.layers)
     method = resolve(recipe)
     stages = method.plan(prompt.geometry.layers, prompt.visual_tokens)
     paper_share = prompt.cost(method, "paper").prefill_share

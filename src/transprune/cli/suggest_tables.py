@@ -32,6 +32,10 @@ TITLES = {
     BUNDLED_ONLY: "Measured on the bundled model only, which knows coloured shapes",
     NOTHING: "No evidence at hand",
 }
+CAUTION = (
+    "That model knows coloured shapes only, so this says little of yours: try it on questions of "
+    "your own first."
+)
 
 
 def tables(
@@ -98,9 +102,10 @@ def _reason(entry: Suggestion) -> str:
             f"{percent(entry.paper_share)} in that count."
         )
     if evidence.accuracy is not None:
+        caution = "" if evidence.kind == MEASURED_HERE else f" {CAUTION}"
         return (
             f"On the bundled model it had {evidence.accuracy:.1f} % of the unpruned score at a "
-            f"budget of {evidence.budget} %."
+            f"budget of {evidence.budget} %.{caution}"
         )
     return "There is no figure at hand for any method here."
 
@@ -156,7 +161,8 @@ def _legend() -> Table:
             "bundled": "the same, measured here on a model of 9 MB at the nearest budget (exact): "
             "docs/accuracy.md. The order of methods there is its own",
             "order": "the strongest evidence first, then its figure. Nothing is interpolated. `-`: "
-            f"no figure at hand within {NEAR} points; the method's own paper has some",
+            f"no figure at hand within {100 * (NEAR - 1):.0f} % of this cost; the method's own "
+            "paper has some",
         }
     )
 
