@@ -27,7 +27,7 @@ def build(cls: type[T], data: Any) -> T:
     if not isinstance(data, Mapping):
         raise TypeError(f"a {cls.__name__} is an object; got {shown(data)}")
 
-    kinds = _kinds(cls)
+    kinds = _kinds(cls)  # type: ignore[arg-type]  # a class is hashable
     values: dict[str, Any] = {}
     for key, value in data.items():
         kind = kinds.get(key, Any)
