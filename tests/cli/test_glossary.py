@@ -9,6 +9,7 @@ import pytest
 from cli.commands import commands
 from transprune.cli.glossary import POINTER, all_words, find_word, markdown_page
 from transprune.errors import PruneError
+from transprune.report.terms import TERMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "glossary.md"
 
@@ -42,6 +43,13 @@ def test_every_word_is_listed_and_cut_nowhere(cli):
 def test_no_spelling_has_two_meanings():
     spellings = [text.lower() for word in all_words() for text in (word.word, *word.also)]
     assert len(set(spellings)) == len(spellings) > 50
+
+
+def test_the_words_of_the_report_are_in_the_glossary():
+    words = [word for terms in TERMS for word in terms.split(", ")]
+    assert len(words) > 10
+    for word in words:
+        find_word(word)
 
 
 def test_a_typo_gets_a_suggestion(cli):

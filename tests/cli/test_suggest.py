@@ -144,11 +144,23 @@ def test_the_prompt_of_the_bundled_model_is_a_real_one():
     assert (median_low(texts), median_low(instructions)) == BUNDLED_PROMPT
 
 
-def test_a_folder_lists_only_what_it_can_run(cli, qwen, llava, tmp_path):
-    found = cli("suggest", "--model", qwen, "--budget", 60, "--json").data
+@pytest.mark.parametrize("family", ["llava", "llava_next", "qwen"])
+def test_a_folder_lists_what_its_model_can_run(cli, family, request):
+    folder = request.getfixturevalue(family)
+    found = cli("suggest", "--model", folder, "--budget", 60, "--json").data
     assert found["notes"] == []
     assert found["model"]["layers"] == 14
+    assert {"transprune", "fastv", "divprune"} <= {
+        entry["method"] for entry in found["suggestions"]
+    }
 
+    # a configuration alone is no model that could be built, so nothing is tried
+    file = cli("suggest", "--model", folder / "config.json", "--budget", 60, "--json").data
+    assert len(file["suggestions"]) >= len(found["suggestions"])
+    assert "transprune doctor" in file["notes"][0]
+
+
+def test_what_a_model_lacks_is_named(cli, llava):
     # the tower of this one is CLIP's, whose text half is not beside it
     refused = cli("suggest", "--model", llava, "--budget", 60, "--json").data["refused"]
     assert "text" in refused["cdpruner"]

@@ -57,6 +57,16 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             ("decoder layer",),
         ),
         Word(
+            "tile",
+            "a part of a large picture that is processed as a picture of its own",
+            "LLaVA-NeXT cuts a picture into up to four, beside the whole picture.",
+            ("tiles", "crop"),
+        ),
+        Word(
+            "text tower",
+            "CLIP's network for text, no part of a LLaVA checkpoint; CDPruner needs it",
+        ),
+        Word(
             "instruction",
             "the text behind the picture in the prompt: the user's question",
             "",
@@ -128,6 +138,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             ("frozen",),
         ),
         Word(
+            "merge",
+            "several tokens become one, often their mean, instead of being dropped",
+            "VisionZip, PruMerge, ToMe, SparseVLM and PACT do this.",
+            ("merging", "contextual"),
+        ),
+        Word(
             "positions",
             "the numbers of the tokens' places in the prompt",
             "When tokens go, the others either keep their numbers (keep) or are counted anew, without "
@@ -166,7 +182,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             "",
             ("vision attention",),
         ),
-        Word("trace", "the record of one run: which tokens stayed, where, and what it cost"),
+        Word(
+            "trace",
+            "the record of one run: which tokens stayed, where, and what it cost",
+            "In Python `session.trace`; `session.trace.plot(picture)` draws it.",
+        ),
+        Word("overlay", "the picture with its dropped patches darkened"),
     ),
     "What it costs": (
         Word(
