@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from transprune.errors import FamilyError, MissingSignal, UnknownFamily
+from transprune.families.capture import TapPoints as TapPoints
+from transprune.families.capture import VisionCapture as VisionCapture
+from transprune.families.capture import VisionRows as VisionRows
+from transprune.families.wrappers import unwrap as unwrap
 from transprune.registry import Registry
 
 # LLaVA-1.5's prompt, for checkpoints without a chat template
@@ -30,54 +34,6 @@ RENAMED = {
     "vision_tap": "vision_tap_points",
     "visual": "visual_mask",
 }
-
-
-@dataclass(frozen=True)
-class TapPoints:
-    """Modules of the vision tower that are tapped for a projector-side method.
-
-    Attributes:
-        inputs: modules whose arguments are captured, by the names the family's own methods use.
-        outputs: modules whose outputs are captured, likewise.
-        projector: the module whose output rows become the visual tokens, in whatever order the
-            family packs them.
-    """
-
-    inputs: Mapping[str, nn.Module]
-    outputs: Mapping[str, nn.Module]
-    projector: nn.Module
-
-
-@dataclass
-class VisionCapture:
-    """What the taps captured in one call of the vision tower.
-
-    Attributes:
-        inputs: positional and keyword arguments of the tapped modules.
-        outputs: outputs of the tapped modules.
-        rows: output of the projector, flattened to [R, D].
-    """
-
-    inputs: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
-    outputs: dict[str, Tensor] = field(default_factory=dict)
-    rows: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class VisionRows:
-    """Where the projector rows come from.
-
-    Attributes:
-        crop: long [R], number of the tower input.
-        order: long [R], the rows in the order of the prompt; None where they are in it already.
-        cls: [crops, D], projected CLS states, or None.
-        states: [R, V], the projector's input rows, or None where it merges patches.
-    """
-
-    crop: Tensor
-    cls: Tensor | None = None
-    states: Tensor | None = None
-    order: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +139,15 @@ class Family(ABC):
 
         is_video = input_ids == video
         return {"image": visual & ~is_video, "video": visual & is_video}
+
+    def masks_of_embeddings(self, kwargs: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """The same of a call with embeddings and without ids; None where nothing says it."""
+        # processors return token types beside the ids: 1 for images, 2 for videos
+        kinds = kwargs.get("mm_token_type_ids")
+        rows = kwargs.get("inputs_embeds")
+        if not isinstance(kinds, Tensor) or rows is None or kinds.shape != rows.shape[:2]:
+            return None
+        return {"image": kinds == 1, "video": kinds == 2}
 
     def of_medium(self, medium: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of a call without those of the other medium."""
@@ -319,35 +284,6 @@ def _square_side(config: Any) -> int | None:
     if not isinstance(size, int) or not isinstance(patch, int):
         return None
     return size // patch
-
-
-def unwrap(model: Any) -> Any:
-    """The transformers model inside wrappers: PEFT, torch.compile, DataParallel and the like.
-
-    Raises:
-        FamilyError: the wrapper keeps the weights in pieces, so modules cannot be called one by
-            one.
-    """
-    while True:
-        if type(model).__name__ == "FullyShardedDataParallel":
-            raise FamilyError(
-                "FullyShardedDataParallel keeps the weights in pieces, and pruning calls single "
-                "modules; load the model with device_map='auto', or run one process per GPU"
-            )
-        inner = _inside(model)
-        if inner is None:
-            return model
-        model = inner
-
-
-def _inside(model: Any) -> Any:
-    """The model that a wrapper wraps, or None for a model without one."""
-    if isinstance(model, torch._dynamo.OptimizedModule):  # torch.compile(model)
-        return model._orig_mod
-    if hasattr(model, "get_base_model"):  # PEFT
-        return model.get_base_model()
-    module = getattr(model, "module", None)  # DataParallel, DistributedDataParallel, DeepSpeed
-    return module if isinstance(module, nn.Module) else None
 
 
 FAMILIES: Registry[Family] = Registry(

@@ -13,6 +13,15 @@ from torch import Tensor
 
 from transprune.errors import MissingSignal
 from transprune.families.base import Family, TapPoints, VisionCapture, VisionRows, register_family
+from transprune.families.llava_capture import (
+    is_packed,
+    layer_of,
+    left_out,
+    picture_sides,
+    projector_input,
+    tower_pixels,
+    tower_states,
+)
 from transprune.families.tower import grid_places, heads_of, resize, saliency_of
 
 
@@ -83,7 +92,7 @@ class Llava(Family):
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every crop has the same patches; a CLS state that is no visual token is projected."""
-        projected = _projected(capture)  # [C, n, V], or [1, n, V] of several pictures
+        projected = projector_input(capture)  # [C, n, V], or [1, n, V] of several pictures
         crop = torch.arange(len(projected), device=projected.device)
         crop = crop.repeat_interleave(projected.shape[1])
         if is_packed(base):
@@ -96,11 +105,11 @@ class Llava(Family):
         layers = self._feature_layers(base, capture)
         if len(layers) > 1:
             return VisionRows(crop)  # the states of several layers are concatenated
-        if not (self.has_cls(base) and _left_out(capture)):
+        if not (self.has_cls(base) and left_out(capture)):
             return VisionRows(crop, None, projected.flatten(0, 1))
 
         # methods that compare patches with the whole image need the CLS state in feature space
-        states = _hidden_states(capture)[layers[0]]
+        states = tower_states(capture)[layers[0]]
         assert states is not None
         cls = base.multi_modal_projector(states[:, :1])[:, 0]
         return VisionRows(crop, cls, projected.flatten(0, 1))
@@ -117,7 +126,7 @@ class Llava(Family):
         query, key = self._query_and_key(base, capture, depth, index)
         query = heads_of(query, heads)  # [C, H, n, d]
         key = heads_of(key, heads)
-        first = _left_out(capture)
+        first = left_out(capture)
 
         if name.endswith("keys"):
             return key.float().mean(dim=1)[:, first:].flatten(0, 1)  # [C, H, n, d] -> [R, d]
@@ -145,15 +154,15 @@ class Llava(Family):
 
     def _place(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Row and column of every patch, or the size of the grid; a CLS row is at (0, 0)."""
-        projected = _projected(capture)
-        left_out = _left_out(capture)
+        projected = projector_input(capture)
+        first = left_out(capture)
         parts = []
         for rows, columns in picture_sides(base, capture):
             places = grid_places(rows, columns, projected.device)
-            if self.has_cls(base) and not left_out:
+            if self.has_cls(base) and not first:
                 places = torch.cat([places.new_zeros(1, 2), places])
-            if not self.has_cls(base) and left_out:
-                places = places[left_out:]  # SigLIP has no CLS token: the first patch is left out
+            if not self.has_cls(base) and first:
+                places = places[first:]  # SigLIP has no CLS token: the first patch is left out
             if name == "grid":
                 places = places.new_tensor([[rows, columns]]).expand_as(places)
             parts.append(places)
@@ -161,7 +170,7 @@ class Llava(Family):
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
         """The resized picture through the tower with interpolated position embeddings."""
-        pixels = _pixels(capture)
+        pixels = tower_pixels(capture)
         if is_packed(base):
             raise MissingSignal(
                 f"{self.title} with a {type(base.vision_tower).__name__} cannot encode a picture "
@@ -177,7 +186,7 @@ class Llava(Family):
             "return_dict": True,
         }
         hidden = base.vision_tower(small, **options).hidden_states
-        first = _left_out(capture)
+        first = left_out(capture)
 
         # as the model does: the chosen layers side by side, [1, n, V * layers]
         layers = self._feature_layers(base, capture)
@@ -199,11 +208,11 @@ class Llava(Family):
         Raises:
             MissingSignal: the projector was given something else.
         """
-        hidden = _hidden_states(capture)
-        projected = _projected(capture)
+        hidden = tower_states(capture)
+        projected = projector_input(capture)
         width = base.config.vision_config.hidden_size
         # the states of several layers, side by side
-        return [_layer_of(states, hidden) for states in projected.split(width, dim=-1)]
+        return [layer_of(states, hidden) for states in projected.split(width, dim=-1)]
 
     def _layer(self, base: Any, depth: str, layers: Sequence[int] | None = None) -> int:
         """Index of the encoder layer that a signal reads.
@@ -226,82 +235,6 @@ class Llava(Family):
             "early_": round(used * 5 / 22),
             "outer_": min(used + 1, last),
         }[depth]
-
-
-def is_packed(base: Any) -> bool:
-    """Whether the tower takes pictures of several sizes as one row of patches (Pixtral)."""
-    return bool(base.config.vision_config.model_type == "pixtral")
-
-
-def picture_sides(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
-    """Patches down and across every tower input, from the pixels and not from the configuration."""
-    pixels = _pixels(capture)  # [C, 3, H, W]
-    patch = base.config.vision_config.patch_size
-    if not is_packed(base):
-        return [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * len(pixels)
-
-    sizes = capture.inputs["tower"][1].get("image_sizes")
-    if sizes is None:
-        sizes = [pixels.shape[-2:]] * len(pixels)
-    return [(int(h) // patch, int(w) // patch) for h, w in sizes]
-
-
-def _pixels(capture: VisionCapture) -> Tensor:
-    """What the tower was given, [C, 3, H, W]."""
-    args, kwargs = capture.inputs["tower"]
-    pixels: Tensor = args[0] if args else kwargs["pixel_values"]
-    return pixels
-
-
-def _projected(capture: VisionCapture) -> Tensor:
-    """What the projector was given, [C, n, V]."""
-    args, kwargs = capture.inputs["projector"]
-    states: Tensor = args[0] if args else next(iter(kwargs.values()))
-    return states
-
-
-def _hidden_states(capture: VisionCapture) -> Sequence[Tensor | None]:
-    """States of the layers of the tower, embeddings first, [C, n, V] each.
-
-    From 5.23 on None where the model did not ask for them.
-
-    Raises:
-        MissingSignal: the tower was called without collecting them.
-    """
-    output: Any = capture.outputs["tower"]
-    states: Sequence[Tensor | None] | None = getattr(output, "hidden_states", None)
-    if states is None or all(layer is None for layer in states):
-        raise MissingSignal(
-            "the vision tower returned no hidden states, from which this method tells which layer "
-            "became the features; let the model call its tower itself"
-        )
-    return states
-
-
-def _left_out(capture: VisionCapture) -> int:
-    """Rows at the beginning that the projector was not given: 1 where the CLS state is dropped."""
-    states = next(layer for layer in _hidden_states(capture) if layer is not None)
-    return states.shape[1] - _projected(capture).shape[1]
-
-
-def _layer_of(projected: Tensor, hidden: Sequence[Tensor | None]) -> int:
-    """Index of the hidden states that were projected, all rows of them or all but the first."""
-    # a part of the same memory, unless something moved or copied it in between
-    known = [(index, states) for index, states in enumerate(hidden) if states is not None]
-    storage = projected.untyped_storage().data_ptr()
-    for index, states in known:
-        if states.untyped_storage().data_ptr() == storage:
-            return index
-
-    for index, states in known:
-        rows = states[:, states.shape[1] - projected.shape[1] :].to(projected)
-        if rows.shape == projected.shape and torch.equal(rows, projected):
-            return index
-    raise MissingSignal(
-        "the projector was given other states than those of a layer of the vision tower, so this "
-        "method cannot read the layer behind the features; use one that reads the projected "
-        "features only, such as DivPrune"
-    )
 
 
 def _is_attention(name: str) -> bool:

@@ -1,274 +1,21 @@
-"""A key/value cache layer that stores fewer entries than it reports.
-
-`KeptLayer` holds P physical entries per sample and answers every question about length in
-*unpruned* coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep
-copies then work by themselves, while the memory really is shorter. It is installed into the user's
-own `DynamicCache`, one layer at a time, just before that layer first stores pruned keys.
-
-Masks and positions are made for unpruned keys, and hooks of a session fit them to what is stored.
-So a layer with a pruned prefix takes new keys only from a call that a session has prepared, and so
-does the first layer of such a cache: a call without hooks fails before it has stored anything.
-"""
+"""Pruned layers in the user's own cache: finding them, putting them in, and refusing other caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from transprune.core.library import private
 from transprune.errors import CacheError
+from transprune.runtime.cache_layers import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    Guard,
+    GuardedLayer,
+    GuardedSlidingLayer,
+    KeptLayer,
+)
 
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
-DynamicLayer: Any = private("transformers.cache_utils", "DynamicLayer")
-DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSlidingWindowLayer")
-
-
-class Slots:
-    """Slot of each stored entry in the unpruned sequence; shared by the layers of one stage.
-
-    Attributes:
-        slots: long [B, P]; -1 marks the fillers of ragged batches.
-        shift: long [B], positions that renumbering removed in front of what comes next; None where
-            positions are kept.
-        dense: there is no filler. A Python bool, so reading it never waits for the device.
-        bias: float32 [B, P], added by every query to its logits of these keys, or None.
-    """
-
-    def __init__(
-        self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None
-    ) -> None:
-        self.slots = slots
-        self.shift = shift
-        self.dense = dense
-        self.bias = bias
-        self._mapped: tuple[Any, Slots] | None = None
-
-    def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
-        """The slots after a batch operation.
-
-        Layers that apply the same operation (the same `key` object) keep sharing the result.
-        """
-        # one object per stage: projections are memoised by its identity
-        if self._mapped is None or self._mapped[0] is not key:
-            shift = None if self.shift is None else change(self.shift)
-            bias = None if self.bias is None else change(self.bias)
-            self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
-
-        return self._mapped[1]
-
-    def without_last(self, n: int) -> Slots:
-        """The slots without the last `n` entries; without any entry there is no bias either."""
-        # an empty bias would still force an additive mask
-        left = self.slots.shape[1] - n
-        bias = self.bias[:, :left] if self.bias is not None and left else None
-        return Slots(self.slots[:, :left], self.shift, self.dense, bias)
-
-
-class Guard:
-    """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
-
-    _prepared = False
-
-    def prepare(self) -> None:
-        """Note that a session's hooks run in the call whose keys come next."""
-        self._prepared = True
-
-    def forget_announcement(self) -> None:
-        """Expect nothing: the call that was announced has failed."""
-        self._prepared = False
-
-    def check_prepared(self) -> None:
-        """Use up what was prepared.
-
-        Raises:
-            CacheError: nothing was.
-        """
-        if not self._prepared:
-            raise CacheError(
-                "this cache was filled inside a session and lacks the pruned tokens, so its masks "
-                "and positions are right only with the hooks of a session; attach the session "
-                "again and continue inside it"
-            )
-        self._prepared = False
-
-
-class GuardedLayer(Guard, DynamicLayer):
-    """An unpruned first layer of a pruned cache."""
-
-    def update(self, *args: Any, **kwargs: Any) -> Any:
-        """Store new keys and values; returns all stored ones.
-
-        Raises:
-            CacheError: no session is attached that knows of the pruned tokens.
-        """
-        if self.is_initialized and self.get_seq_length() > 0:
-            self.check_prepared()
-        return super().update(*args, **kwargs)
-
-
-class GuardedSlidingLayer(GuardedLayer, DynamicSlidingWindowLayer):
-    """The same with a sliding window."""
-
-
-class KeptLayer(Guard, DynamicLayer):
-    """A cache layer with a pruned prefix and a contiguous tail.
-
-    `prefix` describes the pruned entries; `tail` entries follow and end at slot `logical - 1`.
-    """
-
-    def __init__(self, old: Any) -> None:
-        super().__init__()
-        # masks are made for the kind of layer that was here before
-        self.is_sliding = old.is_sliding
-        self.logical = 0
-        self.tail = 0
-        self.prefix: Slots | None = None
-        self._announced: tuple[Slots, int] | None = None
-
-        if old.is_initialized and old.get_seq_length() > 0:
-            # an entry that was filled by earlier, unpruned turns becomes the tail
-            self.lazy_initialization(old.keys, old.values)
-            self.keys = old.keys
-            self.values = old.values
-            self.logical = old.get_seq_length()
-            self.tail = old.keys.shape[-2]
-
-    def slots(self, batch: int, device: torch.device) -> Slots:
-        """Slots of all stored entries, prefix and tail. -> [B, P]."""
-        # decoded tokens are never pruned, so the newest `tail` slots have no gaps
-        tail = torch.arange(self.logical - self.tail, self.logical, device=device)
-        tail = tail.expand(batch, self.tail)
-        prefix = self.prefix
-        if prefix is None:
-            return Slots(tail, None, True)
-
-        bias = prefix.bias
-        if bias is not None:
-            bias = nn.functional.pad(bias, (0, self.tail))  # decoded tokens have no bias
-
-        slots = torch.cat([prefix.slots.to(device), tail], dim=1)
-        return Slots(slots, prefix.shift, prefix.dense, bias)
-
-    def announce(self, prefix: Slots, logical: int) -> None:
-        """Announce that the next `update` stores pruned rows.
-
-        Afterwards `prefix` describes everything that is stored, and the length has grown by
-        `logical`.
-        """
-        self._announced = (prefix, logical)
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Store new keys and values [B, H, n, d]; returns all stored ones.
-
-        Raises:
-            CacheError: tokens were pruned here, and no session is attached that knows of it.
-        """
-        if self.prefix is not None:
-            self.check_prepared()
-
-        if self._announced is not None:
-            # the announced slots cover the earlier entries too, so nothing is left in the tail
-            self.prefix, advance = self._announced
-            self.logical += advance
-            self.tail = 0
-            self._announced = None
-        else:
-            self.logical += key_states.shape[-2]
-            self.tail += key_states.shape[-2]
-
-        stored: tuple[Tensor, Tensor] = super().update(key_states, value_states)
-        return stored
-
-    def get_seq_length(self) -> int:
-        """Length in unpruned coordinates."""
-        return self.logical
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Width and offset of the mask, in unpruned coordinates."""
-        # the projection of the mask takes out the columns of pruned keys
-        return self.logical + query_length, 0
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self.logical = 0
-        self.tail = 0
-        self.prefix = None
-        self.forget_announcement()
-
-    def forget_announcement(self) -> None:
-        """Expect nothing: the call that was announced has failed."""
-        super().forget_announcement()
-        self._announced = None
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Remove the newest `-tokens_to_remove` tokens.
-
-        Assisted decoding removes rejected drafts in this way.
-
-        Raises:
-            CacheError: the cut would reach into tokens that were pruned.
-        """
-        if tokens_to_remove > 0:
-            raise CacheError(
-                f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
-            )
-        n = -tokens_to_remove
-        if n == 0 or not self.is_initialized:
-            return
-
-        beyond = n - self.tail
-        if beyond > 0:  # drafts verified inside the prefill forward sit at the end of the prefix
-            self._crop_prefix(beyond, n)
-
-        # drafts are never pruned, so the newest n entries are the newest n tokens
-        self.keys = self.keys[..., :-n, :]
-        self.values = self.values[..., :-n, :]
-        self.logical -= n
-        self.tail = max(0, self.tail - n)
-
-    def _crop_prefix(self, beyond: int, n: int) -> None:
-        """Take the last `beyond` entries off the prefix, if nothing in front of them was pruned."""
-        newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
-        expected = torch.arange(self.logical - n, self.logical - self.tail)
-        contiguous = (
-            newest is not None
-            and newest.shape[1] == beyond
-            and bool((newest.cpu() == expected).all())
-        )
-        if not contiguous:
-            raise CacheError(
-                "crop would cut into pruned tokens; crop at most what was generated after the "
-                "prompt"
-            )
-
-        assert self.prefix is not None
-        self.prefix = self.prefix.without_last(beyond)
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Reorder samples for beam search."""
-        super().reorder_cache(beam_idx)
-        self._map_prefix(beam_idx, lambda t: t.index_select(0, beam_idx.to(t.device)))
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        """Repeat every sample `repeats` times."""
-        super().batch_repeat_interleave(repeats)
-        self._map_prefix(repeats, lambda t: t.repeat_interleave(repeats, dim=0))
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep only the samples `indices`."""
-        super().batch_select_indices(indices)
-        self._map_prefix(indices, lambda t: t[indices])
-
-    def _map_prefix(self, key: Any, change: Callable[[Tensor], Tensor]) -> None:
-        if self.prefix is not None:
-            self.prefix = self.prefix.map_batch(key, change)
-
 
 FIT_LAYERS = (
     DynamicLayer,
@@ -314,7 +61,7 @@ def _guard_first(cache: Any) -> None:
     sliding = isinstance(first, DynamicSlidingWindowLayer)
     kind = GuardedSlidingLayer if sliding else GuardedLayer
     guarded = kind.__new__(kind)
-    vars(guarded).update(vars(first))
+    guarded.__dict__.update(vars(first))
     cache.layers[0] = guarded
 
 

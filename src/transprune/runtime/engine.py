@@ -22,10 +22,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from transprune.core.layout import Layout, gather_rows
 from transprune.core.library import (
     cache_of,
     cache_of_output,
@@ -42,15 +40,15 @@ from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import inputs_unchanged, project_inputs
+from transprune.runtime.rows import scatter_back, surviving_rows
 from transprune.runtime.stage import Pool, StageInput, Step, run_stage
-from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
 from transprune.runtime.taps.prompt import Prompt, decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
-from transprune.runtime.taps.vision import VisionTap
+from transprune.runtime.taps.vision.tap import VisionTap
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
 TAPS: tuple[type[Tap], ...] = (VisionTap, QuestionTap, EmbeddingTap, TransitionTap, AttentionTap)
@@ -276,7 +274,7 @@ class Engine:
             state.add_key_bias(result.biases)
         for tap in self._taps:
             tap.prune(state, Pruning(call, before, result, index, signals))
-        return _surviving_rows(state.layout, call.hidden, index, result)
+        return surviving_rows(state.layout, call.hidden, index, result)
 
     def _restore_length(self, layer: nn.Module, args: Any, output: Any) -> Any:
         """Back to the prompt's length, so that logits, labels and positions keep their meaning."""
@@ -285,28 +283,5 @@ class Engine:
             return None
 
         hidden = output[0] if isinstance(output, tuple) else output
-        full = _scatter_back(state, state.layout, hidden)
+        full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
-
-
-def _surviving_rows(layout: Layout, hidden: Tensor, index: Tensor, result: StageResult) -> Tensor:
-    """The rows `index` [B, P], with the contents of merged tokens. [B, L, D] -> [B, P, D]."""
-    hidden = gather_rows(hidden, index)  # a copy, so the assignment below changes no input
-    for sample, features in enumerate(result.features):
-        if features is not None:
-            hidden[sample, layout.visual_rows(sample)] = features
-    return hidden
-
-
-def _scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
-    """Rows at their slots of the prompt, 0 where a token was dropped. [B, P, D] -> [B, L, D]."""
-    # a filler's slot is that of a dropped token, so nothing real is overwritten; its row is zeroed,
-    # as dropped tokens are
-    values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
-
-    # one flat index over the batch: slots of sample b start at b * L
-    samples = torch.arange(state.batch, device=hidden.device)[:, None]
-    slots = (layout.origin + samples * state.length).flatten()
-    full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])
-    full = full.index_copy(0, slots, values.flatten(0, 1))
-    return full.unflatten(0, (state.batch, state.length))

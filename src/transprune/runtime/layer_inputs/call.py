@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from transprune.core.library import cache_of
-from transprune.runtime.cache import KeptLayer, Slots, kept_layer
+from transprune.runtime.cache import kept_layer
+from transprune.runtime.cache_layers import KeptLayer, Slots
 from transprune.runtime.forward_pass import Pass
 
 

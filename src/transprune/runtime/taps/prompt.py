@@ -195,13 +195,7 @@ def _visual_masks(
     """Slots of each medium, bool [B, L]; None where nothing says which slots are visual."""
     if input_ids is not None:
         return family.visual_masks(base, input_ids)
-
-    # processors return them beside the ids: 1 for images, 2 for videos
-    kinds = kwargs.get("mm_token_type_ids")
-    rows = kwargs.get("inputs_embeds")
-    if not isinstance(kinds, Tensor) or rows is None or kinds.shape != rows.shape[:2]:
-        return None
-    return {"image": kinds == 1, "video": kinds == 2}
+    return family.masks_of_embeddings(kwargs)
 
 
 def _later_turn(kwargs: Mapping[str, Any]) -> bool:

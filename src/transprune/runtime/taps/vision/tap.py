@@ -6,51 +6,32 @@ inside it. So captures wait here, per thread, until the next prefill takes them.
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from transprune.algebra.select import match_rows, same_rows
-from transprune.core.layout import Layout
 from transprune.core.signals import SIGNALS, VisionSignals
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
-from transprune.runtime.taps.base import PoolRows, Setup, Signals, Tap
+from transprune.runtime.taps.base import Setup, Signals, Tap
+from transprune.runtime.taps.vision.captured import (
+    Captured,
+    by_appearance,
+    cat_if_all,
+    in_order,
+    of_patches,
+)
+from transprune.runtime.taps.vision.match import Prefill
 
 SIGNAL = "vision"
 MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
-
-
-@dataclass(frozen=True)
-class _Captured:
-    """All calls of the tower for one prefill.
-
-    Attributes:
-        captures: the calls.
-        crop_source: crop -> (number of the capture, number of the crop in it).
-        rows: [R, D], what the projector put out, over all calls, in the order of the prompt.
-        crop: long [R], number of the tower input each row comes from.
-        signals: the announced signals, one row per row of `rows`.
-        cls: [crops, D], projected CLS states, or None.
-        states: [R, V], states in front of the projector, or None.
-    """
-
-    captures: list[VisionCapture]
-    crop_source: list[tuple[int, int]]
-    rows: Tensor
-    crop: Tensor
-    signals: dict[str, Tensor]
-    cls: Tensor | None
-    states: Tensor | None
 
 
 class VisionTap(Tap):
@@ -89,18 +70,18 @@ class VisionTap(Tap):
         """Take what was captured since the last prefill."""
         captures = self._waiting()
         self._local.waiting = []
-        state.captured[SIGNAL] = _Prefill(self, captures)
+        state.captured[SIGNAL] = Prefill(partial(self.join, captures), self.signals_of)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
         """Signals of the pool's rows, found in the projector's output."""
-        prefill: _Prefill = state.captured[SIGNAL]
+        prefill: Prefill = state.captured[SIGNAL]
         assert state.layout is not None
         # before any stage: every visual token of the batch as it came out of the projector
         if not state.record.stages:
             prefill.prompt = (state.layout, call.hidden)
         signals[SIGNAL] = prefill
 
-    def join(self, captures: list[VisionCapture]) -> _Captured:
+    def join(self, captures: list[VisionCapture]) -> Captured:
         """Everything announced, row by row, over all calls of the tower.
 
         Raises:
@@ -113,7 +94,7 @@ class VisionTap(Tap):
             )
         return self._join(captures)
 
-    def _join(self, captures: list[VisionCapture]) -> _Captured:
+    def _join(self, captures: list[VisionCapture]) -> Captured:
         family = self._family
         base = self._base
         self._check_complete(captures)
@@ -124,7 +105,7 @@ class VisionTap(Tap):
         signals = {}
         for name in sorted(self._signals - {"picture"}):
             values = [self._untapped(family.vision_signal, base, c, name) for c in captures]
-            signals[name] = _in_order(values, parts)
+            signals[name] = in_order(values, parts)
 
         # each call of the tower counts its crops from 0; here they are numbered through
         crop_source: list[tuple[int, int]] = []
@@ -136,14 +117,14 @@ class VisionTap(Tap):
         rows = [capture.rows for capture in captures if capture.rows is not None]
         cls = [part.cls for part in parts]
         states = [part.states for part in parts if part.states is not None]
-        return _Captured(
+        return Captured(
             captures=captures,
             crop_source=crop_source,
-            rows=_in_order(rows, parts),
-            crop=_in_order(crops, parts),
+            rows=in_order(rows, parts),
+            crop=in_order(crops, parts),
             signals=signals,
-            cls=_cat_if_all(cls),
-            states=_in_order(states, parts) if len(states) == len(parts) else None,
+            cls=cat_if_all(cls),
+            states=in_order(states, parts) if len(states) == len(parts) else None,
         )
 
     def _check_complete(self, captures: list[VisionCapture]) -> None:
@@ -160,7 +141,7 @@ class VisionTap(Tap):
                     "reads the projected features only, such as DivPrune."
                 )
 
-    def signals_of(self, captured: _Captured, index: Tensor) -> VisionSignals:
+    def signals_of(self, captured: Captured, index: Tensor) -> VisionSignals:
         """Signals of visual tokens whose projector rows are `index` [N], -1 for none."""
         found = index >= 0
         if not bool(found.any()):
@@ -169,13 +150,13 @@ class VisionTap(Tap):
             )
 
         # crops are numbered in the order of this pool, however the batch was encoded
-        number, shown = _by_appearance(captured.crop[index[found]])
+        number, shown = by_appearance(captured.crop[index[found]])
         crop = torch.full_like(index, -1).masked_scatter(found, number)
 
-        # rows without a patch read row 0 here and are blanked by _of_patches
+        # rows without a patch read row 0 here and are blanked by of_patches
         rows = index.clamp(min=0)
         signals = {
-            name: _of_patches(signal[rows], found) for name, signal in captured.signals.items()
+            name: of_patches(signal[rows], found) for name, signal in captured.signals.items()
         }
         encode = None
         if "picture" in self._signals:
@@ -196,7 +177,7 @@ class VisionTap(Tap):
         )
 
     def _encode(
-        self, captured: _Captured, shown: list[int], crop: int, rows: int, columns: int
+        self, captured: Captured, shown: list[int], crop: int, rows: int, columns: int
     ) -> Tensor:
         """Features of one crop's picture at a smaller grid."""
         number, own = captured.crop_source[shown[crop]]
@@ -247,87 +228,3 @@ class VisionTap(Tap):
         waiting.append(capture)
         # features that are encoded and never used must not pile up
         del waiting[:-MAX_WAITING]
-
-
-class _Prefill:
-    """The captures of one prefill, as a function from a pool to its signals.
-
-    Tokens are matched with the projector's rows by content, for the whole batch at the first call:
-    a picture that is in the batch twice has the same rows twice, and only the order of the prompt
-    tells which are whose.
-    """
-
-    def __init__(self, tap: VisionTap, captures: list[VisionCapture]) -> None:
-        self.prompt: tuple[Layout, Tensor] | None = None
-        self._tap = tap
-        self._captures = captures
-        self._captured: _Captured | None = None
-        self._rows: list[Tensor] = []
-
-    def __call__(self, pool: PoolRows) -> VisionSignals:
-        """Signals of the pool's tokens."""
-        if self._captured is None:
-            self._captured = self._tap.join(self._captures)
-            self._rows = self._match(self._captured.rows)
-
-        # by number: tokens that an earlier stage dropped must not shift the copies
-        index = self._rows[pool.sample][pool.layout.token[pool.sample, pool.rows]]
-        # a token that was merged since is no patch any more
-        states = pool.states
-        source = self._captured.rows.to(states)[index.clamp(min=0)]
-        unchanged = (index >= 0) & same_rows(states, source)
-        return self._tap.signals_of(self._captured, torch.where(unchanged, index, -1))
-
-    def _match(self, source: Tensor) -> list[Tensor]:
-        """The projector row of every visual token, per sample. long [N]."""
-        assert self.prompt is not None
-        layout, hidden = self.prompt
-        self.prompt = None
-
-        rows = list(hidden[layout.visual].split(list(layout.visual_counts)))
-        # beams repeat a sample after its images were encoded
-        repeats = [False] * len(rows)
-        if sum(layout.visual_counts) > len(source):
-            repeats[1:] = [torch.equal(a, b) for a, b in itertools.pairwise(rows)]
-
-        own = [of_sample for of_sample, again in zip(rows, repeats, strict=True) if not again]
-        found = match_rows(torch.cat(own), source.to(hidden))
-        numbers = iter(found.split([len(of_sample) for of_sample in own]))
-
-        matched: list[Tensor] = []
-        for again in repeats:
-            matched.append(matched[-1] if again else next(numbers))
-        return matched
-
-
-def _in_order(values: list[Tensor], parts: list[VisionRows]) -> Tensor:
-    """Values of the rows of all calls, [R, ...], in the order of the prompt."""
-    ordered = []
-    for value, part in zip(values, parts, strict=True):
-        ordered.append(value if part.order is None else value[part.order])
-    return torch.cat(ordered)
-
-
-def _cat_if_all(parts: list[Tensor | None]) -> Tensor | None:
-    """The parts joined, or None if one of them is missing."""
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
-
-
-def _of_patches(signal: Tensor, found: Tensor) -> Tensor:
-    """The signal of each patch; elsewhere NaN (scores), 0 (vectors), -1 (whole numbers)."""
-    nothing: float = float("nan") if signal.ndim == 1 else 0
-    if not signal.is_floating_point():
-        nothing = -1
-
-    shape = (-1, *[1] * (signal.ndim - 1))
-    return torch.where(found.view(shape), signal, torch.full_like(signal, nothing))
-
-
-def _by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
-    """Crops [n] renumbered 0, 1, ... in the order of the tokens, and the old number of each [c]."""
-    shown, place = crop.unique(return_inverse=True)
-    tokens = torch.arange(len(crop), device=crop.device)
-    first = torch.full_like(shown, len(crop)).scatter_reduce(0, place, tokens, "amin")
-    order = first.argsort()
-    return order.argsort()[place], shown[order]

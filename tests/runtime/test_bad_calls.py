@@ -1,0 +1,132 @@
+"""Arguments and calls that cannot be right: our error, in one sentence that names the argument, and nothing changed."""
+
+import json
+
+import pytest
+import torch
+
+from families.cases import FAMILIES, IMAGE, greedy
+from transprune import FastV, TransPrune, VisionZip, prune
+from transprune.core.library import cache_argument, cache_of_output
+from transprune.errors import LayoutError, MethodError, PruneError, UnknownFamily
+
+METHOD = FastV(layer=2)
+
+
+@pytest.fixture(params=["llava", "qwen2_5_vl"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def model(zoo, family):
+    return zoo(family, "sdpa")
+
+
+@pytest.fixture
+def inputs(family):
+    return FAMILIES[family].batch(FAMILIES[family].even()[:1])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"record": None}, "record"),
+        ({"record": 5}, "record"),
+        ({"record": [1]}, "record"),
+        ({"record": [["scores"]]}, "record"),
+        ({"positions": 5}, "positions"),
+        ({"positions": []}, "positions"),
+        ({"pool": None}, "pool"),
+        ({"pool": []}, "pool"),
+    ],
+    ids=str,
+)
+def test_options_of_prune(model, options, named):
+    with pytest.raises(MethodError, match=named):
+        prune(model, METHOD, **options)
+
+
+def test_a_text_tower_of_another_kind(zoo):
+    with pytest.raises(MethodError, match="text_tower"):
+        prune(zoo("llava", "sdpa"), "cdpruner", text_tower=5)
+
+
+@pytest.mark.parametrize("method", [None, 5, FastV, b"fastv", ["fastv"], {"name": "fastv"}])
+def test_things_that_are_no_method(model, method):
+    with pytest.raises(MethodError):
+        prune(model, method)
+
+
+@pytest.mark.parametrize(
+    "thing", [None, "nano", torch.nn.Linear(2, 2), torch.nn.DataParallel(torch.nn.Linear(2, 2))]
+)
+def test_things_that_are_no_model(thing):
+    with pytest.raises(UnknownFamily, match="vision-language model"):
+        prune(thing, METHOD)
+
+
+MASKS = {
+    "short": lambda length: torch.ones(1, length - 5).long(),
+    "long": lambda length: torch.ones(1, length + 5).long(),
+    "of two samples": lambda length: torch.ones(2, length).long(),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks_of_another_size(model, inputs, kind):
+    mask = MASKS[kind](inputs["input_ids"].shape[1])
+    with prune(model, METHOD), pytest.raises(LayoutError, match="attention_mask"):
+        model(**{**inputs, "attention_mask": mask})
+
+
+@pytest.mark.parametrize("change", [lambda i: i[0], lambda i: i[None], lambda i: i.float(), list])
+def test_ids_of_another_shape(model, inputs, change):
+    with prune(model, METHOD), pytest.raises(LayoutError, match="input_ids"):
+        model(**{**inputs, "input_ids": change(inputs["input_ids"])})
+
+
+def test_no_pictures_in_the_pixels(model, inputs):
+    empty = {}
+    for name in ("pixel_values", "image_grid_thw"):
+        if name in inputs:
+            empty[name] = inputs[name][:0]
+    with prune(model, METHOD), pytest.raises(LayoutError, match="empty"):
+        model(**{**inputs, **empty})
+
+
+def test_pictures_of_an_earlier_turn(model, family, inputs):
+    """As a processor run over the whole conversation returns them."""
+    with prune(model, METHOD):
+        first = greedy(model, inputs, steps=3)
+        turn = FAMILIES[family].text_turn(torch.cat([first.sequences, first.sequences[:, :2]], 1))
+        for name in ("pixel_values", "image_grid_thw"):
+            if name in inputs:
+                turn[name] = inputs[name]
+        with pytest.raises(LayoutError, match="in the cache already"):
+            greedy(model, turn, **cache_argument(model, cache_of_output(first)))
+
+
+def test_a_call_that_was_refused_leaves_no_trace_of_itself(model, inputs):
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        with prune(model, METHOD):
+            wanted = model(**inputs).logits
+            with pytest.raises(PruneError):
+                model(**{**inputs, "attention_mask": torch.ones(1, 2).long()})
+            assert torch.equal(model(**inputs).logits, wanted)
+        assert torch.equal(model(**inputs).logits, expected)
+
+
+@pytest.mark.parametrize("method", [VisionZip(0.5), TransPrune({2: 0.6})], ids=lambda m: m.name)
+def test_traces_are_strict_json(zoo, method):
+    """Newline tokens have no patch, so no score; poisoned pictures have none anywhere."""
+    case = FAMILIES["llava_next"]
+    inputs = case.batch([case.sample([0, 1], [3, 2, 6])])
+    model = zoo("llava_next", "sdpa")
+    with torch.no_grad(), prune(model, method, record=("scores", "transitions")) as session:
+        model(**inputs)
+    data = json.loads(session.trace.to_json(), parse_constant=pytest.fail)
+    scores = data["stages"][0]["scores"]["score"][0]
+    assert len(scores) == int((inputs["input_ids"] == IMAGE).sum())
+    assert (None in scores) == (method.name == "visionzip")
