@@ -89,6 +89,14 @@ def test_placeholder_in_the_question(fails):
     fails("2 image placeholders for 1 pictures", *run(question="what is <image>?"))
 
 
+def test_a_question_that_is_no_text(fails):
+    fails("no UTF-8 text", *run(question="what\udce9?"))
+
+
+def test_no_model_at_all(fails):
+    fails("got an empty text", *run(model=""))
+
+
 @pytest.mark.parametrize("model", ["./missing", "/no/such/folder", "justaword", "a/b/c"])
 def test_model_that_is_not_there(fails, model):
     fails(f"no model at '{model}'", *run(model=model))
@@ -208,6 +216,8 @@ def test_no_cuda_device(fails):
         (("cost", "--visual-tokens", "0"), "visual-tokens"),
         (("demo", "--out", SCENE), "cannot make the folder"),
         (("prune",), "No such command"),
+        (("bench", "--threads", "1000000"), "at most 1024 threads"),
+        (("calibrate", "--model", "nano", "--image", SCENE, "--question", " "), "is empty"),
     ],
 )
 def test_usage(fails, args, expected):

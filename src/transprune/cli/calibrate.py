@@ -57,6 +57,9 @@ def calibrate_command(
     Prints the contribution of each layer, and a ShortV recipe that freezes the least important.
     Every question is asked about every picture; give 20 pictures or more.
     """
+    if not all(text.strip() for text in question):
+        raise typer.BadParameter("a question is empty", param_hint="--question")
+
     with follow(as_json=as_json) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries

@@ -26,6 +26,9 @@ def locate(source: str | os.PathLike[str]) -> str:
     if text == NANO:
         return str(nano.path())
 
+    if not text.strip():
+        raise CheckpointError(f"a model is {NANO!r}, a folder or a hub id; got an empty text")
+
     # a local folder wins over a hub id of the same name, as in transformers
     folder = Path(text).expanduser()
     if folder.is_dir():
