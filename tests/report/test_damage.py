@@ -149,6 +149,14 @@ def text_for_costs(folder) -> None:
     edit(folder / "bill.json", lambda data: data["rows"][0].update(exact="cheap"))
 
 
+def list_for_costs(folder) -> None:
+    edit(folder / "bill.json", lambda data: data["rows"][0].update(paper=[]))
+
+
+def a_share_without_a_float(folder) -> None:
+    edit(folder / "bill.json", lambda data: data["rows"][0].update(kv_share=10**400))
+
+
 def number_for_rows(folder) -> None:
     edit(folder / "bill.json", lambda data: data.update(rows=3))
 
@@ -161,6 +169,8 @@ BROKEN = [
     binary_costs,
     text_for_a_cost,
     text_for_costs,
+    list_for_costs,
+    a_share_without_a_float,
     number_for_rows,
 ]
 

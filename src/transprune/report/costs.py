@@ -11,6 +11,7 @@ from transprune.errors import RecordError
 
 NUMBERS = ("prefill_ms", "decode_ms", "kv_bytes", "kv_share", "peak_bytes", "peak_share")
 COUNTS = ("paper", "exact")  # work by the two conventions
+LARGEST = 1e30
 RATIOS = ("prefill_ratio", "decode_ratio")
 
 CostRow = dict[str, Any]
@@ -61,10 +62,14 @@ def _checked(row: CostRow) -> CostRow:
 
     for key in NUMBERS:
         _check_number(key, row.get(key))
+
     for key in (*COUNTS, *RATIOS):
-        part = row.get(key) or {}
+        part = row.get(key)
+        if part is None:
+            continue
         if not isinstance(part, Mapping):
             raise TypeError(f"{key} has to be an object; got {part!r}")
+
         for name, value in part.items():
             if name != "unit":
                 _check_number(f"{key}, {name}", value)
@@ -72,5 +77,9 @@ def _checked(row: CostRow) -> CostRow:
 
 
 def _check_number(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, (int, float)):
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} has to be a number or null; got {value!r}")
+    if not -LARGEST < value < LARGEST:  # a larger whole number has no float
+        raise ValueError(f"{name} is too large a number")
