@@ -59,9 +59,9 @@ class Hooks:
         """
         moved = [name for name, module in self._hooked.items() if self._at(name) is not module]
         if moved:
-            more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
+            others = f" ({len(moved)} modules in all)" if len(moved) > 1 else ""
             raise SessionError(
-                f"{moved[0]}{more} was replaced since the session was attached: an adapter was "
+                f"{moved[0]}{others} was replaced since the session was attached: an adapter was "
                 "added, loaded or merged, or a module wrapped. Leave the session, and attach it "
                 "again when the model is as it is to run."
             )

@@ -6,7 +6,6 @@ The two are told apart, because the second is a mistake that nobody would notice
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from transprune.core.layout import Layout
 from transprune.core.library import cache_of
 from transprune.errors import LayoutError, PruneWarning
 from transprune.families.base import Family
+from transprune.runtime.taps.numbering import count_through, number_within_sample, runs
 from transprune.runtime.taps.packed import check_one_sample_per_row
 
 NO_IMAGE = "no image in the prompt: ran unpruned"
@@ -123,12 +123,12 @@ def _layout(
         if totals[medium] == 0:
             continue
         lengths = _lengths(family, base, medium, mask, totals[medium], kwargs)
-        number = torch.where(mask, _count_through(mask, lengths) + images, number)
+        number = torch.where(mask, count_through(mask, lengths) + images, number)
         images += len(lengths)
 
     valid = _valid(visual, kwargs)
     check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
-    return Layout.of_prompt(visual, valid, _number_within_sample(visual, number, images))
+    return Layout.of_prompt(visual, valid, number_within_sample(visual, number, images))
 
 
 def _lengths(
@@ -142,7 +142,7 @@ def _lengths(
     """Visual tokens of each image or video of the batch, `total` of them in the prompt."""
     own = family.of_medium(medium, kwargs)
     if not family.has_image_inputs(own) and kwargs.get("inputs_embeds") is not None:
-        return _runs(mask)  # merged by the caller, who passes no sizes
+        return runs(mask)  # merged by the caller, who passes no sizes
 
     lengths = family.tokens_per_image(base, own, total)
     if not lengths:
@@ -237,39 +237,3 @@ def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
             f"got {list(mask.shape)}"
         )
     return mask[:, -length:].bool().to(visual.device)
-
-
-def _runs(mask: Tensor) -> list[int]:
-    """Lengths of the uninterrupted runs of placeholders, sample by sample."""
-    lengths = []
-    for row in mask.tolist():
-        for is_visual, run in itertools.groupby(row):
-            if is_visual:
-                lengths.append(len(list(run)))
-    return lengths
-
-
-def _count_through(visual: Tensor, lengths: list[int]) -> Tensor:
-    """Number of the image each slot belongs to, counted over the batch. -> long [B, L].
-
-    Features fill the slots in (batch, slot) order.
-    """
-    # image i ends in front of the ends[i]-th placeholder of the batch
-    ends = torch.tensor(lengths, dtype=torch.long, device=visual.device).cumsum(0)
-    order = (visual.flatten().cumsum(0) - 1).clamp(min=0)
-    return torch.searchsorted(ends, order, right=True).view_as(visual)
-
-
-def _number_within_sample(visual: Tensor, number: Tensor, images: int) -> Tensor:
-    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. long [B, L]."""
-    batch, length = visual.shape
-    slots = torch.arange(length, device=visual.device).expand(batch, length)
-
-    # first slot of every image of the batch in every sample; the length where it has none
-    first = torch.full((batch, images + 1), length, dtype=torch.long, device=visual.device)
-    column = torch.where(visual, number, images)
-    first = first.scatter_reduce(1, column, slots, "amin")
-    first[:, images] = length  # text
-
-    rank = first.argsort(dim=1, stable=True).argsort(dim=1)
-    return rank.gather(1, column)
