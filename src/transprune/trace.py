@@ -220,18 +220,19 @@ class Trace:
         # both conventions, because papers count visual tokens only
         paper = self.cost("paper")
         exact = self.cost("exact")
-        lines.append(
-            f"prefill {paper.prefill_share:.1%} of the visual MACs (paper), "
-            f"{exact.prefill_share:.1%} of all FLOPs (exact); "
-            f"K/V {self.kv_bytes / 2**20:.2f} MiB, {exact.kv_share:.1%}"
-        )
+        lines += [
+            f"work of reading the prompt: {exact.prefill_share:.1%} of unpruned, all tokens and "
+            f"choosing them counted (exact); {paper.prefill_share:.1%} as papers count (paper)",
+            f"memory for its keys and values (K/V): {self.kv_bytes / 2**20:.2f} MiB, "
+            f"{exact.kv_share:.1%} of unpruned",
+        ]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
 def _table(stages: Sequence[TraceStage]) -> list[str]:
     """One line per boundary, columns aligned to the right."""
-    rows = [("boundary", "method", "arrived", "kept")]
+    rows = [("from layer", "method", "visual tokens", "kept")]
     for stage in stages:
         arrived = _counts(stage.candidates)
         rows.append((str(stage.boundary), stage.method, arrived, _counts(stage.keep)))

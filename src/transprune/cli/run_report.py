@@ -142,8 +142,8 @@ def _answers(runs: list[MethodRun]) -> Table:
 
 def _stages(runs: list[MethodRun]) -> Table:
     """For each method, how many visual tokens remain from which layer on."""
-    columns = ("method", "boundary", "arrive", "stay", "share")
-    table = new_table("visual tokens", columns, wrap=("method",))
+    columns = ("method", "from layer", "arrive", "stay", "share")
+    table = new_table("visual tokens that are left", columns, wrap=("method",))
     for run in runs:
         trace = run.answer.trace
         if trace is None or not trace.stages:
@@ -162,8 +162,8 @@ def _stages(runs: list[MethodRun]) -> Table:
 
 def _costs(runs: list[MethodRun]) -> Table:
     """Cost in both conventions, key/value cache, and times."""
-    title = "prefill with its share of the unpruned one, and seconds per token"
-    columns = ("method", "paper MACs", "exact FLOPs", "K/V", "first", "next")
+    title = "reading the prompt, with its share of the unpruned run, and times per token"
+    columns = ("method", "work (exact)", "work (paper)", "memory (K/V)", "first", "next")
     table = new_table(title, columns, wrap=("method",))
 
     # paper leaves out text tokens and scoring, so its shares are the smaller ones
@@ -172,8 +172,8 @@ def _costs(runs: list[MethodRun]) -> Table:
         exact = run.costs["exact"]
         table.add_row(
             run.method,
-            with_share(scientific(paper.prefill), paper.prefill_share),
             with_share(scientific(exact.prefill), exact.prefill_share),
+            with_share(scientific(paper.prefill), paper.prefill_share),
             with_share(mebibytes(exact.kv_bytes), exact.kv_share),
             duration(run.first_token),
             duration(run.per_token),
@@ -186,8 +186,10 @@ def _legend(runs: list[MethodRun], repeat: int) -> Table:
     if repeat == 1:
         timing = "one run each after a warm-up; --repeat 5 gives medians"
     entries = {
+        "from layer": "tokens are dropped in front of this decoder layer (a boundary)",
+        "exact": "all tokens, FLOPs, choosing them included",
         "paper": "visual tokens only, multiply-adds, no scoring, as most tables in the field count",
-        "exact": "all tokens, FLOPs, scoring included",
+        "K/V": "keys and values of the prompt, which every later token reads",
         "times": f"to the first token and for each one after it; {timing}",
     }
 

@@ -57,6 +57,8 @@ class SparseVLM(ScheduledPruner):
         budget: `"fixed"`, or `"rank"`: keep `rank(rater attention) * rank_scale + rank_offset`, as
             the first release did; its values were 13.5 and 0 (for 192), 9 and 6 (128), 0.8 and 0
             (64). A pool as large as its rank stays whole, as there.
+        rank_scale: factor of the rank with `budget="rank"`. Default 13.5.
+        rank_offset: tokens added to that product. Default 0.
         recycle: merge the best 30 % of the dropped tokens into a tenth as many.
         decay: divide the attention by the factor that distance alone gives it: `"off"`;
             `"guarded"`, by at least 0.1; `"released"`, by the raw value, as the code of version 2
