@@ -4,12 +4,11 @@ A processor writes one placeholder into the prompt for every visual token that t
 there, and counts them from its own configuration. Where that differs from the model's, the forward
 fails deep inside the model, or the model answers about pixels that it never was trained on. Here one
 blank picture goes through the processor, and its shape through the vision tower, so that the
-difference is found before any weight is read. `fields.py` names the field that causes it.
+difference is found before any weight is read. `families/processors.py` names the field that causes it.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 from typing import Any, NoReturn
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from transprune.errors import CheckpointError
 from transprune.families import find_family
-from transprune.models.fields import Difference, find_differences
+from transprune.families.processors import Difference, count_features, find_differences
 from transprune.models.source import first_line
 
 PROBE = (336, 224)  # pixels; wider than high, so that rows and columns cannot be mixed up
@@ -54,7 +53,7 @@ def check_agreement(processor: Any, model: Any, source: str | os.PathLike[str]) 
 
     placeholders = int(family.visual_mask(base, inputs["input_ids"]).sum())
     try:
-        rows = _count_rows(family, base, inputs, placeholders)
+        rows = count_features(family, base, inputs, placeholders)
     # towers of one size compare it themselves
     except ValueError as error:
         _refuse(
@@ -65,30 +64,6 @@ def check_agreement(processor: Any, model: Any, source: str | os.PathLike[str]) 
         size = f"{PROBE[0]} x {PROBE[1]}"
         what = f"a picture of {size} gets {placeholders} placeholders for {rows} visual tokens"
         _refuse(source, what, differences)
-
-
-def _count_rows(family: Any, base: Any, inputs: Any, placeholders: int) -> int:
-    """Visual tokens that the model makes of the probe.
-
-    Raises:
-        ValueError: the vision tower refuses its size.
-    """
-    import torch
-
-    weight = next(base.parameters())
-    try:
-        encode = base.get_image_features
-        wanted = inspect.signature(encode).parameters
-        pictures = {name: value for name, value in inputs.items() if name in wanted}
-        pictures["pixel_values"] = pictures["pixel_values"].to(weight.device, weight.dtype)
-        with torch.no_grad():
-            return sum(len(rows) for rows in encode(**pictures).pooler_output)
-    except ValueError:
-        raise
-    # a tower whose positions depend on the picture (Qwen2.5-VL) cannot run on shapes alone; it
-    # takes any size, and its tokens are counted from the sizes that came with the pixels
-    except Exception:
-        return sum(family.tokens_per_raw_image(base, inputs, placeholders))
 
 
 def _refuse(source: str | os.PathLike[str], what: str, differences: list[Difference]) -> NoReturn:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from transprune.core.shown import shown
 
@@ -148,3 +151,31 @@ def _entry(value: Any, name: str) -> Any:
 def _pairs(value: Any) -> list[list[int]] | None:
     """Tiles as lists: files, configurations and processors spell them differently."""
     return None if value is None else sorted(list(pair) for pair in value)
+
+
+def count_features(family: Any, base: Any, inputs: Any, placeholders: int) -> int:
+    """Visual tokens that the model makes of the pictures in `inputs`.
+
+    Args:
+        family: of the model.
+        base: the module that has the vision tower; only shapes are computed on the meta device.
+        inputs: what the processor returned.
+        placeholders: visual tokens in the prompt.
+
+    Raises:
+        ValueError: the vision tower refuses the size.
+    """
+    weight = next(base.parameters())
+    try:
+        encode = base.get_image_features
+        wanted = inspect.signature(encode).parameters
+        pictures = {name: value for name, value in inputs.items() if name in wanted}
+        pictures["pixel_values"] = pictures["pixel_values"].to(weight.device, weight.dtype)
+        with torch.no_grad():
+            return sum(len(rows) for rows in encode(**pictures).pooler_output)
+    except ValueError:
+        raise
+    # a tower whose positions depend on the picture (Qwen2.5-VL) cannot run on shapes alone; it
+    # takes any size, and its tokens are counted from the sizes that came with the pixels
+    except Exception:
+        return sum(family.tokens_per_raw_image(base, inputs, placeholders))
