@@ -86,9 +86,14 @@ def test_a_bench_folder_with_something_else_is_refused_at_once(cli, tmp_path) ->
 
 def test_a_plot_needs_a_run_and_a_file(cli, tmp_path) -> None:
     pytest.importorskip("matplotlib")
-    missing = cli("nano", "plot", "--run", tmp_path / "missing", "--out", tmp_path)
+    folder = tmp_path / "plot.png"
+    folder.mkdir()
+    missing = cli("nano", "plot", "--run", tmp_path / "missing", "--out", folder)
     assert missing.code == 1
     assert "no logs" in missing.err
-    wrong = cli("nano", "plot", "--run", tmp_path, "--out", tmp_path)
+    wrong = cli("nano", "plot", "--run", tmp_path, "--out", folder)
     assert wrong.code == 2
     assert "it is a folder" in wrong.err
+    other = cli("nano", "plot", "--run", tmp_path, "--out", tmp_path / "plot.txt")
+    assert other.code == 2
+    assert "suffix .png" in other.err
