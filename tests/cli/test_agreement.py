@@ -7,10 +7,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import transformers as hf
 
+from cli.conftest import CLIP, CROP, TEXT, tokenizer
 from transprune import demo
 from transprune.errors import CheckpointError
+from transprune.models.agreement import check_agreement
 from transprune.models.checkpoint import load
+from transprune.models.skeleton import build_skeleton
 
 SCENE = demo.folder() / "pictures" / "scene1.png"
 MISSING = object()
@@ -120,6 +124,57 @@ def test_two_differences_that_cancel_are_no_error(nano_copy) -> None:
     change(nano_copy, PROCESSOR, "vision_feature_select_strategy", value="full")
     change(nano_copy, PROCESSOR, "num_additional_image_tokens", value=0)
     load(nano_copy)
+
+
+SIGLIP = {**CLIP, "model_type": "siglip_vision_model"}
+SQUARE = {"size": {"height": 28, "width": 28}}
+WHOLE = {"vision_feature_select_strategy": "full", "num_additional_image_tokens": 0}
+SIGLIP_PROCESSOR = hf.models.siglip.image_processing_pil_siglip.SiglipImageProcessorPil
+CLIP_PROCESSOR = hf.models.clip.image_processing_pil_clip.CLIPImageProcessorPil
+LLAVA_PROCESSOR = hf.models.llava.image_processing_pil_llava.LlavaImageProcessorPil
+
+
+def parts(config: type, vision: dict, image_processor, options: dict, **more):
+    """A skeleton and a processor, both made here."""
+    text = hf.AutoConfig.for_model("llama", **TEXT)
+    made = config(vision_config=vision, text_config=text, image_token_id=4, **more)
+    words = tokenizer(extra_special_tokens={"image_token": "<image>"})
+    processor = hf.LlavaProcessor(image_processor, words, patch_size=7, **options)
+    return processor, build_skeleton(made, "here", layers=1)
+
+
+DEFAULT = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+FULL = {"vision_feature_select_strategy": "full", "vision_feature_layer": -1}
+LAST = {"vision_feature_layer": -2}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        (hf.LlavaConfig, SIGLIP, SIGLIP_PROCESSOR(**SQUARE), WHOLE, FULL),
+        (hf.LlavaConfig, CLIP, LLAVA_PROCESSOR(do_pad=True, **CROP), DEFAULT, LAST),
+        (hf.VipLlavaConfig, CLIP, CLIP_PROCESSOR(**CROP), DEFAULT, {}),
+    ],
+    ids=["SigLIP", "padded", "ViP-LLaVA"],
+)
+def test_other_towers_fit(made) -> None:
+    *usual, more = made
+    check_agreement(*parts(*usual, **more), "here")
+
+
+def test_a_tower_that_only_fails_on_another_size() -> None:
+    """SigLIP compares no sizes: its position embeddings do not fit, deep inside."""
+    larger = SIGLIP_PROCESSOR(size={"height": 42, "width": 42})
+    made = parts(hf.LlavaConfig, SIGLIP, larger, WHOLE, **FULL)
+    with pytest.raises(CheckpointError, match=r"size in preprocessor_config.* is 42"):
+        check_agreement(*made, "here")
+
+
+def test_a_tower_without_a_cls_token_has_no_additional_one() -> None:
+    options = {**WHOLE, "num_additional_image_tokens": 1}
+    made = parts(hf.LlavaConfig, SIGLIP, SIGLIP_PROCESSOR(**SQUARE), options, **FULL)
+    with pytest.raises(CheckpointError, match="no CLS token, which makes it 0"):
+        check_agreement(*made, "here")
 
 
 def test_sizes_that_make_no_model_are_refused(cli, nano_copy) -> None:

@@ -67,10 +67,10 @@ def _of_the_prompt(processor: Any, config: Any, has_cls: bool) -> Iterator[Diffe
         yield Difference("patch_size", FILE, processor.patch_size, patch, why)
 
     name = "vision_feature_select_strategy"
-    strategy = getattr(config, name, None)
+    strategy = getattr(config, name, None) or "default"  # of models that have no choice
     got = getattr(processor, name, strategy)
     if got != strategy:
-        yield Difference(name, FILE, got, strategy, "the model's config.json has")
+        yield Difference(name, FILE, got, strategy, "for this model it is")
 
     # a field that is missing in the file counts as 0
     name = "num_additional_image_tokens"
@@ -128,7 +128,7 @@ def _of_the_size(image_processor: Any, vision: Any) -> Iterator[Difference]:
     got = _side(getattr(image_processor, name, None))
     if got is not None and got != expected:
         yield Difference(name, IMAGE_FILE, got, expected, "the model's vision_config.image_size is")
-    elif not crops and not _entry(getattr(image_processor, name, None), "height"):
+    elif not crops and _entry(getattr(image_processor, name, None), "shortest_edge"):
         # only the shorter side has that size, so the longer one has to be cut
         why = "the vision tower takes squares only, which makes it"
         yield Difference("do_center_crop", IMAGE_FILE, crops, True, why)
@@ -150,17 +150,25 @@ def _entry(value: Any, name: str) -> Any:
 
 def _pairs(value: Any) -> list[list[int]] | None:
     """Tiles as lists: files, configurations and processors spell them differently."""
-    return None if value is None else sorted(list(pair) for pair in value)
+    try:
+        return None if value is None else sorted(list(pair) for pair in value)
+    except TypeError:  # no pairs; whoever uses them says so
+        return None
 
 
-def count_features(family: Any, base: Any, inputs: Any, placeholders: int) -> int:
+def count_features(
+    family: Any, base: Any, inputs: Any, placeholders: int, differences: bool
+) -> int | None:
     """Visual tokens that the model makes of the pictures in `inputs`.
+
+    None where the vision tower fails on them while some field is known to differ.
 
     Args:
         family: of the model.
         base: the module that has the vision tower; only shapes are computed on the meta device.
         inputs: what the processor returned.
         placeholders: visual tokens in the prompt.
+        differences: whether a field is known to differ.
 
     Raises:
         ValueError: the vision tower refuses the size.
@@ -178,4 +186,6 @@ def count_features(family: Any, base: Any, inputs: Any, placeholders: int) -> in
     # a tower whose positions depend on the picture (Qwen2.5-VL) cannot run on shapes alone; it
     # takes any size, and its tokens are counted from the sizes that came with the pixels
     except Exception:
+        if differences:
+            return None
         return sum(family.tokens_per_raw_image(base, inputs, placeholders))

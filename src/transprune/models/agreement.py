@@ -53,13 +53,15 @@ def check_agreement(processor: Any, model: Any, source: str | os.PathLike[str]) 
 
     placeholders = int(family.visual_mask(base, inputs["input_ids"]).sum())
     try:
-        rows = count_features(family, base, inputs, placeholders)
+        rows = count_features(family, base, inputs, placeholders, bool(differences))
     # towers of one size compare it themselves
     except ValueError as error:
         _refuse(
             source, f"its pictures do not fit the vision tower ({first_line(error)})", differences
         )
 
+    if rows is None:
+        _refuse(source, "its pictures do not fit the vision tower", differences)
     if placeholders != rows:
         size = f"{PROBE[0]} x {PROBE[1]}"
         what = f"a picture of {size} gets {placeholders} placeholders for {rows} visual tokens"
