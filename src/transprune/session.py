@@ -164,7 +164,16 @@ class Session:
         return self
 
     def detach(self) -> None:
-        """Stop pruning and remove every hook. Harmless when not attached."""
+        """Stop pruning and remove every hook. Harmless when not attached.
+
+        Raises:
+            SessionError: called from inside a forward of the model.
+        """
+        if self._engine.runs_here():
+            raise SessionError(
+                "detach was called from inside a forward, whose layers have been given pruned rows "
+                "already; call it when the forward has returned"
+            )
         with _attached_lock:
             if self._stack is not None:
                 self._stack.close()

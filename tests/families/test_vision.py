@@ -59,7 +59,7 @@ def clip_signals(model, pixels):
     keys = layer.self_attn.k_proj(layer.layer_norm1(output.hidden_states[used - 1]))
     heads = keys.unflatten(-1, (layer.self_attn.num_heads, -1)).mean(dim=2)
     cls = None
-    if isinstance(model.config.vision_feature_layer, int):
+    if isinstance(getattr(model.config, "vision_feature_layer", None), int):
         cls = model.model.multi_modal_projector(output.hidden_states[used][:, :1])[:, 0]
     return output.attentions[used - 1][:, :, 0, 1:].mean(dim=1), heads[:, 1:], cls
 

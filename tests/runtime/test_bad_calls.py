@@ -8,7 +8,7 @@ import torch
 from families.cases import FAMILIES, IMAGE, greedy
 from transprune import FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
-from transprune.errors import LayoutError, MethodError, PruneError, UnknownFamily
+from transprune.errors import LayoutError, MethodError, PruneError, SessionError, UnknownFamily
 
 METHOD = FastV(layer=2)
 
@@ -78,6 +78,44 @@ def test_masks_of_another_size(model, inputs, kind):
     mask = MASKS[kind](inputs["input_ids"].shape[1])
     with prune(model, METHOD), pytest.raises(LayoutError, match="attention_mask"):
         model(**{**inputs, "attention_mask": mask})
+
+
+SQUARES = {
+    "of fewer rows": lambda length: torch.ones(1, 1, length - 1, length).bool(),
+    "of whole numbers": lambda length: torch.ones(1, 1, length, length).int(),
+    "of three dimensions": lambda length: torch.ones(1, length, length).bool(),
+}
+
+
+@pytest.mark.parametrize("kind", SQUARES)
+def test_square_masks_of_another_size(model, inputs, kind):
+    mask = SQUARES[kind](inputs["input_ids"].shape[1])
+    with prune(model, METHOD), pytest.raises(LayoutError, match="attention_mask"):
+        model(**{**inputs, "attention_mask": mask})
+
+
+def test_a_square_mask_for_all_rows_alike(zoo):
+    """[B, 1, 1, L]: unpruned models broadcast it."""
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    inputs = case.batch(case.even()[:1])
+    length = inputs["input_ids"].shape[1]
+    one = torch.ones(1, 1, 1, length).bool()
+    with torch.no_grad(), prune(model, METHOD):
+        alike = model(**{**inputs, "attention_mask": one}).logits
+        full = model(**{**inputs, "attention_mask": one.expand(1, 1, length, length)}).logits
+    assert torch.equal(alike, full)
+
+
+def test_detaching_inside_a_forward(model, inputs):
+    session = prune(model, METHOD)
+    last = model.get_decoder().layers[-1]
+    handle = last.register_forward_pre_hook(lambda module, args: session.detach())
+    try:
+        with session, pytest.raises(SessionError, match="inside a forward"):
+            model(**inputs)
+    finally:
+        handle.remove()
+    assert not session.attached
 
 
 @pytest.mark.parametrize("change", [lambda i: i[0], lambda i: i[None], lambda i: i.float(), list])

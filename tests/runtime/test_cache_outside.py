@@ -143,3 +143,16 @@ def test_a_sliding_first_layer_is_guarded_too():
 def test_an_unpruned_cache_needs_no_session(model, inputs):
     cache = prefill(model, inputs, Uniform({2: 1.0}))
     logits(model, step(model, inputs, cache))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_crop_into_the_prompt_is_refused_before_any_layer_is_cut(model, inputs, method, copied):
+    cache = prefill(model, inputs, method)
+    if copied:
+        cache = copy.deepcopy(cache)
+    before = sizes(cache)
+    with pytest.raises(CacheError, match="crop"):
+        cache.crop(-inputs["input_ids"].shape[1] + 4)
+    assert sizes(cache) == before
+    with prune(model, method):
+        logits(model, step(model, inputs, cache))

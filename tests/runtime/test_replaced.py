@@ -63,11 +63,11 @@ VISION = r".*vision_tower.*(q_proj|k_proj)"
 def test_an_adapter_between_prune_and_attach(zoo, name, model, inputs, method, target):
     """As if it had been there before."""
     early = zoo.fresh(name, "sdpa")
-    early.add_adapter(adapter(target))
+    peft.inject_adapter_in_model(adapter(target), early)
     expected, kept = run(early, inputs, method)
 
     session = prune(model, method)
-    model.add_adapter(adapter(target))
+    peft.inject_adapter_in_model(adapter(target), model)
     with torch.no_grad(), session:
         logits = model(**inputs).logits
     assert [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages] == kept
@@ -79,7 +79,7 @@ def test_an_adapter_between_prune_and_attach(zoo, name, model, inputs, method, t
 )
 def test_an_adapter_added_inside_is_refused(model, inputs, method, target):
     with prune(model, method) as session:
-        model.add_adapter(adapter(target))
+        peft.inject_adapter_in_model(adapter(target), model)
         with pytest.raises(SessionError, match="attach it again"):
             model(**inputs)
     # and the cure works
@@ -90,7 +90,7 @@ def test_an_adapter_added_inside_is_refused(model, inputs, method, target):
 
 def test_an_adapter_where_nobody_reads_is_fine(model, inputs):
     with torch.no_grad(), prune(model, PREVIOUS):
-        model.add_adapter(adapter(r".*language_model.*o_proj"))
+        peft.inject_adapter_in_model(adapter(r".*language_model.*o_proj"), model)
         logits = model(**inputs).logits
     assert torch.equal(logits, run(model, inputs, PREVIOUS)[0])
 

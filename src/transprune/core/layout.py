@@ -27,6 +27,8 @@ class Layout:
         lengths: valid rows per sample, as Python ints, so that nothing later has to wait for the
             device.
         visual_counts: visual rows per sample, likewise.
+        drafts: rows at the end that are no part of the prompt: assisted decoding lets the first
+            forward verify drafts too. They take no part in any choice.
     """
 
     valid: Tensor
@@ -37,9 +39,10 @@ class Layout:
     image: Tensor
     lengths: tuple[int, ...]
     visual_counts: tuple[int, ...]
+    drafts: int = 0
 
     @classmethod
-    def of_prompt(cls, visual: Tensor, valid: Tensor, image: Tensor) -> Layout:
+    def of_prompt(cls, visual: Tensor, valid: Tensor, image: Tensor, drafts: int = 0) -> Layout:
         """The layout of an unpruned prompt; `visual`, `valid` bool [B, L], `image` long [B, L]."""
         batch, length = visual.shape
         visual = visual & valid
@@ -47,10 +50,11 @@ class Layout:
 
         # everything after the last visual token: the whole prompt where there is none
         last_visual = torch.where(visual, slots, -1).amax(dim=1, keepdim=True)  # [B, 1]
-        instruction = valid & (slots > last_visual)
+        prompt = valid & (slots < length - drafts)
+        instruction = prompt & (slots > last_visual)
 
         # a prompt that ends with its image: the last token stands in for the instruction
-        last_valid = torch.where(valid, slots, -1).amax(dim=1, keepdim=True)
+        last_valid = torch.where(prompt, slots, -1).amax(dim=1, keepdim=True)
         fallback = (slots == last_valid) & ~instruction.any(dim=1, keepdim=True)
 
         return cls(
@@ -62,13 +66,21 @@ class Layout:
             image=torch.where(visual, image, -1),
             lengths=tuple(valid.sum(dim=1).tolist()),
             visual_counts=tuple(visual.sum(dim=1).tolist()),
+            drafts=drafts,
         )
 
     @property
     def text_counts(self) -> tuple[int, ...]:
-        """Real rows per sample that are not visual."""
+        """Rows of the prompt per sample that are real and not visual."""
         pairs = zip(self.lengths, self.visual_counts, strict=True)
-        return tuple(length - visual for length, visual in pairs)
+        return tuple(length - visual - self.drafts for length, visual in pairs)
+
+    @property
+    def text(self) -> Tensor:
+        """Rows of the prompt that are real and not visual. bool [B, L]."""
+        text = self.valid & ~self.visual
+        text[:, self.rows_total - self.drafts :] = False
+        return text
 
     @property
     def instruction_counts(self) -> tuple[int, ...]:
@@ -97,6 +109,11 @@ class Layout:
 
         return self.valid[sample].nonzero().flatten()
 
+    def prompt_rows(self, sample: int) -> Tensor:
+        """The same without drafts. -> [n] long."""
+        rows = self.rows(sample)
+        return rows[: len(rows) - self.drafts]
+
     def visual_rows(self, sample: int) -> Tensor:
         """Row numbers of the visual tokens of one sample, ascending. -> [N] long."""
         return self.visual[sample].nonzero().flatten()
@@ -124,6 +141,7 @@ class Layout:
             image=torch.where(real, gather(self.image), -1),
             lengths=kept,
             visual_counts=kept_visual,
+            drafts=self.drafts,
         )
 
     def survivors(self, dropped: list[Tensor]) -> tuple[Tensor, Layout]:

@@ -27,6 +27,8 @@ class LlavaNext(Llava):
         image_size_to_num_patches = private(type(base).__module__, "image_size_to_num_patches")
         config = base.config
         sizes = kwargs["image_sizes"]
+        if len(sizes) == 0:
+            return []
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2
 

@@ -57,11 +57,13 @@ def _guard_first(cache: Any) -> None:
     """Let the first layer of a cache refuse calls without hooks."""
     first = cache.layers[0]
     if isinstance(first, Guard):
+        first.watch(cache.layers)
         return
     sliding = isinstance(first, DynamicSlidingWindowLayer)
     kind = GuardedSlidingLayer if sliding else GuardedLayer
     guarded = kind.__new__(kind)
     guarded.__dict__.update(vars(first))
+    guarded.watch(cache.layers)
     cache.layers[0] = guarded
 
 

@@ -70,6 +70,33 @@ class Guard:
     """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
 
     _prepared = False
+    _siblings: list[Any] | None = None
+
+    def watch(self, layers: list[Any]) -> None:
+        """Be asked first: `layers` are those of the whole cache, of which this is the first."""
+        # the list and not the cache: a deep copy of the cache shares its copied list again
+        self._siblings = layers
+
+    def check_crop(self, tokens_to_remove: int) -> int:
+        """Check that the newest tokens of every layer can be removed, before any is.
+
+        Args:
+            tokens_to_remove: their number, negative as `DynamicCache.crop` passes it on.
+
+        Returns:
+            Their number, positive.
+
+        Raises:
+            CacheError: the cut would reach into tokens that were pruned.
+        """
+        if tokens_to_remove > 0:
+            raise CacheError(
+                f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
+            )
+        for layer in self._siblings or ():
+            if isinstance(layer, KeptLayer):
+                layer.check_own_crop(-tokens_to_remove)
+        return -tokens_to_remove
 
     def prepare(self) -> None:
         """Note that a session's hooks run in the call whose keys come next."""
@@ -106,6 +133,15 @@ class GuardedLayer(Guard, DynamicLayer):
         if self.is_initialized and self.get_seq_length() > 0:
             self.check_prepared()
         return super().update(*args, **kwargs)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Remove the newest `-tokens_to_remove` tokens.
+
+        Raises:
+            CacheError: a pruned layer of the cache cannot.
+        """
+        self.check_crop(tokens_to_remove)
+        super().crop(tokens_to_remove)
 
 
 class GuardedSlidingLayer(GuardedLayer, DynamicSlidingWindowLayer):
@@ -213,17 +249,15 @@ class KeptLayer(Guard, DynamicLayer):
         Raises:
             CacheError: the cut would reach into tokens that were pruned.
         """
-        if tokens_to_remove > 0:
-            raise CacheError(
-                f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
-            )
-        n = -tokens_to_remove
+        n = self.check_crop(tokens_to_remove)
         if n == 0 or not self.is_initialized:
             return
 
+        self.check_own_crop(n)
         beyond = n - self.tail
         if beyond > 0:  # drafts verified inside the prefill forward sit at the end of the prefix
-            self._crop_prefix(beyond, n)
+            assert self.prefix is not None
+            self.prefix = self.prefix.without_last(beyond)
 
         # drafts are never pruned, so the newest n entries are the newest n tokens
         self.keys = self.keys[..., :-n, :]
@@ -231,8 +265,15 @@ class KeptLayer(Guard, DynamicLayer):
         self.logical -= n
         self.tail = max(0, self.tail - n)
 
-    def _crop_prefix(self, beyond: int, n: int) -> None:
-        """Take the last `beyond` entries off the prefix, if nothing in front of them was pruned."""
+    def check_own_crop(self, n: int) -> None:
+        """Check that nothing among the newest `n` tokens of this layer was pruned.
+
+        Raises:
+            CacheError: something was.
+        """
+        beyond = n - self.tail
+        if beyond <= 0:
+            return
         newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
         expected = torch.arange(self.logical - n, self.logical - self.tail)
         contiguous = (
@@ -245,9 +286,6 @@ class KeptLayer(Guard, DynamicLayer):
                 "crop would cut into pruned tokens; crop at most what was generated after the "
                 "prompt"
             )
-
-        assert self.prefix is not None
-        self.prefix = self.prefix.without_last(beyond)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Reorder samples for beam search."""

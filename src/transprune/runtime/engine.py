@@ -5,6 +5,7 @@ layers. Leaving removes every hook, also after an exception, because all of them
 ExitStack.
 
     module         before                               after
+    whole model    count drafts to be verified
     outer model    note which slots are visual          forget them
     rotary         note the position ids
     decoder        begin a Pass                         end it, publish the trace
@@ -32,6 +33,7 @@ from transprune.core.library import (
     warn_if_untested,
 )
 from transprune.errors import SessionError
+from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
@@ -106,8 +108,11 @@ class Engine:
 
         self._compiled = warn_if_compiled(self._setup.model)
         stack.enter_context(compiled_code_set_aside())
-        hooks = self._hooks = Hooks(stack, self._running, self._base)
+        outer = unwrap(self._setup.model)
+        hooks = self._hooks = Hooks(stack, self._running, outer)
         decoder = self._family.decoder(self._base)
+        if outer is not self._base:
+            hooks.before(outer, self._count_drafts)
         hooks.before(self._base, self._read_prompt)
         # always_call: the prompt of a call that failed must not meet the next call
         hooks.after(self._base, self._forget_prompt, always_call=True)
@@ -125,9 +130,25 @@ class Engine:
         for tap in self._taps:
             tap.attach(hooks)
 
+    def runs_here(self) -> bool:
+        """Whether the calling thread is inside a forward that this engine prunes."""
+        state = self._running()
+        return state is not None and state.pruned
+
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
         return getattr(self._local, "state", None)
+
+    def _count_drafts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Note how many tokens at the end of a prompt are drafts to be verified.
+
+        `generate` with an assistant gives the first forward its drafts too, and asks for the logits
+        of all of them and of the last token of the prompt.
+        """
+        wanted = kwargs.get("logits_to_keep")
+        cache = cache_of(kwargs)
+        first = cache is not None and cache.get_seq_length() == 0
+        self._local.drafts = wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._local.prompt = None
@@ -138,7 +159,9 @@ class Engine:
             )
         self._hooks.check_in_place()
         ids = kwargs.get("input_ids", args[0] if args else None)
-        self._local.prompt = read_prompt(self._family, self._base, ids, kwargs)
+        drafts = getattr(self._local, "drafts", 0)
+        self._local.drafts = 0
+        self._local.prompt = read_prompt(self._family, self._base, ids, kwargs, drafts)
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
         prompt: Prompt | None = getattr(self._local, "prompt", None)
@@ -187,6 +210,11 @@ class Engine:
             check_checkpointing(self._layers[0])
             if self._compiled:
                 state.record.note(NOTE)
+            if layout.drafts:
+                state.record.note(
+                    f"the last {layout.drafts} tokens are drafts (logits_to_keep="
+                    f"{layout.drafts + 1} with an empty cache) and take no part in the choice"
+                )
             for tap in self._taps:
                 tap.begin(state)
         self._local.state = state

@@ -50,7 +50,7 @@ class QueryRows:
         # visual rows give keys and values only
         is_query = layout.valid & ~layout.visual
         for sample in range(layout.batch):
-            is_query[sample, layout.rows(sample)[-1:]] = True
+            is_query[sample, layout.prompt_rows(sample)[-1:]] = True
 
         counts = is_query.sum(dim=1)
         width = int(counts.max())

@@ -112,7 +112,9 @@ def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -
         goes = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
         for choice in choices:
             goes[choice.kept] = False
-        goes[layout.rows(sample)[-1:]] = False  # its logits are the answer, even of a visual token
+        goes[layout.prompt_rows(sample)[-1:]] = (
+            False  # its logits are the answer, even of a visual token
+        )
         stay = visual[~goes[visual]]
 
         dropped.append(visual[goes[visual]])
@@ -190,7 +192,7 @@ def _visual_carry(state: Pass, number: int, pool: PoolRows) -> Tensor | None:
         return None
     carry = state.carries[number][pool.sample]
     # carries hold real rows only, so fillers in front are skipped
-    return carry[torch.searchsorted(pool.layout.rows(pool.sample), pool.rows)]
+    return carry[torch.searchsorted(pool.layout.prompt_rows(pool.sample), pool.rows)]
 
 
 def _check(method: Method, selection: Selection, count: int, total: int) -> None:

@@ -142,6 +142,8 @@ class MaskProjection:
         """Rows and columns of a 4-D mask. [B or 1, H or 1, S, width] -> [B, H or 1, P, K]."""
         # rows first, then columns: never more than P x width entries
         batch, queries = self.rows.shape
+        if mask.shape[2] == 1:  # the same keys for all rows
+            mask = mask.expand(-1, -1, self.length, -1)
         mask = mask.expand(batch, -1, -1, -1)
         heads = mask.shape[1]
 

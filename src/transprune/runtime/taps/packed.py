@@ -61,7 +61,7 @@ def _mask_hides_tokens(mask: Any, visual: Tensor, valid: Tensor, past: int) -> b
     last = length - 1 - valid.flip(1).int().argmax(dim=1)  # [B]
     # an additive mask is 0 where a token may be seen
     is_open = mask if mask.dtype == torch.bool else mask == 0
-    rows = is_open.expand(batch, -1, -1, -1).any(dim=1)  # [B, L, K]
+    rows = is_open.expand(batch, -1, length, -1).any(dim=1)  # [B, L, K]
 
     open_to_last = rows[torch.arange(batch, device=rows.device), last.to(rows.device)]  # [B, K]
     # a static cache has room behind the prompt

@@ -58,11 +58,16 @@ def decoder_called_alone(rows: Tensor) -> Prompt:
 
 
 def read_prompt(
-    family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
+    family: Family,
+    base: Any,
+    input_ids: Tensor | None,
+    kwargs: Mapping[str, Any],
+    drafts: int = 0,
 ) -> Prompt:
     """The layout of a visual prefill, or the reason why there is none.
 
     A model may *sample* the image id, so in a later turn only a call that merges features counts.
+    The last `drafts` tokens are no part of the prompt.
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
@@ -99,7 +104,7 @@ def read_prompt(
             "them"
         )
 
-    layout = _layout(family, base, masks, totals, kwargs)
+    layout = _layout(family, base, masks, totals, kwargs, drafts)
     if sum(layout.visual_counts) == 0:
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
         return Prompt(reason=MASKED)
@@ -112,6 +117,7 @@ def _layout(
     masks: Mapping[str, Tensor],
     totals: Mapping[str, int],
     kwargs: Mapping[str, Any],
+    drafts: int,
 ) -> Layout:
     """The layout of a prompt with visual tokens; `masks` are bool [B, L], one per medium."""
     visual = torch.stack(list(masks.values())).any(dim=0)
@@ -128,7 +134,7 @@ def _layout(
 
     valid = _valid(visual, kwargs)
     check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
-    return Layout.of_prompt(visual, valid, number_within_sample(visual, number, images))
+    return Layout.of_prompt(visual, valid, number_within_sample(visual, number, images), drafts)
 
 
 def _lengths(
@@ -226,14 +232,28 @@ def _check_shape(input_ids: Any) -> None:
 def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
     """Real tokens, bool [B, L], from a padding mask if there is one."""
     mask = kwargs.get("attention_mask")
-    if not isinstance(mask, Tensor) or mask.ndim != 2:
+    if not isinstance(mask, Tensor):
+        return torch.ones_like(visual)
+    batch, length = visual.shape
+    if mask.ndim != 2:
+        _check_square(mask, batch, length)
         return torch.ones_like(visual)
 
     # in a later turn the mask covers all turns
-    batch, length = visual.shape
     if mask.shape != (batch, _past(kwargs) + length):
         raise LayoutError(
             f"attention_mask covers the whole prompt, [{batch}, {_past(kwargs) + length}] here; "
             f"got {list(mask.shape)}"
         )
     return mask[:, -length:].bool().to(visual.device)
+
+
+def _check_square(mask: Tensor, batch: int, length: int) -> None:
+    """Raise LayoutError unless a mask says for every row which keys it may attend to."""
+    kind = mask.dtype == torch.bool or mask.is_floating_point()
+    fits = mask.ndim == 4 and mask.shape[0] in (1, batch) and mask.shape[2] in (1, length)
+    if not kind or not fits:
+        raise LayoutError(
+            f"attention_mask is [{batch}, tokens], or bool or floating (added to the logits) of "
+            f"[{batch} or 1, 1, {length}, keys]; got {mask.dtype} of {list(mask.shape)}"
+        )

@@ -96,6 +96,6 @@ class QuestionTap(Tap):
         ids: Tensor = self._local.ids[pool.sample]
         # the question is the text behind the image, or all text if nothing stands behind it
         instruction = ids[layout.instruction[pool.sample]]
-        text = ids[layout.valid[pool.sample] & ~layout.visual[pool.sample]]
+        text = ids[layout.text[pool.sample]]
         question = self._tower.embed_question(instruction, text)
         return JointSpace(self._tower.embed_patches(vision.states), question.to(ids.device))

@@ -71,7 +71,8 @@ class TransitionTap(Tap):
         for observers in self._observers.values():
             for number, _ in observers:
                 state.carries[number] = [
-                    torch.zeros(rows, dtype=torch.float32, device=device) for rows in layout.lengths
+                    torch.zeros(rows - layout.drafts, dtype=torch.float32, device=device)
+                    for rows in layout.lengths
                 ]
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
@@ -95,11 +96,12 @@ class TransitionTap(Tap):
         index = pruning.index
 
         for carries in state.carries.values():
-            # carries hold real rows without fillers; `index` names rows of the batch
+            # carries hold the prompt's real rows, no fillers; `index` names rows of the batch
             for sample, carry in enumerate(carries):
                 fillers = index.shape[1] - layout.lengths[sample]
-                rows = index[sample, fillers:]
-                carries[sample] = carry[torch.searchsorted(pruning.before.rows(sample), rows)]
+                rows = index[sample, fillers : index.shape[1] - layout.drafts]
+                before = pruning.before.prompt_rows(sample)
+                carries[sample] = carry[torch.searchsorted(before, rows)]
 
     def _after_attention(
         self, hooks: Hooks, layer: int, module: nn.Module, args: Any, kwargs: Any, output: Any
@@ -122,7 +124,7 @@ class TransitionTap(Tap):
         state.captured[MEASURED].add(layer)
         mlp = _measure(state, args, kwargs, output)
         for sample in range(state.layout.batch):
-            rows = state.layout.rows(sample)
+            rows = state.layout.prompt_rows(sample)
             step = LayerTransitions(
                 _of_sample(attention, sample, rows, state.layout),
                 _of_sample(mlp, sample, rows, state.layout),

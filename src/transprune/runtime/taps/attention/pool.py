@@ -81,11 +81,11 @@ class PoolAttention:
 def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
     """Row numbers of the queries; a tensor counts among the sample's real rows. -> long [T]."""
     if isinstance(queries, Tensor):
-        return layout.rows(sample)[queries]
+        return layout.prompt_rows(sample)[queries]
     if queries == "instruction":
         return layout.instruction[sample].nonzero().flatten()
     if queries == "last":
-        return layout.rows(sample)[-1:]
+        return layout.prompt_rows(sample)[-1:]
     raise MethodError(f"queries are 'instruction', 'last' or row numbers; got {queries!r}")
 
 

@@ -211,6 +211,7 @@ def store_survivors(state: Pass, call: LayerCall, ahead: AheadProjections, index
 def _ends_with_image(layout: Layout) -> bool:
     """Whether the last token of some sample is a visual one."""
     for sample in range(layout.batch):
-        if layout.lengths[sample] and bool(layout.visual[sample, layout.rows(sample)[-1]]):
+        last = layout.prompt_rows(sample)[-1:]
+        if bool(layout.visual[sample, last].any()):
             return True
     return False

@@ -1,0 +1,60 @@
+"""Assisted decoding: the drafts that come with the prompt take no part in what is kept."""
+
+import pytest
+import torch
+
+from families.cases import FAMILIES, greedy
+from methods.cases import CASES
+from transprune import TransPrune, prune
+
+
+def inputs_of(family, images=(0,)):
+    case = FAMILIES[family]
+    return case.batch([case.sample(list(images), [3] * len(images) + [6])])
+
+
+@torch.no_grad()
+def kept(model, method, run):
+    with prune(model, method, record="scores") as session:
+        answer = run()
+    return answer, session.trace
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_assistant_changes_no_answer(zoo, family, name):
+    """Greedy decoding with drafts gives what greedy decoding gives, as it does unpruned."""
+    if family in CASES[name].refuses:
+        pytest.skip(CASES[name].refuses[family])
+    model, inputs, method = zoo(family, "sdpa"), inputs_of(family), CASES[name].method
+    assistant = zoo.fresh(family, "sdpa")
+    with torch.no_grad():  # drafts that are partly wrong
+        assistant.lm_head.weight.add_(0.05 * torch.randn_like(assistant.lm_head.weight))
+
+    plain, alone = kept(model, method, lambda: greedy(model, inputs, steps=6))
+    drafted, trace = kept(
+        model, method, lambda: greedy(model, inputs, steps=6, assistant_model=assistant)
+    )
+    for stage, expected in zip(trace.stages, alone.stages, strict=True):
+        assert torch.equal(stage.keep[0], expected.keep[0])
+    assert torch.equal(drafted.sequences, plain.sequences)
+    assert trace.text_tokens == alone.text_tokens
+    assert trace.instruction_tokens == alone.instruction_tokens
+    assert any("drafts" in note for note in trace.notes)
+
+
+def test_prompt_lookup(zoo, family):
+    model, method = zoo(family, "sdpa"), TransPrune({2: 0.6, 5: 0.3})
+    inputs = inputs_of(family, (0, 1))
+    inputs["input_ids"][0, -6:] = torch.tensor([11, 12, 13, 14, 11, 12])  # something to look up
+    plain, alone = kept(model, method, lambda: greedy(model, inputs, steps=6))
+    drafted, trace = kept(
+        model, method, lambda: greedy(model, inputs, steps=6, prompt_lookup_num_tokens=3)
+    )
+    assert torch.equal(drafted.sequences, plain.sequences)
+    assert [s.keep[0].tolist() for s in trace.stages] == [s.keep[0].tolist() for s in alone.stages]
+
+
+def test_logits_of_several_tokens_without_a_cache_are_no_drafts(zoo, family):
+    model, inputs = zoo(family, "sdpa"), inputs_of(family)
+    _, trace = kept(model, TransPrune({2: 0.6}), lambda: model(**inputs, logits_to_keep=4))
+    assert not any("drafts" in note for note in trace.notes)
