@@ -6,9 +6,20 @@ import pytest
 import torch
 
 from families.cases import FAMILIES, IMAGE, greedy
+from methods.cases import METHODS
 from transprune import FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
-from transprune.errors import LayoutError, MethodError, PruneError, SessionError, UnknownFamily
+from transprune.errors import (
+    CacheError,
+    LayoutError,
+    MethodError,
+    MissingSignal,
+    PruneError,
+    PruneWarning,
+    SessionError,
+    UnknownFamily,
+)
+from transprune.methods import SparseVLM
 
 METHOD = FastV(layer=2)
 
@@ -168,3 +179,80 @@ def test_traces_are_strict_json(zoo, method):
     scores = data["stages"][0]["scores"]["score"][0]
     assert len(scores) == int((inputs["input_ids"] == IMAGE).sum())
     assert (None in scores) == (method.name == "visionzip")
+
+
+@pytest.mark.parametrize("cache", [[], "cache", 5, torch.zeros(1)], ids=repr)
+def test_things_that_are_no_cache(model, inputs, cache):
+    with prune(model, METHOD), pytest.raises(CacheError, match="DynamicCache"):
+        model(**inputs, past_key_values=cache)
+
+
+def test_sizes_that_are_no_tensor(zoo):
+    model, case = zoo("qwen2_5_vl", "sdpa"), FAMILIES["qwen2_5_vl"]
+    inputs = case.batch(case.even()[:1])
+    with prune(model, METHOD), pytest.raises(LayoutError, match="image inputs"):
+        model(**{**inputs, "image_grid_thw": 5})
+
+
+def test_a_mask_that_hides_a_part_of_a_picture(zoo):
+    """Whoever needs whole pictures says so; all others go on with what is there."""
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    inputs = case.batch(case.even()[:1])
+    slots = (inputs["input_ids"][0] == IMAGE).nonzero().flatten()
+    inputs["attention_mask"][0, slots[[5, 15]]] = 0
+    for name, method in METHODS.items():
+        with torch.no_grad(), prune(model, method.method) as session:
+            if name == "downsample":
+                with pytest.raises(MissingSignal, match="hides a part"):
+                    model(**inputs)
+                continue
+            model(**inputs)
+        assert session.trace.visual_tokens == (14,)
+
+
+def test_a_model_called_inside_its_own_forward(model, inputs):
+    """By a hook of the user's; both calls are pruned as they would be alone."""
+    words = {"input_ids": torch.arange(5, 12)[None]}
+    answers = []
+
+    def ask(module, args, kwargs):
+        if not answers:
+            answers.append(None)
+            answers.append(model(**words).logits)
+
+    with torch.no_grad():
+        alone = model(**words).logits
+        with prune(model, METHOD) as session:
+            expected = model(**inputs).logits
+            for place in (model.get_decoder(), model.get_decoder().layers[4]):
+                answers.clear()
+                handle = place.register_forward_pre_hook(ask, with_kwargs=True)
+                try:
+                    logits = model(**inputs).logits
+                finally:
+                    handle.remove()
+                assert torch.equal(logits, expected)
+                torch.testing.assert_close(answers[1], alone)
+                assert session.trace.stages
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_generating_without_a_cache(zoo, family, name):
+    """Every step prunes anew, with features that were encoded once."""
+    case = METHODS[name]
+    if family in case.refuses:
+        pytest.skip(case.refuses[family])
+    inputs = FAMILIES[family].batch(FAMILIES[family].even()[:1])
+    model = zoo(family, "sdpa")
+    with prune(model, case.method) as session:
+        greedy(model, inputs, steps=3, use_cache=False)
+    assert session.trace.stages or not case.drops
+
+
+def test_poisoned_features_and_a_rank(zoo):
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    inputs = case.batch(case.even()[:1])
+    inputs["pixel_values"] = torch.full_like(inputs["pixel_values"], float("nan"))
+    method = SparseVLM(budget="rank")
+    with torch.no_grad(), prune(model, method), pytest.warns(PruneWarning, match="not finite"):
+        model(**inputs)

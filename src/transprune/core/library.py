@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from transprune.errors import FamilyError, PruneWarning, TransformersError
+from transprune.errors import CacheError, FamilyError, PruneWarning, TransformersError
 
 SUPPORTED = ">=5.19,<6"  # what the package metadata allows
 TESTED = ">=5.19,<5.25"
@@ -118,6 +118,19 @@ def cache_of(kwargs: Mapping[str, Any]) -> Any:
         if kwargs.get(name) is not None:
             return kwargs[name]
     return None
+
+
+def cache_length(cache: Any) -> int:
+    """Tokens in a cache.
+
+    Raises:
+        CacheError: it is no cache.
+    """
+    if not hasattr(cache, "get_seq_length"):
+        raise CacheError(
+            f"a key/value cache is a transformers DynamicCache; got a {type(cache).__name__}"
+        )
+    return int(cache.get_seq_length())
 
 
 def cache_keyword(kwargs: Mapping[str, Any]) -> str:

@@ -198,7 +198,8 @@ class SparseVLM(ScheduledPruner):
         if self.budget == "fixed":
             return count
 
-        rank = int(torch.linalg.matrix_rank(rated.mean(dim=0)))  # of [R, N]
+        finite = rated.mean(dim=0).nan_to_num(0.0, 0.0, 0.0)  # [R, N]
+        rank = int(torch.linalg.matrix_rank(finite))
         if rank == len(view.candidates):
             return min(rank, count)  # as in the code, which skips such a pool
 

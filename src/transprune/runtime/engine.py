@@ -26,6 +26,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from transprune.core.library import (
+    cache_length,
     cache_of,
     cache_of_output,
     check_checkpointing,
@@ -81,7 +82,7 @@ class Engine:
         self._base = setup.base
         self._layers = setup.layers
         self._publish = publish
-        self._local = threading.local()  # several threads may run one model
+        self._calls = _Calls()
 
         self._freezer = Freezer(self._layers, frozenset(setup.method.frozen(setup.depth)))
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
@@ -137,7 +138,8 @@ class Engine:
 
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
-        return getattr(self._local, "state", None)
+        states = self._calls.states
+        return states[-1] if states else None
 
     def _count_drafts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Note how many tokens at the end of a prompt are drafts to be verified.
@@ -147,25 +149,28 @@ class Engine:
         """
         wanted = kwargs.get("logits_to_keep")
         cache = cache_of(kwargs)
-        first = cache is not None and cache.get_seq_length() == 0
-        self._local.drafts = wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
+        first = cache is not None and cache_length(cache) == 0
+        self._calls.drafts = wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._local.prompt = None
+        # first of all, because the hook behind the model takes away one prompt whatever happens
+        self._calls.prompts.append(None)
         if getattr(module, "_is_replica", False):
             raise SessionError(
                 "DataParallel runs copies of the model, which are not pruned; run one process per "
                 "GPU, or load the model with device_map='auto'"
             )
-        self._hooks.check_in_place()
+
         ids = kwargs.get("input_ids", args[0] if args else None)
-        drafts = getattr(self._local, "drafts", 0)
-        self._local.drafts = 0
-        self._local.prompt = read_prompt(self._family, self._base, ids, kwargs, drafts)
+        drafts = self._calls.drafts
+        self._calls.drafts = 0
+        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts)
+        if prompt.layout is not None:
+            self._hooks.check_in_place()
+        self._calls.prompts[-1] = prompt
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
-        prompt: Prompt | None = getattr(self._local, "prompt", None)
-        self._local.prompt = None
+        prompt = self._calls.prompts.pop() if self._calls.prompts else None
         # the decoder's hook takes the prompt, so one that is left was not pruned
         if output is not None and prompt is not None and prompt.layout is not None:
             raise SessionError(
@@ -175,7 +180,9 @@ class Engine:
 
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Begin a pass, unless no hook has anything to do in this forward."""
-        self._local.state = None
+        # first of all, because the hook behind the decoder takes away one pass whatever happens
+        states = self._calls.states
+        states.append(None)
         # the outer model passes embeddings; a decoder called by itself may get ids
         rows = kwargs.get("inputs_embeds")
         if rows is None:
@@ -183,15 +190,16 @@ class Engine:
         if rows is None:
             return
 
-        prompt: Prompt | None = getattr(self._local, "prompt", None)
+        prompts = self._calls.prompts
+        prompt = prompts[-1] if prompts else None
         # rows in another number are not those of the prompt: somebody called the decoder directly
         if prompt is None or not prompt.fits(rows):
             prompt = decoder_called_alone(rows)
         else:
-            self._local.prompt = None  # taken
+            prompts[-1] = None  # taken
         layout = prompt.layout
         cache = cache_of(kwargs)
-        is_prefill = cache is None or cache.get_seq_length() == 0
+        is_prefill = cache is None or cache_length(cache) == 0
         if layout is None and not is_prefill and not has_pruned_prefix(cache):
             return  # decoding on an unpruned cache
 
@@ -217,12 +225,11 @@ class Engine:
                 )
             for tap in self._taps:
                 tap.begin(state)
-        self._local.state = state
+        states[-1] = state
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """End the pass; `output` is None while an exception passes through."""
-        state = self._running()
-        self._local.state = None
+        state = self._calls.states.pop() if self._calls.states else None
         if state is None:
             return
         if output is None:
@@ -313,3 +320,18 @@ class Engine:
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
+
+
+class _Calls(threading.local):
+    """The calls that run now, of each thread that runs the model: a hook may call the model again.
+
+    Attributes:
+        prompts: what the calls of the outer model hold; None once the decoder has taken it.
+        states: the passes of the calls of the decoder; None where no hook has work.
+        drafts: tokens at the end of the next prompt that are drafts.
+    """
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt | None] = []
+        self.states: list[Pass | None] = []
+        self.drafts = 0

@@ -112,4 +112,10 @@ def _middles(crop: Crop, grid: tuple[int, int]) -> Tensor:
     # the tokens of a crop come in any order: find each wanted place among them
     number = crop.place[:, 0] * crop.size[1] + crop.place[:, 1]
     order = number.argsort(stable=True)
-    return crop.tokens[order[torch.searchsorted(number[order], wanted)]]
+    found = torch.searchsorted(number[order], wanted).clamp(max=len(number) - 1)
+    if not torch.equal(number[order][found], wanted):
+        raise MissingSignal(
+            "the attention mask hides a part of a picture, and 'downsample' needs all of it; use "
+            "'pool' as a control"
+        )
+    return crop.tokens[order[found]]

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
-from transprune.core.library import cache_of
-from transprune.errors import LayoutError, PruneWarning
+from transprune.core.library import cache_length, cache_of
+from transprune.errors import LayoutError, PruneError, PruneWarning
 from transprune.families.base import Family
+from transprune.runtime.cache import check_cache
 from transprune.runtime.taps.numbering import count_through, number_within_sample, runs
 from transprune.runtime.taps.packed import check_one_sample_per_row
 
@@ -104,6 +105,7 @@ def read_prompt(
             "them"
         )
 
+    check_cache(cache_of(kwargs))
     layout = _layout(family, base, masks, totals, kwargs, drafts)
     if sum(layout.visual_counts) == 0:
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
@@ -150,7 +152,14 @@ def _lengths(
     if not family.has_image_inputs(own) and kwargs.get("inputs_embeds") is not None:
         return runs(mask)  # merged by the caller, who passes no sizes
 
-    lengths = family.tokens_per_image(base, own, total)
+    try:
+        lengths = family.tokens_per_image(base, own, total)
+    except PruneError:
+        raise
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise LayoutError(
+            f"the {medium} inputs of this call are not as the processor returns them: {error}"
+        ) from error
     if not lengths:
         raise LayoutError(
             f"the prompt holds {total} {medium} placeholders, but the {medium} inputs of this call "
@@ -211,7 +220,7 @@ def _later_turn(kwargs: Mapping[str, Any]) -> bool:
 
 def _past(kwargs: Mapping[str, Any]) -> int:
     cache = cache_of(kwargs)
-    return 0 if cache is None else int(cache.get_seq_length())
+    return 0 if cache is None else cache_length(cache)
 
 
 def _check_shape(input_ids: Any) -> None:

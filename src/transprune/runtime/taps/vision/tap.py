@@ -70,6 +70,10 @@ class VisionTap(Tap):
         """Take what was captured since the last prefill."""
         captures = self._waiting()
         self._local.waiting = []
+        # without a cache `generate` runs the prompt again and again with features encoded once
+        if state.cache is None:
+            captures = captures or self._local.latest
+        self._local.latest = captures if state.cache is None else []
         state.captured[SIGNAL] = Prefill(partial(self.join, captures), self.signals_of)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
@@ -192,6 +196,7 @@ class VisionTap(Tap):
             self._local.waiting = []
             self._local.current = VisionCapture()
             self._local.muted = False
+            self._local.latest = []
         waiting: list[VisionCapture] = self._local.waiting
         return waiting
 
