@@ -140,7 +140,7 @@ def parts(config: type, vision: dict, image_processor, options: dict, **more):
     made = config(vision_config=vision, text_config=text, image_token_id=4, **more)
     words = tokenizer(extra_special_tokens={"image_token": "<image>"})
     processor = hf.LlavaProcessor(image_processor, words, patch_size=7, **options)
-    return processor, build_skeleton(made, "here", layers=1)
+    return processor, build_skeleton(made, "here")
 
 
 DEFAULT = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
@@ -175,6 +175,17 @@ def test_a_tower_without_a_cls_token_has_no_additional_one() -> None:
     made = parts(hf.LlavaConfig, SIGLIP, SIGLIP_PROCESSOR(**SQUARE), options, **FULL)
     with pytest.raises(CheckpointError, match="no CLS token, which makes it 0"):
         check_agreement(*made, "here")
+
+
+def test_a_configuration_of_a_giant_is_refused_before_it_is_allocated(cli, nano_copy) -> None:
+    """A missing width becomes that of a 7B model, which transformers would fill at random."""
+    change(nano_copy, MODEL, "text_config", "hidden_size", value=MISSING)
+    change(nano_copy, MODEL, "text_config", "intermediate_size", value=MISSING)
+    asked = ("--image", SCENE, "--question", "what is it?", "--method", "fastv")
+    result = cli("run", "--model", nano_copy, *asked)
+    assert result.code == 1
+    assert "Does config.json belong to these weights?" in result.err
+    assert result.err.count("\n") == 1
 
 
 def test_sizes_that_make_no_model_are_refused(cli, nano_copy) -> None:

@@ -16,7 +16,7 @@ from transprune.models.agreement import check_agreement
 from transprune.models.processor import load_processor
 from transprune.models.skeleton import build_skeleton
 from transprune.models.source import read_config
-from transprune.models.weights import load_weights
+from transprune.models.weights import check_size, load_weights
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -83,9 +83,11 @@ def load(source: str | os.PathLike[str], options: LoadOptions = LoadOptions()) -
     config = read_config(source)
     FAMILIES.get(config.model_type)  # an unsupported model fails before its weights are read
 
-    # one decoder layer: only the pictures' way into the prompt is checked
+    # both on shapes alone: a wrong configuration may define a model that fills the memory
     processor = load_processor(source, config.model_type)
-    check_agreement(processor, build_skeleton(config, source, layers=1), source)
+    skeleton = build_skeleton(config, source)
+    check_agreement(processor, skeleton, source)
+    check_size(skeleton, source)
 
     # loaded on the CPU and then moved: the checks of the weights need no GPU
     model = load_weights(source, dtype, options.attention)

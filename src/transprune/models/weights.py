@@ -7,6 +7,8 @@ that names them.
 from __future__ import annotations
 
 import os
+from math import prod
+from pathlib import Path
 from typing import Any
 from warnings import warn
 
@@ -15,6 +17,7 @@ from transprune.errors import CheckpointError, MissingExtra, PruneWarning
 from transprune.models.source import first_line, locate
 
 _FLASH = "flash_attention_2"
+_LARGER = 4  # the model beside its weights; tied weights, dropped heads and the like stay below
 _NAMED = 4  # weights that a message names; it counts the others
 
 
@@ -65,6 +68,44 @@ def load_weights(source: str | os.PathLike[str], dtype: Any, attention: str) -> 
     _check(source, report)
     _check_special_ids(source, model.generation_config)
     return model.eval()
+
+
+def check_size(skeleton: Any, source: str | os.PathLike[str]) -> None:
+    """Refuse a configuration that defines a much larger model than the weights in its folder.
+
+    transformers would allocate all of it, and only then compare shapes. Nothing is checked where
+    the weights are not in a local folder as safetensors, or are packed by a quantiser.
+
+    Raises:
+        CheckpointError: it defines more than four times as many numbers.
+    """
+    stored = _count_stored(Path(locate(source)))
+    if not stored or hasattr(skeleton.config, "quantization_config"):
+        return
+
+    defined = sum(weight.numel() for weight in skeleton.parameters())
+    if defined > _LARGER * stored:
+        raise CheckpointError(
+            f"{source}: config.json defines a model of {defined:,} weights, but its files hold "
+            f"{stored:,}. Does config.json belong to these weights? A size that it leaves out "
+            "becomes that of a 7B model"
+        )
+
+
+def _count_stored(folder: Path) -> int:
+    """Numbers in the safetensors of a folder, read from their headers; 0 where that fails."""
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    try:
+        for file in folder.glob("*.safetensors"):
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118
+                    total += prod(tensors.get_slice(name).get_shape())
+    # loading reports damaged files
+    except (OSError, SafetensorError):
+        return 0
+    return total
 
 
 def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:

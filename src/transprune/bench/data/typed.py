@@ -6,7 +6,7 @@ that has it.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import cache
@@ -87,7 +87,8 @@ def _is_plain(value: Any, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is float:
-        return isinstance(value, (int, float)) and math.isfinite(value)
+        # neither NaN nor a whole number beyond every float is in this range
+        return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     return isinstance(value, kind)
 
 
