@@ -1,6 +1,6 @@
 """Accuracies measured here, on the bundled model: rows of the table in docs/accuracy.md. Data only.
 
-200 test scenes, 1,800 questions; docs/accuracy.md says how, and what they mean. A blank stands
+200 test scenes, 1,796 questions; docs/accuracy.md says how, and what they mean. A blank stands
 where a method was not measured at that budget, or could not reach it.
 """
 
