@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from transprune.bench import launch
 from transprune.bench.data.records import RECORDS_FILE, RecordLog, read_run
 from transprune.errors import RecordError
 from transprune.models.checkpoint import LoadOptions
@@ -117,6 +118,16 @@ def test_other_settings_are_refused_and_nothing_is_touched(run_copy, go, changes
     with pytest.raises(RecordError, match=message):
         go(run_copy, **changes)
     assert _contents(run_copy) == before
+
+
+def test_other_settings_are_refused_before_the_model_is_loaded(run_copy, monkeypatch) -> None:
+    def load_nothing(*arguments):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(launch, "load", load_nothing)
+    for changes in ({"n": 3}, {"n": 2, "seed": 1}, {"n": 2, "max_new_tokens": 5}):
+        with pytest.raises(RecordError, match="other settings"):
+            launch.launch(launch.Plan(run_copy, methods=("fastv",), **changes))
 
 
 def test_a_folder_with_something_else_is_refused(go, tmp_path) -> None:

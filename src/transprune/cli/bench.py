@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transprune.bench.launch import Plan
     from transprune.bench.run.progress import Progress
 
-# `BUDGETS` of bench/launch.py, which the help cannot import without loading torch
+# `BUDGETS` of bench/plan.py, which the help cannot import without loading torch
 ALL_BUDGETS = "60,41,31,20,12"
 
 # the run
