@@ -148,3 +148,12 @@ def test_a_bad_line_of_a_task_is_reported_or_with_strict_an_error(cli, tmp_path)
     assert result.code == 0
     assert "left out: " in result.out
     assert "mine.jsonl, line 2" in " ".join(result.out.split())
+
+
+def test_own_settings_that_drop_nothing_get_a_note(cli, tmp_path) -> None:
+    plan = ("bench", "--out", tmp_path / "run", "--n", 1, "--no-bill", "--threads", 1, "--json")
+    methods = ("--methods", "visionzip:keep=192", "--methods", "visionzip:keep=48")
+    rows = cli(*plan, *methods, "--budgets", "own").data["rows"]
+    notes = {row["condition"]["name"]: row["condition"]["note"] for row in rows}
+    assert "keep=192 is at least the 144 visual tokens" in notes["visionzip:keep=192"]
+    assert notes["visionzip:keep=48"] == ""

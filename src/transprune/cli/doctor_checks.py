@@ -184,23 +184,19 @@ def _surplus_notes(
 ) -> dict[str, str]:
     """Name -> a sentence, for the methods whose settings drop nothing of a picture here."""
     from transprune.errors import ScheduleError
-    from transprune.methods.common.surplus import surplus_note
+    from transprune.methods.common.surplus import surplus_notes
 
+    notes: dict[str, str] = {}
     if visual_tokens is None:
-        return {}
+        return notes
 
-    notes = {}
     for name, method in methods.items():
         try:
-            remaining = visual_tokens
-            # each part of a composition counts from the tokens that the one before it left
-            for step in method.steps:
-                if note := surplus_note(step, layers, remaining):
-                    notes[name] = note
-                stages = step.plan(layers, remaining)
-                remaining = stages[-1].count if stages else remaining
+            found = surplus_notes(method, layers, visual_tokens)
         except ScheduleError:
             continue  # it does not fit this model, which is said as its reason
+        if found:
+            notes[name] = "; ".join(found)
     return notes
 
 

@@ -21,6 +21,7 @@ from transprune.core.plan import UNPRUNED
 from transprune.errors import BenchError, FamilyError, MethodError
 from transprune.methods.common.method import Method
 from transprune.methods.common.recipe import METHODS, preset_names, resolve
+from transprune.methods.common.surplus import surplus_notes
 
 ORACLES = {"oracle": Oracle(), "oracle-0": Oracle.at_start()}
 QUICK = ("transprune", "fastv", "pdrop", "visionzip", "divprune", "random", "uniform", *ORACLES)
@@ -112,9 +113,15 @@ class _Planner:
             paper_share=paper.prefill_share,
             tokens=tokens,
             reached=fitted.reached,
-            note=fitted.note,
+            note="; ".join(filter(None, (fitted.note, *self._surplus(fitted.method, budget)))),
         )
         return Trial(condition, fitted.method)
+
+    def _surplus(self, method: Method, budget: float | None) -> tuple[str, ...]:
+        """Sentences about own settings that drop nothing; a budget is fitted, so it drops some."""
+        if budget is not None:
+            return ()
+        return surplus_notes(method, self.prompt.geometry.layers, self.prompt.visual_tokens)
 
     def _fit(self, method: Method, budget: float | None, move: bool) -> Fit:
         if budget is None:

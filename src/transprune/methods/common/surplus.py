@@ -39,3 +39,19 @@ def surplus_note(method: Method, num_layers: int, visual_tokens: int) -> str | N
     return (
         f"{method.name}: its settings keep all {visual_tokens} visual tokens, so nothing is dropped"
     )
+
+
+def surplus_notes(method: Method, num_layers: int, visual_tokens: int) -> tuple[str, ...]:
+    """The sentences of all steps of a method, each about the tokens that the one before it left.
+
+    Raises:
+        ScheduleError: the boundaries do not fit the depth.
+    """
+    notes = []
+    remaining = visual_tokens
+    for step in method.steps:
+        if note := surplus_note(step, num_layers, remaining):
+            notes.append(note)
+        stages = step.plan(num_layers, remaining)
+        remaining = stages[-1].count if stages else remaining
+    return tuple(notes)
