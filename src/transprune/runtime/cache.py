@@ -6,13 +6,13 @@ from typing import Any
 
 from transprune.core.library import private
 from transprune.errors import CacheError
-from transprune.runtime.cache_layers import (
+from transprune.runtime.cache_layers import KeptLayer
+from transprune.runtime.guard import (
     DynamicLayer,
     DynamicSlidingWindowLayer,
     Guard,
     GuardedLayer,
     GuardedSlidingLayer,
-    KeptLayer,
 )
 
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")

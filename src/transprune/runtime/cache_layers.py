@@ -4,10 +4,6 @@
 *unpruned* coordinates. Mask creation, generate's slicing of a second turn, beams, crops and deep
 copies then work by themselves, while the memory really is shorter. It is installed into the user's
 own `DynamicCache`, one layer at a time, just before that layer first stores pruned keys.
-
-Masks and positions are made for unpruned keys, and hooks of a session fit them to what is stored.
-So a layer with a pruned prefix takes new keys only from a call that a session has prepared, and so
-does the first layer of such a cache: a call without hooks fails before it has stored anything.
 """
 
 from __future__ import annotations
@@ -18,134 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.core.library import private
 from transprune.errors import CacheError
-
-DynamicLayer: Any = private("transformers.cache_utils", "DynamicLayer")
-DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSlidingWindowLayer")
-
-
-class Slots:
-    """Slot of each stored entry in the unpruned sequence; shared by the layers of one stage.
-
-    Attributes:
-        slots: long [B, P]; -1 marks the fillers of ragged batches.
-        shift: long [B], positions that renumbering removed in front of what comes next; None where
-            positions are kept.
-        dense: there is no filler. A Python bool, so reading it never waits for the device.
-        bias: float32 [B, P], added by every query to its logits of these keys, or None.
-    """
-
-    def __init__(
-        self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None
-    ) -> None:
-        self.slots = slots
-        self.shift = shift
-        self.dense = dense
-        self.bias = bias
-        self._mapped: tuple[Any, Slots] | None = None
-
-    def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
-        """The slots after a batch operation.
-
-        Layers that apply the same operation (the same `key` object) keep sharing the result.
-        """
-        # one object per stage: projections are memoised by its identity
-        if self._mapped is None or self._mapped[0] is not key:
-            shift = None if self.shift is None else change(self.shift)
-            bias = None if self.bias is None else change(self.bias)
-            self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
-
-        return self._mapped[1]
-
-    def without_last(self, n: int) -> Slots:
-        """The slots without the last `n` entries; without any entry there is no bias either."""
-        # an empty bias would still force an additive mask
-        left = self.slots.shape[1] - n
-        bias = self.bias[:, :left] if self.bias is not None and left else None
-        return Slots(self.slots[:, :left], self.shift, self.dense, bias)
-
-
-class Guard:
-    """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
-
-    _prepared = False
-    _siblings: list[Any] | None = None
-
-    def watch(self, layers: list[Any]) -> None:
-        """Be asked first: `layers` are those of the whole cache, of which this is the first."""
-        # the list and not the cache: a deep copy of the cache shares its copied list again
-        self._siblings = layers
-
-    def check_crop(self, tokens_to_remove: int) -> int:
-        """Check that the newest tokens of every layer can be removed, before any is.
-
-        Args:
-            tokens_to_remove: their number, negative as `DynamicCache.crop` passes it on.
-
-        Returns:
-            Their number, positive.
-
-        Raises:
-            CacheError: the cut would reach into tokens that were pruned.
-        """
-        if tokens_to_remove > 0:
-            raise CacheError(
-                f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
-            )
-        for layer in self._siblings or ():
-            if isinstance(layer, KeptLayer):
-                layer.check_own_crop(-tokens_to_remove)
-        return -tokens_to_remove
-
-    def prepare(self) -> None:
-        """Note that a session's hooks run in the call whose keys come next."""
-        self._prepared = True
-
-    def forget_announcement(self) -> None:
-        """Expect nothing: the call that was announced has failed."""
-        self._prepared = False
-
-    def check_prepared(self) -> None:
-        """Use up what was prepared.
-
-        Raises:
-            CacheError: nothing was.
-        """
-        if not self._prepared:
-            raise CacheError(
-                "this cache was filled inside a session and lacks the pruned tokens, so its masks "
-                "and positions are right only with the hooks of a session; attach the session "
-                "again and continue inside it"
-            )
-        self._prepared = False
-
-
-class GuardedLayer(Guard, DynamicLayer):
-    """An unpruned first layer of a pruned cache."""
-
-    def update(self, *args: Any, **kwargs: Any) -> Any:
-        """Store new keys and values; returns all stored ones.
-
-        Raises:
-            CacheError: no session is attached that knows of the pruned tokens.
-        """
-        if self.is_initialized and self.get_seq_length() > 0:
-            self.check_prepared()
-        return super().update(*args, **kwargs)
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Remove the newest `-tokens_to_remove` tokens.
-
-        Raises:
-            CacheError: a pruned layer of the cache cannot.
-        """
-        self.check_crop(tokens_to_remove)
-        super().crop(tokens_to_remove)
-
-
-class GuardedSlidingLayer(GuardedLayer, DynamicSlidingWindowLayer):
-    """The same with a sliding window."""
+from transprune.runtime.guard import DynamicLayer, Guard
+from transprune.runtime.slots import Slots
 
 
 class KeptLayer(Guard, DynamicLayer):
@@ -253,7 +124,6 @@ class KeptLayer(Guard, DynamicLayer):
         if n == 0 or not self.is_initialized:
             return
 
-        self.check_own_crop(n)
         beyond = n - self.tail
         if beyond > 0:  # drafts verified inside the prefill forward sit at the end of the prefix
             assert self.prefix is not None

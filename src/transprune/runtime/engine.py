@@ -17,7 +17,6 @@ The taps (`runtime/taps`) register hooks of their own, only for methods that ann
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -37,6 +36,7 @@ from transprune.errors import SessionError
 from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix, prepare
+from transprune.runtime.calls import Calls, count_drafts
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
@@ -48,7 +48,7 @@ from transprune.runtime.stage import Pool, StageInput, Step, run_stage
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
-from transprune.runtime.taps.prompt import Prompt, decoder_called_alone, read_prompt
+from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
@@ -82,7 +82,7 @@ class Engine:
         self._base = setup.base
         self._layers = setup.layers
         self._publish = publish
-        self._calls = _Calls()
+        self._calls = Calls()
 
         self._freezer = Freezer(self._layers, frozenset(setup.method.frozen(setup.depth)))
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
@@ -142,15 +142,7 @@ class Engine:
         return states[-1] if states else None
 
     def _count_drafts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Note how many tokens at the end of a prompt are drafts to be verified.
-
-        `generate` with an assistant gives the first forward its drafts too, and asks for the logits
-        of all of them and of the last token of the prompt.
-        """
-        wanted = kwargs.get("logits_to_keep")
-        cache = cache_of(kwargs)
-        first = cache is not None and cache_length(cache) == 0
-        self._calls.drafts = wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
+        self._calls.drafts = count_drafts(kwargs)
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         # first of all, because the hook behind the model takes away one prompt whatever happens
@@ -320,18 +312,3 @@ class Engine:
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
-
-
-class _Calls(threading.local):
-    """The calls that run now, of each thread that runs the model: a hook may call the model again.
-
-    Attributes:
-        prompts: what the calls of the outer model hold; None once the decoder has taken it.
-        states: the passes of the calls of the decoder; None where no hook has work.
-        drafts: tokens at the end of the next prompt that are drafts.
-    """
-
-    def __init__(self) -> None:
-        self.prompts: list[Prompt | None] = []
-        self.states: list[Pass | None] = []
-        self.drafts = 0

@@ -17,10 +17,16 @@ from transprune.core.views import LayerView, ProjectorView, Selection, View
 from transprune.errors import MethodError, PruneWarning
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
 from transprune.methods.common.surplus import surplus_note
+from transprune.runtime.choices import (
+    Choice,
+    joined_bias,
+    merged_features,
+    scores_of,
+    trace_stage,
+)
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.base import PoolRows, Signals
-from transprune.trace import TraceStage
 
 Pool = Literal["sample", "image"]
 
@@ -79,19 +85,6 @@ class StageInput:
         return LayerView(**shared)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """What the method chose for one pool."""
-
-    rows: Tensor
-    selection: Selection
-
-    @property
-    def kept(self) -> Tensor:
-        """Row numbers of the kept tokens, ascending. long [k]."""
-        return self.rows[self.selection.keep]
-
-
 def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -> StageResult:
     """Run the method of `step` on every pool of every sample."""
     layout = batch.layout
@@ -112,20 +105,19 @@ def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -
         goes = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
         for choice in choices:
             goes[choice.kept] = False
-        goes[layout.prompt_rows(sample)[-1:]] = (
-            False  # its logits are the answer, even of a visual token
-        )
+        # the logits of the last token are the answer, even if it is a visual one
+        goes[layout.prompt_rows(sample)[-1:]] = False
         stay = visual[~goes[visual]]
 
         dropped.append(visual[goes[visual]])
-        features.append(_merged_features(choices, stay, batch.hidden[sample]))
-        biases.append(_joined_bias(choices, stay))
+        features.append(merged_features(choices, stay, batch.hidden[sample]))
+        biases.append(joined_bias(choices, stay))
         # numbers of the visual tokens within the sample, which later stages keep
         candidates.append(layout.token[sample, visual].cpu())
         keep.append(layout.token[sample, stay].cpu())
-        scores.append(_scores(choices, visual) if record_scores else {})
+        scores.append(scores_of(choices, visual) if record_scores else {})
 
-    trace = _trace(batch.boundary, step.method, candidates, keep, scores)
+    trace = trace_stage(batch.boundary, step.method, candidates, keep, scores)
     return StageResult(dropped, features, biases, trace)
 
 
@@ -144,7 +136,7 @@ def _pools(batch: StageInput, sample: int, visual: Tensor, pool: Pool) -> Iterat
         yield PoolRows(layout, sample, number, visual[image == number], batch.hidden)
 
 
-def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> _Choice:
+def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> Choice:
     """Let the method choose among the tokens of one pool."""
     method = step.method
     stage = _planned(step, batch.boundary, state, pool)
@@ -160,7 +152,7 @@ def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> _Choi
 
     _check(method, selection, stage.count, len(pool.rows))
     _warn_not_finite(method, batch.boundary, selection, state)
-    return _Choice(pool.rows, selection)
+    return Choice(pool.rows, selection)
 
 
 def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
@@ -225,68 +217,4 @@ def _warn_not_finite(method: Method, boundary: int, selection: Selection, state:
     state.record.note(f"{message}; those tokens rank last")
     warnings.warn(
         f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2
-    )
-
-
-def _merged_features(choices: list[_Choice], stay: Tensor, hidden: Tensor) -> Tensor | None:
-    """Contents of the rows that stay, [k, D], if some of them are merged; else None."""
-    if all(choice.selection.features is None for choice in choices):
-        return None
-
-    features = hidden[stay].clone()  # [k, D]
-    for choice in choices:
-        merged = choice.selection.features
-        if merged is not None:  # pools of one sample are chosen one by one, so some may not merge
-            features[torch.searchsorted(stay, choice.kept)] = merged.to(features.dtype)
-    return features
-
-
-def _joined_bias(choices: list[_Choice], stay: Tensor) -> Tensor | None:
-    """Key biases of the rows that stay, float32 [k], if a pool has some; else None."""
-    if all(choice.selection.key_bias is None for choice in choices):
-        return None
-
-    bias = torch.zeros(len(stay), dtype=torch.float32, device=stay.device)
-    for choice in choices:
-        own = choice.selection.key_bias
-        if own is not None:
-            bias[torch.searchsorted(stay, choice.kept)] = own.float()
-    return bias
-
-
-def _scores(choices: list[_Choice], visual: Tensor) -> dict[str, Tensor]:
-    """Scores of all pools of a sample in the order of its candidates."""
-    names = {name for choice in choices for name in choice.selection.scores}
-    merged = {}
-    for name in sorted(names):
-        merged[name] = torch.full((len(visual),), float("nan"), dtype=torch.float32)
-
-    for choice in choices:
-        # the pool's rows among all candidates of the sample; both ascend
-        places = torch.searchsorted(visual, choice.rows).cpu()
-        for name, score in choice.selection.scores.items():
-            merged[name][places] = score.detach().float().cpu()
-    return merged
-
-
-def _trace(
-    boundary: int,
-    method: Method,
-    candidates: list[Tensor],
-    keep: list[Tensor],
-    scores: list[dict[str, Tensor]],
-) -> TraceStage:
-    # a sample without an image has no scores: an empty tensor keeps the samples in step
-    names = sorted({name for of_sample in scores for name in of_sample})
-    nothing = torch.empty(0, dtype=torch.float32)
-    by_name = {}
-    for name in names:
-        by_name[name] = tuple(of_sample.get(name, nothing) for of_sample in scores)
-
-    return TraceStage(
-        boundary=boundary,
-        method=method.name,
-        candidates=tuple(candidates),
-        keep=tuple(keep),
-        scores=by_name or None,
     )

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from transprune.core.library import cache_of
 from transprune.runtime.cache import kept_layer
-from transprune.runtime.cache_layers import KeptLayer, Slots
+from transprune.runtime.cache_layers import KeptLayer
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.slots import Slots
 
 
 @dataclass(frozen=True)

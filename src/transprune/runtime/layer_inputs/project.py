@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transprune.core.layout import gather_rows
 from transprune.errors import SessionError
 from transprune.runtime.cache import install
-from transprune.runtime.cache_layers import Slots
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import History, LayerCall, history_of
 from transprune.runtime.layer_inputs.masks import MaskProjection, is_flash
+from transprune.runtime.slots import Slots
 
 PROJECTED = ("attention_mask", "position_embeddings", "position_ids")
 

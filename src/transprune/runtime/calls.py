@@ -1,0 +1,38 @@
+"""The calls of a model that run now, and what is known of the next one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from transprune.core.library import cache_length, cache_of
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.taps.prompt import Prompt
+
+
+class Calls(threading.local):
+    """The calls that run now, of each thread that runs the model: a hook may call the model again.
+
+    Attributes:
+        prompts: what the calls of the outer model hold; None once the decoder has taken it.
+        states: the passes of the calls of the decoder; None where no hook has work.
+        drafts: tokens at the end of the next prompt that are drafts.
+    """
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt | None] = []
+        self.states: list[Pass | None] = []
+        self.drafts = 0
+
+
+def count_drafts(kwargs: Mapping[str, Any]) -> int:
+    """How many tokens at the end of a prompt are drafts, from the call of the whole model.
+
+    `generate` with an assistant gives the first forward its drafts to verify, and asks for the
+    logits of all of them and of the last token of the prompt.
+    """
+    wanted = kwargs.get("logits_to_keep")
+    cache = cache_of(kwargs)
+    first = cache is not None and cache_length(cache) == 0
+    return wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
