@@ -92,6 +92,7 @@ def test_masks_of_another_size(model, inputs, kind):
 
 
 SQUARES = {
+    "of more keys": lambda length: torch.ones(1, 1, length, length + 1).bool(),
     "of fewer rows": lambda length: torch.ones(1, 1, length - 1, length).bool(),
     "of whole numbers": lambda length: torch.ones(1, 1, length, length).int(),
     "of three dimensions": lambda length: torch.ones(1, length, length).bool(),

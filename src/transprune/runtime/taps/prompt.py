@@ -245,7 +245,7 @@ def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
         return torch.ones_like(visual)
     batch, length = visual.shape
     if mask.ndim != 2:
-        _check_square(mask, batch, length)
+        _check_square(mask, batch, length, _past(kwargs))
         return torch.ones_like(visual)
 
     # in a later turn the mask covers all turns
@@ -257,12 +257,13 @@ def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
     return mask[:, -length:].bool().to(visual.device)
 
 
-def _check_square(mask: Tensor, batch: int, length: int) -> None:
+def _check_square(mask: Tensor, batch: int, length: int, past: int) -> None:
     """Raise LayoutError unless a mask says for every row which keys it may attend to."""
     kind = mask.dtype == torch.bool or mask.is_floating_point()
-    fits = mask.ndim == 4 and mask.shape[0] in (1, batch) and mask.shape[2] in (1, length)
-    if not kind or not fits:
+    rows = mask.ndim == 4 and mask.shape[0] in (1, batch) and mask.shape[2] in (1, length)
+    if not kind or not rows or mask.shape[3] != past + length:
         raise LayoutError(
-            f"attention_mask is [{batch}, tokens], or bool or floating (added to the logits) of "
-            f"[{batch} or 1, 1, {length}, keys]; got {mask.dtype} of {list(mask.shape)}"
+            f"attention_mask is [{batch}, {past + length}], or bool or floating (added to the "
+            f"logits) of [{batch} or 1, 1, {length}, {past + length}]; got {mask.dtype} of "
+            f"{list(mask.shape)}"
         )
