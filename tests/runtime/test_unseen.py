@@ -175,7 +175,13 @@ def lengths(inputs):
     return {**inputs, "cu_seq_lens_q": ends, "cu_seq_lens_k": ends}
 
 
-@pytest.mark.parametrize("pack", [restarted, blocks, additive_blocks, lengths])
+def numbered(inputs):
+    mask = inputs["attention_mask"].clone()
+    mask[:, 8:] = 2
+    return {**inputs, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("pack", [numbered, restarted, blocks, additive_blocks, lengths])
 def test_samples_packed_in_one_row_are_refused(zoo, pack):
     """Their tokens would compete for one budget, and be scored by another sample's question."""
     model, case = zoo("llava", "sdpa"), FAMILIES["llava"]

@@ -27,6 +27,7 @@ def check_one_sample_per_row(
     """
     packed = (
         kwargs.get("cu_seq_lens_q") is not None
+        or _mask_numbers_samples(kwargs.get("attention_mask"))
         or _positions_start_again(kwargs.get("position_ids"), valid)
         or _mask_hides_tokens(kwargs.get("attention_mask"), visual, valid, past)
     )
@@ -36,6 +37,13 @@ def check_one_sample_per_row(
             "of the prompt; tokens are ranked per row, so give every sample a row of its own, with "
             "padding"
         )
+
+
+def _mask_numbers_samples(mask: Any) -> bool:
+    """Whether a padding mask gives the number of the sample (1, 1, 2, 2, 2, 0) instead of 1."""
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.dtype == torch.bool:
+        return False
+    return bool((mask > 1).any())
 
 
 def _positions_start_again(position_ids: Any, valid: Tensor) -> bool:
