@@ -203,6 +203,7 @@ class Engine:
             is_prefill=is_prefill,
             unpruned=prompt.reason,
             cache=cache,
+            repeats=cache is None and kwargs.get("use_cache") is False,
         )
         # a text-only call may use any cache and any training setting
         if layout is not None:

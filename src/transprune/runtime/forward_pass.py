@@ -101,6 +101,7 @@ class Pass:
         is_prefill: the cache was empty before this forward, or there is none.
         unpruned: why this forward prunes nothing; None where it has visual tokens.
         cache: the key/value cache, or None.
+        repeats: no cache was wanted, so that `generate` runs the whole prompt for every token.
         next_layer: 0-based decoder layer whose hook is to run next.
         pruned: some rows have gone, so the arguments of every further layer must be projected.
         row_version: how many stages changed the rows; part of the keys of `memo`.
@@ -125,6 +126,7 @@ class Pass:
     is_prefill: bool = True
     unpruned: str | None = None
     cache: Any = None
+    repeats: bool = False
     next_layer: int = 0
     pruned: bool = False
     row_version: int = 0

@@ -70,10 +70,10 @@ class VisionTap(Tap):
         """Take what was captured since the last prefill."""
         captures = self._waiting()
         self._local.waiting = []
-        # without a cache `generate` runs the prompt again and again with features encoded once
-        if state.cache is None:
+        # a prompt that is run again and again comes with features that were encoded once
+        if state.repeats:
             captures = captures or self._local.latest
-        self._local.latest = captures if state.cache is None else []
+        self._local.latest = captures if state.repeats else []
         state.captured[SIGNAL] = Prefill(partial(self.join, captures), self.signals_of)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
