@@ -33,7 +33,9 @@ class Hooks:
         self.running = running
         self._root = root
         self._names = {id(module): name for name, module in root.named_modules()}
-        self._hooked: dict[str, nn.Module] = {}
+        # path -> (the module that holds it, its name there, the module), for all hooked ones and
+        # those they are inside of: one look per entry, as every prompt is checked
+        self._places: dict[str, tuple[nn.Module, str, nn.Module]] = {}
 
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
         """Call `hook(module, args, kwargs)` before each forward of `module`."""
@@ -57,7 +59,10 @@ class Hooks:
         Raises:
             SessionError: some have been replaced or wrapped since.
         """
-        moved = [name for name, module in self._hooked.items() if self._at(name) is not module]
+        moved = []
+        for path, (parent, name, module) in self._places.items():
+            if parent._modules.get(name) is not module:
+                moved.append(path)
         if moved:
             others = f" ({len(moved)} modules in all)" if len(moved) > 1 else ""
             raise SessionError(
@@ -73,14 +78,13 @@ class Hooks:
                 f"a {type(module).__name__} to be read is no longer part of the model: it was "
                 "changed between prune and attach; make a new session with prune(model, ...)"
             )
-        self._hooked[name] = module
 
-    def _at(self, name: str) -> nn.Module | None:
-        """The module at this place now."""
-        found: Any = self._root
-        for part in name.split(".") if name else ():
-            found = getattr(found, part, None)
-        return found
+        parent = self._root
+        parts = name.split(".") if name else []
+        for depth, part in enumerate(parts, start=1):
+            child = parent.get_submodule(part)
+            self._places[".".join(parts[:depth])] = (parent, part, child)
+            parent = child
 
 
 class _Hook:

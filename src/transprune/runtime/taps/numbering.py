@@ -29,9 +29,19 @@ def count_through(visual: Tensor, lengths: list[int]) -> Tensor:
     return torch.searchsorted(ends, order, right=True).view_as(visual)
 
 
-def number_within_sample(visual: Tensor, number: Tensor, images: int) -> Tensor:
-    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. long [B, L]."""
+def number_within_sample(visual: Tensor, number: Tensor, images: int, mixed: bool) -> Tensor:
+    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. long [B, L].
+
+    Args:
+        visual: slots of visual tokens, bool [B, L].
+        number: number of the image of each slot in the batch, long [B, L].
+        images: of the whole batch.
+        mixed: there are images and videos, so `number` does not follow the prompt.
+    """
     batch, length = visual.shape
+    if not mixed:
+        return number - torch.where(visual, number, images).amin(dim=1, keepdim=True)
+
     slots = torch.arange(length, device=visual.device).expand(batch, length)
 
     # first slot of every image of the batch in every sample; the length where it has none

@@ -136,7 +136,8 @@ def _layout(
 
     valid = _valid(visual, kwargs)
     check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
-    return Layout.of_prompt(visual, valid, number_within_sample(visual, number, images), drafts)
+    number = number_within_sample(visual, number, images, sum(map(bool, totals.values())) > 1)
+    return Layout.of_prompt(visual, valid, number, drafts)
 
 
 def _lengths(
