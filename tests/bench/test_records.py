@@ -76,6 +76,7 @@ DAMAGE = {
     "endless number": lambda line: line.replace(b'"score":', b'"score":1e999,"x":'),
     "a field twice": lambda line: line.replace(b'"score":', b'"score":1,"score":'),
     "text for a list": lambda line: _changed(line, answers="red"),
+    "no right answer": lambda line: _changed(line, answers=[]),
     "list of the wrong kind": lambda line: _changed(line, answers=[1]),
     "indices of the wrong kind": lambda line: _changed(line, kept={"4": [1.5]}),
     "a boundary that is none": lambda line: _changed(line, kept={"x": [1]}),

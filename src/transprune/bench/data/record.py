@@ -92,7 +92,10 @@ class Record:
 
         # JSON has text keys only
         data["kept"] = {int(boundary): tokens for boundary, tokens in data["kept"].items()}
-        return build(cls, data)
+        record = build(cls, data)
+        if not record.answers:
+            raise ValueError("answers must be a list of texts, at least one")
+        return record
 
 
 def parse_lines(data: bytes, file: Path) -> Iterator[Record]:
