@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from families.cases import FAMILIES, greedy
 from methods.cases import CASES
 from transprune import TransPrune, prune
+from transprune.core.library import cache_argument
 
 
 def inputs_of(family, images=(0,)):
@@ -54,7 +56,14 @@ def test_prompt_lookup(zoo, family):
     assert [s.keep[0].tolist() for s in trace.stages] == [s.keep[0].tolist() for s in alone.stages]
 
 
-def test_logits_of_several_tokens_without_a_cache_are_no_drafts(zoo, family):
+@pytest.mark.parametrize("count", [2, 4, 24])
+@pytest.mark.parametrize("cached", [False, True])
+def test_logits_that_the_caller_asks_for_are_no_drafts(zoo, family, count, cached):
     model, inputs = zoo(family, "sdpa"), inputs_of(family)
-    _, trace = kept(model, TransPrune({2: 0.6}), lambda: model(**inputs, logits_to_keep=4))
+    method = TransPrune({2: 0.6})
+    cache = cache_argument(model, DynamicCache()) if cached else {}
+    _, expected = kept(model, method, lambda: model(**inputs))
+    _, trace = kept(model, method, lambda: model(**inputs, **cache, logits_to_keep=count))
+    assert trace.text_tokens == expected.text_tokens
+    assert torch.equal(trace.stages[0].keep[0], expected.stages[0].keep[0])
     assert not any("drafts" in note for note in trace.notes)

@@ -14,11 +14,13 @@ from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
+from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
 from transprune.methods.common.checks import (
     check_choice,
     check_count_or_share,
     check_number,
+    is_count,
 )
 from transprune.methods.common.method import Positions
 from transprune.methods.common.recipe import register
@@ -98,6 +100,8 @@ class SparseVLM(ScheduledPruner):
         check_choice("decay", self.decay, ("off", "guarded", "released"))
         check_count_or_share("heads", self.heads, "the heads")
         check_number("rank_scale", self.rank_scale, above=0)
+        if self.seed is not None and not is_count(self.seed):
+            raise MethodError(f"seed is an int or None; got {self.seed!r}")
 
         # the field holds the schedule from here on, so that `repr` and recipes show it
         keep = self.keep

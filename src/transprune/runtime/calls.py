@@ -33,6 +33,12 @@ def count_drafts(kwargs: Mapping[str, Any]) -> int:
     logits of all of them and of the last token of the prompt.
     """
     wanted = kwargs.get("logits_to_keep")
+    if not isinstance(wanted, int) or wanted <= 1:
+        return 0
+
+    # a caller who wants the logits of some words leaves caches and positions to the model, where
+    # `generate` passes both
     cache = cache_of(kwargs)
     first = cache is not None and cache_length(cache) == 0
-    return wanted - 1 if first and isinstance(wanted, int) and wanted > 1 else 0
+    generates = kwargs.get("use_cache") is True and kwargs.get("position_ids") is not None
+    return wanted - 1 if first and generates else 0

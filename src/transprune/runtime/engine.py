@@ -134,7 +134,7 @@ class Engine:
     def runs_here(self) -> bool:
         """Whether the calling thread is inside a forward that this engine prunes."""
         state = self._running()
-        return state is not None and state.pruned
+        return state is not None and state.layout is not None
 
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
