@@ -1,31 +1,28 @@
-"""Prompts, schedules, counts, modes and caches nobody thought of: equivalences that hold for all of them."""
+"""Prompts, masks, schedules and counts nobody thought of: equivalences that hold for all of them."""
 
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from families.cases import FAMILIES, IMAGE
 from property.prompts import (
     ATTENTION,
-    KEEP_ALL,
     METHODS,
     NAMES,
     batches,
     kept,
     often,
-    same,
     samples,
 )
 from reference import TOLERANCE, reference
-from transprune import DivPrune, PDrop, Random, TransPrune, Uniform, VisionZip, prune
+from transprune import PDrop, Random, TransPrune, Uniform, VisionZip, prune
 from transprune.core.schedule import count_kept
-from transprune.methods import Norm
+from transprune.methods import FasterVLM, Norm, VisPruner
 
 pytestmark = pytest.mark.filterwarnings("ignore::transprune.errors.PruneWarning")
 
@@ -39,7 +36,7 @@ def assert_near(actual, expected) -> None:
 # ------------------------------------------------------------------------------------ masks and padding
 
 
-@often(40)
+@often(25)
 @given(batches(), methods, ATTENTION, st.sampled_from(["sample", "image"]))
 def test_no_padding_and_no_neighbour_changes_a_sample(zoo, batch, method, attention, pool) -> None:
     model = zoo(batch.name, attention)
@@ -131,118 +128,35 @@ def test_every_schedule_equals_the_slow_loop(zoo, data, schedule, kind) -> None:
 
 
 @often(15)
-@given(st.data(), schedules(), st.sampled_from([PDrop, TransPrune, Uniform, Random]))
+@given(st.data(), schedules(), st.sampled_from([PDrop, Uniform, Random]))
 def test_a_boundary_where_nothing_goes_changes_nothing(zoo, data, schedule, kind) -> None:
     name = data.draw(NAMES)
-    inputs = FAMILIES[name].batch([data.draw(samples(name, least=1))])
+    sample = data.draw(samples(name, least=1))
+    assume(sample.ids[-1] != IMAGE)  # kept as the newest token beyond the share, it would count
+    inputs = FAMILIES[name].batch([sample])
     _, expected = kept(zoo(name, "sdpa"), kind(schedule), inputs)
 
     free = sorted(set(range(1, 8)) - set(schedule))
-    place = data.draw(st.sampled_from(free)) if free else 1
+    place = data.draw(st.sampled_from(free))
     share = min((schedule[at] for at in schedule if at < place), default=1.0)
-    if kind is TransPrune:
-        return  # a further boundary begins its evidence anew
     _, logits = kept(zoo(name, "sdpa"), kind({**schedule, place: share}), inputs)
     assert torch.equal(logits, expected)
 
 
 @often(15)
-@given(st.data(), st.integers(1, 200), st.sampled_from([VisionZip, Norm, DivPrune, Uniform]))
+@given(st.data(), st.integers(1, 200), st.sampled_from([VisionZip, FasterVLM, VisPruner, Norm]))
 def test_a_count_is_its_share_and_too_many_is_everything(zoo, data, count, kind) -> None:
     name = data.draw(NAMES)
     sample = data.draw(samples(name, least=1))
     inputs = FAMILIES[name].batch([sample])
     model = zoo(name, "sdpa")
 
-    share = min(1.0, count / sample.visual_tokens)
-    if kind in (DivPrune, Uniform):  # shares only: a share of one token keeps one
-        method = kind(share) if kind is DivPrune else kind({3: share})
-        assert len(kept(model, method, inputs)[0][0][0]) >= min(count, sample.visual_tokens)
-        return
     by_count, logits = kept(model, kind(count), inputs)
+    share = min(1.0, count / sample.visual_tokens)
     by_share, other = kept(model, kind(share), inputs)
     assert by_count == by_share
     assert torch.equal(logits, other)
+
     if count >= sample.visual_tokens:
         with torch.no_grad():
             assert torch.equal(logits, model(**inputs).logits)
-
-
-# ------------------------------------------------------------------------------------- modes and dtypes
-
-OPTIONS = {
-    "use_cache": [True, False],
-    "output_hidden_states": [True],
-    "output_attentions": [True],
-    "return_dict": [False],
-    "logits_to_keep": [1, 4],
-    "labels": [True],
-}
-MODES = {
-    "no_grad": torch.no_grad,
-    "inference": torch.inference_mode,
-    "grad": torch.enable_grad,
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-}
-
-
-@contextmanager
-def default_dtype(dtype):
-    """Tensors made without a dtype get another one."""
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@often(40)
-@given(
-    batches(),
-    st.sampled_from(KEEP_ALL),
-    ATTENTION,
-    st.fixed_dictionaries({}, optional={k: st.sampled_from(v) for k, v in OPTIONS.items()}),
-    st.sampled_from(list(MODES)),
-    st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
-)
-def test_keeping_everything_is_the_identity_however_it_is_called(
-    zoo, batch, method, attention, options, mode, dtype
-) -> None:
-    inputs = batch.inputs
-    model = zoo(batch.name, attention)
-    call = {**inputs, **options}
-    if "labels" in options:
-        call.pop("logits_to_keep", None)  # the loss is over all of them
-        call["labels"] = torch.where(inputs["input_ids"] == IMAGE, -100, inputs["input_ids"])
-
-    with MODES[mode](), default_dtype(dtype):
-        expected = model(**call)
-        with prune(model, method):
-            assert same(model(**call), expected)
-
-
-@often(12)
-@given(batches(most=2), methods, st.sampled_from([torch.bfloat16, torch.float64]))
-def test_another_default_dtype_changes_no_choice(zoo, batch, method, dtype) -> None:
-    model = zoo(batch.name, "sdpa")
-    stages, logits = kept(model, method, batch.inputs)
-    with default_dtype(dtype):
-        again, other = kept(model, method, batch.inputs)
-    assert again == stages
-    assert_near(other, logits)
-
-
-@often(12)
-@given(batches(most=2), methods)
-def test_gradients_and_modes_change_no_choice(zoo, batch, method) -> None:
-    model = zoo(batch.name, "eager")
-    stages, logits = kept(model, method, batch.inputs)
-    weights = model.get_input_embeddings().weight
-    with prune(model, method) as session:
-        got = model(**batch.inputs).logits
-        (slope,) = torch.autograd.grad(got.square().sum(), weights)
-
-    assert torch.equal(got.detach(), logits)
-    assert [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages] == stages
-    assert slope.isfinite().all()
-    assert slope.any()

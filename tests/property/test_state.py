@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from families.cases import FAMILIES, IMAGE, greedy
-from property.prompts import METHODS, NAMES, kept, often, samples
+from property.prompts import METHODS, NAMES, batches, kept, often, samples
 from reference import TOLERANCE
 from transprune import FastV, prune
 from transprune.core.library import cache_argument, cache_of_output
@@ -158,6 +158,32 @@ def test_a_cache_remembers_its_words_and_nothing_else(zoo, data, method, steps) 
         fresh = Conversation(model, inputs)
         expected = fresh.feed(talk.fed)[-2:]
     torch.testing.assert_close(got, expected, atol=2 * TOLERANCE, rtol=0)
+
+
+@often(15)
+@given(st.data(), batches(), methods)
+@torch.no_grad()
+def test_samples_of_a_cache_go_on_in_any_order(zoo, data, batch, method) -> None:
+    """Some twice, some not at all, as beams do."""
+    rows = st.integers(0, len(batch.samples) - 1)
+    order = torch.tensor(data.draw(st.lists(rows, min_size=1, max_size=4)))
+    model, inputs = zoo(batch.name, "sdpa"), batch.inputs
+    new = torch.full((len(batch.samples), 1), 50)
+
+    def step(cache, pick):
+        """The next word of the samples in `pick`."""
+        mask = torch.cat([inputs["attention_mask"], torch.ones_like(new)], dim=1)[pick]
+        place = torch.tensor([[batch.width]]).expand(len(pick), 1)
+        if batch.name == "qwen2_5_vl":
+            place = place.expand(3, -1, -1)
+        call = {"input_ids": new[pick], "attention_mask": mask, "position_ids": place}
+        return model(**call, **cache_argument(model, cache)).logits[:, -1]
+
+    with prune(model, method):
+        cache = cache_of_output(model(**inputs, use_cache=True))
+        expected = step(copy.deepcopy(cache), torch.arange(len(new)))[order]
+        cache.batch_select_indices(order)
+        torch.testing.assert_close(step(cache, order), expected, atol=2 * TOLERANCE, rtol=0)
 
 
 @often(15)
