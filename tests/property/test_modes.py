@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import DynamicCache
 
 from families.cases import IMAGE
 from property.prompts import ATTENTION, KEEP_ALL, METHODS, batches, kept, often, same
@@ -94,3 +95,17 @@ def test_gradients_and_modes_change_no_choice(zoo, batch, method) -> None:
     assert [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages] == stages
     assert slope.isfinite().all()
     assert slope.any()
+
+
+@often(12)
+@given(batches(most=2), methods, st.integers(1, 60), st.booleans())
+def test_asking_for_some_logits_changes_no_choice(zoo, batch, method, wanted, cached) -> None:
+    """With an empty cache too, as a first pass over drafts has one."""
+    model = zoo(batch.name, "sdpa")
+    stages, logits = kept(model, method, batch.inputs)
+    call = {**batch.inputs, "logits_to_keep": wanted}
+    if cached:
+        call["past_key_values"] = DynamicCache()
+    again, other = kept(model, method, call)
+    assert again == stages
+    torch.testing.assert_close(other, logits[:, -wanted:], atol=2 * TOLERANCE, rtol=0)
