@@ -214,7 +214,7 @@ def test_no_cuda_device(fails):
         ((*run(), "--overlay", "no/such/folder/kept.png"), "no folder"),
         (("doctor", "--load"), "--model"),
         (("cost", "--visual-tokens", "0"), "visual-tokens"),
-        (("demo", "--out", SCENE), "cannot make the folder"),
+        (("demo", "--out", SCENE), "cannot write into"),
         (("prune",), "No such command"),
         (("bench", "--threads", "1000000"), "at most 1024 threads"),
         (("calibrate", "--model", "nano", "--image", SCENE, "--question", " "), "is empty"),

@@ -100,7 +100,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(run, 
 
     for out in (taken, taken / "sub", tmp_path / "out", Path("/proc/report"), Path("a\0b")):
         with pytest.raises(BenchError, match="the report cannot be written"):
-            build_report(run, out, progress=steps.append)
+            build_report(run, out, progress=lambda step, *counts: steps.append(step))
     assert steps == []
     assert taken.read_text() == "mine"
 

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from transprune.bench.results.summary import Row
 
 MARKS = {"better": "+", "worse": "-", "unclear": ""}
-ABLATION = "ablation: "  # how the group of an ablation begins
 # a table finds a column by its heading, so the second "95 %" ends in a space
 COLUMNS = ("method", "exact", "paper", "Acc.", "95 %", "vs TP", "95 % ", "")
 
 
 def tables(rows: Sequence[Row], manifest: Manifest, per_task: bool = False) -> Iterator[Any]:
     """All tables and notes, one below the other."""
+    from transprune.bench.run.trials import ABLATION  # here, because it loads torch
+
     # the ablations have a table of their own
     main = [row for row in rows if not row.condition.group.startswith(ABLATION)]
     yield _method_table(_title(manifest), main)

@@ -11,6 +11,7 @@ from transprune.cli import demo_tables
 from transprune.cli.console import print_json, show, status
 from transprune.cli.demo_first import first_look
 from transprune.cli.options import OUT_HELP, Json, Methods
+from transprune.cli.targets import need_folder
 
 
 def demo_command(
@@ -32,12 +33,8 @@ def demo_command(
     are answered unpruned and with each of eight methods; --method replaces these.
     """
     # before anything runs: a mistake in --out should not cost half a minute
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise typer.BadParameter(
-            f"cannot make the folder {out}: {error.strerror}", param_hint="--out"
-        ) from error
+    need_folder(out, "--out")
+    out.mkdir(parents=True, exist_ok=True)
 
     with status(as_json) as progress:
         progress("loading torch and transformers")

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from transprune.cli.console import print_json, show, status
+from transprune.cli.console import print_json, show
 from transprune.cli.options import MODEL_HELP, OUT_HELP, Json
+from transprune.cli.progress import follow
 from transprune.cli.targets import need_folder
 
 EXAMPLES = 6
@@ -44,7 +45,7 @@ def report_command(
     if out is not None or run.is_dir():
         need_folder(out or run / "report", "--out")
 
-    with status(as_json) as progress:
+    with follow(as_json=as_json) as progress:
         from transprune.report.build import build_report
         from transprune.report.theme import need_extra
 

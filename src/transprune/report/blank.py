@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -11,6 +10,7 @@ from PIL import Image
 
 from transprune.bench.data.tasks import Item, Questions, Task
 from transprune.models.checkpoint import Checkpoint
+from transprune.report.progress import Progress, silent
 from transprune.report.results import Results
 
 FLOOR_QUESTIONS = 60  # per task; the floor is context, so minutes would be too much for it
@@ -36,7 +36,7 @@ def language_floor(
     results: Results,
     questions: Questions,
     checkpoint: Checkpoint,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> Floor:
     """Answer the first questions of each task with blank images.
 
@@ -44,14 +44,14 @@ def language_floor(
         results: the run.
         questions: of the run.
         checkpoint: its model.
-        progress: called with one line before each task.
+        progress: called before each task.
     """
     tokens = results.manifest.settings.max_new_tokens
     scores = {task.task: task.score.value for task in results.unpruned.tasks}
 
     shares = []
     for number, task in enumerate(questions.tasks, start=1):
-        progress(f"answering with blank images: task {number} of {len(questions.tasks)}")
+        progress("answering with blank images", number - 1, len(questions.tasks))
         score = scores.get(task.name, 0.0)
         # there is nothing that the blank score could be relative to; `words` says so
         if not isfinite(score) or not score:

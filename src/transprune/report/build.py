@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transprune.core.targets import file_problem, folder_problem
 from transprune.errors import BenchError
 from transprune.report.gallery import Gallery, collect
 from transprune.report.picture import Picture
+from transprune.report.progress import Progress, silent
 from transprune.report.results import Results, read_results
 from transprune.report.theme import need_extra
 
@@ -45,7 +46,7 @@ def build_report(
     examples: int = 6,
     model: str | None = None,
     command: str = "",
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> Report:
     """Write the report of the run in `folder`; the run itself is not changed.
 
@@ -107,9 +108,7 @@ def _check_target(out: Path) -> None:
         raise BenchError(f"the report cannot be written: {problem}")
 
 
-def _record_figures(
-    results: Results, gallery: Gallery, progress: Callable[[str], None]
-) -> dict[str, Picture]:
+def _record_figures(results: Results, gallery: Gallery, progress: Progress) -> dict[str, Picture]:
     """The figures that need the records only, by name."""
     from transprune.report.figures.ablations import draw_ablations
     from transprune.report.figures.accuracy import draw_accuracy

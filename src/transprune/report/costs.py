@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transprune.core.shown import shown
 from transprune.core.strict_json import read
 from transprune.errors import RecordError
 
@@ -80,6 +81,6 @@ def _check_number(name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} has to be a number or null; got {value!r}")
+        raise TypeError(f"{name} has to be a number or null; got {shown(value)}")
     if not -LARGEST < value < LARGEST:  # a larger whole number has no float
         raise ValueError(f"{name} is too large a number")

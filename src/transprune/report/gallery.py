@@ -5,7 +5,7 @@ What cannot be shown is left out, and a sentence in `Gallery.missing` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from transprune.bench.data.provenance import fingerprint
@@ -16,12 +16,11 @@ from transprune.nano import NANO
 from transprune.report.examples import Example, choose_examples, draw_example
 from transprune.report.overlay import Grid, find_grid
 from transprune.report.picture import Picture
+from transprune.report.progress import Progress
 from transprune.report.results import Results
 
 NO_MODEL = "none"  # the name of the model for a report without a model
 MODEL_FIGURES = "transition maps, positions, AUC or language-only floor"
-
-Progress = Callable[[str], None]
 
 
 @dataclass
@@ -174,7 +173,7 @@ def _draw_examples(
 
     drawn = []
     for number, pair in enumerate(choose_examples(results, count), start=1):
-        progress(f"drawing example {number} of {count}")
+        progress("drawing examples", number - 1, count)
         question = (pair.pruned.task, pair.pruned.item)
         if question not in items:
             continue

@@ -7,7 +7,7 @@ boundary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,13 @@ from transprune.bench.run.prepared import PreparedQuestions
 from transprune.core.schedule import Schedule
 from transprune.methods.transprune import TransPrune
 from transprune.report.overlay import Grid
+from transprune.report.progress import Progress, named, silent
 from transprune.session import prune
 from transprune.trace import Trace
 
 QUESTIONS_PER_PASS = 32  # the trace of a pass holds every layer of all its samples
 MODULES = ("attention", "mlp")
 
-Progress = Callable[[str], None]
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
@@ -68,14 +68,14 @@ class _Pass:
 def measure(
     questions: PreparedQuestions,
     items: Sequence[Item],
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> Insight:
     """Run the items unpruned and measure every layer.
 
     Args:
         questions: of the run, with the model.
         items: all with the same number of visual tokens.
-        progress: called with one line before each batch.
+        progress: called before each batch.
     """
     layers = questions.geometry.layers
     # a boundary without a stage would have no IGA in the trace
@@ -84,7 +84,7 @@ def measure(
 
     samples = []
     record = ("scores", "transitions", "changes")
-    for one in _passes(questions, items, method, record, _named("measuring layers", progress)):
+    for one in _passes(questions, items, method, record, named("measuring layers", progress)):
         for row in range(len(one.slots)):
             samples.append(_read_sample(one, row, layers))
 
@@ -118,22 +118,17 @@ def _read_sample(one: _Pass, row: int, layers: int) -> Insight:
     )
 
 
-def _named(step: str, progress: Progress) -> Progress:
-    """The same callback with the name of a step in front of every line."""
-    return lambda line: progress(f"{step}: {line}")
-
-
 def keep_rates(
     questions: PreparedQuestions,
     items: Sequence[Item],
-    progress: Progress = lambda step: None,
+    progress: Progress = silent,
 ) -> dict[str, dict[int, Floats]]:
     """How often TTV alone and IGA alone keep each token with the High schedule.
 
     Args:
         questions: of the run, with the model.
         items: all with the same number of visual tokens.
-        progress: called with one line before each batch.
+        progress: called before each batch.
 
     Returns:
         criterion -> boundary -> share of the questions that keep each token, [N].
@@ -142,8 +137,8 @@ def keep_rates(
 
     rates: dict[str, dict[int, Floats]] = {}
     for criterion, method in criteria.items():
-        named = _named(f"pruning by {criterion} alone", progress)
-        counts = _keep_counts(questions, items, method, named)
+        step = named(f"pruning by {criterion} alone", progress)
+        counts = _keep_counts(questions, items, method, step)
         total = np.float32(len(items))
         rates[criterion] = {boundary: count / total for boundary, count in counts.items()}
     return rates
@@ -187,7 +182,7 @@ def _passes(
     """One prefill per batch of items under `method`."""
     model = questions.checkpoint.model
     for start in range(0, len(items), QUESTIONS_PER_PASS):
-        progress(f"question {start + 1} of {len(items)}")
+        progress("questions", start, len(items))
         batch = items[start : start + QUESTIONS_PER_PASS]
         # pixels: encoded pictures come in a nested dict, which the next line could not move
         inputs = questions.batch(batch, encoded=False)

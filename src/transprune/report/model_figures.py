@@ -25,6 +25,7 @@ from transprune.report.insight import (
 )
 from transprune.report.overlay import Grid, as_seen
 from transprune.report.picture import Picture
+from transprune.report.progress import Progress, silent
 
 MAX_IMAGES = 48  # whose questions the averages are taken over
 
@@ -50,7 +51,7 @@ def draw_model_figures(
     questions: Questions,
     checkpoint: Checkpoint,
     find_grid: Callable[[Item], Grid | None],
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> ModelFigures:
     """Measure the model on the images of the run, and draw.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transprune.bench.run.trials import ABLATION
 from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
 from transprune.report.costs import CostRow, read_costs
+from transprune.report.progress import Progress, silent
 
 Question = tuple[str, str]  # task, item
 
@@ -144,7 +144,7 @@ def read_results(
     folder: Path,
     *,
     n_resamples: int | None = None,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> Results:
     """Read and summarise the run in `folder`.
 

@@ -71,5 +71,5 @@ def _items(value: Iterable[int] | int | str) -> Iterable[int]:
     for part in value.split(","):
         # `7-12` has two ends, `7` is both of its own
         ends = part.split("-")
-        layers += range(int(ends[0]), int(ends[-1]) + 1)
+        layers += range(as_boundary(int(ends[0])), as_boundary(int(ends[-1])) + 1)
     return layers

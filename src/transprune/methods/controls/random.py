@@ -46,7 +46,5 @@ class Random(Control):
         """A random number per original token."""
         # drawn on the CPU, so that every device keeps the same tokens
         generator = torch.Generator().manual_seed(self.seed)
-        draw = torch.rand(
-            int(view.candidates.max()) + 1, dtype=torch.float32, generator=generator
-        )
+        draw = torch.rand(int(view.candidates.max()) + 1, dtype=torch.float32, generator=generator)
         return {"score": draw.to(view.candidates.device)[view.candidates]}
