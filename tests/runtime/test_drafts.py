@@ -6,7 +6,7 @@ from transformers import DynamicCache
 
 from families.cases import FAMILIES, greedy
 from methods.cases import CASES
-from transprune import TransPrune, prune
+from transprune import TransPrune, Uniform, prune
 from transprune.core.library import cache_argument
 
 
@@ -54,6 +54,20 @@ def test_prompt_lookup(zoo, family):
     )
     assert torch.equal(drafted.sequences, plain.sequences)
     assert [s.keep[0].tolist() for s in trace.stages] == [s.keep[0].tolist() for s in alone.stages]
+
+
+@pytest.mark.filterwarnings("ignore:no instruction after the image")
+@pytest.mark.parametrize("method", [Uniform({2: 0.5}), TransPrune({2: 0.6})], ids=lambda m: m.name)
+def test_a_prompt_that_ends_with_its_image(zoo, family, method):
+    """The last visual token is the newest of the prompt, though drafts stand behind it."""
+    model, case = zoo(family, "sdpa"), FAMILIES[family]
+    inputs = case.batch([case.sample([0, 1], [3, 2, 0])])
+    plain, alone = kept(model, method, lambda: greedy(model, inputs, steps=6))
+    drafted, trace = kept(
+        model, method, lambda: greedy(model, inputs, steps=6, assistant_model=zoo.fresh(family))
+    )
+    assert torch.equal(trace.stages[0].keep[0], alone.stages[0].keep[0])
+    assert torch.equal(drafted.sequences, plain.sequences)
 
 
 @pytest.mark.parametrize("count", [2, 4, 24])

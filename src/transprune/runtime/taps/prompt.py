@@ -136,8 +136,8 @@ def _layout(
 
     valid = _valid(visual, kwargs)
     check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
-    if bool(visual[:, visual.shape[1] - drafts - 1 :].any()):
-        drafts = 0  # words behind the last picture are left in front of any draft
+    if bool(visual[:, visual.shape[1] - drafts :].any()):
+        drafts = 0  # a picture is no draft
     number = number_within_sample(visual, number, images, sum(map(bool, totals.values())) > 1)
     return Layout.of_prompt(visual, valid, number, drafts)
 
