@@ -202,8 +202,10 @@ class SparseVLM(ScheduledPruner):
         if self.budget == "fixed":
             return count
 
-        finite = rated.mean(dim=0).nan_to_num(0.0, 0.0, 0.0)  # [R, N]
-        rank = int(torch.linalg.matrix_rank(finite))
+        attention = rated.mean(dim=0)  # [R, N]
+        if not bool(attention.isfinite().all()):
+            return count  # what is not a number has no rank; the runtime warns of it
+        rank = int(torch.linalg.matrix_rank(attention))
         if rank == len(view.candidates):
             return min(rank, count)  # as in the code, which skips such a pool
 
