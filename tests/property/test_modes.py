@@ -91,7 +91,8 @@ def test_gradients_and_modes_change_no_choice(zoo, batch, method) -> None:
         got = model(**batch.inputs).logits
         (slope,) = torch.autograd.grad(got.square().sum(), weights)
 
-    assert torch.equal(got.detach(), logits)
+    # with gradients nothing is computed ahead for the next layer, so sums may round otherwise
+    torch.testing.assert_close(got.detach(), logits, atol=TOLERANCE, rtol=0)
     assert [[keep.tolist() for keep in stage.keep] for stage in session.trace.stages] == stages
     assert slope.isfinite().all()
     assert slope.any()
