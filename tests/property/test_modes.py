@@ -14,6 +14,7 @@ from families.cases import IMAGE
 from property.prompts import ATTENTION, KEEP_ALL, METHODS, batches, kept, often, same
 from reference import TOLERANCE
 from transprune import prune
+from transprune.core.library import cache_argument
 
 pytestmark = pytest.mark.filterwarnings("ignore::transprune.errors.PruneWarning")
 
@@ -106,7 +107,7 @@ def test_asking_for_some_logits_changes_no_choice(zoo, batch, method, wanted, ca
     stages, logits = kept(model, method, batch.inputs)
     call = {**batch.inputs, "logits_to_keep": wanted}
     if cached:
-        call["past_key_values"] = DynamicCache()
+        call |= cache_argument(model, DynamicCache())
     again, other = kept(model, method, call)
     assert again == stages
     torch.testing.assert_close(other, logits[:, -wanted:], atol=2 * TOLERANCE, rtol=0)

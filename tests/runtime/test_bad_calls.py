@@ -185,7 +185,7 @@ def test_traces_are_strict_json(zoo, method):
 @pytest.mark.parametrize("cache", [[], "cache", 5, torch.zeros(1)], ids=repr)
 def test_things_that_are_no_cache(model, inputs, cache):
     with prune(model, METHOD), pytest.raises(CacheError, match="DynamicCache"):
-        model(**inputs, past_key_values=cache)
+        model(**inputs, **cache_argument(model, cache))
 
 
 def test_sizes_that_are_no_tensor(zoo):
