@@ -118,6 +118,34 @@ def test_a_square_mask_for_all_rows_alike(zoo):
     assert torch.equal(alike, full)
 
 
+@pytest.mark.parametrize("place", ["decoder layer", "tower"])
+def test_an_interrupted_forward_leaves_nothing(model, family, inputs, place):
+    """Ctrl-C in a notebook: torch ends no hook after it, as it does after errors."""
+
+    def interrupt(module, args):
+        raise KeyboardInterrupt
+
+    with torch.no_grad():
+        plain = model(**inputs).logits
+        before = [len(module._forward_pre_hooks) for module in model.modules()]
+        with prune(model, METHOD):
+            expected = model(**inputs).logits
+
+        where = model.get_decoder().layers[4]
+        if place == "tower":
+            where = next(m for name, m in model.named_modules() if name.endswith("1.mlp"))
+        handle = where.register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt), prune(model, METHOD) as session:
+            model(**inputs)
+        handle.remove()
+
+        assert not session.attached
+        assert [len(module._forward_pre_hooks) for module in model.modules()] == before
+        assert torch.equal(model(**inputs).logits, plain)
+        with session:
+            assert torch.equal(model(**inputs).logits, expected)
+
+
 def test_detaching_inside_a_forward(model, inputs):
     session = prune(model, METHOD)
     last = model.get_decoder().layers[-1]

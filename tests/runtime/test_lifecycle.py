@@ -49,7 +49,8 @@ def logits(model, inputs):
 
 def test_leaving_removes_every_hook_and_writes_nothing(model, inputs):
     logits(model, inputs)  # transformers installs hooks of its own in the first call
-    before, hooks, plain = state_of(model), count_hooks(model), logits(model, inputs)
+    # first of all: transformers adds hooks of its own in the first forward
+    plain, before, hooks = logits(model, inputs), state_of(model), count_hooks(model)
     with prune(model, BUSY):
         assert count_hooks(model) > hooks
         greedy(model, inputs, steps=2)
@@ -65,7 +66,7 @@ def test_building_a_session_touches_nothing(model):
 
 
 def test_an_exception_in_the_block_removes_every_hook(model, inputs):
-    hooks, plain = count_hooks(model), logits(model, inputs)
+    plain, hooks = logits(model, inputs), count_hooks(model)
     with pytest.raises(ZeroDivisionError), prune(model, BUSY):
         1 / int(logits(model, inputs).isnan().sum())
     assert count_hooks(model) == hooks
@@ -83,7 +84,7 @@ def test_an_exception_inside_the_model_leaves_the_session_usable(model, family, 
         "vision": tower,
         "head": model.lm_head,
     }
-    hooks, plain = count_hooks(model), logits(model, inputs)
+    plain, hooks = logits(model, inputs), count_hooks(model)
 
     def fail(*_):
         raise ZeroDivisionError

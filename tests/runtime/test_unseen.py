@@ -43,6 +43,8 @@ WORDS = {"input_ids": torch.arange(5, 12)[None]}
 @torch.no_grad()
 def merged(model, inputs):
     """Embeddings with the picture in them, as callers make who encode it themselves."""
+    if hasattr(model.model, "rope_deltas"):
+        model.model.rope_deltas = None  # Qwen uses those of its last prompt where ids are missing
     ids = inputs["input_ids"]
     pixels = {name: inputs[name] for name in ("pixel_values", "image_grid_thw") if name in inputs}
     rows = model.get_input_embeddings()(ids)

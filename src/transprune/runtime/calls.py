@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
+
+from torch import nn
 
 from transprune.core.library import cache_length, cache_of
 from transprune.runtime.forward_pass import Pass
@@ -24,6 +27,16 @@ class Calls(threading.local):
         self.prompts: list[Prompt | None] = []
         self.states: list[Pass | None] = []
         self.drafts = 0
+
+
+def is_being_called(module: nn.Module) -> bool:
+    """Whether a call of `module` is on the stack of this thread."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code is nn.Module._call_impl.__code__ and frame.f_locals["self"] is module:
+            return True
+    return False
 
 
 def count_drafts(kwargs: Mapping[str, Any]) -> int:

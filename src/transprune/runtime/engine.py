@@ -35,8 +35,8 @@ from transprune.core.library import (
 from transprune.errors import SessionError
 from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
-from transprune.runtime.cache import check_cache, forget_announcements, has_pruned_prefix, prepare
-from transprune.runtime.calls import Calls, count_drafts
+from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
+from transprune.runtime.calls import Calls, count_drafts, is_being_called
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
@@ -107,6 +107,7 @@ class Engine:
         for layer in self._layers:
             check_decoder_layer(layer)
 
+        self._calls = Calls()  # nothing is left of calls that were interrupted
         self._compiled = warn_if_compiled(self._setup.model)
         stack.enter_context(compiled_code_set_aside())
         outer = unwrap(self._setup.model)
@@ -134,7 +135,10 @@ class Engine:
     def runs_here(self) -> bool:
         """Whether the calling thread is inside a forward that this engine prunes."""
         state = self._running()
-        return state is not None and state.layout is not None
+        if state is None or state.layout is None:
+            return False
+        # torch ends no hook after Ctrl-C, so a pass may be left of a forward that is over
+        return is_being_called(self._family.decoder(self._base))
 
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
@@ -207,7 +211,6 @@ class Engine:
         )
         # a text-only call may use any cache and any training setting
         if layout is not None:
-            check_cache(cache)
             check_checkpointing(self._layers[0])
             if self._compiled:
                 state.record.note(NOTE)
