@@ -1,107 +1,148 @@
-"""`python -m benchmarks.overhead`: what pruning costs besides the work it leaves, what it saves."""
+"""`python -m benchmarks.overhead`: what pruning costs besides the work it leaves."""
 
 from __future__ import annotations
 
-import json
-import platform
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
-import transformers
 import typer
 from rich.console import Console
-from rich.table import Table
 
-import transprune
+from transprune.cli.guard import quiet_libraries
+from transprune.errors import BenchError, PruneError
 
-from .measure import Row, measure
-from .model import build_inputs, build_model
-from .settings import METHODS, WHY
+from . import beside_reference, bundled, growth, host
+from .kernels import measure_kernels
+from .rows import Row, provenance, read_rows, write_row
+from .settings import OUT, PARTS, QUICK_PARTS, USUAL, chosen_methods
+from .tables import console_tables, reasons
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured: paired rounds (None: each part's own number), methods, dtypes, cells."""
+
+    rounds: int | None
+    methods: list[str]
+    dtypes: list[str]
+    cells: list[str]
 
 
 def main(
-    methods: Annotated[str, typer.Option(help="comma-separated names")] = ",".join(METHODS),
-    dtypes: Annotated[str, typer.Option(help="comma-separated torch dtypes")] = "float32,bfloat16",
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(help="host, kernels, ratio, nano, growth; default all but growth"),
+    ] = None,
     rounds: Annotated[
-        int, typer.Option(help="paired rounds, at least 7 for figures that are reported")
-    ] = 9,
-    out: Annotated[Path, typer.Option(help="JSON lines file, appended to")] = Path(
-        "out/overhead.jsonl"
-    ),
+        int | None, typer.Option(min=1, help="paired rounds; default 30, 25 for ratio")
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="of ratio: comma-separated names, or 'all'")
+    ] = ",".join(USUAL),
+    dtypes: Annotated[str, typer.Option(help="of ratio: comma-separated")] = "bfloat16,float32",
+    cells: Annotated[
+        str, typer.Option(help="of growth: visual tokens x batch, r for ragged")
+    ] = ",".join(growth.CELLS),
+    out: Annotated[Path, typer.Option(help="folder of JSON lines, appended to")] = OUT,
 ) -> None:
-    """Compare prefill time with the reference, and decoding and memory with the unpruned model.
+    """Measure host time, operations, the ratio to the cheapest run, and the bundled model.
 
-    The reference is the cheapest run that keeps as many tokens at the same layers.
+    `growth` takes about half an hour and goes on where it was stopped; the others take minutes.
     """
     # one thread: CPU time of several does not add up to anything comparable
     torch.set_num_threads(1)
-    out.parent.mkdir(parents=True, exist_ok=True)
     console = Console()
 
-    with out.open("a") as file:
-        for name in dtypes.split(","):
-            dtype = getattr(torch, name)
-            model = build_model(dtype)
-            inputs = build_inputs(dtype)
-
-            rows = list(measure(model, inputs, methods.split(","), rounds))
-            for row in rows:
-                file.write(json.dumps({**provenance(name, rounds), **row}) + "\n")
-            console.print(table(name, rounds, rows))
-
-            # before the next one is built, or both would be in memory
-            del model
+    try:
+        options = Options(
+            rounds,
+            chosen_methods(methods),
+            _checked("dtype", dtypes.split(","), beside_reference.DTYPES),
+            _checked("cell", cells.split(","), growth.CELLS),
+        )
+        for part in _checked("part", parts or QUICK_PARTS, PARTS):
+            with quiet_libraries(bars=False):
+                rows = list(measure_part(part, options, out))
+            _show(console, part, rows)
+    except PruneError as error:
+        console.print(f"[red]error:[/] {error}")
+        sys.exit(1)
 
     console.print(f"one JSON line per row in {out}")
 
 
-def provenance(dtype: str, rounds: int) -> Row:
-    """Versions and settings behind a figure."""
-    return {
-        "transprune": transprune.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "threads": 1,
-        "dtype": dtype,
-        "rounds": rounds,
-        "seed": 0,
-    }
+def _show(console: Console, part: str, rows: list[Row]) -> None:
+    console.rule(part)
+    for table in console_tables(rows):
+        console.print(table)
+    for reason in reasons(rows):
+        console.print(f"- {reason}", markup=False, highlight=False)
 
 
-def table(dtype: str, rounds: int, rows: list[Row]) -> Table:
-    """The rows for reading, with a reason under the table for each limit that is exceeded."""
-    result = Table(title=f"{dtype}, one thread, median of {rounds} paired rounds")
-    result.add_column("ratio of CPU time")
-    for column in ("median", "min", "max", "aim", ""):
-        result.add_column(column, justify="right")
+def measure_part(part: str, options: Options, out: Path) -> Iterator[Row]:
+    """The rows of one part, each written to `out/<part>.jsonl` as soon as it is there."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / f"{part}.jsonl"
 
-    reasons = []
+    if part == "growth":
+        yield from _growth(options, file)
+        return
+
+    rounds = options.rounds
+    rows: Iterator[Row]
+    if part == "host":
+        rounds = rounds or host.ROUNDS
+        rows = host.measure_host(rounds)
+    elif part == "kernels":
+        rounds = 1  # counts do not vary
+        rows = measure_kernels()
+    elif part == "ratio":
+        rounds = rounds or beside_reference.ROUNDS
+        rows = beside_reference.measure_ratio(rounds, options.methods, options.dtypes)
+    else:
+        rounds = rounds or bundled.ROUNDS
+        rows = bundled.measure_nano(rounds)
+
+    source = provenance(part, rounds)
     for row in rows:
-        result.add_row(*_cells(row))
-        name = row["what"].split(":")[0]
-        if _exceeds(row) and name in WHY:
-            reasons.append(f"{name} {WHY[name]}")
-
-    result.caption = "; ".join(reasons)
-    return result
+        write_row(file, row, source)
+        yield row
 
 
-def _cells(row: Row) -> list[str]:
-    # memory is measured once, so it has no spread
-    figures = [f"{row[key]:.3f}" if key in row else "" for key in ("median", "min", "max")]
+def _growth(options: Options, file: Path) -> Iterator[Row]:
+    """The chosen cells; those that the file has already, of this very code, are read from it."""
+    for name in options.cells:
+        cell = growth.CELLS[name]
+        rounds = options.rounds or growth.rounds_of(cell)
+        source = provenance("growth", rounds)
 
-    limit = row.get("limit")
-    if limit is None:
-        return [row["what"], *figures, "", ""]
-    verdict = "above" if _exceeds(row) else "ok"
-    return [row["what"], *figures, f"<= {limit:.2f}", verdict]
+        done = [row for row, known in read_rows(file) if row.group == name and known == source]
+        if done:
+            yield from done
+            continue
+
+        # all at once: half a cell would pass for a whole one when the run goes on
+        rows = list(growth.measure_cell(cell, rounds))
+        for row in rows:
+            write_row(file, row, source)
+        yield from rows
 
 
-def _exceeds(row: Row) -> bool:
-    limit = row.get("limit")
-    return limit is not None and row["median"] > limit
+def _checked(what: str, names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The names, if all are known.
+
+    Raises:
+        BenchError: one is not.
+    """
+    chosen = [name.strip() for name in names]
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise BenchError(f"no {what} {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+    return chosen
 
 
 if __name__ == "__main__":

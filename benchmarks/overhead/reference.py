@@ -16,10 +16,12 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from transprune import Trace
 from transprune.core.library import cache_argument
 
-from .model import BEFORE, VISUAL
+from .model import BEFORE, Shape
 
 
-def reference(model: Any, inputs: dict[str, Tensor], trace: Trace) -> Callable[[], Tensor]:
+def reference(
+    model: Any, shape: Shape, inputs: dict[str, Tensor], trace: Trace
+) -> Callable[[], Tensor]:
     """A prefill that keeps and freezes as much as the run of `trace`; -> last logits [1, 1, V]."""
     decoder = model.model.language_model
     kept = {stage.boundary: len(stage.keep[0]) for stage in trace.stages}
@@ -31,7 +33,7 @@ def reference(model: Any, inputs: dict[str, Tensor], trace: Trace) -> Callable[[
         positions = torch.arange(hidden.shape[1])[None]
         embeddings = decoder.rotary_emb(hidden, positions)  # cos and sin, [1, L, D / heads] each
         cache = DynamicCache(config=decoder.config)
-        visual = VISUAL
+        visual = shape.visual
 
         for index, layer in enumerate(decoder.layers):
             if index in kept:

@@ -1,11 +1,17 @@
-"""The methods that are timed, the limits of their ratios, and why some exceed them."""
+"""The methods that are timed, the aims of their ratios, and why some exceed them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transprune import Compose, DivPrune, Method, Random, TransPrune, Uniform, VisionZip
+from transprune.errors import UnknownMethod
 from transprune.methods.common.recipe import METHODS as REGISTRY
+
+QUICK_PARTS = ("host", "kernels", "ratio", "nano")
+PARTS = (*QUICK_PARTS, "growth")
+OUT = Path("out/overhead")
 
 NAMED: dict[str, Method] = {
     "transprune-high": TransPrune.high(),
@@ -19,9 +25,24 @@ NAMED: dict[str, Method] = {
 # a random model has no text tower
 SETTINGS: dict[str, dict[str, Any]] = {"cdpruner": {"relevance": "embedding"}}
 
-# prefill time relative to the reference
-LIMITS = {"transprune-high": 1.02}
+# timed beside the reference by default: the two presets, their control, and two that cut once
+USUAL = ("transprune-high", "transprune-low", "random-high", "fastv", "visionzip")
+
+# on a prompt of few visual tokens, where VisionZip's 64 and more would keep all
+SMALL = ("transprune-high", "transprune-low", "fastv", "visionzip", "pdrop", "sparsevlm")
+SMALL_KEEP = 0.5
+
+# aims: prefill beside the reference, by dtype for TransPrune-High and for all others
+HIGH_LIMITS = {"bfloat16": 1.015, "float32": 1.010}
 DEFAULT_LIMIT = 1.03
+
+# aims of TransPrune-High beside the unpruned model, where the layers cost next to nothing
+HOST_PREFILL = 1.15
+HOST_DECODE = 1.02  # of all methods: what they chose does not matter any more
+OPERATIONS = 1.15
+
+# aim of TransPrune-High with the bundled model at batch 1
+NANO_PREFILL = 1.00
 
 # name -> the rest of a sentence that begins with it
 WHY = {
@@ -56,3 +77,28 @@ def _all_methods() -> dict[str, Method]:
 
 
 METHODS = _all_methods()
+
+
+def chosen_methods(text: str) -> list[str]:
+    """Names in a comma-separated text; `"all"` for every method.
+
+    Raises:
+        UnknownMethod: a name that is not in `METHODS`.
+    """
+    if text == "all":
+        return list(METHODS)
+
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise UnknownMethod(
+            f"no method {', '.join(map(repr, unknown))} here; known: {', '.join(METHODS)}, or 'all'"
+        )
+    return names
+
+
+def small_methods() -> dict[str, Method]:
+    """The methods that are timed on a prompt of few visual tokens."""
+    methods = {name: METHODS[name] for name in SMALL}
+    methods["visionzip"] = VisionZip(SMALL_KEEP)
+    return methods
