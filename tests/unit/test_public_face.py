@@ -131,6 +131,7 @@ ORDER = (
     "nano",
     "models",
     "bench",
+    "speed",
     "report",
     "demo",
     "cli",

@@ -1,4 +1,4 @@
-"""`transprune cost`: what a method costs on a model, from the configuration alone."""
+"""`transprune cost`: what a method costs on a model, counted from the configuration or measured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transprune.cli.console import legend, new_table, print_json, show
+from transprune.cli.cost_measure import print_break_even
 from transprune.cli.cost_paper import print_paper_table
-from transprune.cli.options import AnyModel, Json, Methods, TextTokens, VisualTokens
+from transprune.cli.options import (
+    MODEL_HELP,
+    Device,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    Json,
+    Methods,
+    OptionalThreads,
+    TextTokens,
+    VisualTokens,
+)
 from transprune.cli.units import mebibytes, scientific, with_share
 
 if TYPE_CHECKING:
@@ -21,11 +33,20 @@ if TYPE_CHECKING:
 
     Costs = dict[str, tuple[Cost, Cost]]  # by method: paper convention, exact convention
 
+DEFAULT_MODEL = "llava-1.5-7b"
 DEFAULT_METHODS = ("transprune-high", "transprune-low", "fastv", "pdrop", "visionzip")
 
 
 def cost_command(
-    model: AnyModel = "llava-1.5-7b",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help=f"{MODEL_HELP}; also a known name, or a config.json file. Default: "
+            f"{DEFAULT_MODEL}; with --measure: nano.",
+        ),
+    ] = None,
     method: Methods = None,
     visual_tokens: VisualTokens = None,
     text_tokens: TextTokens = None,
@@ -39,15 +60,39 @@ def cost_command(
         bool,
         typer.Option("--paper", help="Compare with the cost columns of the TransPrune paper."),
     ] = False,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="Measure on this machine instead: from which prompt, batch and answer on a method "
+            "saves time.",
+        ),
+    ] = False,
+    budget_seconds: Annotated[
+        float,
+        typer.Option(
+            "--budget-seconds", min=1, metavar="N", help="With --measure: how long it may take."
+        ),
+    ] = 60,
+    device: DeviceOption = Device.auto,
+    dtype: DtypeOption = Dtype.auto,
+    threads: OptionalThreads = None,
     as_json: Json = False,
 ) -> None:
     """Count what methods cost on a model; no weights are needed.
 
-    Prefill, decode and key/value cache, in the two conventions of the field.
+    Prefill, decode and key/value cache, in the two conventions of the field. With --measure the
+    model runs, for a minute, to find out where a method saves time here.
     """
     if paper:
         print_paper_table(as_json)
         return
+    if measure:
+        _refuse_counts(visual_tokens, text_tokens)
+        options = (device, dtype, threads)
+        print_break_even(model or "nano", method, budget_seconds, options, as_json)
+        return
+    model = model or DEFAULT_MODEL
 
     # token counts of a nominal prompt, unless they are given
     geometry = find_geometry(model)
@@ -58,6 +103,16 @@ def cost_command(
         print_json(_document(geometry, visual, text, costs))
         return
     show(_table(geometry, visual, text, costs), "", _legend(dtype_bytes))
+
+
+def _refuse_counts(visual_tokens: int | None, text_tokens: int | None) -> None:
+    """Raise for token counts beside --measure, whose prompts have whole pictures."""
+    for flag, value in (("--visual-tokens", visual_tokens), ("--text-tokens", text_tokens)):
+        if value is not None:
+            raise typer.BadParameter(
+                "with --measure prompts of one, two and three pictures are measured; leave it out",
+                param_hint=flag,
+            )
 
 
 def find_geometry(model: str) -> Geometry:
