@@ -7,6 +7,7 @@
 #   make bench       right answers of every method at equal work on the bundled model, with a report in
 #                    out/accuracy/report
 #   make overhead    what pruning costs on top of the work it leaves
+#   make bench-gpu   time and memory of 7B shapes on a GPU: 8 minutes, random weights, no download
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,7 +17,7 @@ CODE := src tests benchmarks examples
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor check format bench overhead wheel clean
+.PHONY: help demo test test-all test-newest test-floor check format bench bench-gpu overhead wheel clean
 
 help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | wheel | clean'
@@ -62,6 +63,9 @@ format: $(READY)
 bench: $(READY)
 	$(OFFLINE) $(BIN)/transprune bench --out out/accuracy --ablations $(ARGS)
 	$(OFFLINE) $(BIN)/transprune report out/accuracy
+
+bench-gpu: $(READY)
+	$(OFFLINE) $(BIN)/python -m benchmarks.gpu $(ARGS)
 
 overhead: $(READY)
 	$(OFFLINE) $(BIN)/python -m benchmarks.overhead $(ARGS)

@@ -214,6 +214,17 @@ def test_a_bug_in_one_method_is_a_record(miniature, file, monkeypatch):
     assert found["fastv"].status == "measured"
 
 
+def test_a_model_that_cannot_run_is_a_failure_of_all(miniature, file, monkeypatch):
+    def broken(*_):
+        raise ValueError("shapes do not fit")
+
+    monkeypatch.setattr(warm_up, "time_prefill_and_decode", broken)
+    records = run_benchmark([ONE], miniature, file)
+    assert {(record.status, record.reason) for record in records} == {
+        ("failed", "shapes do not fit")
+    }
+
+
 def test_a_cell_that_would_take_too_long_does_not_start(miniature, file, monkeypatch):
     monkeypatch.setattr(
         warm_up, "time_prefill_and_decode", lambda *_: {"prefill": 50.0, "per_token": 1.0}

@@ -57,12 +57,13 @@ def caveats(subject: Subject, points: Sequence[Point], left_out: Sequence[Left])
     from transprune.speed.clocks import clock_of
     from transprune.speed.points import STEPS
 
-    text = points[0].text_tokens
+    text = sorted({point.text_tokens for point in points})
     rounds = [len(point.samples["unpruned"]) for point in points]
     lines = [
         f"Measured: {clock_of(subject.model.device).name}, {min(rounds)} to {max(rounds)} paired "
         f"rounds, a prefill and {STEPS} further tokens each. Longer answers are counted from these "
-        f"times, up to {LONGEST} tokens. Every prompt has {text} text tokens, too.",
+        f"times, up to {LONGEST} tokens. Every prompt has "
+        f"{' or '.join(map(str, text))} text tokens, too.",
         "Longer prompts and larger batches than those in the table were not measured, and nothing "
         "is said about them.",
     ]
@@ -92,7 +93,8 @@ def _along(outlook: Outlook) -> str:
 
     rest = _rest(outlook)
     if outlook.first is None:
-        return f"does not save time for certain at the largest measured ({measured}); {rest}."
+        largest = _where(outlook, values[-1])
+        return f"does not save time at {largest}, the largest measured; {rest}."
     return f"saves time from {_where(outlook, outlook.first)} on; {rest}."
 
 

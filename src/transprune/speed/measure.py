@@ -29,7 +29,7 @@ class Effort:
     answer_rounds: int = 3
     least: int = 2
     prefill_seconds: float = 20.0
-    answer_seconds: float = 60.0
+    answer_seconds: float = 75.0
 
 
 def measure_cell(
@@ -54,8 +54,8 @@ def measure_cell(
         One record per variant: figures, or the reason why there are none.
     """
     refusal = _foresee(cell, len(recipes), bench, effort, left())
-    if refusal:
-        return unmeasured(cell, recipes, "not run", refusal)
+    if refusal is not None:
+        return unmeasured(cell, recipes, *refusal)
 
     ready = make_ready(recipes, bench, cell.measure)
     outcome = _time(cell, bench, effort, ready, left, seed)
@@ -88,22 +88,25 @@ def unmeasured(
     return records
 
 
-def _foresee(cell: Cell, variants: int, bench: Bench, effort: Effort, left: float) -> str:
-    """Why a cell cannot be measured in the time that is left; empty if it can."""
+def _foresee(
+    cell: Cell, variants: int, bench: Bench, effort: Effort, left: float
+) -> tuple[Status, str] | None:
+    """Why a cell cannot be measured, or not in the time that is left; None if it can."""
     if left <= 0:
-        return "no time was left"
+        return "not run", "no time was left"
 
     # hardly any variant takes longer than the unpruned model, so that one is enough
     new_tokens = effort.lengths[-1] if cell.measure == "answer" else 0
     once = seconds_of_one(bench, new_tokens)
-    if once is None:
-        return ""  # pruned variants may still fit into memory
+    if isinstance(once, Failure):
+        # pruned variants may fit into a memory that is too small for this one
+        return None if once.kind == "out of memory" else (once.kind, once.reason)
 
     # a first run of each, then the rounds
     expected = variants * (1 + effort.least) * once
     if expected <= left:
-        return ""
-    return f"it would take about {expected:.0f} s, and {left:.0f} s were left"
+        return None
+    return "not run", f"it would take about {expected:.0f} s, and {left:.0f} s were left"
 
 
 def _time(

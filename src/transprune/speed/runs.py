@@ -50,7 +50,7 @@ def time_prefill(bench: Bench, session: Session | None) -> Times:
     """Seconds of one forward over the prompts that fills a cache and gives one row of logits."""
     start = bench.clock.start()
     with session or nullcontext():
-        _prefill(bench)
+        prefill(bench)
         end = bench.clock.mark()
     return {PREFILL: bench.clock.seconds(start, end)}
 
@@ -60,9 +60,9 @@ def time_prefill_and_decode(bench: Bench, session: Session | None, steps: int) -
     """Seconds of a prefill, and of a new token after it: the mean of `steps` greedy steps."""
     start = bench.clock.start()
     with session or nullcontext():
-        out = _prefill(bench)
+        out = prefill(bench)
         prefilled = bench.clock.mark()
-        _decode(bench, out, steps)
+        decode(bench, out, steps)
         decoded = bench.clock.mark()
 
     seconds = bench.clock.seconds
@@ -107,25 +107,31 @@ def peak_of_prefill(bench: Bench, session: Session | None) -> int:
     @torch.no_grad()
     def run() -> None:
         with session or nullcontext():
-            _prefill(bench)
+            prefill(bench)
 
     return peak_bytes(run, bench.inputs["input_ids"].device)
 
 
-def _prefill(bench: Bench) -> Any:
+def prefill(bench: Bench) -> Any:
+    """One forward over the prompts, with the logits of the last position only, as in `generate`."""
     return bench.model(**bench.inputs, use_cache=True, logits_to_keep=1)
 
 
-def _decode(bench: Bench, out: Any, steps: int) -> None:
-    """Greedy steps after a prefill; not `generate`, which would prefill again."""
+def decode(bench: Bench, out: Any, steps: int) -> Tensor:
+    """Greedy steps after a prefill; not `generate`, which would prefill again.
+
+    Args:
+        bench: prompts without padding, so no step needs a mask.
+        out: output of the prefill.
+        steps: how many.
+
+    Returns:
+        The tokens that were put in, long [B, steps]; the first is the one the prefill gave.
+    """
     cache = cache_of_output(out)
-    mask = bench.inputs["attention_mask"]  # [B, L]
+    tokens = []
     for _ in range(steps):
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)  # [B, L] -> [B, L + 1]
         token = out.logits[:, -1:].argmax(dim=-1)  # [B, 1, V] -> [B, 1]
-        out = bench.model(
-            input_ids=token,
-            attention_mask=mask,
-            use_cache=True,
-            **cache_argument(bench.model, cache),
-        )
+        tokens.append(token)
+        out = bench.model(input_ids=token, use_cache=True, **cache_argument(bench.model, cache))
+    return torch.cat(tokens, dim=1)

@@ -62,15 +62,11 @@ def kept_tokens(session: Session) -> list[int]:
     return [trace.visual_tokens[0], *(len(stage.keep[0]) for stage in trace.stages)]
 
 
-def seconds_of_one(bench: Bench, new_tokens: int) -> float | None:
-    """How long the unpruned model takes for a prefill and `new_tokens` tokens, from a short run.
-
-    None if it cannot run at all.
-    """
-
+def seconds_of_one(bench: Bench, new_tokens: int) -> float | Failure:
+    """How long the unpruned model takes for a prefill and `new_tokens` tokens, from a short run."""
     run = partial(time_prefill_and_decode, bench, None, STEPS)
     attempt(run)  # the first run of all is slow
     times = attempt(run)
     if isinstance(times, Failure):
-        return None
+        return times
     return times[PREFILL] + new_tokens * times[PER_TOKEN]
