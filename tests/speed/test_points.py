@@ -79,7 +79,26 @@ def test_points_beyond_the_time_are_left_out(shape, monkeypatch):
 
     found, left_out = measure_points(shape, ["fastv"], seconds=0.05)
     assert found == []
-    assert left_out[0].reason.startswith("it would take about ")
+    assert left_out[0].reason.startswith("it would take ")
+
+
+def test_a_point_larger_than_one_that_was_too_slow_is_not_tried(shape, monkeypatch):
+    real = points.time_prefill_and_decode
+    batches = []
+
+    def slow(bench, session, steps):
+        """As if every run had taken 100 seconds."""
+        batches.append(len(bench.inputs["input_ids"]))
+        real(bench, session, steps)
+        return {"prefill": 96.0, "per_token": 1.0}
+
+    monkeypatch.setattr(points, "time_prefill_and_decode", slow)
+    monkeypatch.setattr(points, "PLAN", ((1, 1), (1, 4)))
+    found, left_out = measure_points(shape, ["fastv"], seconds=60)
+    assert [point.batch for point in found] == [1]
+    assert set(batches) == {1}
+    # a first run of the method, and six rounds of two runs
+    assert left_out[0].reason.startswith("it would take 1300 s or more, and ")
 
 
 def test_a_shape_larger_than_the_memory_is_refused_before_it_is_built(monkeypatch):

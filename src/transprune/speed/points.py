@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ from transprune.speed.breakeven import Point
 from transprune.speed.cells import UNPRUNED
 from transprune.speed.clocks import clock_of
 from transprune.speed.rounds import Failure, Outcome, Run, attempt, interleave
-from transprune.speed.runs import Bench, time_prefill_and_decode
+from transprune.speed.runs import PER_TOKEN, PREFILL, Bench, time_prefill_and_decode
 from transprune.speed.subjects import Subject
 
 # pictures of each prompt and prompts at once, in order of value: time may run out
@@ -22,6 +22,7 @@ STEPS = 4  # new tokens of each run; their mean is the time of one
 ROUNDS = 15  # at most
 LEAST = 6  # from six rounds on the interval has 95 % confidence
 
+Place = tuple[int, int]  # pictures of each prompt, prompts at once
 OnPoint = Callable[[str], None]
 
 
@@ -61,31 +62,34 @@ def measure_points(
     deadline = time.monotonic() + seconds
     points: list[Point] = []
     left_out: list[Left] = []
+    known: dict[Place, float] = {}  # seconds of one unpruned run
 
-    for number, (pictures, batch) in enumerate(PLAN):
-        on_point(f"{pictures} pictures, batch {batch}")
+    for number, place in enumerate(PLAN):
+        on_point("{} pictures, batch {}".format(*place))
         left = deadline - time.monotonic()
-        # what a point does not use is there for the later ones
-        share = left / (len(PLAN) - number)
-        found = _measure(subject, methods, (pictures, batch), left, share, seed)
+        found: Point | str = _too_long(_at_least(known, place), len(methods), left)
+        if not found:
+            # what a point does not use is there for the later ones
+            share = left / (len(PLAN) - number)
+            found = _measure(subject, methods, place, left, share, seed)
+
         if isinstance(found, Point):
             points.append(found)
+            known[place] = _seconds_of_one(found)
         else:
-            left_out.append(Left(pictures, batch, found))
+            left_out.append(Left(*place, found))
     return points, left_out
 
 
 def _measure(
     subject: Subject,
     methods: Sequence[str],
-    place: tuple[int, int],
+    place: Place,
     left: float,
     share: float,
     seed: int,
 ) -> Point | str:
     """One point, or why it has no figures."""
-    if left <= 0:
-        return "no time was left"
     inputs = attempt(lambda: subject.inputs(*place))
     if isinstance(inputs, Failure):
         return f"{inputs.kind}: {inputs.reason}"
@@ -109,11 +113,34 @@ def _foresee(bench: Bench, methods: int, left: float) -> str:
         return f"{result.kind}: {result.reason}"
 
     once = time.monotonic() - start
+    return _too_long(once, methods, left - once)
+
+
+def _too_long(once: float, methods: int, left: float) -> str:
+    """Why runs of `once` seconds do not fit into the time that is left; empty if they do."""
+    if left <= 0:
+        return "no time was left"
+
     # a first run of each method, then the rounds
     expected = once * (methods + LEAST * (1 + methods))
-    if expected <= left - once:
+    if expected <= left:
         return ""
-    return f"it would take about {expected:.0f} s, and {max(0.0, left - once):.0f} s were left"
+    return f"it would take {expected:.0f} s or more, and {left:.0f} s were left"
+
+
+def _at_least(known: Mapping[Place, float], place: Place) -> float:
+    """Seconds that one run takes at least: those of a prompt and batch that are no larger."""
+    smaller = [
+        seconds
+        for (pictures, batch), seconds in known.items()
+        if pictures <= place[0] and batch <= place[1]
+    ]
+    return max(smaller, default=0.0)
+
+
+def _seconds_of_one(point: Point) -> float:
+    """The quickest unpruned run."""
+    return min(times[PREFILL] + STEPS * times[PER_TOKEN] for times in point.samples[UNPRUNED])
 
 
 def _point(bench: Bench, methods: Sequence[str], share: float, seed: int) -> Point | str:
