@@ -87,13 +87,14 @@ def _decode_rows(
 
 def _decode_sessions(model: Any, methods: Mapping[str, Method]) -> dict[str, Session]:
     """A session for each method, and TransPrune-High under both position policies."""
-    sessions = {}
+    high = methods[PARTS_OF]
+    sessions = {
+        f"{PARTS_OF}, renumbered": prune(model, high, positions="renumber"),
+        f"{PARTS_OF}, kept positions": prune(model, high, positions="keep"),
+    }
     for name, method in methods.items():
         if name != PARTS_OF:
             sessions[name] = prune(model, method)
-
-    sessions[f"{PARTS_OF}, renumbered"] = prune(model, methods[PARTS_OF], positions="renumber")
-    sessions[f"{PARTS_OF}, kept positions"] = prune(model, methods[PARTS_OF], positions="keep")
     return sessions
 
 
