@@ -6,7 +6,8 @@
 # To choose a pruner; an hour or two, and goes on where it was stopped:
 #   make bench       right answers of every method at equal work on the bundled model, with a report in
 #                    out/accuracy/report
-#   make overhead    what pruning costs on top of the work it leaves
+#   make overhead    what pruning costs on top of the work it leaves: a quarter of an hour;
+#                    ARGS=growth for prompts of up to 8,192 visual tokens: half an hour more
 #   make bench-gpu   time and memory of 7B shapes on a GPU: 8 minutes, random weights, no download
 
 PYTHON ?= python3

@@ -18,7 +18,7 @@ from transprune.errors import BenchError, PruneError
 from . import beside_reference, bundled, growth, host
 from .kernels import measure_kernels
 from .rows import Row, provenance, read_rows, write_row
-from .settings import OUT, PARTS, QUICK_PARTS, USUAL, chosen_methods
+from .settings import MINUTES, OUT, PARTS, QUICK_PARTS, USUAL, chosen_methods
 from .tables import console_tables, reasons
 
 
@@ -38,10 +38,11 @@ def main(
         typer.Argument(help="host, kernels, ratio, nano, growth; default all but growth"),
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="paired rounds; default 30, 25 for ratio")
+        int | None,
+        typer.Option(min=1, help="paired rounds; default 30, of ratio 25, of growth 9 or 5"),
     ] = None,
     methods: Annotated[
-        str, typer.Option(help="of ratio: comma-separated names, or 'all'")
+        str, typer.Option(help="of ratio: names, comma-separated, or 'all'")
     ] = ",".join(USUAL),
     dtypes: Annotated[str, typer.Option(help="of ratio: comma-separated")] = "bfloat16,float32",
     cells: Annotated[
@@ -51,7 +52,8 @@ def main(
 ) -> None:
     """Measure host time, operations, the ratio to the cheapest run, and the bundled model.
 
-    `growth` takes about half an hour and goes on where it was stopped; the others take minutes.
+    All but `growth` take a quarter of an hour, most of it `ratio`. `growth` takes half an hour and
+    goes on where it was stopped.
     """
     # one thread: CPU time of several does not add up to anything comparable
     torch.set_num_threads(1)
@@ -65,6 +67,8 @@ def main(
             _checked("cell", cells.split(","), growth.CELLS),
         )
         for part in _checked("part", parts or QUICK_PARTS, PARTS):
+            if rounds is None:
+                console.print(f"{part}: about {MINUTES[part]} min")
             with quiet_libraries(bars=False):
                 rows = list(measure_part(part, options, out))
             _show(console, part, rows)
