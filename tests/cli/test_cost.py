@@ -124,7 +124,7 @@ def test_measured_break_even_of_the_bundled_model(cli, one_point):
 
     sentences = data["answers"]["fastv"]
     assert sentences[0].startswith("Prompts with 144 visual tokens: it ")
-    assert sentences[-1].startswith("Other answers, 144 visual tokens: it saves time for ")
+    assert sentences[-1].startswith("Answers for which it saves time, with 144 visual tokens: ")
 
 
 @pytest.mark.parametrize("columns", ["80", "100"])
@@ -196,8 +196,8 @@ def test_words_for_a_method_that_pays_from_a_batch_on():
         "Prompts with 576 visual tokens: it saves time from batch 4 on; at 1 it costs time.",
         "Batch 1: it costs time at 576 visual tokens, the only one measured.",
         "Batch 4: it saves time at 576 visual tokens, the only one measured.",
-        "Other answers, 576 visual tokens: it saves time for no length at batch 1; any length at "
-        "batch 4.",
+        "Answers for which it saves time, with 576 visual tokens: no length at batch 1; any length "
+        "at batch 4.",
     ]
 
 

@@ -58,10 +58,11 @@ def caveats(subject: Subject, points: Sequence[Point], left_out: Sequence[Left])
     from transprune.speed.points import STEPS
 
     text = sorted({point.text_tokens for point in points})
-    rounds = [len(point.samples["unpruned"]) for point in points]
+    rounds = sorted({len(point.samples["unpruned"]) for point in points})
+    counts = str(rounds[0]) if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
     lines = [
-        f"Measured: {clock_of(subject.model.device).name}, {min(rounds)} to {max(rounds)} paired "
-        f"rounds, a prefill and {STEPS} further tokens each. Longer answers are counted from these "
+        f"Measured: {clock_of(subject.model.device).name}, {counts} paired rounds, "
+        f"a prefill and {STEPS} further tokens each. Longer answers are counted from these "
         f"times, up to {LONGEST} tokens. Every prompt has "
         f"{' or '.join(map(str, text))} text tokens, too.",
         "Longer prompts and larger batches than those in the table were not measured, and nothing "
@@ -121,4 +122,4 @@ def _answer_line(points: Sequence[Point], method: str) -> str:
         key=lambda point: point.batch,
     )
     parts = [f"{span_words(span(point, method))} at batch {point.batch}" for point in here]
-    return f"Other answers, {shortest} visual tokens: it saves time for {'; '.join(parts)}."
+    return f"Answers for which it saves time, with {shortest} visual tokens: {'; '.join(parts)}."

@@ -65,7 +65,7 @@ def measure_points(
     known: dict[Place, float] = {}  # seconds of one unpruned run
 
     for number, place in enumerate(PLAN):
-        on_point("{} pictures, batch {}".format(*place))
+        on_point("measuring pictures x batch: {} x {}".format(*place))
         left = deadline - time.monotonic()
         found: Point | str = _too_long(_at_least(known, place), len(methods), left)
         if not found:
