@@ -92,7 +92,7 @@ class PromptTable:
     def ends_with_image(self) -> tuple[bool, ...]:
         """Whether the last prompt token of each sample is a visual one."""
         both = self.instruction & self.visual
-        return tuple(bool(ends) for ends in both.any(axis=1))
+        return tuple(bool(sample.any()) for sample in both)
 
     @cached_property
     def images_in_order(self) -> bool:

@@ -136,8 +136,9 @@ class Engine:
         hooks.after(decoder, self._end, always_call=True)
         hooks.before(self._layers[0], self._before_first_layer)
 
-        for index in self._hooked[1:]:
-            hooks.layers.before(self._layers[index], partial(self._before_layer, index))
+        for index in range(1, len(self._layers)):
+            group = hooks.layers if index in self._hooked else hooks.other_layers
+            group.before(self._layers[index], partial(self._before_layer, index))
         self._freezer.attach(hooks)
         hooks.layers.after(self._layers[-1], self._restore_length)
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
@@ -248,7 +249,6 @@ class Engine:
         states[-1] = state
         if layout is not None:
             self._switch_on(state, self._hooks.pruning)
-            self._switch_on(state, self._hooks.layers)
             state.hooked = self._hooked
 
     def _switch_on(self, state: Pass, group: HookGroup) -> None:
@@ -283,17 +283,19 @@ class Engine:
         state = self._running()
         if state is None:
             return None
-        plain = True
-        if has_pruned_prefix(state.cache):
-            plain = prepare(state.cache)
-        if state.layout is None:
-            # without fillers and biases, "no mask" is right for fewer keys too
-            if plain and (state.is_prefill or kwargs.get("attention_mask") is None):
-                return None
-            if state.is_prefill or not has_pruned_prefix(state.cache):
-                return None
-            self._switch_on(state, self._hooks.layers)
-            state.hooked = self._hooked
+
+        follows = has_pruned_prefix(state.cache)
+        plain = prepare(state.cache) if follows else True
+        # without fillers and biases, "no mask" is right for fewer keys too
+        fits = not follows or (plain and kwargs.get("attention_mask") is None)
+        if state.layout is None and fits:
+            return None
+
+        self._switch_on(state, self._hooks.layers)
+        if follows:
+            # another method may have pruned any layer of this cache
+            self._switch_on(state, self._hooks.other_layers)
+            state.hooked = range(len(self._layers))
         return self._before_layer(0, layer, args, kwargs)
 
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:

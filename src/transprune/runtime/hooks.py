@@ -85,7 +85,9 @@ class Hooks:
         root: the module that contains all hooked ones.
 
     Attributes:
-        layers: hooks that fit the arguments of decoder layers, on while a forward needs them.
+        layers: hooks that fit the arguments of those decoder layers that this method changes, on
+            while a forward needs them.
+        other_layers: the same of all other layers, which a cache of another session may need.
         pruning: hooks that read the language model, on while a prompt is pruned. Taps of the vision
             tower cannot use these: images may be encoded before the prompt is read.
     """
@@ -103,6 +105,7 @@ class Hooks:
 
         self._always = self._group()
         self.layers = self._group()
+        self.other_layers = self._group()
         self.pruning = self._group()
 
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:

@@ -24,7 +24,7 @@ from transprune.families.base import Family
 from transprune.runtime.cache import check_cache
 from transprune.runtime.taps.given import Given
 from transprune.runtime.taps.numbering import count_through, number_within_sample, runs
-from transprune.runtime.taps.packed import check_one_sample_per_row
+from transprune.runtime.taps.packed import PACKED, check_one_sample_per_row
 
 NO_IMAGE = "no image in the prompt: ran unpruned"
 NO_IDS = (
@@ -139,6 +139,8 @@ def _table(
     valid = _valid(visual, given, kwargs)
     seen = visual & valid
     positions = given.positions_of(visual.shape[1])
+    if kwargs.get("cu_seq_lens_q") is not None:
+        raise LayoutError(PACKED)
     check_one_sample_per_row(
         seen, valid, _past(kwargs), kwargs.get("attention_mask"), given.padding, positions
     )
