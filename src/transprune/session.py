@@ -7,7 +7,6 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -20,14 +19,13 @@ from transprune.methods.common.method import POSITIONS, Method, Positions
 from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
-from transprune.runtime.stage import Pool
+from transprune.runtime.pools import Pool
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
-from transprune.runtime.tracing import make_trace
+from transprune.runtime.tracing import PendingTrace
 from transprune.trace import Trace
 
 POOLS = ("sample", "image")
-LATER = "a later prompt: "
 RECORDS = ("scores", "transitions", "changes")
 
 # models that are being pruned now: a second set of hooks would prune what the first has left.
@@ -115,7 +113,7 @@ class Session:
         self._policies = policies
         self._engine = Engine(setup, policies, pool, self._publish)
         self._stack: ExitStack | None = None
-        self._latest: Trace | None = None
+        self._latest: PendingTrace | None = None
         self._own = threading.local()
 
     @property
@@ -129,12 +127,13 @@ class Session:
         Raises:
             SessionError: nothing has run yet.
         """
-        trace = getattr(self._own, "trace", None) or self._latest
-        if trace is None:
+        pending = getattr(self._own, "trace", None) or self._latest
+        if pending is None:
             raise SessionError(
                 "no trace yet: call the model, or model.generate, inside the session first"
             )
-        return trace
+        self._engine.read_flags()
+        return pending.read()
 
     @property
     def attached(self) -> bool:
@@ -179,6 +178,7 @@ class Session:
                 self._stack.close()
                 self._stack = None
                 _attached.discard(self._setup.base)
+        self._engine.read_flags()
 
     def __enter__(self) -> Session:
         return self.attach()
@@ -202,19 +202,18 @@ class Session:
         return f"<Session of {self.method!r} on {self.family.name}, {state}>"
 
     def _publish(self, state: Pass, cache: Any) -> None:
-        trace = make_trace(self._setup, self.geometry, self._policies, state, cache)
+        trace = PendingTrace.of(self._setup, self.geometry, self._policies, state, cache)
         # threads that share a model read the trace of their own prefill
         self._own.trace = _newer(getattr(self._own, "trace", None), trace)
         self._latest = _newer(self._latest, trace)
 
 
-def _newer(earlier: Trace | None, trace: Trace) -> Trace:
+def _newer(earlier: PendingTrace | None, trace: PendingTrace) -> PendingTrace:
     """The new trace, or the earlier one where only that one saw an image."""
-    if earlier is None or any(trace.visual_tokens) or not any(earlier.visual_tokens):
+    if earlier is None or trace.saw_image or not earlier.saw_image:
         return trace
-
-    notes = [*earlier.notes, *(LATER + note for note in trace.notes)]
-    return replace(earlier, notes=tuple(dict.fromkeys(notes)))
+    earlier.note_later(trace)
+    return earlier
 
 
 def _setup(

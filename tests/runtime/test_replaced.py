@@ -165,7 +165,8 @@ def fuse_layer(layer):
 
 
 def clear_mlp(layer):
-    layer.mlp._forward_hooks.clear()
+    """Take the hooks off when the layer begins, because ours come with each prompt."""
+    layer.register_forward_pre_hook(lambda module, args: layer.mlp._forward_hooks.clear())
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,18 @@ _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of as many bytes
 
 
 def select_top(score: Tensor, k: int) -> Tensor:
-    """Indices of the `k` largest scores, ascending. [N] -> [k] long."""
-    ranked = torch.argsort(rankable(score), descending=True, stable=True)
-    return ranked[:k].sort().values
+    """Indices of the `k` largest scores, ascending. [..., N] -> [..., k] long."""
+    ranked = torch.argsort(rankable(score), dim=-1, descending=True, stable=True)
+    return ranked[..., :k].sort(dim=-1).values
 
 
 def rankable(score: Tensor) -> Tensor:
     """Scores in fp32 that sort the same way every time: all that is not finite is lowest.
 
-    [N] -> [N].
+    [..., N] -> [..., N].
     """
-    score = score.float()
-    return torch.where(score.isfinite(), score, torch.full_like(score, float("-inf")))
+    lowest = float("-inf")
+    return torch.nan_to_num(score.float(), nan=lowest, posinf=lowest, neginf=lowest)
 
 
 def others(n: int, keep: Tensor) -> Tensor:
@@ -194,12 +194,12 @@ def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
 
 
 def normalise_sum(score: Tensor) -> Tensor:
-    """Scores divided by their sum, so that two kinds of evidence can be added. [N] -> [N].
+    """Scores divided by their sum, so that two kinds of evidence can be added. [..., N].
 
     Source: TransPrune, section 3.3.
     """
     score = score.float()
-    return score / (score.sum() + 1e-8)
+    return score / (score.sum(dim=-1, keepdim=True) + 1e-8)
 
 
 def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:

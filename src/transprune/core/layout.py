@@ -1,15 +1,21 @@
 """Layout: the role of each row of the running sequence, and the slot it came from.
 
 A method reads "the visual tokens" from its view, which finds them in the layout; nobody counts
-system-prompt tokens by hand. A layout is never changed: pruning makes a shorter one with `take`.
+system-prompt tokens by hand. A layout is never changed: pruning makes a shorter one. How many rows
+there are of each kind is known on the host, so nothing here waits for the device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from transprune.core.prompt import PromptTable
+from transprune.core.rows import Rows, last_rows, rows_where, upload, without_last
 
 
 @dataclass(frozen=True)
@@ -17,75 +23,39 @@ class Layout:
     """Rows of a batch at one depth. Shapes: B samples, L rows.
 
     Attributes:
-        valid: bool [B, L]; False on padding and on the fillers of ragged batches.
-        visual: bool [B, L], slots that hold image or video features.
-        instruction: bool [B, L], valid tokens after the last visual one (the last token where there
-            is none).
-        origin: long [B, L], slot in the unpruned sequence of this forward.
-        token: long [B, L], number of the visual token within its sample, 0..N-1; -1 for text.
-        image: long [B, L], number of the image within its sample; -1 for text.
-        lengths: valid rows per sample, as Python ints, so that nothing later has to wait for the
-            device.
-        visual_counts: visual rows per sample, likewise.
-        drafts: rows at the end that are no part of the prompt: assisted decoding lets the first
-            forward verify drafts too. They take no part in any choice.
+        prompt: the slots of the unpruned prompt.
+        origin: long [B, L], slot of each row in the unpruned sequence of this forward. A filler of
+            a ragged batch has the slot of a token that was dropped.
+        lengths: real rows per sample.
+        visual_counts: visual rows per sample.
+        images: visual rows of each image of each sample; None where only the device knows.
+        whole: nothing was dropped yet.
     """
 
-    valid: Tensor
-    visual: Tensor
-    instruction: Tensor
+    prompt: PromptTable
     origin: Tensor
-    token: Tensor
-    image: Tensor
     lengths: tuple[int, ...]
     visual_counts: tuple[int, ...]
-    drafts: int = 0
+    images: tuple[tuple[int, ...], ...] | None = None
+    whole: bool = False
 
     @classmethod
-    def of_prompt(cls, visual: Tensor, valid: Tensor, image: Tensor, drafts: int = 0) -> Layout:
-        """The layout of an unpruned prompt; `visual`, `valid` bool [B, L], `image` long [B, L]."""
-        batch, length = visual.shape
-        visual = visual & valid
-        slots = torch.arange(length, device=visual.device).expand(batch, length)
-
-        # everything after the last visual token: the whole prompt where there is none
-        last_visual = torch.where(visual, slots, -1).amax(dim=1, keepdim=True)  # [B, 1]
-        prompt = valid & (slots < length - drafts)
-        instruction = prompt & (slots > last_visual)
-
-        # a prompt that ends with its image: the last token stands in for the instruction
-        last_valid = torch.where(prompt, slots, -1).amax(dim=1, keepdim=True)
-        fallback = (slots == last_valid) & ~instruction.any(dim=1, keepdim=True)
-
+    def of_prompt(cls, prompt: PromptTable) -> Layout:
+        """The layout of an unpruned prompt."""
+        batch, length = prompt.visual.shape
         return cls(
-            valid=valid,
-            visual=visual,
-            instruction=instruction | fallback,
-            origin=slots,
-            token=torch.where(visual, visual.cumsum(dim=1) - 1, -1),
-            image=torch.where(visual, image, -1),
-            lengths=tuple(valid.sum(dim=1).tolist()),
-            visual_counts=tuple(visual.sum(dim=1).tolist()),
-            drafts=drafts,
+            prompt=prompt,
+            origin=torch.arange(length, device=prompt.device).expand(batch, length),
+            lengths=prompt.lengths,
+            visual_counts=prompt.visual_counts,
+            images=prompt.image_counts,
+            whole=True,
         )
 
     @property
-    def text_counts(self) -> tuple[int, ...]:
-        """Rows of the prompt per sample that are real and not visual."""
-        pairs = zip(self.lengths, self.visual_counts, strict=True)
-        return tuple(length - visual - self.drafts for length, visual in pairs)
-
-    @property
-    def text(self) -> Tensor:
-        """Rows of the prompt that are real and not visual. bool [B, L]."""
-        text = self.valid & ~self.visual
-        text[:, self.rows_total - self.drafts :] = False
-        return text
-
-    @property
-    def instruction_counts(self) -> tuple[int, ...]:
-        """Instruction rows per sample."""
-        return tuple(self.instruction.sum(dim=1).tolist())
+    def drafts(self) -> int:
+        """Rows at the end that are no part of the prompt."""
+        return self.prompt.drafts
 
     @property
     def batch(self) -> int:
@@ -95,77 +65,134 @@ class Layout:
     @property
     def rows_total(self) -> int:
         """Rows per sample, fillers included."""
-        return self.valid.shape[1]
+        return self.origin.shape[1]
 
-    @property
+    @cached_property
     def dense(self) -> bool:
         """Every row of every sample is a real token."""
         return all(length == self.rows_total for length in self.lengths)
 
-    def rows(self, sample: int) -> Tensor:
-        """Row numbers of the real tokens of one sample, ascending. -> [n] long."""
-        if self.lengths[sample] == self.rows_total:
-            return torch.arange(self.rows_total, device=self.valid.device)
+    @property
+    def aligned(self) -> bool:
+        """The real rows of every sample are its last ones."""
+        return not self.whole or self.prompt.aligned
 
-        return self.valid[sample].nonzero().flatten()
+    @property
+    def text_counts(self) -> tuple[int, ...]:
+        """Rows of the prompt per sample that are real and not visual."""
+        pairs = zip(self.lengths, self.visual_counts, strict=True)
+        return tuple(length - visual - self.drafts for length, visual in pairs)
 
-    def prompt_rows(self, sample: int) -> Tensor:
-        """The same without drafts. -> [n] long."""
-        rows = self.rows(sample)
-        return rows[: len(rows) - self.drafts]
+    @cached_property
+    def image_counts(self) -> tuple[tuple[int, ...], ...]:
+        """Visual rows of each image of each sample.
 
-    def visual_rows(self, sample: int) -> Tensor:
-        """Row numbers of the visual tokens of one sample, ascending. -> [N] long."""
-        return self.visual[sample].nonzero().flatten()
-
-    def take(self, index: Tensor, kept: tuple[int, ...], kept_visual: tuple[int, ...]) -> Layout:
-        """The layout of the rows `index` [B, P].
-
-        The last `kept[b]` rows of a sample are real, the rest are fillers.
+        Waits for the device where images were ranked together and their shares are now needed.
         """
-        width = index.shape[1]
-        first_real = (
-            width - torch.tensor(kept, dtype=torch.long, device=index.device)[:, None]
-        )  # [B, 1]
-        real = torch.arange(width, device=index.device) >= first_real  # [B, P]
+        if self.images is not None:
+            return self.images
+        counts = []
+        for image, whole in zip(self.image.cpu(), self.prompt.image_counts, strict=True):
+            counts.append(tuple(image[image >= 0].bincount(minlength=len(whole)).tolist()))
+        return tuple(counts)
 
-        def gather(values: Tensor) -> Tensor:
-            return values.gather(1, index)  # [B, L] -> [B, P]
+    # ------------------------------------------------------------------- rows of one sample
 
-        return Layout(
-            valid=gather(self.valid) & real,
-            visual=gather(self.visual) & real,
-            instruction=gather(self.instruction) & real,
-            origin=gather(self.origin),
-            token=torch.where(real, gather(self.token), -1),
-            image=torch.where(real, gather(self.image), -1),
-            lengths=kept,
-            visual_counts=kept_visual,
-            drafts=self.drafts,
-        )
+    def rows(self, sample: int) -> Rows:
+        """Rows of the real tokens of one sample."""
+        if not self.aligned:
+            return rows_where(self.prompt.valid[sample], self.prompt.device)
+        return slice(self.rows_total - self.lengths[sample], self.rows_total)
 
-    def survivors(self, dropped: list[Tensor]) -> tuple[Tensor, Layout]:
-        """The rows that stay when `dropped[b]` (row numbers, long) go.
+    def prompt_rows(self, sample: int) -> Rows:
+        """The same without drafts."""
+        return without_last(self.rows(sample), self.drafts)
+
+    def visual_rows(self, sample: int) -> Rows:
+        """Rows of the visual tokens of one sample."""
+        if self.whole:
+            return rows_where(self.prompt.visual[sample], self.prompt.device)
+
+        count = self.visual_counts[sample]
+        behind = self.prompt.behind_block[sample]
+        if behind is None:
+            return self._visual_first[sample, :count]
+        last = self.rows_total - behind
+        return slice(last - count, last)
+
+    def instruction_rows(self, sample: int) -> Rows:
+        """Rows of the instruction of one sample, which stands at the end of its prompt."""
+        return last_rows(self.prompt_rows(sample), self.prompt.instruction_counts[sample])
+
+    @cached_property
+    def _visual_first(self) -> Tensor:
+        """Row numbers of each sample, those of visual tokens first, each kind in order."""
+        return self.visual.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+
+    # ------------------------------------------------------------------------------- tables
+
+    @cached_property
+    def valid(self) -> Tensor:
+        """Rows that are real; False on padding and fillers. bool [B, L]."""
+        if self.whole:
+            return self.prompt.valid_there
+        if self.dense:
+            return torch.ones_like(self.origin, dtype=torch.bool)
+
+        first = self.rows_total - np.array(self.lengths)[:, None]  # [B, 1]
+        return upload(np.arange(self.rows_total) >= first, self.origin.device)
+
+    @cached_property
+    def visual(self) -> Tensor:
+        """Rows of visual tokens. bool [B, L]."""
+        there = self.prompt.visual_there
+        return there if self.whole else there.gather(1, self.origin) & self.valid
+
+    @cached_property
+    def token(self) -> Tensor:
+        """Number of the visual token within its sample; -1 for text and fillers. long [B, L]."""
+        there = self.prompt.token_there
+        if self.whole:
+            return there
+        return torch.where(self.valid, there.gather(1, self.origin), -1)
+
+    @cached_property
+    def image(self) -> Tensor:
+        """Number of the image within its sample; -1 for text and fillers. long [B, L]."""
+        there = self.prompt.image_there
+        if self.whole:
+            return there
+        return torch.where(self.valid, there.gather(1, self.origin), -1)
+
+    # ------------------------------------------------------------------------------ pruning
+
+    def survivors(
+        self,
+        stay: Tensor,
+        kept: tuple[int, ...],
+        kept_visual: tuple[int, ...],
+        images: tuple[tuple[int, ...], ...] | None = None,
+    ) -> tuple[Tensor, Layout]:
+        """The rows that stay.
 
         Samples that keep fewer rows than the longest one are filled up on the left with rows of the
         same sample that were dropped anyway: the newest token stays last in every sample, and
         nothing real is ever written twice.
 
+        Args:
+            stay: bool [B, L], real rows that stay.
+            kept: their number per sample.
+            kept_visual: how many of them are visual.
+            images: the same for each image, where it is known.
+
         Returns:
             Gather index [B, P], and the layout of these rows.
         """
-        keep = self.valid.clone()
-        kept = []
-        kept_visual = []
-        for sample, rows in enumerate(dropped):
-            keep[sample, rows] = False
-            kept.append(self.lengths[sample] - len(rows))
-            kept_visual.append(self.visual_counts[sample] - len(rows))
-
-        # dropped rows first, kept rows last, each in order: the tail holds all kept rows
-        order = torch.argsort(keep.to(torch.uint8), dim=1, stable=True)
+        # rows that go first, rows that stay last, each in order: the tail holds all that stay
+        order = stay.to(torch.uint8).argsort(dim=1, stable=True)
         index = order[:, self.rows_total - max(kept) :]
-        return index, self.take(index, tuple(kept), tuple(kept_visual))
+        origin = self.origin.gather(1, index)
+        return index, Layout(self.prompt, origin, kept, kept_visual, images)
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:

@@ -15,11 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor
 
 from transprune.core.signals import JointSpace as JointSpace
 from transprune.core.signals import VisionSignals as VisionSignals
+from transprune.core.transitions import LayerTransitions as LayerTransitions
+from transprune.core.transitions import Transition as Transition
+from transprune.core.transitions import Transitions as Transitions
+from transprune.core.transitions import transition_of as transition_of
 from transprune.errors import MissingSignal
 
 Scores = dict[str, Tensor]
@@ -126,10 +129,17 @@ class ProjectorView(View):
 
 
 class LayerAttention(Protocol):
-    """The signal `"attention"`: one layer's queries and keys, for one pool."""
+    """The signal `"attention"`: one layer's queries and keys, for one pool.
+
+    For several pools at once, of which all results get a leading dimension, it has `to_visual` and
+    `mean_to_visual` only.
+    """
 
     def to_visual(self, queries: Queries | Tensor) -> Tensor:
         """Probabilities from query rows to the visual tokens. [H, T, N]."""
+
+    def mean_to_visual(self, queries: Queries | Tensor) -> Tensor:
+        """Their mean over heads and query rows. [N]."""
 
     def within_instruction(self) -> Tensor:
         """Probabilities from instruction to instruction. [H, T, T]."""
@@ -163,6 +173,17 @@ class LayerView(View):
                 token of the prompt), or row numbers within the sample, long [T].
         """
         return self._layer().to_visual(queries)
+
+    def mean_attention(self, queries: Queries | Tensor = "instruction") -> Tensor:
+        """The mean of `attention` over heads and query rows, fp32. -> [N].
+
+        For several pools at once each is averaged over its own query rows. -> [G, N].
+        """
+        mean = getattr(self._layer(), "mean_to_visual", None)
+        if mean is None:  # attention made by hand
+            return self.attention(queries).mean(dim=(-3, -2))
+        received: Tensor = mean(queries)
+        return received
 
     def attention_within_instruction(self) -> Tensor:
         """Attention among the instruction tokens, fp32, by the same softmax. -> [H, T, T]."""
@@ -209,50 +230,3 @@ class LayerView(View):
     def _layer(self) -> LayerAttention:
         attention: LayerAttention = self.read("attention")
         return attention
-
-
-@dataclass(frozen=True)
-class Transition:
-    """How one module changes each token of one sample. TransPrune (arXiv 2507.20630), section 3.2.
-
-    Attributes:
-        magnitude: float32 [L], norm of the module's output over norm of its (normalised) input.
-        cosine: float32 [L], cosine between the two.
-        visual: bool [L].
-    """
-
-    magnitude: Tensor
-    cosine: Tensor
-    visual: Tensor  # for scores that are normalised over visual tokens only
-
-
-@dataclass(frozen=True)
-class LayerTransitions:
-    """The two modules of one decoder layer."""
-
-    attention: Transition
-    mlp: Transition
-
-
-CHUNK = 128  # rows
-
-
-def transition_of(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude and cosine of a module's change, fp32. before, after [B, L, D] -> two of [B, L]."""
-    half = before.device.type == "cpu" and before.dtype != torch.float32
-    if half and before.shape[1] > CHUNK:
-        # fp32 copies of whole half-precision tensors miss the cache: 1.2 against 0.3 ms
-        chunks = zip(before.split(CHUNK, 1), after.split(CHUNK, 1), strict=True)
-        parts = [transition_of(*rows) for rows in chunks]
-        magnitudes, cosines = zip(*parts, strict=True)
-        return torch.cat(magnitudes, dim=1), torch.cat(cosines, dim=1)
-
-    before = before.detach().float()
-    after = after.detach().float()
-    norm_before = torch.linalg.vector_norm(before, dim=-1)
-    norm_after = torch.linalg.vector_norm(after, dim=-1)
-
-    # a row of zeros must give 0 and not NaN
-    products = torch.einsum("...d,...d->...", before, after)
-    cosine = products / (norm_before * norm_after).clamp_min(1e-8)
-    return norm_after / norm_before.clamp_min(1e-6), cosine

@@ -69,12 +69,14 @@ class Family(ABC):
         title: the family's name for people.
         mrope: positions have three axes (time, height, width), so they cannot be renumbered.
         plain_prompt: the prompt for checkpoints without a chat template.
+        sizes: arguments of a call that say how large its pictures are; small whole numbers.
     """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
     mrope: ClassVar[bool] = False
     plain_prompt: ClassVar[str] = PLAIN_PROMPT
+    sizes: ClassVar[tuple[str, ...]] = ("image_sizes", "image_grid_thw", "video_grid_thw")
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -123,12 +125,9 @@ class Family(ABC):
 
     def visual_mask(self, base: Any, input_ids: Tensor) -> Tensor:
         """Slots that hold image or video features. long [B, L] -> bool [B, L]."""
-        names = ("image_token_id", "video_token_id")
-        ids = [getattr(base.config, name, None) for name in names]
-        wanted = [number for number in ids if number is not None]
-        return torch.isin(
-            input_ids, torch.tensor(wanted, dtype=torch.long, device=input_ids.device)
-        )
+        visual = input_ids == base.config.image_token_id
+        video = getattr(base.config, "video_token_id", None)
+        return visual if video is None else visual | (input_ids == video)
 
     def visual_masks(self, base: Any, input_ids: Tensor) -> dict[str, Tensor]:
         """The same for each medium, `"image"` and `"video"`, whose features come one by one."""

@@ -42,6 +42,7 @@ class FastV(LayerPruner):
     paper: ClassVar[str] = "Chen et al., ECCV 2024, arXiv 2403.06764"
     presets: ClassVar[tuple[str, ...]] = ("aggressive",)
     default_positions: ClassVar[Positions] = "keep"
+    batched: ClassVar[bool] = True
     reads: ClassVar[Reads] = Reads(rows="last", source="previous")
 
     def __post_init__(self) -> None:
@@ -61,4 +62,4 @@ class FastV(LayerPruner):
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the last token's attention."""
         # of the layer that has just run: K layers ran, and the last of them is read
-        return {"score": view.attention("last").mean(dim=(0, 1))}  # [H, 1, N] -> [N]
+        return {"score": view.mean_attention("last")}

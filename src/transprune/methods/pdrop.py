@@ -38,8 +38,9 @@ class PDrop(ScheduledPruner):
     title: ClassVar[str] = "PyramidDrop: halving in stages by the last token's attention"
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
     default_positions: ClassVar[Positions] = "renumber"
+    batched: ClassVar[bool] = True
     reads: ClassVar[Reads] = Reads(rows="last")
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean over heads of the last token's attention."""
-        return {"score": view.attention("last").mean(dim=(0, 1))}  # [H, 1, N] -> [N]
+        return {"score": view.mean_attention("last")}

@@ -20,7 +20,8 @@ from transprune.core.plan import Reading
 from transprune.core.published import COMBINED, HIGH, LOW
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
-from transprune.core.views import LayerTransitions, LayerView, Scores, Transition
+from transprune.core.transitions import LayerTransitions, Transition, Transitions
+from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.checks import check_choice, check_flag, check_share
 from transprune.methods.common.layers import Layers, list_layers, move_layers, read_layers
@@ -86,6 +87,7 @@ class TransPrune(ScheduledPruner):
     # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of its 28 layers
     published_depths: ClassVar[tuple[int, ...]] = (28, 32)
     reads: ClassVar[Reads] = Reads(rows="instruction")
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,6 +201,13 @@ class TransPrune(ScheduledPruner):
         change = sum(self.transition_scores(step).values(), torch.zeros_like(carry))
         return carry + change if self.accumulation else change
 
+    def observe_layers(self, transitions: Transitions, carry: Tensor) -> Tensor:
+        """The same for several layers at once."""
+        variation = self._variation(transitions.joint)  # [M, 2, ..., L]
+        if self.accumulation:
+            return carry + variation.sum(dim=(0, 1))
+        return variation[-1].sum(dim=0)
+
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """`alpha * TTV + (1 - alpha) * IGA`, each normalised to sum 1 (equation 7)."""
         scores: Scores = {}
@@ -211,15 +220,14 @@ class TransPrune(ScheduledPruner):
             weighted.append(self.alpha * scores["ttv"])
 
         if self.alpha < 1:
-            attention = view.attention("instruction").mean(dim=(0, 1))  # [H, T, N] -> [N]
-            scores["iga"] = normalise_sum(attention)
+            scores["iga"] = normalise_sum(view.mean_attention("instruction"))
             weighted.append((1 - self.alpha) * scores["iga"])
 
-        scores["score"] = torch.stack(weighted).sum(dim=0)
+        scores["score"] = weighted[0] if len(weighted) == 1 else weighted[0] + weighted[1]
         return scores
 
     def _variation(self, change: Transition) -> Tensor:
-        """TTV of one module, float32 [L]."""
+        """TTV of a module, float32 [..., L]."""
         variation = torch.ones_like(change.magnitude)
         if self.use_magnitude:
             variation = change.magnitude
@@ -230,4 +238,6 @@ class TransPrune(ScheduledPruner):
         if self.softmax_over == "visual":
             # text tokens get weight 0
             term = term.masked_fill(~change.visual, float("-inf"))
-        return variation * term.softmax(dim=0)
+        if change.real is not None:
+            term = term.masked_fill(~change.real, float("-inf"))
+        return variation * term.softmax(dim=-1)

@@ -36,7 +36,10 @@ def kept_layer(cache: Any, index: int) -> KeptLayer | None:
 
 def has_pruned_prefix(cache: Any) -> bool:
     """Whether any layer of this cache stores a pruned prefix."""
-    layers = getattr(cache, "layers", ())
+    layers = getattr(cache, "layers", None)
+    # the first layer of such a cache is guarded, whichever one is pruned
+    if not layers or not isinstance(layers[0], Guard):
+        return False
     return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in layers)
 
 
@@ -47,10 +50,19 @@ def forget_announcements(cache: Any) -> None:
             layer.forget_announcement()
 
 
-def prepare(cache: Any, index: int) -> None:
-    """Announce to a pruned cache that hooks run in this call of decoder layer `index`."""
-    if cache is not None and index < len(cache.layers) and isinstance(cache.layers[index], Guard):
-        cache.layers[index].prepare()
+def prepare(cache: Any) -> bool:
+    """Announce to a pruned cache that hooks run in this call.
+
+    Returns:
+        Whether "no mask" is right for all that is stored: there are no fillers, and all keys count
+        alike.
+    """
+    plain = True
+    for layer in cache.layers:
+        if isinstance(layer, Guard):
+            layer.prepare()
+            plain = plain and layer.plain
+    return plain
 
 
 def _guard_first(cache: Any) -> None:

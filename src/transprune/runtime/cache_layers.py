@@ -42,6 +42,11 @@ class KeptLayer(Guard, DynamicLayer):
             self.logical = old.get_seq_length()
             self.tail = old.keys.shape[-2]
 
+    @property
+    def plain(self) -> bool:
+        """No mask is needed to attend to all that is stored."""
+        return self.prefix is None or self.prefix.plain
+
     def slots(self, batch: int, device: torch.device) -> Slots:
         """Slots of all stored entries, prefix and tail. -> [B, P]."""
         # decoded tokens are never pruned, so the newest `tail` slots have no gaps
@@ -49,14 +54,14 @@ class KeptLayer(Guard, DynamicLayer):
         tail = tail.expand(batch, self.tail)
         prefix = self.prefix
         if prefix is None:
-            return Slots(tail, None, True)
+            return Slots(tail, True)
 
         bias = prefix.bias
         if bias is not None:
             bias = nn.functional.pad(bias, (0, self.tail))  # decoded tokens have no bias
 
         slots = torch.cat([prefix.slots.to(device), tail], dim=1)
-        return Slots(slots, prefix.shift, prefix.dense, bias)
+        return Slots(slots, prefix.dense, bias)
 
     def announce(self, prefix: Slots, logical: int) -> None:
         """Announce that the next `update` stores pruned rows.

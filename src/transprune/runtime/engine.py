@@ -7,16 +7,18 @@ ExitStack.
     module         before                               after
     whole model    count drafts to be verified
     outer model    note which slots are visual          forget them
-    rotary         note the position ids
     decoder        begin a Pass                         end it, publish the trace
+    first layer    see whether layers need their hooks
     layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
                    project the layer's inputs           (last layer) restore the prompt's length
 
-The taps (`runtime/taps`) register hooks of their own, only for methods that announce a signal.
+The taps (`runtime/taps`) have hooks of their own, only for methods that announce a signal. Hooks of
+layers and taps are on the model while a forward needs them, and off in most steps of decoding.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +26,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from transprune.core.layout import Layout, gather_rows
 from transprune.core.library import (
     cache_length,
     cache_of,
@@ -37,14 +40,18 @@ from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.calls import Calls, count_drafts, is_being_called
+from transprune.runtime.checks import read_flags
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
-from transprune.runtime.hooks import Hooks
+from transprune.runtime.hooks import HookGroup, Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import inputs_unchanged, project_inputs
-from transprune.runtime.rows import scatter_back, surviving_rows
-from transprune.runtime.stage import Pool, StageInput, Step, run_stage
+from transprune.runtime.pools import Pool
+from transprune.runtime.record import Record, RecordedStage
+from transprune.runtime.rows import scatter_back
+from transprune.runtime.stage import StageInput, Step, run_stage
+from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
@@ -84,7 +91,10 @@ class Engine:
         self._publish = publish
         self._calls = Calls()
 
-        self._freezer = Freezer(self._layers, frozenset(setup.method.frozen(setup.depth)))
+        self._unread: deque[Record] = deque()
+
+        frozen = frozenset(setup.method.frozen(setup.depth))
+        self._freezer = Freezer(self._layers, frozen)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
 
         # boundary -> the step that acts there, and its position policy
@@ -94,6 +104,10 @@ class Engine:
             step = Step(number, method, setup.depth, pool)
             for reading in method.reads_at(setup.depth):
                 self._steps[reading.boundary] = (step, policy)
+
+        # layers that get other arguments than the model's; the first one always has a hook
+        first = min(self._steps, default=setup.depth)
+        self._hooked = sorted({0, *frozen, *range(first, setup.depth)})
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
@@ -120,17 +134,17 @@ class Engine:
         hooks.after(self._base, self._forget_prompt, always_call=True)
         hooks.before(decoder, self._begin)
         hooks.after(decoder, self._end, always_call=True)
-        # positions are captured for renumbering only, which M-RoPE does not allow
-        if self._setup.rotary is not None and not self._family.mrope:
-            hooks.before(self._setup.rotary, self._note_positions)
+        hooks.before(self._layers[0], self._before_first_layer)
 
-        for index, layer in enumerate(self._layers):
-            hooks.before(layer, partial(self._before_layer, index))
+        for index in range(1, len(self._layers)):
+            group = hooks.layers if index in self._hooked else hooks.other_layers
+            group.before(self._layers[index], partial(self._before_layer, index))
         self._freezer.attach(hooks)
-        hooks.after(self._layers[-1], self._restore_length)
+        hooks.layers.after(self._layers[-1], self._restore_length)
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
+        hooks.switch_on()
 
     def runs_here(self) -> bool:
         """Whether the calling thread is inside a forward that this engine prunes."""
@@ -139,6 +153,15 @@ class Engine:
             return False
         # torch ends no hook after Ctrl-C, so a pass may be left of a forward that is over
         return is_being_called(self._family.decoder(self._base))
+
+    def read_flags(self) -> None:
+        """Read what checks of earlier passes left on the device.
+
+        Raises:
+            MethodError: a method of a third party returned no valid selection.
+        """
+        while self._unread:
+            read_flags(self._unread.popleft())
 
     def _running(self) -> Pass | None:
         """The pass of the calling thread."""
@@ -163,6 +186,7 @@ class Engine:
         prompt = read_prompt(self._family, self._base, ids, kwargs, drafts)
         if prompt.layout is not None:
             self._hooks.check_in_place()
+            self.read_flags()
         self._calls.prompts[-1] = prompt
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -208,6 +232,7 @@ class Engine:
             unpruned=prompt.reason,
             cache=cache,
             repeats=cache is None and kwargs.get("use_cache") is False,
+            positions=_flat_positions(kwargs),
         )
         # a text-only call may use any cache and any training setting
         if layout is not None:
@@ -222,39 +247,66 @@ class Engine:
             for tap in self._taps:
                 tap.begin(state)
         states[-1] = state
+        if layout is not None:
+            self._switch_on(state, self._hooks.pruning)
+            state.hooked = self._hooked
+
+    def _switch_on(self, state: Pass, group: HookGroup) -> None:
+        """Put hooks on until the pass ends."""
+        group.switch_on()
+        state.hook_groups.append(group)
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """End the pass; `output` is None while an exception passes through."""
         state = self._calls.states.pop() if self._calls.states else None
         if state is None:
             return
+        for group in state.hook_groups:
+            group.switch_off()
         if output is None:
             forget_announcements(state.cache)  # what was to be stored never came
             return
-        state.check_all_layers_ran(len(self._layers))
+
+        state.check_all_layers_ran()
         if state.layout is not None:
             for tap in self._taps:
                 tap.end(state)
+            self._unread.append(state.record)
+            if state.layout.prompt.device.type == "cpu":
+                self.read_flags()  # there is nothing to wait for
         # decode steps leave the trace of their prefill in place
         if state.layout is not None or state.is_prefill:
             self._publish(state, cache_of_output(output))
 
-    def _note_positions(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def _before_first_layer(self, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """See what the layers need: nothing without an image, and on a cache without gaps."""
         state = self._running()
-        if state is not None:
-            positions = kwargs.get("position_ids", args[1] if len(args) > 1 else None)
-            state.renumbering.positions = positions
+        if state is None:
+            return None
+
+        follows = has_pruned_prefix(state.cache)
+        plain = prepare(state.cache) if follows else True
+        # without fillers and biases, "no mask" is right for fewer keys too
+        fits = not follows or (plain and kwargs.get("attention_mask") is None)
+        if state.layout is None and fits:
+            return None
+
+        self._switch_on(state, self._hooks.layers)
+        if follows:
+            # another method may have pruned any layer of this cache
+            self._switch_on(state, self._hooks.other_layers)
+            state.hooked = range(len(self._layers))
+        return self._before_layer(0, layer, args, kwargs)
 
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run the stage in front of a layer, and give the layer the arguments of its rows."""
         state = self._running()
-        if state is None:
+        if state is None or not state.hooked:
             return None
 
         hidden = args[0] if args else kwargs["hidden_states"]
         state.enter_layer(index, hidden.shape[1])
         call = LayerCall(index, layer, hidden, kwargs)
-        prepare(state.cache, index)
         # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
         if staged:
@@ -289,23 +341,47 @@ class Engine:
         for tap in self._taps:
             tap.offer(state, call, signals)
         batch = StageInput(call.index, before, call.hidden, signals)
-        result = run_stage(step, state, batch, "scores" in self._setup.record)
-        state.record.stages.append(result.trace)
-        if result.changes_nothing:
+        result = run_stage(step, state, batch)
+        if result.kept == before.lengths and not (result.merges or result.has_biases):
+            self._record(state, step, call.index, result, before, before)
             return call.hidden
 
-        # from here on, `before` describes the rows that arrived and `state.layout` those that stay
-        index, state.layout = before.survivors(result.dropped)  # [B, P]
+        # from here on, `before` describes the rows that arrived and `after` those that stay
+        index, after = before.survivors(
+            result.stay, result.kept, result.kept_visual, result.image_counts
+        )
+        state.layout = after
         state.pruned = True
         state.row_version += 1
         state.record.widths[call.index] = index.shape[1]
-        if policy == "renumber":
-            state.renumbering.remove(before, result.dropped, state.length)
+        self._record(state, step, call.index, result, before, after)
+        state.renumbering.follow(before, after, index, closes=policy == "renumber")
         if result.has_biases:
-            state.add_key_bias(result.biases)
+            state.add_key_bias(before, result)
         for tap in self._taps:
             tap.prune(state, Pruning(call, before, result, index, signals))
-        return surviving_rows(state.layout, call.hidden, index, result)
+        return gather_rows(result.with_merged(call.hidden), index)
+
+    def _record(
+        self,
+        state: Pass,
+        step: Step,
+        boundary: int,
+        result: StageResult,
+        before: Layout,
+        after: Layout,
+    ) -> None:
+        """Note the stage for the trace."""
+        scores = []
+        if "scores" in self._setup.record:
+            for choice in result.choices:
+                own = choice.selection.scores
+                named = {name: score.detach().float() for name, score in own.items()}
+                images = tuple(pool.image for pool in choice.group.pools)
+                scores.append((choice.group.samples, images, named))
+        state.record.stages.append(
+            RecordedStage(boundary, step.method.name, before, after, tuple(scores))
+        )
 
     def _restore_length(self, layer: nn.Module, args: Any, output: Any) -> Any:
         """Back to the prompt's length, so that logits, labels and positions keep their meaning."""
@@ -316,3 +392,10 @@ class Engine:
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
+
+
+def _flat_positions(kwargs: dict[str, Any]) -> Tensor | None:
+    """Position ids [1 or B, L] among the decoder's arguments, or None."""
+    positions = kwargs.get("position_ids")
+    fits = isinstance(positions, Tensor) and positions.ndim == 2
+    return positions if fits else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,68 +11,9 @@ from torch import Tensor
 
 from transprune.core.layout import Layout
 from transprune.errors import SessionError
-from transprune.trace import TraceStage
-
-Recorded = dict[tuple[int, str], list[Tensor]]  # (1-based layer, module) -> per sample
-
-
-@dataclass
-class Record:
-    """The trace in the making.
-
-    Attributes:
-        stages: one entry per boundary that was reached.
-        widths: boundary -> rows per sample from there on.
-        transitions: token transition variation of the observed modules, if it is recorded.
-        changes: magnitude and cosine of every module, if they are recorded.
-        notes: sentences a reader should know.
-    """
-
-    stages: list[TraceStage] = field(default_factory=list)
-    widths: dict[int, int] = field(default_factory=dict)
-    transitions: Recorded = field(default_factory=dict)
-    changes: Recorded = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def note(self, sentence: str) -> None:
-        """Add a sentence to the trace, once."""
-        if sentence not in self.notes:
-            self.notes.append(sentence)
-
-
-@dataclass
-class Renumbering:
-    """Positions that are closed up because the tokens that had them are gone.
-
-    Attributes:
-        positions: position ids the model made, long [1 or B, L]; None until its rotary module ran.
-        before_slot: long [B, L], removed positions in front of each slot; None if nothing was
-            removed.
-        total: long [B], all removed positions.
-    """
-
-    positions: Tensor | None = None
-    before_slot: Tensor | None = None
-    total: Tensor | None = None
-
-    def remove(self, layout: Layout, dropped: list[Tensor], length: int) -> None:
-        """Close the positions of the rows `dropped[sample]` of `layout`."""
-        # by slot of the prompt: rows of different stages have different numbers
-        gone = torch.zeros(layout.batch, length, dtype=torch.long, device=layout.origin.device)
-        for sample, rows in enumerate(dropped):
-            gone[sample, layout.origin[sample, rows]] = 1
-
-        # exclusive sums: a slot counts what was removed in front of it, not itself
-        before_slot = gone.cumsum(dim=1) - gone
-        total = gone.sum(dim=1)
-
-        # several stages of one forward add up
-        if self.before_slot is not None and self.total is not None:
-            before_slot = before_slot + self.before_slot
-            total = total + self.total
-
-        self.before_slot = before_slot
-        self.total = total
+from transprune.runtime.record import Record
+from transprune.runtime.renumbering import Renumbering
+from transprune.runtime.stage_result import StageResult
 
 
 @dataclass(frozen=True)
@@ -102,7 +44,10 @@ class Pass:
         unpruned: why this forward prunes nothing; None where it has visual tokens.
         cache: the key/value cache, or None.
         repeats: no cache was wanted, so that `generate` runs the whole prompt for every token.
-        next_layer: 0-based decoder layer whose hook is to run next.
+        positions: position ids [1 or B, length] that the decoder was given, or None.
+        hooked: 0-based decoder layers whose hooks are to run, in order.
+        hook_groups: hooks that are on the model until the pass ends.
+        entered: how many of them have run.
         pruned: some rows have gone, so the arguments of every further layer must be projected.
         row_version: how many stages changed the rows; part of the keys of `memo`.
         renumbering: what pruning does to positions.
@@ -112,7 +57,7 @@ class Pass:
             layer.
         frozen_input: what entered the last frozen layer.
         totals: (part, sample, image) -> visual tokens when that part first met the pool.
-        carries: part -> evidence per sample, over its real rows.
+        carries: part -> evidence of each running row, float32 [B, L].
         captured: what one hook captured for another, by keys of the tap that owns them.
         precomputed: (layer, module name) -> output of that module for the surviving rows.
         memo: projections shared by the layers of a stage.
@@ -127,7 +72,10 @@ class Pass:
     unpruned: str | None = None
     cache: Any = None
     repeats: bool = False
-    next_layer: int = 0
+    positions: Tensor | None = None
+    hooked: Sequence[int] = ()
+    hook_groups: list[Any] = field(default_factory=list)
+    entered: int = 0
     pruned: bool = False
     row_version: int = 0
     renumbering: Renumbering = field(default_factory=Renumbering)
@@ -135,7 +83,7 @@ class Pass:
     query_rows: Any = None
     frozen_input: FrozenInput | None = None
     totals: dict[tuple[int, int, int], int] = field(default_factory=dict)
-    carries: dict[int, list[Tensor]] = field(default_factory=dict)
+    carries: dict[int, Tensor] = field(default_factory=dict)
     captured: dict[Any, Any] = field(default_factory=dict)
     precomputed: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
@@ -147,8 +95,8 @@ class Pass:
         Raises:
             SessionError: the hooks of layers in front of it did not, or did not have their effect.
         """
-        if index != self.next_layer:
-            self._raise_not_hooked(self.next_layer)
+        if self.entered == len(self.hooked) or index != self.hooked[self.entered]:
+            self._raise_not_hooked()
 
         expected = self.length if self.layout is None else self.layout.rows_total
         if rows != expected:
@@ -156,37 +104,37 @@ class Pass:
                 f"{rows} rows arrive at decoder layer {index} where {expected} are left; a module "
                 "in front of it changed them, so pruning cannot tell which they are"
             )
-        self.next_layer += 1
+        self.entered += 1
 
-    def check_all_layers_ran(self, layers: int) -> None:
+    def check_all_layers_ran(self) -> None:
         """Check that every hook in front of a layer has run.
 
         Raises:
             SessionError: some did not, so their layers got rows and masks that do not fit.
         """
-        if self.next_layer != layers:
-            self._raise_not_hooked(self.next_layer)
+        if self.entered != len(self.hooked):
+            self._raise_not_hooked()
 
-    def _raise_not_hooked(self, layer: int) -> None:
+    def _raise_not_hooked(self) -> None:
+        layer = self.hooked[min(self.entered, len(self.hooked) - 1)]
         raise SessionError(
             f"decoder layer {layer} ran without the hooks of this session, or did not run; was it "
             "replaced, wrapped or skipped? Leave the session, and attach it again when the model "
             "is as it is to run."
         )
 
-    def add_key_bias(self, biases: list[Tensor | None]) -> None:
-        """Add `biases[sample]` [k] to the keys of the visual rows that stay, in their order."""
-        layout = self.layout
-        assert layout is not None
-
+    def add_key_bias(self, before: Layout, result: StageResult) -> None:
+        """Add the biases of a stage, which saw the rows of `before`, to the keys that stay."""
         if self.key_bias is None:
             self.key_bias = torch.zeros(
-                self.batch, self.length, dtype=torch.float32, device=layout.origin.device
+                self.batch, self.length, dtype=torch.float32, device=before.origin.device
             )
         else:
             self.key_bias = self.key_bias.clone()  # layers of earlier stages hold the old one
 
-        for sample, bias in enumerate(biases):
+        for choice in result.choices:
+            bias = choice.selection.key_bias
             if bias is not None:
-                slots = layout.origin[sample, layout.visual_rows(sample)]
-                self.key_bias[sample, slots] += bias
+                samples = choice.group.sample_index
+                slots = before.origin[samples, choice.rows]
+                self.key_bias[samples, slots] += bias.float()

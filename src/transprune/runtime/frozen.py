@@ -12,17 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import Layout, gather_rows
 from transprune.core.library import cache_keyword
+from transprune.core.rows import upload
 from transprune.errors import MethodError, MissingSignal
 from transprune.runtime.forward_pass import FrozenInput, Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
 from transprune.runtime.layer_inputs.project import memo_key, project_mask
-from transprune.runtime.taps.attention.rows import rotary_of, split_heads
+from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
+from transprune.runtime.taps.attention.rows import split_heads
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,21 @@ class QueryRows:
         """Every row that is not visual, and the last row of a sample: its logits are the answer."""
         # visual rows give keys and values only
         is_query = layout.valid & ~layout.visual
-        for sample in range(layout.batch):
-            is_query[sample, layout.prompt_rows(sample)[-1:]] = True
-
-        counts = is_query.sum(dim=1)
-        width = int(counts.max())
-        dense = width == int(counts.min())
+        counts = []
+        for sample, ends in enumerate(layout.prompt.ends_with_image):
+            counts.append(layout.lengths[sample] - layout.visual_counts[sample] + int(ends))
+            if ends:
+                is_query[sample, layout.instruction_rows(sample)] = True
+        width = max(counts)
+        dense = width == min(counts)
 
         # sorted to the right: queries; a filler is a visual row before it is padding, which may
         # attend to nothing at all
         rank = is_query.long() + (is_query | layout.visual).long()
         order = torch.argsort(rank, dim=1, stable=True)
         first = layout.rows_total - width
-        columns = torch.arange(width, device=is_query.device)
-        real = columns >= width - counts[:, None]
+        fillers = width - np.array(counts)[:, None]
+        real = upload(np.arange(width) >= fillers, is_query.device)
         return cls(order[:, first:], real, order[:, :first], order.argsort(dim=1), dense)
 
     def put_back(self, changed: Tensor, before: Tensor) -> Tensor:
@@ -139,7 +143,7 @@ class Freezer:
             return None if state is None else _leave(state, output)
 
         for index in sorted(self._frozen):
-            hooks.after(self._layers[index], leave)
+            hooks.layers.after(self._layers[index], leave)
 
     def has_work(self, state: Pass, index: int) -> bool:
         """Whether there are visual rows to freeze in this layer."""
@@ -201,8 +205,7 @@ def _project_frozen(
 
     keys = split_heads(attention, attention.k_proj(normalised), "k_norm")
     cos, sin = (gather_rows(table, queries.frozen_rows) for table in embeddings)
-    # the rotation wants queries too; one head of the keys stands in and is thrown away
-    _, rotated = rotary_of(attention)(keys[:, :1], keys, cos, sin)
+    rotated = rotate_one(rotation_of(attention), keys, cos, sin)
     return rotated, split_heads(attention, attention.v_proj(normalised))
 
 

@@ -55,6 +55,11 @@ class Guard:
             CacheError: something was.
         """
 
+    @property
+    def plain(self) -> bool:
+        """No mask is needed to attend to all that is stored."""
+        return True
+
     def prepare(self) -> None:
         """Note that a session's hooks run in the call whose keys come next."""
         self._prepared = True

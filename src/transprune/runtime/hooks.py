@@ -7,14 +7,73 @@ place.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from transprune.errors import SessionError
 from transprune.runtime.forward_pass import Pass
+
+
+class HookGroup:
+    """Hooks that are on the model only while somebody needs them.
+
+    A module without hooks is called faster, and most steps of decoding need none. Threads share a
+    model, so those who need the hooks are counted.
+
+    Args:
+        note: called with each module, before anything is registered on it.
+    """
+
+    def __init__(self, note: Callable[[nn.Module], None]) -> None:
+        self._note = note
+        self._register: list[Callable[[], Any]] = []
+        self._handles: list[Any] = []
+        self._users = 0
+        self._lock = threading.Lock()
+
+    def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
+        """Call `hook(module, args, kwargs)` before each forward of `module`."""
+        self._note(module)
+        # decoder layers are called with keywords, all but the hidden states
+        own = _Hook(hook)
+        self._register.append(partial(module.register_forward_pre_hook, own, with_kwargs=True))
+
+    def after(self, module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
+        """Call `hook(module, args, output)` after each forward of `module`.
+
+        `options` are those of `register_forward_hook`: `with_kwargs`, `always_call`.
+        """
+        self._note(module)
+        self._register.append(partial(module.register_forward_hook, _Hook(hook), **options))
+
+    def switch_on(self) -> None:
+        """Put the hooks on, unless they are."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._handles = [register() for register in self._register]
+
+    def switch_off(self) -> None:
+        """Take the hooks off, unless somebody else needs them."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._remove()
+
+    def close(self) -> None:
+        """Take the hooks off, whoever needs them."""
+        with self._lock:
+            self._remove()
+
+    def _remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
 
 class Hooks:
@@ -24,6 +83,13 @@ class Hooks:
         stack: closing it removes every hook registered here.
         running: returns the pass of the calling thread, or None.
         root: the module that contains all hooked ones.
+
+    Attributes:
+        layers: hooks that fit the arguments of those decoder layers that this method changes, on
+            while a forward needs them.
+        other_layers: the same of all other layers, which a cache of another session may need.
+        pruning: hooks that read the language model, on while a prompt is pruned. Taps of the vision
+            tower cannot use these: images may be encoded before the prompt is read.
     """
 
     def __init__(
@@ -37,21 +103,27 @@ class Hooks:
         # those they are inside of: one look per entry, as every prompt is checked
         self._places: dict[str, tuple[nn.Module, str, nn.Module]] = {}
 
+        self._always = self._group()
+        self.layers = self._group()
+        self.other_layers = self._group()
+        self.pruning = self._group()
+
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
         """Call `hook(module, args, kwargs)` before each forward of `module`."""
-        self._note(module)
-        # decoder layers are called with keywords, all but the hidden states
-        handle = module.register_forward_pre_hook(_Hook(hook), with_kwargs=True)
-        self._stack.callback(handle.remove)
+        self._always.before(module, hook)
 
     def after(self, module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
-        """Call `hook(module, args, output)` after each forward of `module`.
+        """Call `hook(module, args, output)` after each forward of `module`."""
+        self._always.after(module, hook, **options)
 
-        `options` are those of `register_forward_hook`: `with_kwargs`, `always_call`.
-        """
-        self._note(module)
-        handle = module.register_forward_hook(_Hook(hook), **options)
-        self._stack.callback(handle.remove)
+    def switch_on(self) -> None:
+        """Put those hooks on that every forward needs."""
+        self._always.switch_on()
+
+    def _group(self) -> HookGroup:
+        group = HookGroup(self._note)
+        self._stack.callback(group.close)
+        return group
 
     def check_in_place(self) -> None:
         """Check that every hooked module is still where it was.

@@ -1,22 +1,12 @@
-"""Hidden states of the rows that stay, and back at the length of the prompt."""
+"""Hidden states at the length of the prompt again."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from transprune.core.layout import Layout, gather_rows
+from transprune.core.layout import Layout
 from transprune.runtime.forward_pass import Pass
-from transprune.runtime.stage_result import StageResult
-
-
-def surviving_rows(layout: Layout, hidden: Tensor, index: Tensor, result: StageResult) -> Tensor:
-    """The rows `index` [B, P], with the contents of merged tokens. [B, L, D] -> [B, P, D]."""
-    hidden = gather_rows(hidden, index)  # a copy, so the assignment below changes no input
-    for sample, features in enumerate(result.features):
-        if features is not None:
-            hidden[sample, layout.visual_rows(sample)] = features
-    return hidden
 
 
 def scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
@@ -24,6 +14,9 @@ def scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
     # a filler's slot is that of a dropped token, so nothing real is overwritten; its row is zeroed,
     # as dropped tokens are
     values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
+    if state.batch == 1:
+        full = hidden.new_zeros(1, state.length, hidden.shape[-1])
+        return full.index_copy(1, layout.origin[0], values)
 
     # one flat index over the batch: slots of sample b start at b * L
     samples = torch.arange(state.batch, device=hidden.device)[:, None]

@@ -13,20 +13,20 @@ class Slots:
 
     Attributes:
         slots: long [B, P]; -1 marks the fillers of ragged batches.
-        shift: long [B], positions that renumbering removed in front of what comes next; None where
-            positions are kept.
         dense: there is no filler. A Python bool, so reading it never waits for the device.
         bias: float32 [B, P], added by every query to its logits of these keys, or None.
     """
 
-    def __init__(
-        self, slots: Tensor, shift: Tensor | None, dense: bool, bias: Tensor | None = None
-    ) -> None:
+    def __init__(self, slots: Tensor, dense: bool, bias: Tensor | None = None) -> None:
         self.slots = slots
-        self.shift = shift
         self.dense = dense
         self.bias = bias
         self._mapped: tuple[Any, Slots] | None = None
+
+    @property
+    def plain(self) -> bool:
+        """No mask is needed to attend to these entries: all are real, and all count alike."""
+        return self.dense and self.bias is None
 
     def map_batch(self, key: Any, change: Callable[[Tensor], Tensor]) -> Slots:
         """The slots after a batch operation.
@@ -35,9 +35,8 @@ class Slots:
         """
         # one object per stage: projections are memoised by its identity
         if self._mapped is None or self._mapped[0] is not key:
-            shift = None if self.shift is None else change(self.shift)
             bias = None if self.bias is None else change(self.bias)
-            self._mapped = (key, Slots(change(self.slots), shift, self.dense, bias))
+            self._mapped = (key, Slots(change(self.slots), self.dense, bias))
 
         return self._mapped[1]
 
@@ -46,4 +45,4 @@ class Slots:
         # an empty bias would still force an additive mask
         left = self.slots.shape[1] - n
         bias = self.bias[:, :left] if self.bias is not None and left else None
-        return Slots(self.slots[:, :left], self.shift, self.dense, bias)
+        return Slots(self.slots[:, :left], self.dense, bias)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +14,14 @@ from torch import Tensor
 from transprune.core.layout import Layout
 from transprune.core.plan import Stage
 from transprune.core.views import LayerView, ProjectorView, Selection, View
-from transprune.errors import MethodError, PruneWarning
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
 from transprune.methods.common.surplus import surplus_note
-from transprune.runtime.choices import (
-    Choice,
-    joined_bias,
-    merged_features,
-    scores_of,
-    trace_stage,
-)
+from transprune.runtime.checks import check_keep
 from transprune.runtime.forward_pass import Pass
-from transprune.runtime.stage_result import StageResult
-from transprune.runtime.taps.base import PoolRows, Signals
-
-Pool = Literal["sample", "image"]
+from transprune.runtime.host import to_host
+from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
+from transprune.runtime.stage_result import Choice, StageResult
+from transprune.runtime.taps.base import Signals
 
 
 @dataclass(frozen=True)
@@ -46,6 +39,21 @@ class Step:
     method: Method
     num_layers: int
     pool: Pool
+    _plans: dict[int, dict[int, Stage]] = field(default_factory=dict)
+    _surplus: dict[int, str | None] = field(default_factory=dict)
+
+    def planned(self, boundary: int, total: int) -> Stage:
+        """What to keep at a boundary of a pool that had `total` tokens in front of the method."""
+        if total not in self._plans:
+            stages = self.method.plan(self.num_layers, total)
+            self._plans[total] = {stage.boundary: stage for stage in stages}
+        return self._plans[total][boundary]
+
+    def surplus(self, total: int) -> str | None:
+        """A note where a pool has more tokens than the method's budget is meant for."""
+        if total not in self._surplus:
+            self._surplus[total] = surplus_note(self.method, self.num_layers, total)
+        return self._surplus[total]
 
 
 @dataclass(frozen=True)
@@ -64,83 +72,137 @@ class StageInput:
     hidden: Tensor
     signals: Signals
 
-    def view(self, method: Method, pool: PoolRows, stage: Stage) -> View:
-        """The view of one pool, of which `stage.count` tokens are to be kept."""
-        # bound to the pool here, computed when the method reads them
-        signals = {name: partial(signal, pool) for name, signal in self.signals.items()}
+    def view(self, method: Method, group: PoolGroup, stage: Stage) -> View:
+        """The view of the pools, of each of which `stage.count` tokens are to be kept.
+
+        With a leading dimension where the method takes several pools at once.
+        """
+        batched = takes_groups(method)
+        # bound to the pools here, computed when the method reads them
+        where = group if batched else group.pools[0]
+        signals = {name: partial(signal, where) for name, signal in self.signals.items()}
+
+        def rows_of(table: Tensor) -> Tensor:
+            return group.of(table) if batched else group.of(table)[0]
 
         shared: dict[str, Any] = {
             "boundary": self.boundary,
             "count": stage.count,
-            "candidates": self.layout.token[pool.sample, pool.rows],
-            "_hidden": lambda: pool.states,
+            "candidates": rows_of(self.layout.token),
+            "_hidden": lambda: rows_of(self.hidden),
             "merged": stage.merged,
             "signals": signals,
         }
 
         if isinstance(method, ProjectorPruner):
-            words = self.layout.instruction[pool.sample]
-            shared["_instruction"] = lambda: self.hidden[pool.sample, words]
+            sample = group.samples[0]
+            words = self.layout.instruction_rows(sample)
+            shared["_instruction"] = lambda: self.hidden[sample, words]
             return ProjectorView(**shared)
         return LayerView(**shared)
 
 
-def run_stage(step: Step, state: Pass, batch: StageInput, record_scores: bool) -> StageResult:
+def takes_groups(method: Method) -> bool:
+    """Whether the method chooses for several pools at once."""
+    return isinstance(method, LayerPruner) and method.batched
+
+
+def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
     """Run the method of `step` on every pool of every sample."""
+    pools = list(pools_of(batch.layout, batch.hidden, step.pool))
+    choices = [
+        _choose(step, state, batch, group, stage)
+        for group, stage in _groups(step, state, batch.boundary, pools)
+    ]
+
     layout = batch.layout
-    dropped: list[Tensor] = []
-    features: list[Tensor | None] = []
-    biases: list[Tensor | None] = []
-    candidates: list[Tensor] = []
-    keep: list[Tensor] = []
-    scores: list[dict[str, Tensor]] = []
+    stay = layout.valid.clone()
+    visual = [0] * layout.batch
+    for choice in choices:
+        choice.group.mark_all(stay, False)
+    for choice in choices:
+        choice.group.mark(stay, choice.rows, True)
+        for sample in choice.group.samples:
+            visual[sample] += choice.kept
 
-    for sample in range(layout.batch):
-        visual = layout.visual_rows(sample)
-        choices = [
-            _choose(step, state, batch, pool) for pool in _pools(batch, sample, visual, step.pool)
-        ]
-
-        # all rows at first; text is spared because only visual rows are looked up below
-        goes = torch.ones(layout.rows_total, dtype=torch.bool, device=visual.device)
-        for choice in choices:
-            goes[choice.kept] = False
-        # the logits of the last token are the answer, even if it is a visual one
-        goes[layout.prompt_rows(sample)[-1:]] = False
-        stay = visual[~goes[visual]]
-
-        dropped.append(visual[goes[visual]])
-        features.append(merged_features(choices, stay, batch.hidden[sample]))
-        biases.append(joined_bias(choices, stay))
-        # numbers of the visual tokens within the sample, which later stages keep
-        candidates.append(layout.token[sample, visual].cpu())
-        keep.append(layout.token[sample, stay].cpu())
-        scores.append(scores_of(choices, visual) if record_scores else {})
-
-    trace = trace_stage(batch.boundary, step.method, candidates, keep, scores)
-    return StageResult(dropped, features, biases, trace)
+    spared = _spare_last(layout, stay)
+    kept_visual = tuple(map(sum, zip(visual, spared, strict=True)))
+    text = zip(layout.text_counts, kept_visual, strict=True)
+    return StageResult(
+        choices=choices,
+        stay=stay,
+        kept=tuple(n + m + layout.drafts for n, m in text),
+        kept_visual=kept_visual,
+        image_counts=_image_counts(layout, step.pool, choices, kept_visual, spared),
+    )
 
 
-def _pools(batch: StageInput, sample: int, visual: Tensor, pool: Pool) -> Iterator[PoolRows]:
-    """The pools of a sample; nothing for a sample without visual tokens."""
-    layout = batch.layout
-    if len(visual) == 0:
+def _image_counts(
+    layout: Layout,
+    pool: Pool,
+    choices: list[Choice],
+    kept_visual: tuple[int, ...],
+    spared: list[int],
+) -> tuple[tuple[int, ...], ...] | None:
+    """Visual tokens that stay of each image of each sample; None where only the device knows."""
+    prompt = layout.prompt
+    if all(len(counts) < 2 for counts in prompt.image_counts):
+        return tuple((count,) for count in kept_visual)
+    if pool == "sample" or (any(spared) and not prompt.images_in_order):
+        return None
+
+    images = [[0] * len(counts) for counts in prompt.image_counts]
+    for choice in choices:
+        for of_pool in choice.group.pools:
+            images[of_pool.sample][of_pool.image] = choice.kept
+    for of_sample, more in zip(images, spared, strict=True):
+        if more:
+            of_sample[-1] += more
+    return tuple(map(tuple, images))
+
+
+def _spare_last(layout: Layout, stay: Tensor) -> list[int]:
+    """Keep the last row of every prompt: its logits are the answer, even if it is a visual one.
+
+    Returns:
+        How many rows this adds, per sample. Only a prompt that ends with its image waits for the
+        device here.
+    """
+    spared = [0] * layout.batch
+    samples = [b for b, ends in enumerate(layout.prompt.ends_with_image) if ends]
+    if not samples:
+        return spared
+
+    last = [layout.instruction_rows(sample) for sample in samples]
+    flags = [stay[sample, rows] for sample, rows in zip(samples, last, strict=True)]
+    (stays,) = to_host([torch.cat(flags)])
+    for sample, rows, already in zip(samples, last, stays.tolist(), strict=True):
+        stay[sample, rows] = True
+        spared[sample] = 0 if already else 1
+    return spared
+
+
+def _groups(
+    step: Step, state: Pass, boundary: int, pools: list[PoolRows]
+) -> Iterator[tuple[PoolGroup, Stage]]:
+    """Pools of equal size that keep equally many tokens, and what is planned for them."""
+    planned = [(pool, _planned(step, boundary, state, pool)) for pool in pools]
+    if not takes_groups(step.method):
+        for pool, stage in planned:
+            yield PoolGroup([pool]), stage
         return
-    if pool == "sample":
-        yield PoolRows(layout, sample, -1, visual, batch.hidden)
-        return
 
-    # each image keeps its own share, so that a large one cannot crowd out a small one
-    image = layout.image[sample, visual]
-    for number in image.unique().tolist():
-        yield PoolRows(layout, sample, number, visual[image == number], batch.hidden)
+    groups: dict[tuple[int, Stage], list[PoolRows]] = defaultdict(list)
+    for pool, stage in planned:
+        groups[pool.count, stage].append(pool)
+    for (_, stage), members in groups.items():
+        yield PoolGroup(members), stage
 
 
-def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> Choice:
-    """Let the method choose among the tokens of one pool."""
+def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage: Stage) -> Choice:
+    """Let the method choose among the tokens of a group of pools."""
     method = step.method
-    stage = _planned(step, batch.boundary, state, pool)
-    view = batch.view(method, pool, stage)
+    view = batch.view(method, group, stage)
 
     if isinstance(method, ProjectorPruner):
         assert isinstance(view, ProjectorView)
@@ -148,26 +210,44 @@ def _choose(step: Step, state: Pass, batch: StageInput, pool: PoolRows) -> Choic
     else:
         assert isinstance(method, LayerPruner)
         assert isinstance(view, LayerView)
-        selection = method.select(view, _visual_carry(state, step.number, pool))
+        carry = state.carries.get(step.number)
+        if carry is not None:
+            carry = group.of(carry) if method.batched else group.of(carry)[0]
+        selection = method.select(view, carry)
 
-    _check(method, selection, stage.count, len(pool.rows))
-    _warn_not_finite(method, batch.boundary, selection, state)
-    return Choice(pool.rows, selection)
+    if not takes_groups(method):
+        selection = _with_leading(selection)
+    check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
+    # in front of the language model NaN is expected: newline tokens have no patch and no saliency
+    if "score" in selection.scores and not isinstance(method, ProjectorPruner):
+        state.record.note_scores(method.name, batch.boundary, selection.scores["score"])
+    return Choice(group, selection)
+
+
+def _with_leading(selection: Selection) -> Selection:
+    """The selection of one pool as that of a group of one."""
+    features = selection.features
+    bias = selection.key_bias
+    return Selection(
+        keep=selection.keep[None],
+        features=None if features is None else features[None],
+        scores={name: score[None] for name, score in selection.scores.items()},
+        key_bias=None if bias is None else bias[None],
+    )
 
 
 def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
     """What to keep of a pool, planned from the number of tokens when this method first met it."""
-    here = len(pool.rows)
+    here = pool.count
     # ratios refer to the tokens in front of this method, not to those in front of this stage
     key = (step.number, pool.sample, pool.image)
     if key not in state.totals:
         state.totals[key] = here
-        note = surplus_note(step.method, step.num_layers, here)
+        note = step.surplus(here)
         if note is not None:
             state.record.note(note)
     total = state.totals[key]
-    plan = step.method.plan(step.num_layers, total)
-    stage = next(stage for stage in plan if stage.boundary == boundary)
+    stage = step.planned(boundary, total)
 
     if stage.rounded_up:
         state.record.note(
@@ -175,46 +255,4 @@ def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
             "kept 1"
         )
     # fewer arrive than planned where an earlier stage kept less than its upper bound (`at_most`)
-    return replace(stage, count=min(stage.count, here))
-
-
-def _visual_carry(state: Pass, number: int, pool: PoolRows) -> Tensor | None:
-    """The carried evidence of the pool's tokens. float32 [N]."""
-    if number not in state.carries:
-        return None
-    carry = state.carries[number][pool.sample]
-    # carries hold real rows only, so fillers in front are skipped
-    return carry[torch.searchsorted(pool.layout.prompt_rows(pool.sample), pool.rows)]
-
-
-def _check(method: Method, selection: Selection, count: int, total: int) -> None:
-    """Raise MethodError unless 1..count distinct ascending positions out of `total` are kept.
-
-    Our own methods are tested for this; a third party's bug must not become a wrong answer in
-    silence.
-    """
-    keep = selection.keep
-    ascending = len(keep) < 2 or bool((keep[1:] > keep[:-1]).all())
-    fits = 0 < len(keep) <= count and ascending and int(keep[0]) >= 0 and int(keep[-1]) < total
-    if not fits:
-        raise MethodError(
-            f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; "
-            f"it returned {keep.tolist()[:10]}"
-        )
-
-
-def _warn_not_finite(method: Method, boundary: int, selection: Selection, state: Pass) -> None:
-    """Warn if a score of the language model is not a number."""
-    # in front of the language model NaN is expected: newline tokens have no patch and no saliency
-    score = selection.scores.get("score")
-    if score is None or isinstance(method, ProjectorPruner) or bool(score.isfinite().all()):
-        return
-
-    message = (
-        f"{method.name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden "
-        "states)"
-    )
-    state.record.note(f"{message}; those tokens rank last")
-    warnings.warn(
-        f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2
-    )
+    return stage if stage.count <= here else replace(stage, count=here)

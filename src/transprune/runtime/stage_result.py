@@ -1,12 +1,38 @@
-"""What a stage chose for a batch: which rows go, and what becomes of those that stay."""
+"""What a stage chose for a batch: which rows stay, and what becomes of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
-from transprune.trace import TraceStage
+from transprune.core.views import Selection
+from transprune.runtime.pools import PoolGroup
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the method chose for a group of pools. Shapes: G pools, K tokens kept of each.
+
+    Attributes:
+        group: the pools.
+        selection: its tensors have a leading dimension [G].
+    """
+
+    group: PoolGroup
+    selection: Selection
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Row numbers of the kept tokens, ascending. long [G, K]."""
+        return self.group.pick(self.selection.keep)
+
+    @property
+    def kept(self) -> int:
+        """Tokens kept of each pool, K."""
+        return self.selection.keep.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -14,29 +40,38 @@ class StageResult:
     """What a stage chose for the batch.
 
     Attributes:
-        dropped: per sample, the rows that go. long [n].
-        features: per sample, [k, D] to put in the place of the visual rows that stay, or None.
-        biases: per sample, float32 [k] for the same rows as keys, or None.
-        trace: the record of it.
+        choices: of all pools.
+        stay: bool [B, L], real rows that stay.
+        kept: their number per sample.
+        kept_visual: how many of them are visual.
+        image_counts: visual tokens that stay of each image of each sample; None where that is not
+            known.
     """
 
-    dropped: list[Tensor]
-    features: list[Tensor | None]
-    biases: list[Tensor | None]
-    trace: TraceStage
+    choices: Sequence[Choice]
+    stay: Tensor
+    kept: tuple[int, ...]
+    kept_visual: tuple[int, ...]
+    image_counts: tuple[tuple[int, ...], ...] | None
 
     @property
     def merges(self) -> bool:
         """Some kept rows get new contents."""
-        return any(features is not None for features in self.features)
+        return any(choice.selection.features is not None for choice in self.choices)
 
     @property
     def has_biases(self) -> bool:
         """Some kept rows count more, or less, as keys."""
-        return any(bias is not None for bias in self.biases)
+        return any(choice.selection.key_bias is not None for choice in self.choices)
 
-    @property
-    def changes_nothing(self) -> bool:
-        """Every token of every sample stays, untouched."""
-        drops = any(len(rows) for rows in self.dropped)
-        return not (drops or self.merges or self.has_biases)
+    def with_merged(self, hidden: Tensor) -> Tensor:
+        """The rows [B, L, D] with the contents of merged tokens."""
+        if not self.merges:
+            return hidden
+
+        hidden = hidden.clone()  # what entered belongs to the model
+        for choice in self.choices:
+            merged = choice.selection.features
+            if merged is not None:
+                hidden[choice.group.sample_index, choice.rows] = merged.to(hidden.dtype)
+        return hidden

@@ -1,61 +1,228 @@
-"""Make the trace of a finished pass."""
+"""Make the trace of a finished pass, when somebody reads it.
+
+What a pass recorded stays on the device until then; all of it is copied in one transfer.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transprune.core.layout import Layout
 from transprune.core.plan import per_layer_widths
+from transprune.core.prompt import PromptTable
 from transprune.errors import SessionError
 from transprune.methods.common.method import Method, Positions
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.host import to_host
+from transprune.runtime.record import Record, RecordedChange, RecordedStage
 from transprune.runtime.taps.base import Setup
-from transprune.trace import Trace
+from transprune.trace import Trace, TraceStage
+
+LATER = "a later prompt: "
+OnHost = dict[int, NDArray[Any]]  # id of a tensor -> its copy
 
 
-def make_trace(
-    setup: Setup, geometry: Any, policies: tuple[Positions, ...], state: Pass, cache: Any
-) -> Trace:
-    """The trace of `state`.
+@dataclass
+class PendingTrace:
+    """A trace that has not been read yet.
 
-    Args:
+    Attributes:
         setup: model and method.
         geometry: sizes of the language model.
         policies: position policy of each step of the method.
-        state: the finished pass.
-        cache: its key/value cache, or None.
+        record: what the pass noted.
+        prompt: slots of the prompt; None where nothing was pruned.
+        tokens: visual, text and instruction tokens of each sample.
+        kv_lengths: entries per sample that each layer stores, or would store if there were a cache.
+        length: slots of each sample.
+        unpruned: why nothing was pruned, or None.
+        later: notes of prompts without an image that came after this one.
     """
-    layers = setup.depth
-    record = state.record
-    dtype = next(setup.base.parameters()).dtype
 
-    widths = _kv_lengths(state, layers, cache)
-    entries = sum(widths) * state.batch  # keys, and as many values
+    setup: Setup
+    geometry: Any
+    policies: tuple[Positions, ...]
+    record: Record
+    prompt: PromptTable | None
+    tokens: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    kv_lengths: tuple[int, ...]
+    length: int
+    unpruned: str | None
+    later: list[str] = field(default_factory=list)
+    _trace: Trace | None = None
 
-    visual, text, instruction = _token_counts(state)
-    transitions = {at: tuple(samples) for at, samples in record.transitions.items()}
-    changes = {at: tuple(samples) for at, samples in record.changes.items()}
-    decoder = setup.family.decoder(setup.base)
+    @classmethod
+    def of(
+        cls,
+        setup: Setup,
+        geometry: Any,
+        policies: tuple[Positions, ...],
+        state: Pass,
+        cache: Any,
+    ) -> PendingTrace:
+        """The trace of `state`, whose key/value cache is `cache`, or None."""
+        return cls(
+            setup=setup,
+            geometry=geometry,
+            policies=policies,
+            record=state.record,
+            prompt=None if state.prompt is None else state.prompt.prompt,
+            tokens=_token_counts(state),
+            kv_lengths=_kv_lengths(state, setup.depth, cache),
+            length=state.length,
+            unpruned=state.unpruned,
+        )
 
-    return Trace(
-        method=repr(setup.method),
-        family=setup.family.name,
-        positions="+".join(policies),
-        visual_tokens=visual,
-        text_tokens=text,
-        instruction_tokens=instruction,
-        stages=tuple(record.stages),
-        kv_lengths=widths,
-        kv_bytes=2 * entries * geometry.kv_width * dtype.itemsize,
-        notes=_notes(setup, policies, state),
-        geometry=geometry,
-        readings=setup.method.reads_at(layers),
-        frozen=setup.method.frozen(layers),
-        transitions=transitions,
-        changes=changes,
-        dtype=str(dtype).removeprefix("torch."),
-        dtype_bytes=dtype.itemsize,
-        attention=str(decoder.config._attn_implementation),
+    @property
+    def saw_image(self) -> bool:
+        """Some sample had visual tokens."""
+        return self.prompt is not None
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the method, its positions and this run."""
+        if self.unpruned is not None:
+            return (self.unpruned,)
+        method = self.setup.method
+        own = (*method.notes(self.setup.depth), *_position_notes(method, self.policies))
+        return tuple(dict.fromkeys((*own, *self.record.notes, *self.later)))
+
+    def note_later(self, trace: PendingTrace) -> None:
+        """Note a prompt without an image that came after this one."""
+        self.later += [LATER + note for note in trace.notes()]
+        self._trace = None
+
+    def read(self) -> Trace:
+        """The trace; waits for the device the first time."""
+        if self._trace is None:
+            self._trace = self._make()
+        return self._trace
+
+    def _make(self) -> Trace:
+        setup = self.setup
+        record = self.record
+        dtype = next(setup.base.parameters()).dtype
+        entries = sum(self.kv_lengths) * len(self.tokens[0])  # keys, and as many values
+        visual, text, instruction = self.tokens
+        decoder = setup.family.decoder(setup.base)
+
+        tensors = list(_recorded(record))
+        there = {id(t): a for t, a in zip(tensors, to_host(tensors), strict=True)}
+        return Trace(
+            method=repr(setup.method),
+            family=setup.family.name,
+            positions="+".join(self.policies),
+            visual_tokens=visual,
+            text_tokens=text,
+            instruction_tokens=instruction,
+            stages=tuple(_stage(stage, there) for stage in record.stages),
+            kv_lengths=self.kv_lengths,
+            kv_bytes=2 * entries * self.geometry.kv_width * dtype.itemsize,
+            notes=self.notes(),
+            geometry=self.geometry,
+            readings=setup.method.reads_at(setup.depth),
+            frozen=setup.method.frozen(setup.depth),
+            transitions=_at_slots(record.transitions, there, self.length),
+            changes=_at_slots(record.changes, there, self.length),
+            dtype=str(dtype).removeprefix("torch."),
+            dtype_bytes=dtype.itemsize,
+            attention=str(decoder.config._attn_implementation),
+        )
+
+
+def _recorded(record: Record) -> Iterator[Tensor]:
+    """Every tensor of the device that the trace is made of, each once."""
+    seen = {}
+    for stage in record.stages:
+        for tensor in (stage.before.origin, stage.after.origin):
+            seen[id(tensor)] = tensor
+        for _, _, scores in stage.scores:
+            seen.update({id(score): score for score in scores.values()})
+    for change in (*record.transitions, *record.changes):
+        seen[id(change.values)] = change.values
+        seen[id(change.layout.origin)] = change.layout.origin
+    yield from seen.values()
+
+
+def _stage(stage: RecordedStage, there: OnHost) -> TraceStage:
+    """The entry of the trace for one boundary."""
+    samples = range(stage.before.batch)
+    # numbers of the visual tokens within the sample, which later stages keep
+    candidates = [_tokens(stage.before, sample, there) for sample in samples]
+    keep = [_tokens(stage.after, sample, there) for sample in samples]
+    return TraceStage(
+        boundary=stage.boundary,
+        method=stage.method,
+        candidates=tuple(map(torch.from_numpy, candidates)),
+        keep=tuple(map(torch.from_numpy, keep)),
+        scores=_scores(stage, candidates, there) or None,
     )
+
+
+def _slots(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:
+    """Slots of the real rows of a sample."""
+    if layout.whole:
+        return layout.prompt.valid[sample].nonzero()[0]
+    return there[id(layout.origin)][sample, layout.rows_total - layout.lengths[sample] :]
+
+
+def _tokens(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:
+    """Numbers of the visual tokens of a sample."""
+    slots = _slots(layout, sample, there)
+    numbers: NDArray[Any] = layout.prompt.token[sample][slots]
+    return numbers[numbers >= 0]
+
+
+def _scores(
+    stage: RecordedStage, candidates: list[NDArray[Any]], there: OnHost
+) -> dict[str, tuple[Tensor, ...]]:
+    """Scores by name: per sample, in the order of its candidates."""
+    prompt = stage.before.prompt
+    names = sorted({name for *_, scores in stage.scores for name in scores})
+    # a sample without an image has no scores: an empty tensor keeps the samples in step
+    empty = [len(tokens) if len(tokens) else 0 for tokens in candidates]
+    by_name = {name: [np.full(n, np.nan, dtype=np.float32) for n in empty] for name in names}
+
+    for samples, images, scores in stage.scores:
+        for place, (sample, image) in enumerate(zip(samples, images, strict=True)):
+            where = np.ones(len(candidates[sample]), dtype=bool)
+            if image >= 0:
+                # a token's image, by the token's number
+                of_token = prompt.image[sample][prompt.visual[sample]]
+                where = of_token[candidates[sample]] == image
+            for name, score in scores.items():
+                by_name[name][sample][where] = there[id(score)][place]
+    return {name: tuple(map(torch.from_numpy, values)) for name, values in by_name.items()}
+
+
+def _at_slots(
+    changes: list[RecordedChange], there: OnHost, length: int
+) -> dict[tuple[int, str], tuple[Tensor, ...]]:
+    """Numbers per token, [..., length], at the prompt slots of the rows that ran.
+
+    A slot stays NaN where it is padding or its token has been dropped.
+    """
+    tables: dict[tuple[int, str], tuple[Tensor, ...]] = {}
+    for change in changes:
+        layout = change.layout
+        values = there[id(change.values)]
+        samples = []
+        for sample in range(layout.batch):
+            rows = layout.prompt_rows(sample)
+            own = values[..., sample, :]
+            own = own[..., rows if isinstance(rows, slice) else rows.numpy(force=True)]
+            slots = _slots(layout, sample, there)[: own.shape[-1]]
+            table = np.full((*own.shape[:-1], length), np.nan, dtype=np.float32)
+            table[..., slots] = own
+            samples.append(torch.from_numpy(table))
+        tables[change.layer, change.module] = tuple(samples)
+    return tables
 
 
 def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
@@ -81,21 +248,13 @@ def _entries(cache: Any, index: int) -> int:
     return int(layer.keys.shape[-2])
 
 
-def _notes(setup: Setup, policies: tuple[Positions, ...], state: Pass) -> tuple[str, ...]:
-    """Sentences about the method, its positions and this run."""
-    if state.unpruned is not None:
-        return (state.unpruned,)
-    method = setup.method
-    return (*method.notes(setup.depth), *_position_notes(method, policies), *state.record.notes)
-
-
 def _token_counts(state: Pass) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Visual, text and instruction tokens of each sample; without an image, all of it is text."""
     layout = state.prompt
     if layout is None:
         all_rows = (state.length,) * state.batch
         return (0,) * state.batch, all_rows, all_rows
-    return layout.visual_counts, layout.text_counts, layout.instruction_counts
+    return layout.visual_counts, layout.text_counts, layout.prompt.instruction_counts
 
 
 def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str]:

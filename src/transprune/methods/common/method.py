@@ -17,7 +17,8 @@ from transprune.algebra.select import select_top
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, count_kept
 from transprune.core.signals import Reads
-from transprune.core.views import LayerTransitions, LayerView, ProjectorView, Scores, Selection
+from transprune.core.transitions import LayerTransitions, Transitions
+from transprune.core.views import LayerView, ProjectorView, Scores, Selection
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.checks import check_flag as check_flag
 from transprune.methods.common.checks import check_keep as check_keep
@@ -128,6 +129,22 @@ class Method(Recipe, Scalable, ABC):
         """
         return carry
 
+    def observe_layers(self, transitions: Transitions, carry: Tensor) -> Tensor:
+        """Add what several layers show, by `observe` one after the other.
+
+        A method whose maths takes all of them at once overrides this.
+
+        Args:
+            transitions: the observed layers since the last boundary.
+            carry: evidence before them, float32 [L] (or [B, L] of a method with `batched`).
+
+        Returns:
+            Evidence after them.
+        """
+        for number, layer in enumerate(transitions.layers):
+            carry = self.observe(layer, transitions.of(number), carry)
+        return carry
+
     def transition_scores(self, step: LayerTransitions) -> dict[str, Tensor]:
         """Score of each token's change in one layer, by module, float32 [L] each.
 
@@ -167,10 +184,18 @@ class ProjectorPruner(Method):
 
 @dataclass(frozen=True)
 class LayerPruner(Method):
-    """A method that ranks the visual tokens at boundaries inside the language model."""
+    """A method that ranks the visual tokens at boundaries inside the language model.
+
+    Attributes:
+        first_boundary: the first layer in front of which it may prune.
+        batched: `score`, `select` and `observe` take several pools at once. Every tensor of the
+            view and the evidence has a leading dimension, [G, N] for [N], and so has what is
+            returned. Pools of equal size are then scored in one call; otherwise one by one.
+    """
 
     kind: ClassVar[str] = "within-LLM"
     first_boundary: ClassVar[int] = 1
+    batched: ClassVar[bool] = False
 
     @abstractmethod
     def schedule(self, num_layers: int) -> Schedule:

@@ -59,14 +59,17 @@ class History:
     """Keys that a layer stored before this forward. Shapes: h entries.
 
     Attributes:
-        slots: slot of every entry, in coordinates of the unpruned sequence.
+        slots: slot of every entry, in coordinates of the unpruned sequence; None if there are none.
         length: their number in those coordinates, pruned tokens included.
         keys: [B, Hkv, h, d], rotated; None if there are none.
     """
 
-    slots: Slots
+    slots: Slots | None
     length: int
     keys: Tensor | None
+
+
+NOTHING = History(None, 0, None)
 
 
 def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> History:
@@ -74,32 +77,32 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
 
     With `stored_already` the layer has run in this forward, and its new entries are cut off.
     """
-    batch, running, _ = call.hidden.shape
-    device = call.hidden.device
-
     # a bare DynamicCache has no entry for a layer that has not run yet
-    layer = None
-    if call.cache is not None and call.index < len(call.cache.layers):
-        layer = call.cache.layers[call.index]
-    if layer is None or not layer.is_initialized or layer.get_seq_length() == 0:
-        nothing = torch.empty(batch, 0, dtype=torch.long, device=device)
-        return History(Slots(nothing, None, True), 0, None)
+    cache = call.cache
+    if cache is None or call.index >= len(cache.layers):
+        return NOTHING
+    layer = cache.layers[call.index]
+    if not layer.is_initialized or layer.get_seq_length() == 0:
+        return NOTHING
 
+    batch, running, _ = call.hidden.shape
     length = int(layer.get_seq_length())
     entries = layer.keys.shape[-2]
-    if isinstance(layer, KeptLayer):
-        slots = layer.slots(batch, device)
-    else:
-        # an untouched layer holds its newest entries in order; a sliding window may have cut off
-        # the oldest
-        newest = torch.arange(length - entries, length, device=device)
-        slots = Slots(newest.expand(batch, -1), None, True)
-
     past = entries
     if stored_already:
         # the layer stored one entry per running row
         past = max(0, entries - running)
         length -= state.length
+    if past == 0:
+        return History(None, length, None)
 
-    keys = layer.keys[..., :past, :] if past else None
-    return History(slots.without_last(entries - past), length, keys)
+    device = call.hidden.device
+    if isinstance(layer, KeptLayer):
+        slots = layer.slots(batch, device)
+    else:
+        # an untouched layer holds its newest entries in order; a sliding window may have cut off
+        # the oldest
+        last = int(layer.get_seq_length())
+        newest = torch.arange(last - entries, last, device=device)
+        slots = Slots(newest.expand(batch, -1), True)
+    return History(slots.without_last(entries - past), length, layer.keys[..., :past, :])

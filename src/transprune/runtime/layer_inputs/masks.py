@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.library import private
+from transprune.core.rows import Rows
 from transprune.errors import LayoutError
 
 ALL_MASK_ATTENTION_FUNCTIONS: Any = private(
@@ -27,7 +28,7 @@ class MaskProjection:
 
     Attributes:
         rows: long [B, P], query rows of this forward, 0..S-1.
-        rows_real: bool [B, P], False on fillers.
+        rows_real: bool [B, P], False on fillers; None where there are none.
         columns: long [B, K], slot of every key in the unpruned sequence, -1 on fillers.
         past: slots before this forward.
         length: S.
@@ -38,7 +39,7 @@ class MaskProjection:
     """
 
     rows: Tensor
-    rows_real: Tensor
+    rows_real: Tensor | None
     columns: Tensor
     past: int
     length: int
@@ -51,21 +52,18 @@ class MaskProjection:
         return replace(
             self,
             rows=self.rows.gather(1, index),
-            rows_real=self.rows_real.gather(1, index),
+            rows_real=None,
             square=False,
         )
 
-    def of_sample(self, sample: int, rows: Tensor) -> MaskProjection:
-        """One sample's keys for its query rows `rows` [T] only. -> a projection with B = 1."""
-        one = slice(sample, sample + 1)  # keeps the batch dimension
-        bias = None if self.bias is None else self.bias[one]
-
+    def of_samples(self, samples: slice | Tensor, rows: Rows) -> MaskProjection:
+        """The keys of some samples for the same query rows of each. -> G samples."""
         return replace(
             self,
-            rows=self.rows[one, rows],
-            rows_real=self.rows_real[one, rows],
-            columns=self.columns[one],
-            bias=bias,
+            rows=self.rows[samples][:, rows],
+            rows_real=None,
+            columns=self.columns[samples],
+            bias=None if self.bias is None else self.bias[samples],
             square=False,
         )
 
@@ -169,7 +167,7 @@ class MaskProjection:
     def _open_fillers(self, mask: Tensor) -> Tensor:
         """Let each filler row attend to itself: a softmax over nothing is NaN on some kernels."""
         # the fillers of a frozen layer are tokens like others, and their output is not used
-        if self.dense or not self.square:
+        if self.rows_real is None or not self.square:
             return mask
 
         queries, keys = mask.shape[-2:]

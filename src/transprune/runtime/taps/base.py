@@ -21,6 +21,7 @@ from transprune.methods.common.method import Method
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
+from transprune.runtime.pools import PoolRows as PoolRows
 from transprune.runtime.stage_result import StageResult
 
 
@@ -58,31 +59,7 @@ class Setup:
         return {reading.boundary: reading for reading in self.method.reads_at(self.depth)}
 
 
-@dataclass(frozen=True)
-class PoolRows:
-    """The visual rows of one pool: of one sample, or of one image of it.
-
-    Attributes:
-        layout: rows of the batch at this depth.
-        sample: number of the sample.
-        image: number of the image within the sample; -1 where all images form one pool.
-        rows: long [N], row numbers of the pool's visual tokens.
-        hidden: [B, L, D], what enters the layer behind the boundary.
-    """
-
-    layout: Layout
-    sample: int
-    image: int
-    rows: Tensor
-    hidden: Tensor
-
-    @property
-    def states(self) -> Tensor:
-        """The rows of the pool. [N, D]."""
-        return self.hidden[self.sample, self.rows]
-
-
-Signal = Callable[[PoolRows], Any]
+Signal = Callable[[Any], Any]  # of a PoolRows, or of a PoolGroup where the method takes several
 Signals = dict[str, Signal]
 
 
@@ -118,7 +95,7 @@ class Tap:
         raise NotImplementedError
 
     def attach(self, hooks: Hooks) -> None:
-        """Register the hooks."""
+        """Register the hooks: on the language model with `hooks.pruning`, elsewhere with `hooks`."""
 
     def begin(self, state: Pass) -> None:
         """Prepare for a prefill with visual tokens, whose layout is known."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from transprune.core.layout import Layout
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import LayerCall
-from transprune.runtime.taps.attention.pool import query_rows
+from transprune.runtime.pools import images_of
 from transprune.runtime.taps.base import PoolRows, Setup, Signals, Tap
 
 SIGNAL = "embeddings"
@@ -41,7 +41,7 @@ def _embeddings(hidden: Tensor, layout: Layout, pool: PoolRows) -> tuple[Tensor,
     # all that entered layer 0, also those that a later stage dropped
     visual = layout.visual_rows(sample)
     if pool.image >= 0:
-        visual = visual[layout.image[sample, visual] == pool.image]
+        visual = dict(images_of(layout, sample, visual))[pool.image]
 
-    instruction = query_rows(layout, sample, "instruction")
+    instruction = layout.instruction_rows(sample)
     return hidden[sample, visual], hidden[sample, instruction]

@@ -1,14 +1,16 @@
-"""Number the images of a prompt by its placeholders."""
+"""Number the images of a prompt by its placeholders. Everything here is on the host."""
 
 from __future__ import annotations
 
 import itertools
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from transprune.core.prompt import Numbers
+from transprune.core.rows import Flags
 
 
-def runs(mask: Tensor) -> list[int]:
+def runs(mask: Flags) -> list[int]:
     """Lengths of the uninterrupted runs of placeholders, sample by sample."""
     lengths = []
     for row in mask.tolist():
@@ -18,37 +20,38 @@ def runs(mask: Tensor) -> list[int]:
     return lengths
 
 
-def count_through(visual: Tensor, lengths: list[int]) -> Tensor:
-    """Number of the image each slot belongs to, counted over the batch. -> long [B, L].
+def count_through(visual: Flags, lengths: list[int]) -> Numbers:
+    """Number of the image each slot belongs to, counted over the batch. -> [B, L].
 
     Features fill the slots in (batch, slot) order.
     """
     # image i ends in front of the ends[i]-th placeholder of the batch
-    ends = torch.tensor(lengths, dtype=torch.long, device=visual.device).cumsum(0)
-    order = (visual.flatten().cumsum(0) - 1).clamp(min=0)
-    return torch.searchsorted(ends, order, right=True).view_as(visual)
+    ends = np.cumsum(lengths)
+    order = np.maximum(visual.ravel().cumsum() - 1, 0)
+    return np.searchsorted(ends, order, side="right").reshape(visual.shape)
 
 
-def number_within_sample(visual: Tensor, number: Tensor, images: int, mixed: bool) -> Tensor:
-    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. long [B, L].
+def number_within_sample(visual: Flags, number: Numbers, images: int, mixed: bool) -> Numbers:
+    """Numbers 0, 1, ... of the images of each sample in the order of its prompt. [B, L].
 
     Args:
-        visual: slots of visual tokens, bool [B, L].
-        number: number of the image of each slot in the batch, long [B, L].
+        visual: slots of visual tokens [B, L].
+        number: number of the image of each slot in the batch [B, L].
         images: of the whole batch.
         mixed: there are images and videos, so `number` does not follow the prompt.
     """
-    batch, length = visual.shape
     if not mixed:
-        return number - torch.where(visual, number, images).amin(dim=1, keepdim=True)
+        return number - np.where(visual, number, images).min(axis=1, keepdims=True)
 
-    slots = torch.arange(length, device=visual.device).expand(batch, length)
+    batch, length = visual.shape
+    column = np.where(visual, number, images)
 
     # first slot of every image of the batch in every sample; the length where it has none
-    first = torch.full((batch, images + 1), length, dtype=torch.long, device=visual.device)
-    column = torch.where(visual, number, images)
-    first = first.scatter_reduce(1, column, slots, "amin")
+    first = np.full((batch, images + 1), length)
+    samples = np.broadcast_to(np.arange(batch)[:, None], visual.shape)
+    slots = np.broadcast_to(np.arange(length), visual.shape)
+    np.minimum.at(first, (samples, column), slots)
     first[:, images] = length  # text
 
-    rank = first.argsort(dim=1, stable=True).argsort(dim=1)
-    return rank.gather(1, column)
+    rank = first.argsort(axis=1, kind="stable").argsort(axis=1)
+    return np.take_along_axis(rank, column, axis=1)

@@ -11,16 +11,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
 from transprune.core.library import cache_length, cache_of
+from transprune.core.prompt import PromptTable
+from transprune.core.rows import Flags
 from transprune.errors import LayoutError, PruneError, PruneWarning
 from transprune.families.base import Family
 from transprune.runtime.cache import check_cache
+from transprune.runtime.taps.given import Given
 from transprune.runtime.taps.numbering import count_through, number_within_sample, runs
-from transprune.runtime.taps.packed import check_one_sample_per_row
+from transprune.runtime.taps.packed import PACKED, check_one_sample_per_row
 
 NO_IMAGE = "no image in the prompt: ran unpruned"
 NO_IDS = (
@@ -86,13 +90,12 @@ def read_prompt(
             "returned"
         )
 
-    masks = _visual_masks(family, base, input_ids, kwargs)
+    given = Given.of(family, input_ids, kwargs)
+    masks = _visual_masks(family, base, given, kwargs)
     if masks is None:
         return _without_ids(has_features, kwargs.get("inputs_embeds"))
 
-    # one of the few reads that wait for the device, once per prefill
-    totals = {medium: int(mask.sum()) for medium, mask in masks.items()}
-    if sum(totals.values()) == 0:
+    if not any(mask.any() for mask in masks.values()):
         if has_features:
             _raise_no_placeholders(kwargs)
         return Prompt(reason=NO_IMAGE)
@@ -106,51 +109,62 @@ def read_prompt(
         )
 
     check_cache(cache_of(kwargs))
-    layout = _layout(family, base, masks, totals, kwargs, drafts)
-    if sum(layout.visual_counts) == 0:
+    table = _table(family, base, masks, given, kwargs, drafts)
+    if not table.visual.any():
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
         return Prompt(reason=MASKED)
-    return Prompt(layout)
+    return Prompt(Layout.of_prompt(table))
 
 
-def _layout(
+def _table(
     family: Family,
     base: Any,
-    masks: Mapping[str, Tensor],
-    totals: Mapping[str, int],
+    masks: Mapping[str, Flags],
+    given: Given,
     kwargs: Mapping[str, Any],
     drafts: int,
-) -> Layout:
-    """The layout of a prompt with visual tokens; `masks` are bool [B, L], one per medium."""
-    visual = torch.stack(list(masks.values())).any(dim=0)
-    number = torch.zeros(visual.shape, dtype=torch.long, device=visual.device)
+) -> PromptTable:
+    """The slots of a prompt with visual tokens; `masks` are [B, L], one per medium."""
+    media = {medium: mask for medium, mask in masks.items() if mask.any()}
+    visual = np.logical_or.reduce(list(media.values()))
+    number = np.zeros(visual.shape, dtype=np.int64)
     images = 0
 
     # features of one medium fill its own placeholders in order, wherever the others stand
-    for medium, mask in masks.items():
-        if totals[medium] == 0:
-            continue
-        lengths = _lengths(family, base, medium, mask, totals[medium], kwargs)
-        number = torch.where(mask, count_through(mask, lengths) + images, number)
+    for medium, mask in media.items():
+        lengths = _lengths(family, base, medium, mask, {**kwargs, **given.sizes})
+        number = np.where(mask, count_through(mask, lengths) + images, number)
         images += len(lengths)
 
-    valid = _valid(visual, kwargs)
-    check_one_sample_per_row(visual & valid, valid, _past(kwargs), kwargs)
-    if bool(visual[:, visual.shape[1] - drafts :].any()):
-        drafts = 0  # a picture is no draft
-    number = number_within_sample(visual, number, images, sum(map(bool, totals.values())) > 1)
-    return Layout.of_prompt(visual, valid, number, drafts)
+    valid = _valid(visual, given, kwargs)
+    seen = visual & valid
+    positions = given.positions_of(visual.shape[1])
+    if kwargs.get("cu_seq_lens_q") is not None:
+        raise LayoutError(PACKED)
+    check_one_sample_per_row(
+        seen, valid, _past(kwargs), kwargs.get("attention_mask"), given.padding, positions
+    )
+
+    return PromptTable(
+        visual=seen,
+        valid=valid,
+        image=number_within_sample(visual, number, images, mixed=len(media) > 1),
+        device=given.device,
+        # a picture is no draft
+        drafts=0 if visual[:, visual.shape[1] - drafts :].any() else drafts,
+        consecutive=given.positions_are_consecutive(valid),
+    )
 
 
 def _lengths(
     family: Family,
     base: Any,
     medium: str,
-    mask: Tensor,
-    total: int,
+    mask: Flags,
     kwargs: Mapping[str, Any],
 ) -> list[int]:
-    """Visual tokens of each image or video of the batch, `total` of them in the prompt."""
+    """Visual tokens of each image or video of the batch, whose placeholders are `mask` [B, L]."""
+    total = int(mask.sum())
     own = family.of_medium(medium, kwargs)
     if not family.has_image_inputs(own) and kwargs.get("inputs_embeds") is not None:
         return runs(mask)  # merged by the caller, who passes no sizes
@@ -208,12 +222,17 @@ def _without_ids(has_features: bool, embeddings: Tensor | None) -> Prompt:
 
 
 def _visual_masks(
-    family: Family, base: Any, input_ids: Tensor | None, kwargs: Mapping[str, Any]
-) -> dict[str, Tensor] | None:
-    """Slots of each medium, bool [B, L]; None where nothing says which slots are visual."""
-    if input_ids is not None:
-        return family.visual_masks(base, input_ids)
-    return family.masks_of_embeddings(kwargs)
+    family: Family, base: Any, given: Given, kwargs: Mapping[str, Any]
+) -> dict[str, Flags] | None:
+    """Slots of each medium [B, L]; None where nothing says which slots are visual."""
+    if given.ids is not None:
+        masks = family.visual_masks(base, given.ids)
+    else:
+        found = family.masks_of_embeddings({**kwargs, "mm_token_type_ids": given.kinds})
+        if found is None:
+            return None
+        masks = found
+    return {medium: mask.numpy() for medium, mask in masks.items()}
 
 
 def _later_turn(kwargs: Mapping[str, Any]) -> bool:
@@ -241,23 +260,22 @@ def _check_shape(input_ids: Any) -> None:
         )
 
 
-def _valid(visual: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
-    """Real tokens, bool [B, L], from a padding mask if there is one."""
+def _valid(visual: Flags, given: Given, kwargs: Mapping[str, Any]) -> Flags:
+    """Real tokens [B, L], from a padding mask if there is one."""
     mask = kwargs.get("attention_mask")
-    if not isinstance(mask, Tensor):
-        return torch.ones_like(visual)
     batch, length = visual.shape
-    if mask.ndim != 2:
-        _check_square(mask, batch, length, _past(kwargs))
-        return torch.ones_like(visual)
+    if given.padding is None:
+        if isinstance(mask, Tensor):
+            _check_square(mask, batch, length, _past(kwargs))
+        return np.ones_like(visual)
 
     # in a later turn the mask covers all turns
-    if mask.shape != (batch, _past(kwargs) + length):
+    if given.padding.shape != (batch, _past(kwargs) + length):
         raise LayoutError(
             f"attention_mask covers the whole prompt, [{batch}, {_past(kwargs) + length}] here; "
-            f"got {list(mask.shape)}"
+            f"got {list(given.padding.shape)}"
         )
-    return mask[:, -length:].bool().to(visual.device)
+    return given.padding[:, -length:].astype(bool)
 
 
 def _check_square(mask: Tensor, batch: int, length: int, past: int) -> None:

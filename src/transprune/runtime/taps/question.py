@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from transprune.core.layout import Layout
+from transprune.core.rows import rows_where
 from transprune.core.signals import JointSpace, VisionSignals
 from transprune.errors import MissingSignal
 from transprune.runtime.forward_pass import Pass
@@ -95,7 +96,7 @@ class QuestionTap(Tap):
             )
         ids: Tensor = self._local.ids[pool.sample]
         # the question is the text behind the image, or all text if nothing stands behind it
-        instruction = ids[layout.instruction[pool.sample]]
-        text = ids[layout.text[pool.sample]]
+        instruction = ids[layout.instruction_rows(pool.sample)]
+        text = ids[rows_where(layout.prompt.text[pool.sample], ids.device)]
         question = self._tower.embed_question(instruction, text)
         return JointSpace(self._tower.embed_patches(vision.states), question.to(ids.device))

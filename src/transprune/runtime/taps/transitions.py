@@ -1,8 +1,8 @@
 """How each token changes in a layer: evidence for methods and for the trace.
 
-A method gathers this evidence (`carry`) between boundaries. It belongs to the pass: one vector per
-sample over its real rows, given to the method after each observed layer and re-indexed at every
-stage.
+A method gathers this evidence (`carry`) between boundaries. It belongs to the pass: one number per
+running row, re-indexed at every stage. Behind each module only norms and products are taken; what a
+method makes of them is computed for all layers of a stage together, in front of its boundary.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import Layout
-from transprune.core.views import LayerTransitions, Transition, transition_of
+from transprune.core.transitions import Transitions, compare, products_of
 from transprune.methods.common.method import LayerPruner, Method
-from transprune.runtime.forward_pass import Pass, Recorded
+from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
+from transprune.runtime.record import RecordedChange
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measured
 
 MEASURED = "measured"  # 1-based layers of this pass
+WAITING = "waiting"  # (1-based layer, its two modules) since the last boundary
+
+# norms and product of a module, or magnitude and cosine of one whose layer is frozen
+Measured = tuple[Tensor, ...]
 
 
 class TransitionTap(Tap):
@@ -58,30 +63,30 @@ class TransitionTap(Tap):
             layer = self._layers[number - 1]
             attention = partial(self._after_attention, hooks, number)
             mlp = partial(self._after_mlp, hooks, number)
-            hooks.after(layer.self_attn, attention, with_kwargs=True)
-            hooks.after(layer.mlp, mlp, with_kwargs=True)
+            hooks.pruning.after(layer.self_attn, attention, with_kwargs=True)
+            hooks.pruning.after(layer.mlp, mlp, with_kwargs=True)
 
     def begin(self, state: Pass) -> None:
         """Start with empty evidence for every part that observes."""
-        layout = state.layout
-        assert layout is not None
-        device = layout.valid.device
+        assert state.layout is not None
         state.captured[MEASURED] = set()
+        state.captured[WAITING] = []
 
-        for observers in self._observers.values():
-            for number, _ in observers:
-                state.carries[number] = [
-                    torch.zeros(rows - layout.drafts, dtype=torch.float32, device=device)
-                    for rows in layout.lengths
-                ]
+        numbers = {number for observers in self._observers.values() for number, _ in observers}
+        for number in numbers:
+            state.carries[number] = torch.zeros(
+                state.layout.origin.shape, dtype=torch.float32, device=state.layout.origin.device
+            )
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
-        """Nothing to offer: evidence is given to its method. It must be complete, though."""
+        """Give the evidence to the methods; it must be complete."""
         self._check_measured(state, call.index)
+        self._observe(state)
 
     def end(self, state: Pass) -> None:
         """All tapped layers were measured."""
         self._check_measured(state, len(self._layers))
+        self._observe(state)
 
     def _check_measured(self, state: Pass, ran: int) -> None:
         """Raise MissingSignal unless the tapped ones of the first `ran` layers were measured."""
@@ -91,17 +96,8 @@ class TransitionTap(Tap):
 
     def prune(self, state: Pass, pruning: Pruning) -> None:
         """Keep the evidence of the surviving rows only."""
-        layout = state.layout
-        assert layout is not None
-        index = pruning.index
-
-        for carries in state.carries.values():
-            # carries hold the prompt's real rows, no fillers; `index` names rows of the batch
-            for sample, carry in enumerate(carries):
-                fillers = index.shape[1] - layout.lengths[sample]
-                rows = index[sample, fillers : index.shape[1] - layout.drafts]
-                before = pruning.before.prompt_rows(sample)
-                carries[sample] = carry[torch.searchsorted(before, rows)]
+        for part, carry in state.carries.items():
+            state.carries[part] = carry.gather(1, pruning.index)
 
     def _after_attention(
         self, hooks: Hooks, layer: int, module: nn.Module, args: Any, kwargs: Any, output: Any
@@ -121,81 +117,116 @@ class TransitionTap(Tap):
         attention = state.captured.pop(("attention", layer), None)
         if attention is None:
             raise not_measured(layer - 1, "self_attn")
-        state.captured[MEASURED].add(layer)
         mlp = _measure(state, args, kwargs, output)
-        for sample in range(state.layout.batch):
-            rows = state.layout.prompt_rows(sample)
-            step = LayerTransitions(
-                _of_sample(attention, sample, rows, state.layout),
-                _of_sample(mlp, sample, rows, state.layout),
-            )
-            self._observe(state, layer, sample, rows, step)
+        state.captured[MEASURED].add(layer)
+        state.captured[WAITING].append((layer, attention, mlp))
 
-    def _observe(
-        self, state: Pass, layer: int, sample: int, rows: Tensor, step: LayerTransitions
-    ) -> None:
-        """Record what was measured, and let each part that observes this layer gather it."""
-        record = state.record
+    def _observe(self, state: Pass) -> None:
+        """Record what was measured since the last boundary, and let each observing part gather it."""
+        waiting = state.captured[WAITING]
+        if not waiting:
+            return
+        state.captured[WAITING] = []
+
+        layout = state.layout
+        assert layout is not None
+        transitions = _join(waiting, layout)
         if self._record_changes:
-            _write(state, record.changes, layer, sample, rows, _changes(step))
+            _record_changes(state, transitions, layout)
 
-        for number, part in self._observers.get(layer, ()):
-            carries = state.carries[number]
-            carries[sample] = part.observe(layer, step, carries[sample])
-            if self._record_transitions:
-                scores = part.transition_scores(step)
-                _write(state, record.transitions, layer, sample, rows, scores)
+        for number, part in self._parts():
+            seen = [layer for layer in transitions.layers if self._observes(number, layer)]
+            if seen:
+                own = transitions.of_layers(seen)
+                state.carries[number] = _gather(part, own, state.carries[number], layout)
+                if self._record_transitions:
+                    _record_scores(state, part, own, layout)
+
+    def _parts(self) -> list[tuple[int, Method]]:
+        """Every part that observes, with its number."""
+        parts = {number: part for found in self._observers.values() for number, part in found}
+        return sorted(parts.items())
+
+    def _observes(self, number: int, layer: int) -> bool:
+        """Whether part `number` observes this 1-based layer."""
+        return any(number == own for own, _ in self._observers.get(layer, ()))
 
 
-def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> tuple[Tensor, Tensor]:
-    """Magnitude and cosine [B, L] of a module.
+def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> Measured:
+    """What is kept of a module: three of [B, L], or two of a frozen layer.
 
     Its input is normalised already, and its output not yet added back to the residual stream.
     """
     # attention is called with keywords and returns a tuple, an MLP gets and returns one tensor
     before = args[0] if args else kwargs["hidden_states"]
     after = output[0] if isinstance(output, tuple) else output
-    change = transition_of(before, after.view_as(before))
+    products = products_of(before, after.view_as(before))
 
     # a frozen layer computed its query rows only
     if state.query_rows is not None:
-        spread: tuple[Tensor, Tensor] = state.query_rows.spread(change)
+        spread: Measured = state.query_rows.spread(compare(*products))
         return spread
-    return change
+    return products
 
 
-def _of_sample(
-    change: tuple[Tensor, Tensor], sample: int, rows: Tensor, layout: Layout
-) -> Transition:
-    magnitude, cosine = change
-    return Transition(magnitude[sample, rows], cosine[sample, rows], layout.visual[sample, rows])
+def _join(waiting: list[tuple[int, Measured, Measured]], layout: Layout) -> Transitions:
+    """The modules of several layers, compared together."""
+    layers = [layer for layer, *_ in waiting]
+    modules = [module for _, *both in waiting for module in both]
+    if all(len(module) == 3 for module in modules):
+        flat = [vector for module in modules for vector in module]
+        stacked = torch.stack(flat).unflatten(0, (len(layers), 2, 3))  # [M, 2, 3, B, L]
+        magnitude, cosine = compare(*stacked.unbind(2))
+    else:
+        pairs = [module if len(module) == 2 else compare(*module) for module in modules]
+        stacked = torch.stack([vector for pair in pairs for vector in pair])
+        magnitude, cosine = stacked.unflatten(0, (len(layers), 2, 2)).unbind(2)
+    return Transitions(layers, magnitude, cosine, layout.visual, _prompt_rows(layout))
 
 
-def _changes(step: LayerTransitions) -> dict[str, Tensor]:
-    """Magnitude and cosine of each module, float32 [2, L], before any method weighs them."""
-    return {
-        "attention": torch.stack([step.attention.magnitude, step.attention.cosine]),
-        "mlp": torch.stack([step.mlp.magnitude, step.mlp.cosine]),
-    }
+def _prompt_rows(layout: Layout) -> Tensor | None:
+    """Rows of the prompt, bool [B, L]; None where all are."""
+    if layout.dense and not layout.drafts:
+        return None
+    prompt = layout.valid.clone()
+    prompt[:, layout.rows_total - layout.drafts :] = False
+    return prompt
 
 
-def _write(
-    state: Pass,
-    into: Recorded,
-    layer: int,
-    sample: int,
-    rows: Tensor,
-    measured: dict[str, Tensor],
-) -> None:
-    """Write what was measured, [..., rows], at the prompt slots of the rows that still run."""
-    layout = state.layout
-    assert layout is not None
-    slots = layout.origin[sample, rows].cpu()
+def _gather(part: Method, transitions: Transitions, carry: Tensor, layout: Layout) -> Tensor:
+    """The evidence [B, L] with what these layers show."""
+    if isinstance(part, LayerPruner) and part.batched:
+        return part.observe_layers(transitions, carry)
 
-    for module, values in measured.items():
-        # a slot stays NaN where it is padding or its token has been dropped
-        samples = into.setdefault((layer, module), [])
-        if len(samples) <= sample:
-            shape = (*values.shape[:-1], state.length)
-            samples.append(torch.full(shape, float("nan"), dtype=torch.float32))
-        samples[sample][..., slots] = values.detach().cpu()
+    gathered = torch.zeros_like(carry)
+    for sample in range(layout.batch):
+        rows = layout.prompt_rows(sample)
+        own = transitions.of_rows(sample, rows)
+        gathered[sample, rows] = part.observe_layers(own, carry[sample, rows])
+    return gathered
+
+
+def _record_changes(state: Pass, transitions: Transitions, layout: Layout) -> None:
+    """Magnitude and cosine of each module, before any method weighs them."""
+    both = torch.stack([transitions.magnitude, transitions.cosine], dim=2)  # [M, 2, 2, B, L]
+    for number, layer in enumerate(transitions.layers):
+        for module, name in enumerate(("attention", "mlp")):
+            values = both[number, module]
+            state.record.changes.append(RecordedChange(layer, name, layout, values))
+
+
+def _record_scores(state: Pass, part: Method, transitions: Transitions, layout: Layout) -> None:
+    """What the method makes of each module."""
+    for number, layer in enumerate(transitions.layers):
+        if isinstance(part, LayerPruner) and part.batched:
+            tables = part.transition_scores(transitions.of(number))
+        else:
+            tables = {}
+            for sample in range(layout.batch):
+                rows = layout.prompt_rows(sample)
+                own = transitions.of_rows(sample, rows)
+                for name, scores in part.transition_scores(own.of(number)).items():
+                    table = tables.setdefault(name, torch.zeros_like(transitions.cosine[0, 0]))
+                    table[sample, rows] = scores
+        for name, values in tables.items():
+            state.record.transitions.append(RecordedChange(layer, name, layout, values))

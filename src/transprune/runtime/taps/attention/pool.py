@@ -1,55 +1,145 @@
-"""What one pool of visual tokens reads of a decoder layer: rows of attention, keys, queries."""
+"""What pools of visual tokens read of a decoder layer: rows of attention, keys, queries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
+from transprune.core.rows import Rows, last_rows, number, upload
 from transprune.core.views import Queries
 from transprune.errors import MethodError
+from transprune.runtime.pools import PoolGroup, PoolRows
 from transprune.runtime.taps.attention.rows import AttentionRows
-from transprune.runtime.taps.base import PoolRows
+
+MOST = 2**26  # probabilities that are made at once, 256 MiB: a batch must not cost more memory
 
 
 @dataclass
-class PoolAttention:
-    """Attention from and to one pool.
+class GroupAttention:
+    """Attention to pools of equal size. Shapes: G pools of N tokens, T query rows.
+
+    Where the questions differ in length, the rows of shorter ones are filled up in front with zeros.
 
     Attributes:
-        pool: the visual rows.
+        group: the pools.
         source: attention rows of the layer that is read.
     """
 
-    pool: PoolRows
+    group: PoolGroup
     source: AttentionRows
     _known: dict[str, Tensor] = field(default_factory=dict)
 
     def to_visual(self, queries: Queries | Tensor) -> Tensor:
+        """Probabilities from the query rows to the pools' tokens. -> [G, H, T, N]."""
+        return self.group.columns(self._probabilities(queries)[..., self.source.past :])
+
+    def mean_to_visual(self, queries: Queries | Tensor) -> Tensor:
+        """Their mean over heads and query rows. -> [G, N]."""
+        pools = self.group.pools
+        if len(pools) > 1 and self.source.size(len(pools), self._width(queries)) > MOST:
+            alone = [GroupAttention(PoolGroup([pool]), self.source) for pool in pools]
+            return torch.cat([one.mean_to_visual(queries) for one in alone])
+
+        received = self._probabilities(queries).mean(dim=(1, 2))  # [G, H, T, K] -> [G, K]
+        mean = self.group.columns(received[:, self.source.past :])
+        counts = self._counts(queries)
+        if len(set(counts)) > 1:
+            # the mean ran over the zeros too
+            share = max(counts) / np.array(counts, dtype=np.float32)[:, None]
+            mean = mean * upload(share.astype(np.float32), mean.device)
+        return mean
+
+    def _probabilities(self, queries: Queries | Tensor) -> Tensor:
+        if isinstance(queries, Tensor):
+            return self._rows(queries)
+
+        # a method that reads two kinds of columns needs the same rows twice
+        if queries not in self._known:
+            self._known[queries] = self._rows(queries)
+        return self._known[queries]
+
+    def _rows(self, queries: Queries | Tensor) -> Tensor:
+        """Probabilities from the query rows to all keys. -> [G, H, T, K]."""
+        counts = self._counts(queries)
+        if len(counts) == 1 or isinstance(queries, Tensor):
+            rows = query_rows(self.group.layout, self.group.samples[0], queries)
+            return self.source.probabilities(self.group.selector, rows)
+
+        # in aligned layouts the query rows of all samples end at the same row
+        widest = counts.index(max(counts))
+        rows = query_rows(self.group.layout, self.group.samples[widest], queries)
+        probabilities = self.source.probabilities(self.group.selector, rows)
+        if len(set(counts)) > 1:
+            first = max(counts) - np.array(counts)[:, None]
+            fillers = upload(np.arange(max(counts)) < first, probabilities.device)  # [G, T]
+            probabilities = probabilities.masked_fill(fillers[:, None, :, None], 0)
+        return probabilities
+
+    def _counts(self, queries: Queries | Tensor) -> list[int]:
+        """Query rows of each pool."""
+        if queries != "instruction":
+            return [self._width(queries)] * len(self.group.pools)
+        counts = self.group.layout.prompt.instruction_counts
+        return [counts[sample] for sample in self.group.samples]
+
+    def _width(self, queries: Queries | Tensor) -> int:
+        """Query rows of the pool that has most."""
+        if isinstance(queries, Tensor):
+            return len(queries)
+        if queries == "last":
+            return 1
+        return max(self._counts(queries))
+
+
+class PoolAttention:
+    """Attention from and to one pool.
+
+    Args:
+        pool: the visual rows.
+        source: attention rows of the layer that is read.
+    """
+
+    def __init__(self, pool: PoolRows, source: AttentionRows) -> None:
+        self.pool = pool
+        self.source = source
+        self._group = GroupAttention(PoolGroup([pool]), source)
+
+    def to_visual(self, queries: Queries | Tensor) -> Tensor:
         """Probabilities from the query rows to the pool's tokens. -> [H, T, N]."""
-        # keys of earlier turns come first
-        columns = _columns(self.pool.rows + self.source.past)
-        return self._probabilities(queries)[..., columns]
+        return self._group.to_visual(queries)[0]
+
+    def mean_to_visual(self, queries: Queries | Tensor) -> Tensor:
+        """Their mean over heads and query rows. -> [N]."""
+        return self._group.mean_to_visual(queries)[0]
 
     def within_instruction(self) -> Tensor:
         """Probabilities from the instruction to the instruction. -> [H, T, T]."""
         instruction = query_rows(self.pool.layout, self.pool.sample, "instruction")
-        return self._probabilities("instruction")[..., instruction + self.source.past]
+        rows = self._group._probabilities("instruction")[0]
+        return rows[..., self.source.past :][..., instruction]
 
     def keys(self, rotated: bool) -> Tensor:
         """Keys of the pool's tokens. -> [Hkv, N, d]."""
-        return self.source.keys(self.pool.sample, _columns(self.pool.rows), rotated)
+        return self.source.keys(self.pool.sample, self.pool.rows, rotated)
 
     def context_keys(self) -> Tensor:
         """Unrotated keys of the real rows up to the pool's last token, but its own.
 
         -> [Hkv, M, d].
         """
+        own = self.pool.rows
         rows = self._up_to_last()
-        rows = rows[~torch.isin(rows, self.pool.rows)]
-        return self.source.keys(self.pool.sample, rows, rotated=False)
+        if isinstance(own, slice) and isinstance(rows, slice):
+            # all of them stand in front of the pool
+            return self.source.keys(self.pool.sample, slice(rows.start, own.start), rotated=False)
+
+        table = number(rows, self.pool.hidden.device)
+        in_front = table[~torch.isin(table, number(own, table.device))]
+        return self.source.keys(self.pool.sample, in_front, rotated=False)
 
     def mean_query(self) -> Tensor:
         """Mean query of the real rows up to the pool's last token. -> [H, d]."""
@@ -58,40 +148,26 @@ class PoolAttention:
     def rotary_decay(self, queries: Queries) -> Tensor:
         """What distance alone does to a logit. -> [T, N]."""
         rows = query_rows(self.pool.layout, self.pool.sample, queries)
-        return self.source.rotary_decay(self.pool.sample, rows, _columns(self.pool.rows))
+        return self.source.rotary_decay(self.pool.sample, rows, self.pool.rows)
 
-    def _up_to_last(self) -> Tensor:
-        """Real rows up to the pool's last token: text in front of the image, and images. -> [R]."""
+    def _up_to_last(self) -> Rows:
+        """Real rows up to the pool's last token: text in front of the image, and images."""
         real = self.pool.layout.rows(self.pool.sample)
-        return real[real <= self.pool.rows[-1]]
+        own = self.pool.rows
+        if isinstance(real, slice) and isinstance(own, slice):
+            return slice(real.start, own.stop)
 
-    def _probabilities(self, queries: Queries | Tensor) -> Tensor:
-        layout = self.pool.layout
-        sample = self.pool.sample
-        if isinstance(queries, Tensor):
-            return self.source.probabilities(sample, query_rows(layout, sample, queries))
-
-        # a method that reads two kinds of columns needs the same rows twice
-        if queries not in self._known:
-            rows = query_rows(layout, sample, queries)
-            self._known[queries] = self.source.probabilities(sample, rows)
-        return self._known[queries]
+        table = number(real, self.pool.hidden.device)
+        last = number(own, table.device)[-1]
+        return table[table <= last]
 
 
-def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Tensor:
-    """Row numbers of the queries; a tensor counts among the sample's real rows. -> long [T]."""
+def query_rows(layout: Layout, sample: int, queries: Queries | Tensor) -> Rows:
+    """Row numbers of the queries; a tensor counts among the sample's real rows."""
     if isinstance(queries, Tensor):
-        return layout.prompt_rows(sample)[queries]
+        return number(layout.prompt_rows(sample), layout.origin.device)[queries]
     if queries == "instruction":
-        return layout.instruction[sample].nonzero().flatten()
+        return layout.instruction_rows(sample)
     if queries == "last":
-        return layout.prompt_rows(sample)[-1:]
+        return last_rows(layout.prompt_rows(sample), 1)
     raise MethodError(f"queries are 'instruction', 'last' or row numbers; got {queries!r}")
-
-
-def _columns(rows: Tensor) -> Tensor | slice:
-    """The rows as a slice where they are contiguous, as those of one image are."""
-    # taking a slice copies nothing, where row numbers copy all keys
-    first = int(rows[0])
-    last = int(rows[-1])
-    return slice(first, last + 1) if last - first + 1 == len(rows) else rows

@@ -14,21 +14,25 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from transprune.core.library import private
+from transprune.core.rows import Rows
 from transprune.errors import MissingSignal
 from transprune.runtime.layer_inputs.masks import MaskProjection
+from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
 
 
 class RawProjections(Protocol):
-    """Query and key projections of the rows of a layer, before heads are split and rotated."""
+    """Query and key projections of the rows of a layer, before heads are split and rotated.
 
-    def queries(self, sample: int, rows: Tensor) -> Tensor:
-        """[1, T, Hq * d]."""
+    `samples` takes G of the B samples: a slice, or long [G].
+    """
+
+    def queries(self, samples: slice | Tensor, rows: Rows) -> Tensor:
+        """[G, T, Hq * d]."""
 
     def keys(self) -> Tensor:
         """[B, L, Hkv * d]."""
 
-    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+    def mean_query(self, sample: int, rows: Rows) -> Tensor:
         """[1, 1, Hq * d]."""
 
 
@@ -41,9 +45,9 @@ class AheadProjections:
         self.normalised: Tensor = layer.input_layernorm(hidden)
         self._keys: Tensor | None = None
 
-    def queries(self, sample: int, rows: Tensor) -> Tensor:
+    def queries(self, samples: slice | Tensor, rows: Rows) -> Tensor:
         """Queries of these rows only."""
-        return self._attention.q_proj(self.normalised[sample, rows][None])
+        return self._attention.q_proj(self.normalised[samples][:, rows])
 
     def keys(self) -> Tensor:
         """Keys of every row, projected once."""
@@ -52,7 +56,7 @@ class AheadProjections:
         assert self._keys is not None
         return self._keys
 
-    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+    def mean_query(self, sample: int, rows: Rows) -> Tensor:
         """The mean of these rows' queries: the projection of their mean, as it is linear."""
         mean = self.normalised[sample, rows].mean(dim=0)  # [T, D] -> [D]
         return self._attention.q_proj(mean[None, None])
@@ -65,15 +69,15 @@ class TappedProjections:
     query: Tensor
     key: Tensor
 
-    def queries(self, sample: int, rows: Tensor) -> Tensor:
+    def queries(self, samples: slice | Tensor, rows: Rows) -> Tensor:
         """Queries of these rows."""
-        return self.query[sample, rows][None]
+        return self.query[samples][:, rows]
 
     def keys(self) -> Tensor:
         """Keys of every row."""
         return self.key
 
-    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+    def mean_query(self, sample: int, rows: Rows) -> Tensor:
         """The mean of these rows' queries."""
         return self.query[sample, rows].mean(dim=0)[None, None]
 
@@ -85,12 +89,13 @@ class AttentionRows:
         attention: the layer's attention module.
         projections: raw queries and keys.
         embeddings: cos and sin of the layer's rows, [1 or B, L, d] each.
-        projection: rows and columns of the mask at this depth, over all rows of the layer.
+        project: makes the rows and columns of the mask at this depth, over all rows of the layer.
         mask: the mask the layer was given, unprojected.
         history: keys stored in the cache before this forward, rotated [B, Hkv, past, d], or None.
+        causal: each row attends to all keys in front of it and to nothing else.
 
     Raises:
-        MissingSignal: the module has no separate query and key projections.
+        MissingSignal: the layer has no query and key projections.
     """
 
     def __init__(
@@ -98,24 +103,25 @@ class AttentionRows:
         attention: Any,
         projections: RawProjections,
         embeddings: tuple[Tensor, Tensor],
-        projection: MaskProjection,
+        project: Callable[[], MaskProjection],
         mask: Tensor | None,
         history: Tensor | None,
+        causal: bool,
     ) -> None:
-        if not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
+        missing = [name for name in ("q_proj", "k_proj") if not hasattr(attention, name)]
+        if missing:
             raise MissingSignal(
-                f"reading attention rows needs q_proj and k_proj; {type(attention).__name__} has "
-                "neither. Use a method that reads no attention in the language model, such as "
-                "DivPrune or TransPrune.ttv()."
+                f"attention rows need q_proj and k_proj; {type(attention).__name__} lacks {missing}"
             )
 
         self._module = attention
         self._projections = projections
         self._cos, self._sin = embeddings
-        self._projection = projection
+        self._project = project
         self._mask = mask
         self._history = history
-        self._rotate = rotary_of(attention)
+        self._causal = causal
+        self._rotate = rotation_of(attention)
         self._rotated: Tensor | None = None
 
     @property
@@ -123,30 +129,33 @@ class AttentionRows:
         """Number of keys in front of the first key of this forward."""
         return 0 if self._history is None else self._history.shape[2]
 
-    def probabilities(self, sample: int, rows: Tensor) -> Tensor:
-        """fp32 probabilities from `rows` (long [T], at this depth) to all keys. -> [H, T, K]."""
-        query = self._query(sample, rows)  # [1, Hq, T, d]
-        key = self._keys()[sample][None]  # [1, Hkv, K, d]
+    def size(self, samples: int, queries: int) -> int:
+        """How many probabilities there are from so many query rows of so many samples."""
+        keys = self._keys()
+        heads = keys.shape[1] * getattr(self._module, "num_key_value_groups", 1)
+        return samples * queries * heads * keys.shape[2]
+
+    def probabilities(self, samples: slice | Tensor, rows: Rows) -> Tensor:
+        """fp32 probabilities from `rows` of each of G samples to all keys. -> [G, H, T, K]."""
+        query = self._query(samples, rows)  # [G, Hq, T, d]
+        key = self._keys()[samples]  # [G, Hkv, K, d]
 
         # heads that share a key sit together, so no key is copied
         groups = query.shape[1] // key.shape[1]
-        grouped = query.unflatten(1, (key.shape[1], groups))  # [1, Hkv, G, T, d]
-        products = (grouped.flatten(2, 3) @ key.mT).unflatten(2, (groups, -1))  # [1, Hkv, G, T, K]
-        logits = products.flatten(1, 2).float() * self._module.scaling  # [1, H, T, K]
+        if groups > 1:
+            query = query.unflatten(1, (key.shape[1], groups)).flatten(2, 3)  # [G, Hkv, g * T, d]
+        products = query @ key.mT
+        if groups > 1:
+            products = products.unflatten(2, (groups, -1)).flatten(1, 2)  # [G, H, T, K]
+        logits = products.float().mul_(self._module.scaling)
 
         # Gemma-2 bounds its logits
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
+        return self._close(logits, samples, rows).softmax(dim=-1)  # over text and visual keys
 
-        # the mask enters in fp32, whatever the dtype of the model
-        closed = ~self._allowed(sample, rows)
-        bias = torch.zeros_like(logits[:, :1]).masked_fill(closed, torch.finfo(torch.float32).min)
-        if self._projection.bias is not None:
-            bias = bias + self._projection.bias[sample]
-        return (logits + bias).softmax(dim=-1)[0]  # over all keys: text and visual
-
-    def keys(self, sample: int, rows: Tensor | slice, rotated: bool) -> Tensor:
+    def keys(self, sample: int, rows: Rows, rotated: bool) -> Tensor:
         """fp32 keys of rows of this depth, with or without rotation. -> [Hkv, N, d]."""
         if rotated:
             return self._keys()[sample, :, self.past :][:, rows].float()
@@ -155,39 +164,38 @@ class AttentionRows:
         raw = self._projections.keys()[sample : sample + 1, rows]
         return split_heads(self._module, raw, "k_norm")[0].float()
 
-    def mean_query(self, sample: int, rows: Tensor) -> Tensor:
+    def mean_query(self, sample: int, rows: Rows) -> Tensor:
         """fp32 mean of the unrotated queries of `rows`. -> [H, d]."""
         if hasattr(self._module, "q_norm"):
             # the mean of normalised queries is not the norm of their mean
-            queries = self._projections.queries(sample, rows)
+            queries = self._projections.queries(slice(sample, sample + 1), rows)
             return split_heads(self._module, queries, "q_norm")[0].float().mean(dim=1)
 
         mean = self._projections.mean_query(sample, rows)
         return split_heads(self._module, mean, "q_norm")[0, :, 0].float()
 
-    def rotary_decay(self, sample: int, rows: Tensor, columns: Tensor | slice) -> Tensor:
+    def rotary_decay(self, sample: int, rows: Rows, columns: Rows) -> Tensor:
         """The logit of two vectors of ones at the positions of `rows` and `columns`. -> [T, N].
 
         It is 1 where the positions are equal.
         """
-        cos = _of_sample(self._cos, sample)[0].float()
-        sin = _of_sample(self._sin, sample)[0].float()
+        one = slice(sample, sample + 1)
+        cos = _of_samples(self._cos, one)[0].float()
+        sin = _of_samples(self._sin, one)[0].float()
         return (cos[rows] @ cos[columns].T + sin[rows] @ sin[columns].T) / cos.shape[-1]
 
-    def _query(self, sample: int, rows: Tensor) -> Tensor:
-        """Rotated queries of `rows`. -> [1, Hq, T, d]."""
-        query = split_heads(self._module, self._projections.queries(sample, rows), "q_norm")
-        cos = _of_sample(self._cos, sample)[:, rows]
-        sin = _of_sample(self._sin, sample)[:, rows]
-        rotated: Tensor = self._rotate(query, query[:, :1], cos, sin)[0]
-        return rotated
+    def _query(self, samples: slice | Tensor, rows: Rows) -> Tensor:
+        """Rotated queries of `rows`. -> [G, Hq, T, d]."""
+        query = split_heads(self._module, self._projections.queries(samples, rows), "q_norm")
+        cos = _of_samples(self._cos, samples)[:, rows]
+        sin = _of_samples(self._sin, samples)[:, rows]
+        return rotate_one(self._rotate, query, cos, sin)
 
     def _keys(self) -> Tensor:
         """Rotated keys of every row, earlier ones first; computed once. -> [B, Hkv, K, d]."""
         if self._rotated is None:
             key = split_heads(self._module, self._projections.keys(), "k_norm")
-            # the rotation wants queries too; one head of the keys stands in
-            key = self._rotate(key[:, :1], key, self._cos, self._sin)[1]
+            key = rotate_one(self._rotate, key, self._cos, self._sin)
             if self._history is None:
                 # a product with a transposed view would copy it for every sample, slowly in bf16
                 self._rotated = key.contiguous()
@@ -197,18 +205,35 @@ class AttentionRows:
         assert self._rotated is not None
         return self._rotated
 
-    def _allowed(self, sample: int, rows: Tensor) -> Tensor:
-        """Which keys these rows may attend to. -> bool [1, 1, T, K]."""
-        # a mask with a batch dimension of 1 serves every sample
+    def _close(self, logits: Tensor, samples: slice | Tensor, rows: Rows) -> Tensor:
+        """The logits [G, H, T, K] without the keys that these rows may not attend to."""
+        lowest = torch.finfo(torch.float32).min
+        queries = logits.shape[2]
+        is_tail = isinstance(rows, slice) and rows.stop + self.past == logits.shape[3]
+        if self._causal and is_tail:
+            # the last rows, so of the last keys each may not attend to those behind it
+            if queries > 1:
+                behind = torch.ones(queries, queries, dtype=torch.bool, device=logits.device)
+                logits[..., -queries:].masked_fill_(behind.triu_(1), lowest)
+            return logits
+
+        projection = self._project()
         mask = self._mask
+        # a mask with a batch dimension of 1 serves every sample
         if mask is not None and mask.shape[0] > 1:
-            mask = mask[sample : sample + 1]
-        return self._projection.of_sample(sample, rows).allowed(mask)
+            mask = mask[samples]
+        of_samples = projection.of_samples(samples, rows)
+        # the mask enters in fp32, whatever the dtype of the model
+        closed = ~of_samples.allowed(mask)  # [G, 1, T, K]
+        bias = torch.zeros_like(logits[:, :1]).masked_fill(closed, lowest)
+        if of_samples.bias is not None:
+            bias = bias + of_samples.bias[:, None, None]
+        return logits + bias
 
 
-def _of_sample(table: Tensor, sample: int) -> Tensor:
-    """One sample's row of a table [B, L, d], which the batch may share [1, L, d]."""
-    return table if table.shape[0] == 1 else table[sample : sample + 1]
+def _of_samples(table: Tensor, samples: slice | Tensor) -> Tensor:
+    """Rows of some samples of a table [B, L, d], which the batch may share [1, L, d]."""
+    return table if table.shape[0] == 1 else table[samples]
 
 
 def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
@@ -218,10 +243,3 @@ def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
     if normalise is not None:
         heads = normalise(heads)
     return heads.transpose(1, 2)
-
-
-def rotary_of(attention: Any) -> Callable[..., Any]:
-    """The family's own rotation: (queries, keys, cos, sin) -> both rotated."""
-    # families rotate differently (interleaved, partial): the variant of the module's own file
-    rotate: Callable[..., Any] = private(type(attention).__module__, "apply_rotary_pos_emb")
-    return rotate

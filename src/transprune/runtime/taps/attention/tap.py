@@ -16,25 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.core.layout import Layout, gather_rows
+from transprune.core.layout import gather_rows
 from transprune.core.plan import Reading
 from transprune.errors import PruneWarning
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
-from transprune.runtime.layer_inputs.project import (
-    inputs_unchanged,
-    project_inputs,
-    project_mask,
-)
-from transprune.runtime.taps.attention.pool import PoolAttention
+from transprune.runtime.layer_inputs.project import project_mask, projected
+from transprune.runtime.layer_inputs.rotation import rotation_of
+from transprune.runtime.pools import PoolGroup, PoolRows
+from transprune.runtime.taps.attention.pool import GroupAttention, PoolAttention
 from transprune.runtime.taps.attention.rows import (
     AheadProjections,
     AttentionRows,
     RawProjections,
     TappedProjections,
 )
-from transprune.runtime.taps.base import PoolRows, Pruning, Setup, Signals, Tap, not_measured
+from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measured
 
 SIGNAL = "attention"
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
@@ -53,8 +51,10 @@ class AttentionSignal:
     rows: AttentionRows
     ahead: AheadProjections | None
 
-    def __call__(self, pool: PoolRows) -> PoolAttention:
-        """Attention from and to one pool."""
+    def __call__(self, pool: PoolRows | PoolGroup) -> PoolAttention | GroupAttention:
+        """Attention from and to one pool, or several."""
+        if isinstance(pool, PoolGroup):
+            return GroupAttention(pool, self.rows)
         return PoolAttention(pool, self.rows)
 
 
@@ -95,11 +95,11 @@ class AttentionTap(Tap):
             if state is not None and state.layout is not None:
                 state.captured[index, name] = output
 
-        hooks.before(attention, keep_embeddings)
+        hooks.pruning.before(attention, keep_embeddings)
         for name in ("q_proj", "k_proj"):
             module = getattr(attention, name, None)
             if module is not None:
-                hooks.after(module, partial(keep_output, name))
+                hooks.pruning.after(module, partial(keep_output, name))
 
     def _attach_next(self, hooks: Hooks, boundary: int) -> None:
         """Let layer `boundary` use what was computed ahead instead of computing it again."""
@@ -119,14 +119,14 @@ class AttentionTap(Tap):
         for owner, name in ((layer, "input_layernorm"), (layer.self_attn, "k_proj")):
             module = getattr(owner, name, None)
             if module is not None:
-                hooks.before(module, partial(feed_no_rows, (boundary, name)))
-                hooks.after(module, partial(return_precomputed, (boundary, name)))
+                hooks.pruning.before(module, partial(feed_no_rows, (boundary, name)))
+                hooks.pruning.after(module, partial(return_precomputed, (boundary, name)))
 
     def begin(self, state: Pass) -> None:
         """Warn where the instruction is read and a prompt ends with its image."""
         reads_instruction = any(r.rows == "instruction" for r in self._readings.values())
         assert state.layout is not None
-        if reads_instruction and _ends_with_image(state.layout):
+        if reads_instruction and any(state.layout.prompt.ends_with_image):
             state.record.note(NO_INSTRUCTION)
             warnings.warn(NO_INSTRUCTION, PruneWarning, stacklevel=2)
 
@@ -139,13 +139,13 @@ class AttentionTap(Tap):
             signals[SIGNAL] = AttentionSignal(self._rows_of_previous(state, call), None)
             return
 
-        kwargs = call.kwargs
-        if not inputs_unchanged(state, call):
-            kwargs = project_inputs(state, call, self._rotary)
-        # the layer has not run: its arguments are projected here as they will be for the layer
-        # itself, and memoised for it
+        # the layer has not run: its arguments are projected for the rows that arrive
+        embeddings = call.kwargs["position_embeddings"]
+        if state.pruned:
+            replaced, _ = projected(state, call, self._rotary)
+            embeddings = replaced["position_embeddings"]
         ahead = AheadProjections(call.layer, call.hidden)
-        rows = self._rows(state, call, call.index, ahead, kwargs["position_embeddings"])
+        rows = self._rows(state, call, call.index, ahead, embeddings)
         signals[SIGNAL] = AttentionSignal(rows, ahead)
 
     def prune(self, state: Pass, pruning: Pruning) -> None:
@@ -183,17 +183,27 @@ class AttentionTap(Tap):
         embeddings: tuple[Tensor, Tensor],
     ) -> AttentionRows:
         layer = self._layers[index]
+        layout = state.layout
+        assert layout is not None
         # the layer that is read, with the rows and the arguments of this boundary
         there = LayerCall(index, layer, call.hidden, call.kwargs)
-        history = history_of(state, there, stored_already=index < call.index)
+        stored_already = index < call.index
+        history = history_of(state, there, stored_already)
+        keys = history.keys
+        if keys is not None and not stored_already:
+            rotate = rotation_of(layer.self_attn)
+            keys = state.renumbering.moved_keys(keys, self._rotary, rotate)
 
+        mask = call.kwargs.get("attention_mask")
+        plain = history.slots is None or history.slots.plain
         return AttentionRows(
             layer.self_attn,
             projections,
             embeddings,
-            project_mask(state, there, history),
-            call.kwargs.get("attention_mask"),
-            history.keys,
+            partial(project_mask, state, there, history),
+            mask,
+            keys,
+            causal=mask is None and plain and layout.dense and state.key_bias is None,
         )
 
 
@@ -206,12 +216,3 @@ def store_survivors(state: Pass, call: LayerCall, ahead: AheadProjections, index
     if type(call.layer.self_attn.k_proj) is nn.Linear:
         # LoRA or quantised layers may refuse an input of zero rows
         state.precomputed[call.index, "k_proj"] = gather_rows(ahead.keys(), index)
-
-
-def _ends_with_image(layout: Layout) -> bool:
-    """Whether the last token of some sample is a visual one."""
-    for sample in range(layout.batch):
-        last = layout.prompt_rows(sample)[-1:]
-        if bool(layout.visual[sample, last].any()):
-            return True
-    return False

@@ -61,7 +61,7 @@ class Prefill:
         layout, hidden = self.prompt
         self.prompt = None
 
-        rows = list(hidden[layout.visual].split(list(layout.visual_counts)))
+        rows = [hidden[sample, layout.visual_rows(sample)] for sample in range(layout.batch)]
         # beams repeat a sample after its images were encoded
         repeats = [False] * len(rows)
         if sum(layout.visual_counts) > len(source):

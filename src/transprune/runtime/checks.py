@@ -1,0 +1,97 @@
+"""Checks that look at numbers of the device, gathered and read once.
+
+Our own methods are tested for what they return. A third party's bug must not become a wrong answer
+in silence, and neither must a score that is not a number, so both leave a flag on the device. It is
+read where that costs no wait: at once on the CPU, else when the trace is read, at the next prompt,
+or when the session is left.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from transprune.errors import MethodError, PruneWarning
+from transprune.methods.common.method import Method
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.host import to_host
+from transprune.runtime.record import Record
+
+
+def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int) -> None:
+    """Check that 1..count distinct ascending positions out of `total` are kept of each pool.
+
+    Args:
+        state: where a flag is left that the device has to answer.
+        method: what chose.
+        keep: long [G, K].
+        count: how many may be kept.
+        total: tokens of a pool.
+
+    Raises:
+        MethodError: they are not. On a GPU when the flags are read.
+    """
+    if type(method).__module__.startswith("transprune."):
+        return
+    if not 0 < keep.shape[-1] <= count or keep.dtype != torch.long:
+        raise _bad_keep(method, count, total, keep)
+
+    falls = (keep.diff(dim=-1) <= 0).any()
+    outside = ((keep < 0) | (keep >= total)).any()
+    if keep.device.type == "cpu":
+        if falls or outside:
+            raise _bad_keep(method, count, total, keep)
+        return
+    state.record.keeps.append((falls | outside, lambda: _bad_keep(method, count, total, keep)))
+
+
+def read_flags(record: Record) -> None:
+    """Read what the checks of a pass left, once.
+
+    Warns of scores that are not finite.
+
+    Raises:
+        MethodError: a method of a third party returned no valid selection.
+    """
+    keeps, record.keeps = record.keeps, []
+    scores, record.scores_to_check = record.scores_to_check, []
+    if not keeps and not scores:
+        return
+
+    # one sum over all scores: it is not finite if one of them is not
+    sums = [torch.cat([score.float().flatten() for _, _, score in scores]).sum()] if scores else []
+    flags = torch.stack([*[flag.float() for flag, _ in keeps], *sums])
+    (found,) = to_host([flags])
+
+    for (_, error), bad in zip(keeps, found.tolist(), strict=False):
+        if bad:
+            raise error()
+    if scores and not torch.tensor(found[-1]).isfinite():
+        _warn_not_finite(record, scores)
+
+
+def _warn_not_finite(record: Record, scores: list[tuple[str, int, Tensor]]) -> None:
+    """Warn for each stage that has such scores."""
+    for name, boundary, score in scores:
+        if bool(score.isfinite().all()):
+            continue
+        message = (
+            f"{name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden "
+            "states)"
+        )
+        record.note(f"{message}; those tokens rank last")
+        warnings.warn(
+            f"{message}; those tokens rank last, ties to the lower index",
+            PruneWarning,
+            stacklevel=2,
+        )
+
+
+def _bad_keep(method: Method, count: int, total: int, keep: Tensor) -> MethodError:
+    first = keep.flatten().tolist()[:10]
+    return MethodError(
+        f"{method.name} must keep 1..{count} distinct ascending positions out of {total}; "
+        f"it returned {first}"
+    )

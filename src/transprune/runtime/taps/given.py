@@ -1,0 +1,91 @@
+"""What a call says about the slots of its prompt, copied to the host in one transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from transprune.core.rows import Flags
+from transprune.families.base import Family
+from transprune.runtime.host import to_host
+
+
+@dataclass(frozen=True)
+class Given:
+    """Small arguments of a call, on the host. Shapes: B samples, L slots.
+
+    Attributes:
+        device: where they were.
+        ids: [B, L], or None.
+        kinds: token types beside embeddings (`mm_token_type_ids`) [B, L], or None.
+        padding: the padding mask over all turns, [B, past + L], or None.
+        positions: position ids [1 or B, L], of M-RoPE the first axis; None where there are none.
+        sizes: sizes of the pictures, by the name of their argument.
+    """
+
+    device: torch.device
+    ids: Tensor | None
+    kinds: Tensor | None
+    padding: NDArray[Any] | None
+    positions: NDArray[Any] | None
+    sizes: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, family: Family, ids: Tensor | None, kwargs: Mapping[str, Any]) -> Given:
+        """Copy them; the only wait for the device in a prompt."""
+        wanted = {"ids": ids, "kinds": kwargs.get("mm_token_type_ids")}
+        mask = kwargs.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.ndim == 2:
+            wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
+        wanted["positions"] = _first_axis(kwargs.get("position_ids"))
+        for name in family.sizes:
+            wanted[name] = kwargs.get(name)
+
+        present = {name: t for name, t in wanted.items() if isinstance(t, Tensor)}
+        arrays = dict(zip(present, to_host(list(present.values())), strict=True))
+        rows = ids if ids is not None else kwargs.get("inputs_embeds")
+        return cls(
+            device=rows.device if isinstance(rows, Tensor) else torch.device("cpu"),
+            ids=_tensor(arrays.get("ids")),
+            kinds=_tensor(arrays.get("kinds")),
+            padding=arrays.get("padding"),
+            positions=arrays.get("positions"),
+            sizes={name: torch.from_numpy(arrays[name]) for name in family.sizes if name in arrays},
+        )
+
+    def positions_of(self, length: int) -> NDArray[Any] | None:
+        """The position ids of a prompt of `length` slots, or None."""
+        fits = self.positions is not None and self.positions.shape[-1] == length
+        return self.positions if fits else None
+
+    def positions_are_consecutive(self, valid: Flags) -> bool:
+        """Whether each real token has the position of the one before, plus one.
+
+        `valid` [B, L]. Without position ids they are the numbers of the slots.
+        """
+        if self.positions is None:
+            return True
+        positions = self.positions_of(valid.shape[1])
+        if positions is None:
+            return False
+
+        both_real = valid[:, 1:] & valid[:, :-1]
+        gaps = valid[:, 1:] & ~valid[:, :-1] & (valid.cumsum(axis=1)[:, :-1] > 0)
+        return not ((np.diff(positions, axis=-1) != 1) & both_real).any() and not gaps.any()
+
+
+def _first_axis(position_ids: Any) -> Any:
+    """Position ids as [1 or B, L]; M-RoPE has [3 or 4, B, L], of which the first never falls."""
+    if not isinstance(position_ids, Tensor) or position_ids.ndim not in (2, 3):
+        return None
+    return position_ids[0] if position_ids.ndim == 3 else position_ids
+
+
+def _tensor(array: NDArray[Any] | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
