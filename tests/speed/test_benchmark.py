@@ -231,7 +231,26 @@ def test_a_cell_that_would_take_too_long_does_not_start(miniature, file, monkeyp
     )
     records = run_benchmark([ONE], miniature, file)
     assert {record.status for record in records} == {"not run"}
-    assert records[0].reason.startswith("it would take about 800 s, and ")
+    assert records[0].reason.startswith("it would take 800 s or more, and ")
+
+
+def test_a_larger_batch_takes_no_less_than_a_smaller_one(miniature, file):
+    records = run_benchmark([ONE], miniature, file)
+    unpruned = by_variant(records)[UNPRUNED]
+    quickest = min(times["prefill"] for times in unpruned.seconds)
+
+    assert benchmark.at_least(replace(ONE, batch=8), records) == quickest
+    assert benchmark.at_least(replace(ONE, batch=8, measure="answer"), records) == quickest
+    assert benchmark.at_least(replace(ONE, shape="llava-next-tiny"), records) == 0
+    assert benchmark.at_least(replace(ONE, attention=FLASH), records) == 0
+
+
+def test_a_cell_that_a_smaller_one_shows_to_be_too_long_is_not_tried(miniature, file, monkeypatch):
+    monkeypatch.setattr(benchmark, "at_least", lambda cell, records: 50.0)
+    monkeypatch.setattr(benchmark, "build_model", lambda *_: pytest.fail("it was built"))
+    records = run_benchmark([ONE], miniature, file)
+    assert {record.status for record in records} == {"not run"}
+    assert records[0].reason.startswith("it would take 800 s or more, and ")
 
 
 def test_a_flash_attention_that_is_not_installed_is_said(monkeypatch):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from transprune.speed.cells import FLASH, Cell, variants
+from transprune.speed.cells import FLASH, UNPRUNED, Cell, variants
 from transprune.speed.clocks import clock_of
-from transprune.speed.measure import Effort, measure_cell, unmeasured
+from transprune.speed.measure import Effort, measure_cell, too_long, unmeasured
 from transprune.speed.model import build_inputs, build_model
 from transprune.speed.provenance import describe_run
 from transprune.speed.records import Record, RecordFile
@@ -80,7 +80,8 @@ def run_benchmark(
     for cell in cells:
         if file.done(cell, variants(cell.shape), provenance):
             continue
-        records = _run_cell(cell, settings, built, left)
+        once = at_least(cell, file.latest(provenance))
+        records = _run_cell(cell, settings, built, once, left)
         records = [replace(record, provenance=provenance) for record in records]
         file.append(records)
         on_cell(cell, records)
@@ -88,16 +89,32 @@ def run_benchmark(
     return [record for record in file.latest(provenance) if record.cell in cells]
 
 
+def at_least(cell: Cell, records: Iterable[Record]) -> float:
+    """Seconds that one unpruned run of a cell takes at least, from cells that are no larger; or 0."""
+    known = [0.0]
+    for record in records:
+        alike = record.cell.build == cell.build and record.batch <= cell.batch
+        # an answer begins with a prefill
+        usable = record.status == "measured" and record.measure in ("prefill", cell.measure)
+        if alike and usable and record.variant == UNPRUNED:
+            known.append(min(max(times.values()) for times in record.seconds))
+    return max(known)
+
+
 def _run_cell(
-    cell: Cell, settings: Settings, built: _Built, left: Callable[[], float]
+    cell: Cell, settings: Settings, built: _Built, once: float, left: Callable[[], float]
 ) -> list[Record]:
     """Records of one cell, measured or not."""
     recipes = variants(cell.shape)
     missing = missing_attention(cell.attention, settings.device)
     if missing:
         return unmeasured(cell, recipes, "skipped", missing)
-    if left() <= built.seconds:
-        return unmeasured(cell, recipes, "not run", "no time was left")
+
+    # a model that is not in memory takes as long as the last one
+    building = 0.0 if built.what == cell.build else built.seconds
+    refusal = too_long(once, len(recipes), settings.effort, left() - building)
+    if refusal:
+        return unmeasured(cell, recipes, "not run", refusal)
 
     bench = attempt(lambda: _bench(cell, settings, built))
     if isinstance(bench, Failure):

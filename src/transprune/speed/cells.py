@@ -14,6 +14,7 @@ from transprune.speed.shapes import find_shape
 
 Measure = Literal["prefill", "answer"]
 
+MEASURES: tuple[Measure, ...] = ("prefill", "answer")
 UNPRUNED = "unpruned"
 SDPA = "sdpa"
 FLASH = "flash_attention_2"
@@ -68,7 +69,7 @@ def variants(shape: str) -> dict[str, str | None]:
 def plan(
     shapes: Sequence[str], batches: Sequence[int], attentions: Sequence[str] = (SDPA, FLASH)
 ) -> list[Cell]:
-    """All cells: one prompt at a time first, then larger batches, then the other attention.
+    """All cells: one prompt at a time first, then small batches, other attention, larger batches.
 
     Args:
         shapes: names of shapes, in the order of interest.
@@ -93,17 +94,15 @@ def _by_value(
         yield shape, usual, single, "prefill"
         yield shape, usual, single, "answer"
 
-    # memory and throughput of batches; cells of one model stand together, since it must be built
+    # a small batch, then the other attention, then large batches: whatever is quicker comes first
     for shape in shapes:
-        for batch in batches:
+        for batch in batches[:2]:
             yield shape, usual, batch, "prefill"
     for attention in attentions:
         for shape in shapes:
+            yield shape, attention, single, "prefill"
+    for measure in MEASURES:
+        for attention in attentions:
             for batch in batches:
-                yield shape, attention, batch, "prefill"
-
-    # answers in batches take longest
-    for attention in attentions:
-        for shape in shapes:
-            for batch in batches:
-                yield shape, attention, batch, "answer"
+                for shape in shapes:
+                    yield shape, attention, batch, measure

@@ -92,9 +92,6 @@ def _foresee(
     cell: Cell, variants: int, bench: Bench, effort: Effort, left: float
 ) -> tuple[Status, str] | None:
     """Why a cell cannot be measured, or not in the time that is left; None if it can."""
-    if left <= 0:
-        return "not run", "no time was left"
-
     # hardly any variant takes longer than the unpruned model, so that one is enough
     new_tokens = effort.lengths[-1] if cell.measure == "answer" else 0
     once = seconds_of_one(bench, new_tokens)
@@ -102,11 +99,20 @@ def _foresee(
         # pruned variants may fit into a memory that is too small for this one
         return None if once.kind == "out of memory" else (once.kind, once.reason)
 
+    refusal = too_long(once, variants, effort, left)
+    return ("not run", refusal) if refusal else None
+
+
+def too_long(once: float, variants: int, effort: Effort, left: float) -> str:
+    """Why a cell whose unpruned run takes `once` seconds does not fit; empty if it does."""
+    if left <= 0:
+        return "no time was left"
+
     # a first run of each, then the rounds
     expected = variants * (1 + effort.least) * once
     if expected <= left:
-        return None
-    return "not run", f"it would take about {expected:.0f} s, and {left:.0f} s were left"
+        return ""
+    return f"it would take {expected:.0f} s or more, and {left:.0f} s were left"
 
 
 def _time(
