@@ -39,7 +39,7 @@ def main(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="paired rounds; default 30, of ratio 25, of growth 9 or 5"),
+        typer.Option(min=1, help="paired rounds; default 30, of ratio 25, of growth 9 to 3"),
     ] = None,
     methods: Annotated[
         str, typer.Option(help="of ratio: names, comma-separated, or 'all'")

@@ -22,9 +22,8 @@ from .rows import Row, count_row, time_row
 from .runs import Inputs, prefill, pruned_prefill
 from .timing import Contender, paired
 
-ROUNDS = 9
-FEW_ROUNDS = 5  # of cells that take seconds a run
-LARGE = 10_000  # visual tokens of a batch from which a cell is measured in few rounds
+# visual tokens of a batch -> paired rounds up to there: a round of the largest takes minutes
+ROUNDS = {5_000: 9, 15_000: 5, 30_000: 3}
 
 OVER_CONTROL = "prefill, transprune-high / random-high"
 
@@ -37,7 +36,7 @@ class Cell:
         grid: patches along a side of a picture.
         pictures: of each sample.
         batch: samples.
-        ragged: the samples' texts differ, the longest by nearly half the visual tokens.
+        ragged: the samples' texts differ, the longest by a fifth of the visual tokens.
     """
 
     grid: int
@@ -58,7 +57,7 @@ class Cell:
     @property
     def texts(self) -> list[int]:
         """Text tokens behind the picture, per sample."""
-        step = self.visual // 16 if self.ragged else 0
+        step = self.visual // 32 if self.ragged else 0
         return [AFTER + step * sample for sample in range(self.batch)]
 
 
@@ -77,7 +76,8 @@ CELLS = _cells()
 
 def rounds_of(cell: Cell) -> int:
     """Paired rounds by default: fewer where one takes long."""
-    return ROUNDS if cell.visual * cell.batch < LARGE else FEW_ROUNDS
+    total = cell.visual * cell.batch
+    return next(rounds for largest, rounds in ROUNDS.items() if total <= largest)
 
 
 def measure_cell(cell: Cell, rounds: int, shape: Shape | None = None) -> Iterator[Row]:

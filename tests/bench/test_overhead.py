@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,14 +139,18 @@ def test_the_bundled_model():
 def test_cells_of_growth():
     assert len(growth.CELLS) == 13
     assert {"256x1", "576x4", "2916x8", "2916x8r", "8192x1"} < set(growth.CELLS)
+    rounds = {name: growth.rounds_of(cell) for name, cell in growth.CELLS.items()}
+    assert (rounds["256x1"], rounds["8192x1"], rounds["2916x8r"]) == (9, 5, 3)
 
-    ragged = growth.Cell(4, batch=3, ragged=True)
-    rows = list(growth.measure_cell(ragged, rounds=1, shape=SMALL))
+    # a grid of 6, or the texts would differ by less than a token
+    ragged = growth.Cell(6, batch=3, ragged=True)
+    shape = replace(SMALL, grid=6)
+    rows = list(growth.measure_cell(ragged, rounds=1, shape=shape))
     fillers = rows[-1]
     # the longest sample has no fillers, before and behind the boundaries
-    lengths = [8 + 32 + sample + 16 for sample in range(3)]
+    lengths = [8 + 32 + sample + 36 for sample in range(3)]
     assert fillers.base == pytest.approx(padded_share(lengths))
-    kept = [8 + 32 + sample + 2 for sample in range(3)]  # an eighth of 16
+    kept = [8 + 32 + sample + 4 for sample in range(3)]  # an eighth of 36, rounded down
     assert fillers.value == pytest.approx(padded_share(kept))
 
 
