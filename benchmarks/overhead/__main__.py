@@ -53,7 +53,7 @@ def main(
     """Measure host time, operations, the ratio to the cheapest run, and the bundled model.
 
     All but `growth` take a quarter of an hour, most of it `ratio`. `growth` takes half an hour and
-    goes on where it was stopped.
+    goes on where it was stopped, at the same commit.
     """
     # one thread: CPU time of several does not add up to anything comparable
     torch.set_num_threads(1)
