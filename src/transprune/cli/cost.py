@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import legend, new_table, print_json, show
+from transprune.cli.console import print_json, show
 from transprune.cli.cost_measure import print_break_even
 from transprune.cli.cost_paper import print_paper_table
+from transprune.cli.cost_tables import document, explanations, table
 from transprune.cli.options import (
     MODEL_HELP,
     Device,
@@ -23,15 +23,10 @@ from transprune.cli.options import (
     TextTokens,
     VisualTokens,
 )
-from transprune.cli.units import mebibytes, scientific, with_share
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from transprune.cost.count import Cost
+    from transprune.cli.cost_tables import Costs
     from transprune.cost.geometry import Geometry
-
-    Costs = dict[str, tuple[Cost, Cost]]  # by method: paper convention, exact convention
 
 DEFAULT_MODEL = "llava-1.5-7b"
 DEFAULT_METHODS = ("transprune-high", "transprune-low", "fastv", "pdrop", "visionzip")
@@ -100,9 +95,9 @@ def cost_command(
     text = geometry.text_tokens if text_tokens is None else text_tokens
     costs = _count(geometry, method or DEFAULT_METHODS, visual, text, dtype_bytes)
     if as_json:
-        print_json(_document(geometry, visual, text, costs))
+        print_json(document(geometry, visual, text, costs))
         return
-    show(_table(geometry, visual, text, costs), "", _legend(dtype_bytes))
+    show(table(geometry, visual, text, costs), "", explanations(dtype_bytes))
 
 
 def _refuse_counts(visual_tokens: int | None, text_tokens: int | None) -> None:
@@ -162,65 +157,3 @@ def _count(geometry: Geometry, methods: Any, visual: int, text: int, dtype_bytes
         exact = count_method(geometry, method, visual, text, "exact", dtype_bytes=dtype_bytes)
         costs[name] = (paper, exact)
     return costs
-
-
-def _table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
-    title = f"{geometry.name}: {geometry.layers} layers, {visual} visual + {text} text tokens"
-    columns = (
-        "method",
-        "visual work\n(paper)",
-        "all work\n(exact)",
-        "choice\n(score)",
-        "next token\n(decode)",
-        "memory\n(K/V)",
-    )
-    table = new_table(title, columns, wrap=("method",))
-
-    # every cost carries the unpruned one beside it; take it from the first
-    full_paper, full_exact = next(iter(costs.values()))
-    table.add_row(
-        "unpruned",
-        with_share(scientific(full_paper.full_prefill), 1),
-        with_share(scientific(full_exact.full_prefill), 1),
-        "-",
-        with_share(scientific(full_exact.full_decode), 1, 0),
-        with_share(mebibytes(full_exact.full_kv_bytes), 1),
-    )
-    for name, (paper, exact) in costs.items():
-        table.add_row(
-            name,
-            with_share(scientific(paper.prefill), paper.prefill_share),
-            with_share(scientific(exact.prefill), exact.prefill_share),
-            scientific(exact.scoring) if exact.scoring else "-",
-            with_share(scientific(exact.decode), exact.decode_share, 0),
-            with_share(mebibytes(exact.kv_bytes), exact.kv_share),
-        )
-    return table
-
-
-def _legend(dtype_bytes: int) -> Table:
-    return legend(
-        {
-            "visual work": "of reading the prompt (prefill), visual tokens only, multiply-adds; "
-            "choosing is free. As most tables in the field count (paper)",
-            "all work": "the same, all tokens, FLOPs, grouped-query attention, LM head and "
-            "choosing included (exact)",
-            "choice": "the part of exact that choosing the tokens costs",
-            "next token": "the first one of the answer (exact)",
-            "memory": f"keys and values of all prompt tokens at {dtype_bytes} bytes a number",
-        }
-    )
-
-
-def _document(geometry: Geometry, visual: int, text: int, costs: Costs) -> dict[str, Any]:
-    methods = {
-        name: {"paper": paper.to_dict(), "exact": exact.to_dict()}
-        for name, (paper, exact) in costs.items()
-    }
-
-    return {
-        "model": asdict(geometry),
-        "visual_tokens": visual,
-        "text_tokens": text,
-        "methods": methods,
-    }
