@@ -29,6 +29,43 @@ def test_several_threads_are_timed_on_the_wall(monkeypatch):
     assert seconds_of(lambda: time.sleep(0.05)) >= 0.05
 
 
+class FakeEvent:
+    """An event on a device whose stream has done `FakeEvent.done` milliseconds of work."""
+
+    done = 0.0
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+        self.waited = False
+
+    def record(self, stream):
+        assert stream == "stream of cuda"
+        self.at = FakeEvent.done
+
+    def synchronize(self):
+        self.waited = True
+
+    def elapsed_time(self, other):
+        assert other.waited  # an event that is not done yet has no time
+        return other.at - self.at
+
+
+def test_events_are_read_in_seconds_after_their_work(monkeypatch):
+    """The calls of the CUDA clock, where there is no GPU: idle before, no waiting in between."""
+    synchronized = []
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronized.append)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+
+    clock = clock_of("cuda")
+    start = clock.start()
+    FakeEvent.done += 1500.0
+    end = clock.mark()
+    assert synchronized == [torch.device("cuda")]
+    assert not end.waited
+    assert clock.seconds(start, end) == pytest.approx(1.5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_events_count_the_work_of_the_gpu():
