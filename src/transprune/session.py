@@ -8,23 +8,27 @@ import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from transprune.cost.geometry import Geometry
 from transprune.errors import MethodError, PositionsError, SessionError
 from transprune.families import Family, find_family
+from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import POSITIONS, Method, Positions
 from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.pools import Pool
+from transprune.runtime.static.decode import check_backend, decode_static
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
 from transprune.runtime.tracing import PendingTrace
 from transprune.trace import Trace
 
+Decode = Literal["dynamic", "static"]
+DECODES: tuple[str, ...] = get_args(Decode)
 POOLS = ("sample", "image")
 RECORDS = ("scores", "transitions", "changes")
 
@@ -42,6 +46,8 @@ def prune(
     pool: Pool = "sample",
     record: Iterable[str] = (),
     text_tower: TextTower | str | os.PathLike[str] | None = None,
+    decode: Decode = "dynamic",
+    compile: bool | str = False,
 ) -> Session:
     """A session that prunes `model` with `method` while it is attached.
 
@@ -65,6 +71,10 @@ def prune(
         text_tower: the text half of the model's CLIP, for methods that compare patches with the
             question (CDPruner): a folder or hub id such as `"openai/clip-vit-large-patch14-336"`,
             or a `TextTower`. None looks into `clip/` beside the checkpoint.
+        decode: `"static"` lets `generate` decode in buffers of a fixed size, as its own
+            `cache_implementation="static"` does; `"dynamic"` leaves the choice to the call.
+        compile: compile decode steps on static caches, as one graph; the name of a backend of
+            `torch.compile` instead of True takes that one.
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
@@ -87,8 +97,10 @@ def prune(
     if pool not in POOLS:
         raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
     records = _checked_records(record)
+    if decode not in DECODES:
+        raise MethodError(f"decode is 'dynamic' or 'static'; got {decode!r}")
     setup = _setup(model, family, base, resolved, records, {"text_tower": text_tower})
-    return Session(setup, geometry, policies, pool)
+    return Session(setup, geometry, policies, pool, decode, check_backend(compile))
 
 
 class Session:
@@ -103,7 +115,13 @@ class Session:
     """
 
     def __init__(
-        self, setup: Setup, geometry: Geometry, policies: tuple[Positions, ...], pool: Pool
+        self,
+        setup: Setup,
+        geometry: Geometry,
+        policies: tuple[Positions, ...],
+        pool: Pool,
+        decode: Decode = "dynamic",
+        compile_backend: str | None = None,
     ) -> None:
         self.method = setup.method
         self.family: Family = setup.family
@@ -111,7 +129,8 @@ class Session:
 
         self._setup = setup
         self._policies = policies
-        self._engine = Engine(setup, policies, pool, self._publish)
+        self._decode = decode
+        self._engine = Engine(setup, policies, pool, self._publish, compile_backend)
         self._stack: ExitStack | None = None
         self._latest: PendingTrace | None = None
         self._own = threading.local()
@@ -158,6 +177,8 @@ class Session:
 
             with ExitStack() as stack:
                 self._engine.attach(stack)
+                if self._decode == "static":
+                    decode_static(unwrap(self._setup.model), stack)
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
             _attached.add(base)
         return self

@@ -130,7 +130,10 @@ def cache_length(cache: Any) -> int:
         raise CacheError(
             f"a key/value cache is a transformers DynamicCache; got a {type(cache).__name__}"
         )
-    return int(cache.get_seq_length())
+    layers = getattr(cache, "layers", None)
+    # a pruned static cache knows on the host what the device would have to be asked for
+    known = getattr(layers[0], "host_length", None) if layers else None
+    return int(cache.get_seq_length()) if known is None else int(known)
 
 
 def cache_keyword(kwargs: Mapping[str, Any]) -> str:

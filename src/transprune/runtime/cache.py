@@ -14,6 +14,7 @@ from transprune.runtime.guard import (
     GuardedLayer,
     GuardedSlidingLayer,
 )
+from transprune.runtime.static.layers import check_static_cache, is_static
 
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
 
@@ -95,13 +96,20 @@ def install(cache: Any, index: int) -> KeptLayer:
     return kept
 
 
-def check_cache(cache: Any) -> None:
+def check_cache(cache: Any, slots: int = 0) -> None:
     """Refuse a cache that cannot hold pruned keys, before anything has been touched.
 
+    Args:
+        cache: the cache, or None.
+        slots: length of the prompt.
+
     Raises:
-        CacheError: a static, quantised, offloaded or unknown cache.
+        CacheError: a quantised, offloaded or unknown cache, or a static one without the room.
     """
     if cache is None:
+        return
+    if is_static(cache):
+        check_static_cache(cache, slots)
         return
 
     # exact types: a subclass may store its entries in another way, as quantised layers do
@@ -114,6 +122,6 @@ def check_cache(cache: Any) -> None:
     name = f"an offloaded {type(cache).__name__}" if offloaded else type(cache).__name__
     of = f" of {', '.join(sorted(unfit))}" if unfit else ""
     raise CacheError(
-        f"pruning stores fewer keys in a plain DynamicCache; got {name}{of}. Leave "
+        f"pruning stores fewer keys in a plain DynamicCache or StaticCache; got {name}{of}. Leave "
         "cache_implementation unset and pass no other cache, or run this call outside the session."
     )

@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import Layout, gather_rows
@@ -52,6 +53,7 @@ from transprune.runtime.record import Record, RecordedStage
 from transprune.runtime.rows import scatter_back
 from transprune.runtime.stage import StageInput, Step, run_stage
 from transprune.runtime.stage_result import StageResult
+from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
@@ -72,6 +74,8 @@ class Engine:
         policies: position policy of each step of the method.
         pool: whether a sample's visual tokens are ranked together or image by image.
         publish: called with the finished Pass of every prefill, and its cache.
+        compile_backend: of torch.compile, for decode steps on static caches; None runs them
+            eagerly.
 
     Raises:
         MissingSignal: the method reads something that this model does not have.
@@ -83,6 +87,7 @@ class Engine:
         policies: tuple[Positions, ...],
         pool: Pool,
         publish: Callable[[Pass, Any], None],
+        compile_backend: str | None = None,
     ) -> None:
         self._setup = setup
         self._family = setup.family
@@ -95,6 +100,8 @@ class Engine:
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
+        decoder = setup.family.decoder(setup.base)
+        self._static = StaticDecode(decoder, setup.layers, compile_backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
 
         # boundary -> the step that acts there, and its position policy
@@ -140,6 +147,7 @@ class Engine:
             group = hooks.layers if index in self._hooked else hooks.other_layers
             group.before(self._layers[index], partial(self._before_layer, index))
         self._freezer.attach(hooks)
+        self._static.attach(hooks, stack)
         hooks.layers.after(self._layers[-1], self._restore_length)
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
@@ -219,6 +227,8 @@ class Engine:
             prompts[-1] = None  # taken
         layout = prompt.layout
         cache = cache_of(kwargs)
+        if layout is None and self._static.continues(cache, rows.shape[1]):
+            return
         is_prefill = cache is None or cache_length(cache) == 0
         if layout is None and not is_prefill and not has_pruned_prefix(cache):
             return  # decoding on an unpruned cache
@@ -233,6 +243,7 @@ class Engine:
             cache=cache,
             repeats=cache is None and kwargs.get("use_cache") is False,
             positions=_flat_positions(kwargs),
+            capacities=self._static.capacities,
         )
         # a text-only call may use any cache and any training setting
         if layout is not None:
@@ -280,6 +291,9 @@ class Engine:
 
     def _before_first_layer(self, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """See what the layers need: nothing without an image, and on a cache without gaps."""
+        # a compiled decode step holds the layers with their hooks, and this one has no work there
+        if torch.compiler.is_compiling():
+            return None
         state = self._running()
         if state is None:
             return None

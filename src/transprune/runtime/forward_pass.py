@@ -62,6 +62,8 @@ class Pass:
         precomputed: (layer, module name) -> output of that module for the surviving rows.
         memo: projections shared by the layers of a stage.
         record: the trace in the making.
+        capacities: entries that static buffers have in any case, by decoder layer, to be kept up;
+            None where they are as long as needed.
     """
 
     length: int
@@ -88,6 +90,7 @@ class Pass:
     precomputed: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
+    capacities: dict[int, int] | None = None
 
     def enter_layer(self, index: int, rows: int) -> None:
         """Note that the hook in front of decoder layer `index` runs, with so many rows per sample.

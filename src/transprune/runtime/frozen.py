@@ -25,6 +25,7 @@ from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
 from transprune.runtime.layer_inputs.project import memo_key, project_mask
 from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
+from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.attention.rows import split_heads
 
 
@@ -119,7 +120,8 @@ class JointCache:
             return keys, values
 
         stored: tuple[Tensor, Tensor] = self._cache.update(keys, values, *args, **kwargs)
-        return stored
+        # the mask covers the rows of the prompt, and a static buffer is longer
+        return (keys, values) if is_static(self._cache) else stored
 
     def _in_order(self, both: Tensor) -> Tensor:
         if len(both) == 1:

@@ -90,6 +90,7 @@ class Hooks:
         other_layers: the same of all other layers, which a cache of another session may need.
         pruning: hooks that read the language model, on while a prompt is pruned. Taps of the vision
             tower cannot use these: images may be encoded before the prompt is read.
+        static: hooks that fit masks to a pruned static cache, on from its first decode step.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Hooks:
         self.layers = self._group()
         self.other_layers = self._group()
         self.pruning = self._group()
+        self.static = self._group()
 
     def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
         """Call `hook(module, args, kwargs)` before each forward of `module`."""

@@ -21,6 +21,8 @@ class Slots:
         self.slots = slots
         self.dense = dense
         self.bias = bias
+        # what static buffers that begin with these entries share (`static.columns`)
+        self.columns: dict[Any, Any] = {}
         self._mapped: tuple[Any, Slots] | None = None
 
     @property

@@ -92,6 +92,7 @@ class StageInput:
             "_hidden": lambda: rows_of(self.hidden),
             "merged": stage.merged,
             "signals": signals,
+            "total": max(self.layout.prompt.visual_counts[sample] for sample in group.samples),
         }
 
         if isinstance(method, ProjectorPruner):

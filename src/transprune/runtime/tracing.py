@@ -22,6 +22,7 @@ from transprune.methods.common.method import Method, Positions
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.host import to_host
 from transprune.runtime.record import Record, RecordedChange, RecordedStage
+from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.base import Setup
 from transprune.trace import Trace, TraceStage
 
@@ -227,7 +228,8 @@ def _at_slots(
 
 def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
     """Entries per sample that each layer stores, or would store if there were a cache."""
-    if cache is None:
+    # the buffers of a static cache have room for tokens to come, which is not counted
+    if cache is None or is_static(cache):
         return per_layer_widths(layers, state.length, state.record.widths)
     # earlier turns and the fillers of ragged batches are stored too, so they count
     return tuple(_entries(cache, index) for index in range(layers))

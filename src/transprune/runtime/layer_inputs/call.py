@@ -13,6 +13,7 @@ from transprune.runtime.cache import kept_layer
 from transprune.runtime.cache_layers import KeptLayer
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.slots import Slots
+from transprune.runtime.static.layers import is_static
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
     cache = call.cache
     if cache is None or call.index >= len(cache.layers):
         return NOTHING
+    if is_static(cache):
+        return NOTHING  # prompts go into an empty one only
     layer = cache.layers[call.index]
     if not layer.is_initialized or layer.get_seq_length() == 0:
         return NOTHING

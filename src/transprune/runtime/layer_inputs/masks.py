@@ -123,9 +123,10 @@ class MaskProjection:
     def _columns_in(self, width: int) -> tuple[Tensor, Tensor]:
         """Columns as indices of a mask of `width`, and which of them lie inside it.
 
-        A mask may start late: that of a sliding window covers the newest slots only.
+        A mask may start late: that of a sliding window covers the newest slots only. That of a
+        static cache starts at the first slot and ends behind the last one.
         """
-        columns = self.columns - (self.past + self.length - width)
+        columns = self.columns - max(0, self.past + self.length - width)
         inside = self._real() & (columns >= 0) & (columns < width)
         return columns.clamp(0, width - 1), inside
 

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transprune.errors import CacheError
 from transprune.runtime.cache import install
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import History, LayerCall, history_of
 from transprune.runtime.layer_inputs.masks import MaskProjection, is_flash
 from transprune.runtime.layer_inputs.rotation import rotation_of
 from transprune.runtime.slots import Slots
+from transprune.runtime.static.columns import NO_MASK
+from transprune.runtime.static.layers import install_static, is_static
 
 PROJECTED = ("attention_mask", "position_embeddings", "position_ids")
 
@@ -38,12 +41,28 @@ def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> di
     replaced, slots = projected(state, call, rotary)
     if state.pruned and call.cache is not None:
         # as late as this, because a cache grows its list of layers while it is filled
+        if is_static(call.cache):
+            _announce_static(state, call, slots)
+            return {**call.kwargs, **replaced}
         stored = install(call.cache, call.index)
         if state.renumbering.moved and stored.is_initialized:
             rotate = rotation_of(call.layer.self_attn)
             stored.keys = state.renumbering.moved_keys(stored.keys, rotary, rotate)
         stored.announce(slots, state.length)
     return {**call.kwargs, **replaced}
+
+
+def _announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
+    """Announce to a static cache what it is about to store."""
+    if is_flash(call.implementation):
+        raise CacheError(NO_MASK)  # now, and not in the first decode step
+    stored = install_static(call.cache, call.index, state.length)
+    capacities = state.capacities
+    if capacities is None:
+        stored.announce(slots, state.length)
+        return
+    stored.announce(slots, state.length, least=capacities.get(call.index, 0))
+    capacities[call.index] = stored.capacity
 
 
 def projected(

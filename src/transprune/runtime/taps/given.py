@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transprune.core.library import cache_of
 from transprune.core.rows import Flags
 from transprune.families.base import Family
 from transprune.runtime.host import to_host
+from transprune.runtime.static.layers import is_static
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Given:
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
             wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
+        elif is_static(cache_of(kwargs)):
+            wanted["padding"] = _attended(mask)
         wanted["positions"] = _first_axis(kwargs.get("position_ids"))
         for name in family.sizes:
             wanted[name] = kwargs.get(name)
@@ -78,6 +82,19 @@ class Given:
         both_real = valid[:, 1:] & valid[:, :-1]
         gaps = valid[:, 1:] & ~valid[:, :-1] & (valid.cumsum(axis=1)[:, :-1] > 0)
         return not ((np.diff(positions, axis=-1) != 1) & both_real).any() and not gaps.any()
+
+
+def _attended(mask: Any) -> Tensor | None:
+    """Real tokens, from a mask [B, 1, L, K] that `generate` made for a static cache.
+
+    It passes no other one. A key that no row may attend to is padding. -> bool [B, L].
+    """
+    if isinstance(mask, Mapping):  # by kind of layer
+        mask = mask.get("full_attention")
+    if not isinstance(mask, Tensor) or mask.ndim != 4:
+        return None
+    allowed = mask if mask.dtype == torch.bool else mask == 0
+    return allowed[:, 0, :, : mask.shape[2]].any(dim=1)
 
 
 def _first_axis(position_ids: Any) -> Any:

@@ -108,7 +108,8 @@ def read_prompt(
             "them"
         )
 
-    check_cache(cache_of(kwargs))
+    rows = next(iter(masks.values()))
+    check_cache(cache_of(kwargs), slots=rows.shape[1])
     table = _table(family, base, masks, given, kwargs, drafts)
     if not table.visual.any():
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
@@ -153,6 +154,7 @@ def _table(
         # a picture is no draft
         drafts=0 if visual[:, visual.shape[1] - drafts :].any() else drafts,
         consecutive=given.positions_are_consecutive(valid),
+        ids=None if given.ids is None else given.ids.numpy(),
     )
 
 

@@ -13,9 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from transprune.core.rows import upload
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import PLAIN_PROMPT
 
@@ -45,7 +47,7 @@ class TextTower:
     @torch.no_grad()
     def embed_patches(self, states: Tensor) -> Tensor:
         """Embed patch states [N, V] as CLIP embeds its CLS state. -> float32 [N, P]."""
-        clip = self._on(states)
+        clip = self.clip.to(states.device)
         projection = clip.visual_projection
         # the text tower is kept in fp32, the model may be bf16
         states = states.detach().to(projection.weight.dtype)
@@ -53,12 +55,15 @@ class TextTower:
         return embedded.float()
 
     @torch.no_grad()
-    def embed_question(self, instruction: Tensor, prompt: Tensor) -> Tensor:
+    def embed_question(
+        self, instruction: Tensor, prompt: Tensor, device: torch.device | None = None
+    ) -> Tensor:
         """Embed the question, one row per segment that fits the tower. -> float32 [M, P].
 
         Args:
             instruction: ids of the text behind the last image, long [T].
             prompt: ids of all text, for prompts whose question comes before the image, long [L].
+            device: where to embed; by default that of `instruction`.
         """
         text = self.read(instruction, prompt)
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -69,11 +74,11 @@ class TextTower:
         begin = self._tokenizer.bos_token_id
         end = self._tokenizer.eos_token_id
 
-        clip = self._on(instruction)
+        device = instruction.device if device is None else device
+        clip = self.clip.to(device)
         embedded = []
         for segment in segments or [[]]:  # an empty question still gives one row
-            ids = [[begin, *segment, end]]
-            row = torch.tensor(ids, dtype=torch.long, device=instruction.device)
+            row = upload(np.array([[begin, *segment, end]], dtype=np.int64), device)
             embedded.append(clip.get_text_features(row, return_dict=True).pooler_output)
         return torch.cat(embedded).float()
 
@@ -87,9 +92,6 @@ class TextTower:
             if words:
                 return " ".join(words)
         return ""
-
-    def _on(self, like: Tensor) -> Any:
-        return self.clip.to(like.device)
 
 
 def find_text_tower(
