@@ -170,21 +170,21 @@ def _time(questions: PreparedQuestions, item: Item, method: Method | None, encod
         out = model(**inputs, use_cache=True, logits_to_keep=1)
         prefilled = clock(model.device)
 
-        _decode(model, out, inputs["attention_mask"])
+        _decode(model, out)
         decoded = clock(model.device)
 
     return _Times(prefill=prefilled - start, decode=(decoded - prefilled) / NEW_TOKENS)
 
 
-def _decode(model: Any, out: Any, mask: torch.Tensor) -> None:
-    """Generate a few tokens after a prefill; not `generate`, which would prefill again."""
+def _decode(model: Any, out: Any) -> None:
+    """Generate a few tokens after a prefill; not `generate`, which would prefill again.
+
+    One prompt has no padding, so no step needs a mask; Qwen2.5-VL would number all its tokens.
+    """
     cache = cache_of_output(out)
     for _ in range(NEW_TOKENS):
-        mask = torch.cat([mask, mask.new_ones(1, 1)], dim=1)  # [1, L] -> [1, L + 1]
         token = out.logits[:, -1:].argmax(dim=-1)  # [1, 1, V] -> [1, 1]
-        out = model(
-            input_ids=token, attention_mask=mask, use_cache=True, **cache_argument(model, cache)
-        )
+        out = model(input_ids=token, use_cache=True, **cache_argument(model, cache))
 
 
 @torch.no_grad()
