@@ -32,6 +32,7 @@ class PromptTable:
         drafts: slots at the end that are no part of the prompt: assisted decoding lets the first
             forward verify drafts too. They take no part in any choice.
         consecutive: the position of each real token is that of the one before, plus one.
+        ids: long [B, L], or None where the call passed embeddings only.
     """
 
     visual: Flags
@@ -40,6 +41,7 @@ class PromptTable:
     device: torch.device
     drafts: int = 0
     consecutive: bool = True
+    ids: Numbers | None = None
 
     @cached_property
     def token(self) -> Numbers:
