@@ -8,6 +8,7 @@ or when the session is left.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -68,7 +69,7 @@ def read_flags(record: Record) -> None:
     for (_, error), bad in zip(keeps, found.tolist(), strict=False):
         if bad:
             raise error()
-    if scores and not torch.tensor(found[-1]).isfinite():
+    if scores and not math.isfinite(found[-1]):
         _warn_not_finite(record, scores)
 
 

@@ -187,7 +187,8 @@ def _groups(
 ) -> Iterator[tuple[PoolGroup, Stage]]:
     """Pools of equal size that keep equally many tokens, and what is planned for them."""
     planned = [(pool, _planned(step, boundary, state, pool)) for pool in pools]
-    if not takes_groups(step.method):
+    # query rows of several samples are read together, which end at the same row if they are aligned
+    if not takes_groups(step.method) or not all(pool.layout.aligned for pool in pools):
         for pool, stage in planned:
             yield PoolGroup([pool]), stage
         return
