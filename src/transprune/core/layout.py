@@ -127,7 +127,7 @@ class Layout:
     @cached_property
     def _visual_first(self) -> Tensor:
         """Row numbers of each sample, those of visual tokens first, each kind in order."""
-        return self.visual.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        return self.visual.argsort(dim=1, descending=True, stable=True)
 
     # ------------------------------------------------------------------------------- tables
 
@@ -145,8 +145,15 @@ class Layout:
     @cached_property
     def visual(self) -> Tensor:
         """Rows of visual tokens. bool [B, L]."""
-        there = self.prompt.visual_there
-        return there if self.whole else there.gather(1, self.origin) & self.valid
+        if self.whole:
+            return self.prompt.visual_there
+        if None in self.prompt.behind_block:
+            return self.prompt.visual_there.gather(1, self.origin) & self.valid
+
+        flags = np.zeros((self.batch, self.rows_total), dtype=bool)
+        for sample in range(self.batch):
+            flags[sample, self.visual_rows(sample)] = True
+        return upload(flags, self.origin.device)
 
     @cached_property
     def token(self) -> Tensor:
@@ -189,7 +196,7 @@ class Layout:
             Gather index [B, P], and the layout of these rows.
         """
         # rows that go first, rows that stay last, each in order: the tail holds all that stay
-        order = stay.to(torch.uint8).argsort(dim=1, stable=True)
+        order = stay.argsort(dim=1, stable=True)
         index = order[:, self.rows_total - max(kept) :]
         origin = self.origin.gather(1, index)
         return index, Layout(self.prompt, origin, kept, kept_visual, images)

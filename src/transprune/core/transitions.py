@@ -103,7 +103,7 @@ def products_of(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     after = after.detach().float()
     norm_before = torch.linalg.vector_norm(before, dim=-1)
     norm_after = torch.linalg.vector_norm(after, dim=-1)
-    return norm_before, norm_after, torch.linalg.vecdot(before, after)
+    return norm_before, norm_after, torch.einsum("...d,...d->...", before, after)
 
 
 def compare(norm_before: Tensor, norm_after: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
