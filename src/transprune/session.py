@@ -19,6 +19,7 @@ from transprune.methods.common.method import POSITIONS, Method, Positions
 from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.fused import backend_of
 from transprune.runtime.pools import Pool
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
@@ -42,6 +43,7 @@ def prune(
     pool: Pool = "sample",
     record: Iterable[str] = (),
     text_tower: TextTower | str | os.PathLike[str] | None = None,
+    compile: bool | str = False,
 ) -> Session:
     """A session that prunes `model` with `method` while it is attached.
 
@@ -65,6 +67,9 @@ def prune(
         text_tower: the text half of the model's CLIP, for methods that compare patches with the
             question (CDPruner): a folder or hub id such as `"openai/clip-vit-large-patch14-336"`,
             or a `TextTower`. None looks into `clip/` beside the checkpoint.
+        compile: compile what pruning computes itself (True, or the name of a backend of
+            `torch.compile`): fewer kernels, after some seconds at the first prompt. Scores differ
+            in their last bits.
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
@@ -87,7 +92,10 @@ def prune(
     if pool not in POOLS:
         raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
     records = _checked_records(record)
-    setup = _setup(model, family, base, resolved, records, {"text_tower": text_tower})
+    if compile is not False:
+        backend_of(compile)  # an unknown name raises here
+    options = {"text_tower": text_tower, "compile": compile}
+    setup = _setup(model, family, base, resolved, records, options)
     return Session(setup, geometry, policies, pool)
 
 

@@ -353,14 +353,12 @@ class Engine:
             tap.offer(state, call, signals)
         batch = StageInput(call.index, before, call.hidden, signals)
         result = run_stage(step, state, batch)
-        if result.kept == before.lengths and not (result.merges or result.has_biases):
+        if result.changes_nothing:
             self._record(state, step, call.index, result, before, before)
             return call.hidden
 
         # from here on, `before` describes the rows that arrived and `after` those that stay
-        index, after = before.survivors(
-            result.stay, result.kept, result.kept_visual, result.image_counts
-        )
+        index, after = result.survivors()
         state.layout = after
         state.pruned = True
         state.row_version += 1

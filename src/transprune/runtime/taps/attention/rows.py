@@ -144,10 +144,10 @@ class AttentionRows:
         # heads that share a key sit together, so no key is copied
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
-            query = query.unflatten(1, (key.shape[1], groups)).flatten(2, 3)  # [G, Hkv, g * T, d]
+            query = query.reshape(len(query), key.shape[1], -1, key.shape[3])  # [G, Hkv, g * T, d]
         products = query @ key.mT
         if groups > 1:
-            products = products.unflatten(2, (groups, -1)).flatten(1, 2)  # [G, H, T, K]
+            products = products.view(len(query), groups * key.shape[1], -1, key.shape[2])
         logits = products.float().mul_(self._module.scaling)
 
         # Gemma-2 bounds its logits
@@ -238,7 +238,7 @@ def _of_samples(table: Tensor, samples: slice | Tensor) -> Tensor:
 
 def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
     """[B, L, H * d] -> [B, H, L, d], with the per-head norm `norm` if the family has one."""
-    heads = projected.unflatten(-1, (-1, attention.head_dim))
+    heads = projected.view(*projected.shape[:-1], -1, attention.head_dim)
     normalise = getattr(attention, norm, None) if norm else None
     if normalise is not None:
         heads = normalise(heads)
