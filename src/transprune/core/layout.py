@@ -42,10 +42,9 @@ class Layout:
     @classmethod
     def of_prompt(cls, prompt: PromptTable) -> Layout:
         """The layout of an unpruned prompt."""
-        batch, length = prompt.visual.shape
         return cls(
             prompt=prompt,
-            origin=torch.arange(length, device=prompt.device).expand(batch, length),
+            origin=prompt.slots_there,
             lengths=prompt.lengths,
             visual_counts=prompt.visual_counts,
             images=prompt.image_counts,
@@ -127,7 +126,7 @@ class Layout:
     @cached_property
     def _visual_first(self) -> Tensor:
         """Row numbers of each sample, those of visual tokens first, each kind in order."""
-        return self.visual.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+        return self.visual.argsort(dim=1, descending=True, stable=True)
 
     # ------------------------------------------------------------------------------- tables
 
@@ -145,24 +144,32 @@ class Layout:
     @cached_property
     def visual(self) -> Tensor:
         """Rows of visual tokens. bool [B, L]."""
-        there = self.prompt.visual_there
-        return there if self.whole else there.gather(1, self.origin) & self.valid
+        if self.whole:
+            return self.prompt.visual_there
+        if None in self.prompt.behind_block:
+            return self.prompt.visual_there.gather(1, self.origin) & self.valid
+
+        flags = np.zeros((self.batch, self.rows_total), dtype=bool)
+        for sample in range(self.batch):
+            flags[sample, self.visual_rows(sample)] = True
+        return upload(flags, self.origin.device)
 
     @cached_property
     def token(self) -> Tensor:
         """Number of the visual token within its sample; -1 for text and fillers. long [B, L]."""
-        there = self.prompt.token_there
-        if self.whole:
-            return there
-        return torch.where(self.valid, there.gather(1, self.origin), -1)
+        return self._of_slots(self.prompt.token_there)
 
     @cached_property
     def image(self) -> Tensor:
         """Number of the image within its sample; -1 for text and fillers. long [B, L]."""
-        there = self.prompt.image_there
+        return self._of_slots(self.prompt.image_there)
+
+    def _of_slots(self, there: Tensor) -> Tensor:
+        """The numbers of the slots of all rows; -1 for fillers."""
         if self.whole:
             return there
-        return torch.where(self.valid, there.gather(1, self.origin), -1)
+        own = there.gather(1, self.origin)
+        return own if self.dense else torch.where(self.valid, own, -1)
 
     # ------------------------------------------------------------------------------ pruning
 
@@ -189,10 +196,32 @@ class Layout:
             Gather index [B, P], and the layout of these rows.
         """
         # rows that go first, rows that stay last, each in order: the tail holds all that stay
-        order = stay.to(torch.uint8).argsort(dim=1, stable=True)
+        order = stay.argsort(dim=1, stable=True)
         index = order[:, self.rows_total - max(kept) :]
-        origin = self.origin.gather(1, index)
-        return index, Layout(self.prompt, origin, kept, kept_visual, images)
+        return index, self.take(index, kept, kept_visual, images)
+
+    def survivors_of_block(
+        self, block: slice, rows: Tensor, images: tuple[tuple[int, ...], ...] | None
+    ) -> tuple[Tensor, Layout]:
+        """The same where each sample of a dense batch keeps `rows` [B, K] of the rows `block`."""
+        every = self.prompt.slots_there
+        parts = [every[:, : block.start], rows, every[:, block.stop : self.rows_total]]
+        index = torch.cat(parts, dim=1)
+
+        count = rows.shape[1]
+        kept = (index.shape[1],) * self.batch
+        return index, self.take(index, kept, (count,) * self.batch, images)
+
+    def take(
+        self,
+        index: Tensor,
+        kept: tuple[int, ...],
+        kept_visual: tuple[int, ...],
+        images: tuple[tuple[int, ...], ...] | None,
+    ) -> Layout:
+        """The layout of the rows `index` [B, P], the last `kept` of which are real."""
+        origin = index if self.whole else self.origin.gather(1, index)
+        return Layout(self.prompt, origin, kept, kept_visual, images)
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:

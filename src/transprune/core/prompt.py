@@ -123,6 +123,12 @@ class PromptTable:
     # --------------------------------------------------------------------- on the device
 
     @cached_property
+    def slots_there(self) -> Tensor:
+        """Numbers of the slots. long [B, L]."""
+        batch, length = self.visual.shape
+        return torch.arange(length, device=self.device).expand(batch, length)
+
+    @cached_property
     def visual_there(self) -> Tensor:
         """`visual` on the device."""
         return upload(self.visual, self.device)

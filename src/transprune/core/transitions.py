@@ -96,14 +96,16 @@ def products_of(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if half and before.shape[1] > CHUNK:
         # fp32 copies of whole half-precision tensors miss the cache: 1.2 against 0.3 ms
         chunks = zip(before.split(CHUNK, 1), after.split(CHUNK, 1), strict=True)
-        norms, others, products = zip(*[products_of(*rows) for rows in chunks], strict=True)
-        return torch.cat(norms, dim=1), torch.cat(others, dim=1), torch.cat(products, dim=1)
+        parts = [products_of(*rows) for rows in chunks]
+        first, second, both = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        return first, second, both
 
     before = before.detach().float()
     after = after.detach().float()
     norm_before = torch.linalg.vector_norm(before, dim=-1)
     norm_after = torch.linalg.vector_norm(after, dim=-1)
-    return norm_before, norm_after, torch.linalg.vecdot(before, after)
+    # one operation where product and sum are two, and no copy of the size of both
+    return norm_before, norm_after, torch.einsum("...d,...d->...", before, after)
 
 
 def compare(norm_before: Tensor, norm_after: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,14 +69,20 @@ class Family(ABC):
         title: the family's name for people.
         mrope: positions have three axes (time, height, width), so they cannot be renumbered.
         plain_prompt: the prompt for checkpoints without a chat template.
-        sizes: arguments of a call that say how large its pictures are; small whole numbers.
+        described_by: arguments of a call that say how large its pictures are or what each token is:
+            small whole numbers, which are copied to the host with the prompt.
     """
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
     mrope: ClassVar[bool] = False
     plain_prompt: ClassVar[str] = PLAIN_PROMPT
-    sizes: ClassVar[tuple[str, ...]] = ("image_sizes", "image_grid_thw", "video_grid_thw")
+    described_by: ClassVar[tuple[str, ...]] = (
+        "image_sizes",
+        "image_grid_thw",
+        "video_grid_thw",
+        "mm_token_type_ids",
+    )
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -228,11 +228,8 @@ class TransPrune(ScheduledPruner):
 
     def _variation(self, change: Transition) -> Tensor:
         """TTV of a module, float32 [..., L]."""
-        variation = torch.ones_like(change.magnitude)
-        if self.use_magnitude:
-            variation = change.magnitude
         if not self.use_direction:
-            return variation
+            return change.magnitude
 
         term = DIRECTIONS[self.direction](change.cosine)
         if self.softmax_over == "visual":
@@ -240,4 +237,5 @@ class TransPrune(ScheduledPruner):
             term = term.masked_fill(~change.visual, float("-inf"))
         if change.real is not None:
             term = term.masked_fill(~change.real, float("-inf"))
-        return variation * term.softmax(dim=-1)
+        weight = term.softmax(dim=-1)
+        return change.magnitude * weight if self.use_magnitude else weight

@@ -69,9 +69,6 @@ def prepare(cache: Any) -> bool:
 def _guard_first(cache: Any) -> None:
     """Let the first layer of a cache refuse calls without hooks."""
     first = cache.layers[0]
-    if isinstance(first, Guard):
-        first.watch(cache.layers)
-        return
     sliding = isinstance(first, DynamicSlidingWindowLayer)
     kind = GuardedSlidingLayer if sliding else GuardedLayer
     guarded = kind.__new__(kind)
@@ -89,10 +86,14 @@ def install(cache: Any, index: int) -> KeptLayer:
     if isinstance(old, KeptLayer):
         return old
 
-    check_cache(cache)
+    if type(old) not in FIT_LAYERS:
+        check_cache(cache)
     kept = KeptLayer(old)
     cache.layers[index] = kept
-    _guard_first(cache)
+    if index == 0:
+        kept.watch(cache.layers)
+    elif not isinstance(cache.layers[0], Guard):
+        _guard_first(cache)
     return kept
 
 

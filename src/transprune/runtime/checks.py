@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,33 +61,25 @@ def read_flags(record: Record) -> None:
     if not keeps and not scores:
         return
 
-    # one sum over all scores: it is not finite if one of them is not
-    sums = [torch.cat([score.float().flatten() for _, _, score in scores]).sum()] if scores else []
-    flags = torch.stack([*[flag.float() for flag, _ in keeps], *sums])
-    (found,) = to_host([flags])
-
-    for (_, error), bad in zip(keeps, found.tolist(), strict=False):
+    flags = [flag for flag, _ in keeps]
+    found = to_host([*flags, *[score.float() for _, _, score in scores]])
+    for (_, error), bad in zip(keeps, found, strict=False):
         if bad:
             raise error()
-    if scores and not torch.tensor(found[-1]).isfinite():
-        _warn_not_finite(record, scores)
+    for (name, boundary, _), score in zip(scores, found[len(flags) :], strict=True):
+        if not np.isfinite(score).all():
+            _warn_not_finite(record, name, boundary)
 
 
-def _warn_not_finite(record: Record, scores: list[tuple[str, int, Tensor]]) -> None:
-    """Warn for each stage that has such scores."""
-    for name, boundary, score in scores:
-        if bool(score.isfinite().all()):
-            continue
-        message = (
-            f"{name} at boundary {boundary}: scores are not finite (NaN or inf in the hidden "
-            "states)"
-        )
-        record.note(f"{message}; those tokens rank last")
-        warnings.warn(
-            f"{message}; those tokens rank last, ties to the lower index",
-            PruneWarning,
-            stacklevel=2,
-        )
+def _warn_not_finite(record: Record, method: str, boundary: int) -> None:
+    """Warn of scores that are not numbers, and note it."""
+    message = (
+        f"{method} at boundary {boundary}: scores are not finite (NaN or inf in the hidden states)"
+    )
+    record.note(f"{message}; those tokens rank last")
+    warnings.warn(
+        f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2
+    )
 
 
 def _bad_keep(method: Method, count: int, total: int, keep: Tensor) -> MethodError:

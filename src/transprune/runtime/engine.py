@@ -47,7 +47,11 @@ from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import HookGroup, Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
-from transprune.runtime.layer_inputs.project import inputs_unchanged, project_inputs
+from transprune.runtime.layer_inputs.project import (
+    inputs_of_stage,
+    inputs_unchanged,
+    project_inputs,
+)
 from transprune.runtime.pools import Pool
 from transprune.runtime.record import Record, RecordedStage
 from transprune.runtime.rows import scatter_back
@@ -115,6 +119,8 @@ class Engine:
         # layers that get other arguments than the model's; the first one always has a hook
         first = min(self._steps, default=setup.depth)
         self._hooked = sorted({0, *frozen, *range(first, setup.depth)})
+        # those that only pass on what a stage in front of them left
+        self._passing = frozenset(range(first, setup.depth)) - frozen - self._steps.keys()
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
@@ -320,6 +326,11 @@ class Engine:
 
         hidden = args[0] if args else kwargs["hidden_states"]
         state.enter_layer(index, hidden.shape[1])
+        if state.pruned and index in self._passing:
+            inputs = inputs_of_stage(state, index, kwargs)
+            if inputs is not None:
+                return args, inputs
+
         call = LayerCall(index, layer, hidden, kwargs)
         # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
@@ -356,14 +367,12 @@ class Engine:
             tap.offer(state, call, signals)
         batch = StageInput(call.index, before, call.hidden, signals)
         result = run_stage(step, state, batch)
-        if result.kept == before.lengths and not (result.merges or result.has_biases):
+        if result.changes_nothing:
             self._record(state, step, call.index, result, before, before)
             return call.hidden
 
         # from here on, `before` describes the rows that arrived and `after` those that stay
-        index, after = before.survivors(
-            result.stay, result.kept, result.kept_visual, result.image_counts
-        )
+        index, after = result.survivors()
         state.layout = after
         state.pruned = True
         state.row_version += 1

@@ -49,7 +49,8 @@ class Pass:
         hook_groups: hooks that are on the model until the pass ends.
         entered: how many of them have run.
         pruned: some rows have gone, so the arguments of every further layer must be projected.
-        row_version: how many stages changed the rows; part of the keys of `memo`.
+        row_version: how many stages changed the rows.
+        projections: arguments for the rows of a stage, shared by its layers; the newest first.
         renumbering: what pruning does to positions.
         key_bias: float32 [B, length], added by every later query to its logits of each slot's key;
             None where all keys count alike.
@@ -60,7 +61,6 @@ class Pass:
         carries: part -> evidence of each running row, float32 [B, L].
         captured: what one hook captured for another, by keys of the tap that owns them.
         precomputed: (layer, module name) -> output of that module for the surviving rows.
-        memo: projections shared by the layers of a stage.
         record: the trace in the making.
         capacities: entries that static buffers have in any case, by decoder layer, to be kept up;
             None where they are as long as needed.
@@ -80,6 +80,7 @@ class Pass:
     entered: int = 0
     pruned: bool = False
     row_version: int = 0
+    projections: list[Any] = field(default_factory=list)
     renumbering: Renumbering = field(default_factory=Renumbering)
     key_bias: Tensor | None = None
     query_rows: Any = None
@@ -88,7 +89,6 @@ class Pass:
     carries: dict[int, Tensor] = field(default_factory=dict)
     captured: dict[Any, Any] = field(default_factory=dict)
     precomputed: dict[tuple[int, str], Tensor] = field(default_factory=dict)
-    memo: dict[Any, Any] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
     capacities: dict[int, int] | None = None
 

@@ -23,10 +23,12 @@ from transprune.errors import MethodError, MissingSignal
 from transprune.runtime.forward_pass import FrozenInput, Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
-from transprune.runtime.layer_inputs.project import memo_key, project_mask
+from transprune.runtime.layer_inputs.project import project_mask
 from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
 from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.attention.rows import split_heads
+
+FROZEN = "frozen"  # the query rows of a stage and their arguments
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,15 @@ class Freezer:
     ) -> tuple[Tensor, dict[str, Any]]:
         """The query rows [B, T, D] and their arguments; `kwargs` are those of all running rows."""
         _check(call)
-        key = ("frozen", *memo_key(state, call))
-        if key not in state.memo:
+        key = (state.row_version, id(kwargs.get("attention_mask")), id(call.prefix))
+        known = state.captured.get(FROZEN)
+        if known is None or known[0] != key:
             assert state.layout is not None
             queries = QueryRows.of(state.layout)
-            kept_alive = (call.prefix, call.kwargs)  # what the ids in the key belong to
-            state.memo[key] = (queries, _arguments(state, call, kwargs, queries), kept_alive)
-        queries, arguments, _ = state.memo[key]
+            kept_alive = (call.prefix, kwargs)  # what the ids in the key belong to
+            known = (key, queries, _arguments(state, call, kwargs, queries), kept_alive)
+            state.captured[FROZEN] = known
+        _, queries, arguments, _ = known
 
         embeddings = kwargs["position_embeddings"]
         # projected per layer: unlike masks and cos/sin, keys differ between layers

@@ -161,17 +161,11 @@ class Hooks:
             parent = child
 
 
-class _Hook:
+class _Hook(partial[Any]):
     """A hook that belongs to one model: copies of it do nothing, and it cannot be saved.
 
     `copy.deepcopy(model)` inside a session gives a model that is not pruned.
     """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
 
     def __deepcopy__(self, memo: Any) -> Callable[..., None]:
         return _do_nothing

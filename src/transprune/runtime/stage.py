@@ -117,25 +117,42 @@ def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
     ]
 
     layout = batch.layout
-    stay = layout.valid.clone()
     visual = [0] * layout.batch
     for choice in choices:
-        choice.group.mark_all(stay, False)
-    for choice in choices:
-        choice.group.mark(stay, choice.rows, True)
         for sample in choice.group.samples:
             visual[sample] += choice.kept
 
-    spared = _spare_last(layout, stay)
+    block = _block(layout, choices)
+    stay = None if block is not None else _marks(layout, choices)
+    spared = [0] * layout.batch if stay is None else _spare_last(layout, stay)
     kept_visual = tuple(map(sum, zip(visual, spared, strict=True)))
     text = zip(layout.text_counts, kept_visual, strict=True)
     return StageResult(
         choices=choices,
+        layout=layout,
         stay=stay,
+        block=block,
         kept=tuple(n + m + layout.drafts for n, m in text),
         kept_visual=kept_visual,
         image_counts=_image_counts(layout, step.pool, choices, kept_visual, spared),
     )
+
+
+def _block(layout: Layout, choices: list[Choice]) -> slice | None:
+    """The visual rows, where they are the same in every sample, and nothing but them may go."""
+    if len(choices) != 1 or not layout.dense or any(layout.prompt.ends_with_image):
+        return None
+    return choices[0].group.together
+
+
+def _marks(layout: Layout, choices: list[Choice]) -> Tensor:
+    """Real rows that the method keeps, and all that are not visual. bool [B, L]."""
+    stay = layout.valid.clone()
+    for choice in choices:
+        choice.group.mark_all(stay, False)
+    for choice in choices:
+        choice.group.mark(stay, choice.rows, True)
+    return stay
 
 
 def _image_counts(
@@ -188,7 +205,8 @@ def _groups(
 ) -> Iterator[tuple[PoolGroup, Stage]]:
     """Pools of equal size that keep equally many tokens, and what is planned for them."""
     planned = [(pool, _planned(step, boundary, state, pool)) for pool in pools]
-    if not takes_groups(step.method):
+    # query rows of several samples are read together, which end at the same row if they are aligned
+    if not takes_groups(step.method) or not all(pool.layout.aligned for pool in pools):
         for pool, stage in planned:
             yield PoolGroup([pool]), stage
         return

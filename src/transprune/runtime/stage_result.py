@@ -8,6 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
+from transprune.core.layout import Layout
 from transprune.core.views import Selection
 from transprune.runtime.pools import PoolGroup
 
@@ -41,18 +42,37 @@ class StageResult:
 
     Attributes:
         choices: of all pools.
-        stay: bool [B, L], real rows that stay.
-        kept: their number per sample.
+        layout: the rows that arrived.
+        stay: bool [B, L], real rows that stay; None where `block` says it.
+        block: the visual rows, where each sample of a dense batch has the same ones and keeps the
+            rows of the only choice, and all others.
+        kept: number of rows that stay, per sample.
         kept_visual: how many of them are visual.
         image_counts: visual tokens that stay of each image of each sample; None where that is not
             known.
     """
 
     choices: Sequence[Choice]
-    stay: Tensor
+    layout: Layout
+    stay: Tensor | None
+    block: slice | None
     kept: tuple[int, ...]
     kept_visual: tuple[int, ...]
     image_counts: tuple[tuple[int, ...], ...] | None
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Every token of every sample stays, untouched."""
+        return self.kept == self.layout.lengths and not (self.merges or self.has_biases)
+
+    def survivors(self) -> tuple[Tensor, Layout]:
+        """Gather index [B, P] of the rows that stay, fillers on the left, and their layout."""
+        if self.block is not None:
+            return self.layout.survivors_of_block(
+                self.block, self.choices[0].rows, self.image_counts
+            )
+        assert self.stay is not None
+        return self.layout.survivors(self.stay, self.kept, self.kept_visual, self.image_counts)
 
     @property
     def merges(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class LayerCall:
     hidden: Tensor
     kwargs: dict[str, Any]
 
-    @property
+    @cached_property
     def cache(self) -> Any:
         """The cache object, or None."""
         return cache_of(self.kwargs)

@@ -6,11 +6,13 @@ taken from what the model made.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from transprune.core.library import cache_of
 from transprune.errors import CacheError
 from transprune.runtime.cache import install
 from transprune.runtime.forward_pass import Pass
@@ -22,6 +24,36 @@ from transprune.runtime.static.columns import NO_MASK
 from transprune.runtime.static.layers import install_static, is_static
 
 PROJECTED = ("attention_mask", "position_embeddings", "position_ids")
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What replaces arguments of all layers of one stage.
+
+    Attributes:
+        replaced: new values by name.
+        slots: what these layers will have stored.
+        row_version, given, history: what it depends on: the stage, the arguments that were given,
+            and the pruned prefix, length and tail of what was stored before.
+    """
+
+    replaced: dict[str, Any]
+    slots: Slots
+    row_version: int
+    given: tuple[Any, Any, Any]
+    history: tuple[Slots | None, int, int]
+
+    def fits(self, row_version: int, given: Any, history: Any) -> bool:
+        """Whether it may serve such a layer too."""
+        # tensors by identity: layers of one kind are given the same objects
+        return (
+            self.row_version == row_version
+            and self.given[0] is given[0]
+            and self.given[1] is given[1]
+            and self.given[2] is given[2]
+            and self.history[0] is history[0]
+            and self.history[1:] == history[1:]
+        )
 
 
 def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
@@ -38,18 +70,18 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
 
 def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict[str, Any]:
     """The arguments for the rows that run; announces to the cache what is about to be stored."""
-    replaced, slots = projected(state, call, rotary)
+    projection = projected(state, call, rotary)
     if state.pruned and call.cache is not None:
         # as late as this, because a cache grows its list of layers while it is filled
         if is_static(call.cache):
-            _announce_static(state, call, slots)
-            return {**call.kwargs, **replaced}
+            _announce_static(state, call, projection.slots)
+            return {**call.kwargs, **projection.replaced}
         stored = install(call.cache, call.index)
-        if state.renumbering.moved and stored.is_initialized:
+        if stored.is_initialized and state.renumbering.moved:
             rotate = rotation_of(call.layer.self_attn)
             stored.keys = state.renumbering.moved_keys(stored.keys, rotary, rotate)
-        stored.announce(slots, state.length)
-    return {**call.kwargs, **replaced}
+        stored.announce(projection.slots, state.length)
+    return {**call.kwargs, **projection.replaced}
 
 
 def _announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
@@ -65,39 +97,45 @@ def _announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
     capacities[call.index] = stored.capacity
 
 
-def projected(
-    state: Pass, call: LayerCall, rotary: nn.Module | None
-) -> tuple[dict[str, Any], Slots]:
-    """The arguments that change, and the slots that will have been stored."""
-    key = memo_key(state, call)
-    if key not in state.memo:
-        given = [call.kwargs.get(name) for name in PROJECTED]
-        # what the ids in the key belong to is kept alive beside the result
-        state.memo[key] = (_project(state, call, rotary), call.prefix, given)
-    result: tuple[dict[str, Any], Slots] = state.memo[key][0]
-    return result
+def inputs_of_stage(state: Pass, index: int, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The arguments of a layer as those of the one in front of it; None where that may not fit.
 
-
-def memo_key(state: Pass, call: LayerCall) -> tuple[Any, ...]:
-    """Everything a projection depends on.
-
-    Layers of one stage share these objects, so one projection per stage serves them all. Whoever
-    stores a result under this key also stores the objects, because the id of a freed object could
-    be reused.
+    The way that nearly all layers of a prompt take: nothing was stored before.
     """
+    projection = state.projections[0] if state.projections else None
+    if projection is None or projection.history[0] is not None:
+        return None
+    given = tuple(map(kwargs.get, PROJECTED))
+    if not projection.fits(state.row_version, given, projection.history):
+        return None
+
+    cache = cache_of(kwargs)
+    if cache is not None:
+        stored = index < len(cache.layers) and cache.layers[index].is_initialized
+        if stored or is_static(cache):
+            return None
+        install(cache, index).announce(projection.slots, state.length)
+    return {**kwargs, **projection.replaced}
+
+
+def projected(state: Pass, call: LayerCall, rotary: nn.Module | None) -> Projection:
+    """What changes for a layer; computed once for all layers that share their arguments."""
     kwargs = call.kwargs
-    stored = call.stored
+    mask, tables, ids = map(kwargs.get, PROJECTED)
+    given = (mask, tables, ids)
     # layers without a pruned prefix all store the same
-    history = None
+    history: tuple[Slots | None, int, int] = (None, 0, 0)
+    stored = call.stored
     if stored is not None and stored.prefix is not None:
-        history = (id(stored.prefix), stored.logical, stored.tail)
-    return (
-        state.row_version,
-        history,
-        id(kwargs.get("attention_mask")),
-        id(kwargs.get("position_embeddings")),
-        id(kwargs.get("position_ids")),
-    )
+        history = (stored.prefix, stored.logical, stored.tail)
+
+    for projection in state.projections:
+        if projection.fits(state.row_version, given, history):
+            return projection
+    replaced, slots = _project(state, call, rotary)
+    made = Projection(replaced, slots, state.row_version, given, history)
+    state.projections.insert(0, made)
+    return made
 
 
 def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjection:

@@ -25,42 +25,42 @@ class Given:
     Attributes:
         device: where they were.
         ids: [B, L], or None.
-        kinds: token types beside embeddings (`mm_token_type_ids`) [B, L], or None.
         padding: the padding mask over all turns, [B, past + L], or None.
         positions: position ids [1 or B, L], of M-RoPE the first axis; None where there are none.
-        sizes: sizes of the pictures, by the name of their argument.
+        described: what the family says describes its pictures, by the name of the argument.
     """
 
     device: torch.device
     ids: Tensor | None
-    kinds: Tensor | None
     padding: NDArray[Any] | None
     positions: NDArray[Any] | None
-    sizes: dict[str, Tensor]
+    described: dict[str, Tensor]
 
     @classmethod
     def of(cls, family: Family, ids: Tensor | None, kwargs: Mapping[str, Any]) -> Given:
         """Copy them; the only wait for the device in a prompt."""
-        wanted = {"ids": ids, "kinds": kwargs.get("mm_token_type_ids")}
+        wanted = {"ids": ids}
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
             wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
         elif is_static(cache_of(kwargs)):
             wanted["padding"] = _attended(mask)
         wanted["positions"] = _first_axis(kwargs.get("position_ids"))
-        for name in family.sizes:
-            wanted[name] = kwargs.get(name)
+        wanted |= {name: kwargs.get(name) for name in family.described_by}
 
         present = {name: t for name, t in wanted.items() if isinstance(t, Tensor)}
         arrays = dict(zip(present, to_host(list(present.values())), strict=True))
         rows = ids if ids is not None else kwargs.get("inputs_embeds")
         return cls(
             device=rows.device if isinstance(rows, Tensor) else torch.device("cpu"),
-            ids=_tensor(arrays.get("ids")),
-            kinds=_tensor(arrays.get("kinds")),
+            ids=torch.from_numpy(arrays["ids"]) if "ids" in arrays else None,
             padding=arrays.get("padding"),
             positions=arrays.get("positions"),
-            sizes={name: torch.from_numpy(arrays[name]) for name in family.sizes if name in arrays},
+            described={
+                name: torch.from_numpy(arrays[name])
+                for name in family.described_by
+                if name in arrays
+            },
         )
 
     def positions_of(self, length: int) -> NDArray[Any] | None:
@@ -102,7 +102,3 @@ def _first_axis(position_ids: Any) -> Any:
     if not isinstance(position_ids, Tensor) or position_ids.ndim not in (2, 3):
         return None
     return position_ids[0] if position_ids.ndim == 3 else position_ids
-
-
-def _tensor(array: NDArray[Any] | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)

@@ -133,7 +133,7 @@ def _table(
 
     # features of one medium fill its own placeholders in order, wherever the others stand
     for medium, mask in media.items():
-        lengths = _lengths(family, base, medium, mask, {**kwargs, **given.sizes})
+        lengths = _lengths(family, base, medium, mask, {**kwargs, **given.described})
         number = np.where(mask, count_through(mask, lengths) + images, number)
         images += len(lengths)
 
@@ -230,7 +230,7 @@ def _visual_masks(
     if given.ids is not None:
         masks = family.visual_masks(base, given.ids)
     else:
-        found = family.masks_of_embeddings({**kwargs, "mm_token_type_ids": given.kinds})
+        found = family.masks_of_embeddings({**kwargs, **given.described})
         if found is None:
             return None
         masks = found

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import Layout
-from transprune.core.transitions import Transitions, compare, products_of
+from transprune.core.transitions import Transitions, compare, products_of, transition_of
 from transprune.methods.common.method import LayerPruner, Method
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.fused import fused
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.record import RecordedChange
@@ -25,7 +26,7 @@ from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measu
 MEASURED = "measured"  # 1-based layers of this pass
 WAITING = "waiting"  # (1-based layer, its two modules) since the last boundary
 
-# norms and product of a module, or magnitude and cosine of one whose layer is frozen
+# norms and product of a module, or magnitude and cosine
 Measured = tuple[Tensor, ...]
 
 
@@ -37,6 +38,9 @@ class TransitionTap(Tap):
 
     def __init__(self, setup: Setup) -> None:
         self._layers = setup.layers
+        # compiled, magnitude and cosine come at once; else the comparison waits for the boundary
+        compiled = setup.options.get("compile", False)
+        self._measure = fused(transition_of if compiled else products_of, compiled)
         self._record_transitions = "transitions" in setup.record
         self._record_changes = "changes" in setup.record
 
@@ -104,7 +108,7 @@ class TransitionTap(Tap):
     ) -> None:
         state = hooks.running()
         if state is not None and state.layout is not None:
-            state.captured["attention", layer] = _measure(state, args, kwargs, output)
+            state.captured["attention", layer] = self._measured(state, args, kwargs, output)
 
     def _after_mlp(
         self, hooks: Hooks, layer: int, module: nn.Module, args: Any, kwargs: Any, output: Any
@@ -117,9 +121,26 @@ class TransitionTap(Tap):
         attention = state.captured.pop(("attention", layer), None)
         if attention is None:
             raise not_measured(layer - 1, "self_attn")
-        mlp = _measure(state, args, kwargs, output)
+        mlp = self._measured(state, args, kwargs, output)
         state.captured[MEASURED].add(layer)
         state.captured[WAITING].append((layer, attention, mlp))
+
+    def _measured(self, state: Pass, args: Any, kwargs: Any, output: Any) -> Measured:
+        """What is kept of a module: norms and product [B, L], or magnitude and cosine.
+
+        Its input is normalised already, and its output not yet added back to the residual stream.
+        """
+        # attention is called with keywords and returns a tuple, an MLP gets and returns one tensor
+        before = args[0] if args else kwargs["hidden_states"]
+        after = output[0] if isinstance(output, tuple) else output
+        found: Measured = self._measure(before, after.view_as(before))
+
+        # a frozen layer computed its query rows only
+        if state.query_rows is not None:
+            change = found if len(found) == 2 else compare(*found)
+            spread: Measured = state.query_rows.spread(change)
+            return spread
+        return found
 
     def _observe(self, state: Pass) -> None:
         """Record what was measured since the last boundary, and let each observing part gather it."""
@@ -152,35 +173,18 @@ class TransitionTap(Tap):
         return any(number == own for own, _ in self._observers.get(layer, ()))
 
 
-def _measure(state: Pass, args: Any, kwargs: Any, output: Any) -> Measured:
-    """What is kept of a module: three of [B, L], or two of a frozen layer.
-
-    Its input is normalised already, and its output not yet added back to the residual stream.
-    """
-    # attention is called with keywords and returns a tuple, an MLP gets and returns one tensor
-    before = args[0] if args else kwargs["hidden_states"]
-    after = output[0] if isinstance(output, tuple) else output
-    products = products_of(before, after.view_as(before))
-
-    # a frozen layer computed its query rows only
-    if state.query_rows is not None:
-        spread: Measured = state.query_rows.spread(compare(*products))
-        return spread
-    return products
-
-
 def _join(waiting: list[tuple[int, Measured, Measured]], layout: Layout) -> Transitions:
     """The modules of several layers, compared together."""
     layers = [layer for layer, *_ in waiting]
     modules = [module for _, *both in waiting for module in both]
     if all(len(module) == 3 for module in modules):
         flat = [vector for module in modules for vector in module]
-        stacked = torch.stack(flat).unflatten(0, (len(layers), 2, 3))  # [M, 2, 3, B, L]
+        stacked = torch.stack(flat).view(len(layers), 2, 3, *flat[0].shape)  # [M, 2, 3, B, L]
         magnitude, cosine = compare(*stacked.unbind(2))
     else:
         pairs = [module if len(module) == 2 else compare(*module) for module in modules]
         stacked = torch.stack([vector for pair in pairs for vector in pair])
-        magnitude, cosine = stacked.unflatten(0, (len(layers), 2, 2)).unbind(2)
+        magnitude, cosine = stacked.view(len(layers), 2, 2, *pairs[0][0].shape).unbind(2)
     return Transitions(layers, magnitude, cosine, layout.visual, _prompt_rows(layout))
 
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from transprune.core.rows import Rows
+from transprune.core.rows import Rows, upload
 from transprune.errors import MissingSignal
 from transprune.runtime.layer_inputs.masks import MaskProjection
 from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
@@ -143,10 +144,10 @@ class AttentionRows:
         # heads that share a key sit together, so no key is copied
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
-            query = query.unflatten(1, (key.shape[1], groups)).flatten(2, 3)  # [G, Hkv, g * T, d]
+            query = query.reshape(len(query), key.shape[1], -1, key.shape[3])  # [G, Hkv, g * T, d]
         products = query @ key.mT
         if groups > 1:
-            products = products.unflatten(2, (groups, -1)).flatten(1, 2)  # [G, H, T, K]
+            products = products.view(len(query), groups * key.shape[1], -1, key.shape[2])
         logits = products.float().mul_(self._module.scaling)
 
         # Gemma-2 bounds its logits
@@ -197,8 +198,7 @@ class AttentionRows:
             key = split_heads(self._module, self._projections.keys(), "k_norm")
             key = rotate_one(self._rotate, key, self._cos, self._sin)
             if self._history is None:
-                # a product with a transposed view would copy it for every sample, slowly in bf16
-                self._rotated = key.contiguous()
+                self._rotated = key
             else:
                 self._rotated = torch.cat([self._history, key], dim=2)
 
@@ -213,8 +213,8 @@ class AttentionRows:
         if self._causal and is_tail:
             # the last rows, so of the last keys each may not attend to those behind it
             if queries > 1:
-                behind = torch.ones(queries, queries, dtype=torch.bool, device=logits.device)
-                logits[..., -queries:].masked_fill_(behind.triu_(1), lowest)
+                behind = upload(~np.tri(queries, dtype=bool), logits.device)
+                logits[..., -queries:].masked_fill_(behind, lowest)
             return logits
 
         projection = self._project()
@@ -238,7 +238,7 @@ def _of_samples(table: Tensor, samples: slice | Tensor) -> Tensor:
 
 def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
     """[B, L, H * d] -> [B, H, L, d], with the per-head norm `norm` if the family has one."""
-    heads = projected.unflatten(-1, (-1, attention.head_dim))
+    heads = projected.view(*projected.shape[:-1], -1, attention.head_dim)
     normalise = getattr(attention, norm, None) if norm else None
     if normalise is not None:
         heads = normalise(heads)

@@ -142,8 +142,7 @@ class AttentionTap(Tap):
         # the layer has not run: its arguments are projected for the rows that arrive
         embeddings = call.kwargs["position_embeddings"]
         if state.pruned:
-            replaced, _ = projected(state, call, self._rotary)
-            embeddings = replaced["position_embeddings"]
+            embeddings = projected(state, call, self._rotary).replaced["position_embeddings"]
         ahead = AheadProjections(call.layer, call.hidden)
         rows = self._rows(state, call, call.index, ahead, embeddings)
         signals[SIGNAL] = AttentionSignal(rows, ahead)

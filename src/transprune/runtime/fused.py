@@ -1,0 +1,75 @@
+"""Functions compiled on request: one kernel for what are several operations.
+
+Compiling takes seconds at the first call, so nothing is compiled unless `prune(..., compile=True)`
+asks for it. Where compiling fails the plain function goes on, with a warning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from transprune.core.shown import shown
+from transprune.errors import MethodError, PruneWarning
+
+Compile = bool | str
+
+
+class Fused:
+    """A function compiled at its first call.
+
+    Args:
+        function: works on tensors and returns tensors; any batch and length.
+        backend: of `torch.compile`.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: str) -> None:
+        self._plain = function
+        self._compiled: Callable[..., Any] | None = torch.compile(
+            function, backend=backend, dynamic=True
+        )
+
+    def __call__(self, *args: Any) -> Any:
+        """The result of the function."""
+        if self._compiled is None:
+            return self._plain(*args)
+        try:
+            # a session sets compiled code aside, but not its own (`runtime.compiled`)
+            with torch.compiler.set_stance("default"):
+                return self._compiled(*args)
+        except Exception as error:  # whatever a compiler, or the one it calls, may raise
+            self._compiled = None
+            warnings.warn(
+                f"{self._plain.__name__} could not be compiled and runs as it is "
+                f"({type(error).__name__}: {shown(str(error))})",
+                PruneWarning,
+                stacklevel=2,
+            )
+            return self._plain(*args)
+
+
+def fused(function: Callable[..., Any], compiled: Compile) -> Callable[..., Any]:
+    """The function, compiled if that was asked for: True, or the name of a backend."""
+    if not compiled:
+        return function
+    return Fused(function, backend_of(compiled))
+
+
+def backend_of(compiled: Compile) -> str:
+    """The backend of `torch.compile` that `compile=` names.
+
+    Raises:
+        MethodError: there is none of that name.
+    """
+    if compiled is True:
+        return "inductor"
+    known = torch.compiler.list_backends(exclude_tags=())
+    if not isinstance(compiled, str) or compiled not in known:
+        raise MethodError(
+            "compile is True, False or a backend of torch.compile "
+            f"({', '.join(known)}); got {shown(repr(compiled))}"
+        )
+    return compiled
