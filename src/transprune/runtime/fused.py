@@ -13,9 +13,7 @@ from typing import Any
 import torch
 
 from transprune.core.shown import shown
-from transprune.errors import MethodError, PruneWarning
-
-Compile = bool | str
+from transprune.errors import PruneWarning
 
 
 class Fused:
@@ -51,25 +49,6 @@ class Fused:
             return self._plain(*args)
 
 
-def fused(function: Callable[..., Any], compiled: Compile) -> Callable[..., Any]:
-    """The function, compiled if that was asked for: True, or the name of a backend."""
-    if not compiled:
-        return function
-    return Fused(function, backend_of(compiled))
-
-
-def backend_of(compiled: Compile) -> str:
-    """The backend of `torch.compile` that `compile=` names.
-
-    Raises:
-        MethodError: there is none of that name.
-    """
-    if compiled is True:
-        return "inductor"
-    known = torch.compiler.list_backends(exclude_tags=())
-    if not isinstance(compiled, str) or compiled not in known:
-        raise MethodError(
-            "compile is True, False or a backend of torch.compile "
-            f"({', '.join(known)}); got {shown(repr(compiled))}"
-        )
-    return compiled
+def fused(function: Callable[..., Any], backend: str | None) -> Callable[..., Any]:
+    """The function, compiled if there is a backend of `torch.compile` for it."""
+    return function if backend is None else Fused(function, backend)

@@ -39,8 +39,8 @@ class TransitionTap(Tap):
     def __init__(self, setup: Setup) -> None:
         self._layers = setup.layers
         # compiled, magnitude and cosine come at once; else the comparison waits for the boundary
-        compiled = setup.options.get("compile", False)
-        self._measure = fused(transition_of if compiled else products_of, compiled)
+        backend = setup.options.get("backend")
+        self._measure = fused(transition_of if backend else products_of, backend)
         self._record_transitions = "transitions" in setup.record
         self._record_changes = "changes" in setup.record
 
