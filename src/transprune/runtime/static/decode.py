@@ -160,7 +160,7 @@ def _fit_mask(index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -
     """Give layer `index` the columns of the mask that belong to its buffer."""
     cache = cache_of(kwargs)
     stored = cache.layers[index] if cache is not None and index < len(cache.layers) else None
-    if not isinstance(stored, StaticKeptLayer) or stored.columns is None:
+    if not isinstance(stored, StaticKeptLayer) or stored.columns is None or stored.announced:
         return None
 
     hidden = args[0] if args else kwargs["hidden_states"]

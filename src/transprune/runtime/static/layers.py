@@ -31,6 +31,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         columns: which columns of the model's mask belong to the buffer; None where nothing was
             pruned.
         capacity: entries of the buffer.
+        announced: the next `update` stores the rows of a prompt.
         host_length: of the first layer, slots that are filled in unpruned coordinates, known
             without asking the device; None in other layers.
     """
@@ -41,7 +42,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         self.capacity: int = old.max_cache_len
         self.host_length: int | None = None
         self._missing: Tensor | None = None
-        self._announced = False
+        self.announced = False
 
     def announce(self, prefix: Slots, length: int, least: int = 0) -> None:
         """Announce that the next `update` stores the pruned rows of a prompt.
@@ -55,7 +56,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         self.capacity = max(least, rows + self.max_cache_len - length)
         self.columns = Columns.of(prefix, length, self.capacity, self.max_cache_len)
         self._missing = torch.full((), length - rows, device=prefix.slots.device)
-        self._announced = True
+        self.announced = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Allocate the buffer."""
@@ -77,7 +78,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         Raises:
             CacheError: no session is attached that knows of the pruned tokens.
         """
-        if self._announced:
+        if self.announced:
             return self._store_prompt(key_states, value_states)
 
         # a compiled step is called by the session itself
@@ -88,7 +89,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         return stored
 
     def _store_prompt(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        self._announced = False
+        self.announced = False
         self.lazy_initialization(keys, values)
         rows = keys.shape[-2]
         self.keys[:, :, :rows].copy_(keys)
@@ -120,7 +121,7 @@ class StaticKeptLayer(Guard, StaticLayer):
     def forget_announcement(self) -> None:
         """Expect nothing: the call that was announced has failed."""
         super().forget_announcement()
-        if self._announced:
+        if self.announced:
             self.reset()
 
     def reset(self) -> None:
