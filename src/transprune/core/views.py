@@ -68,6 +68,7 @@ class View:
         merged: how many of `count` the plan of the method sets aside for tokens made of dropped
             ones.
         signals: what the runtime offers at this boundary, by name; computed when called.
+        total: visual tokens of the unpruned sample, on the host; None in views made by hand.
     """
 
     boundary: int
@@ -76,6 +77,12 @@ class View:
     _hidden: Callable[[], Tensor]
     merged: int = field(default=0, kw_only=True)
     signals: Mapping[str, Callable[[], Any]] = field(default_factory=dict, kw_only=True)
+    total: int | None = field(default=None, kw_only=True)
+
+    @property
+    def numbers(self) -> int:
+        """A number above all `candidates`, to size a table by without asking the device."""
+        return int(self.candidates.max()) + 1 if self.total is None else self.total
 
     @property
     def hidden(self) -> Tensor:
