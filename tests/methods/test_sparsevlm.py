@@ -14,6 +14,10 @@ from transprune.methods import SparseVLM
 from transprune.methods.sparsevlm import clusters_of, find_raters
 
 
+def raters_of(visual: torch.Tensor, words: torch.Tensor) -> list[int]:
+    return find_raters(visual, words).nonzero().flatten().tolist()
+
+
 def test_raters_match_the_image_better_than_average() -> None:
     visual = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     words = torch.tensor([[4.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
@@ -21,7 +25,7 @@ def test_raters_match_the_image_better_than_average() -> None:
         (visual @ words.T).softmax(dim=1).mean(dim=0)
     )  # each visual token spreads one vote over the words
     assert (
-        find_raters(visual, words).tolist()
+        raters_of(visual, words)
         == [i for i in range(3) if match[i] > match.mean()]
         == [0]
     )
@@ -30,12 +34,12 @@ def test_raters_match_the_image_better_than_average() -> None:
 def test_the_softmax_runs_over_the_words() -> None:
     """A word that all visual tokens dislike equally less must not win by a softmax over the image."""
     visual, words = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [2.0]])
-    assert find_raters(visual, words).tolist() == [1]
+    assert raters_of(visual, words) == [1]
 
 
 def test_one_word_alone_rates() -> None:
-    assert find_raters(torch.ones(3, 2), torch.ones(1, 2)).tolist() == [0]
-    assert find_raters(torch.ones(3, 2), torch.ones(4, 2)).tolist() == [0, 1, 2, 3]
+    assert raters_of(torch.ones(3, 2), torch.ones(1, 2)) == [0]
+    assert raters_of(torch.ones(3, 2), torch.ones(4, 2)) == [0, 1, 2, 3]
 
 
 RATER = (torch.ones(1, 2), torch.tensor([[9.0, 9.0], [0.0, 0.0]]))  # of two words the first

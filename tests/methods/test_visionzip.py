@@ -26,12 +26,13 @@ def run(
     cls: Tensor | None = None,
 ) -> Selection:
     n = len(features)
+    saliency = torch.as_tensor(saliency, dtype=torch.float32)
     signals = VisionSignals(
         signals={
-            "saliency": torch.as_tensor(saliency, dtype=torch.float32),
+            "saliency": saliency,
             "keys": torch.ones(n, 3) if keys is None else keys,
         },
-        crop=torch.zeros(n, dtype=torch.long),
+        crop=torch.where(saliency.isnan(), -1, 0),  # newline tokens show no patch
         cls=cls,
     )
     count = method.plan(32, n)[0].count if count is None else count

@@ -7,11 +7,14 @@ and distances that are not numbers count as far away.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import select_top
+from transprune.algebra.select import select_top, unset
+
+ROUNDS = 8  # of `cover`: pictures need two to four
 
 
 def density_peaks(
@@ -58,8 +61,8 @@ def density_cover(
 ) -> tuple[Tensor, Tensor]:
     """Cover all tokens: the densest token that no centre covers yet becomes the next centre.
 
-    A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data.
-    Density is `sum(exp(-(distance / 2)^2))` over all tokens.
+    A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data,
+    so this waits for the device; `cover` does not.
 
     Args:
         distance: [n, n], symmetric.
@@ -72,24 +75,58 @@ def density_cover(
     Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and
     its code).
     """
+    rounds = ROUNDS
+    while True:
+        found = cover(distance, cutoff, last_of_equals, rounds)
+        unfinished, count = torch.stack([found.unfinished, found.centre.sum()]).tolist()
+        if not unfinished:
+            return found.numbered(count)
+        rounds *= 4
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Centres and members by place, on the device. Shapes: n tokens.
+
+    Attributes:
+        centre: bool [n], which tokens are centres.
+        nearest: long [n], the place of each token's nearest centre; a centre's own place.
+        unfinished: long [], tokens that the rounds have not reached; 0 if the cover is complete.
+    """
+
+    centre: Tensor
+    nearest: Tensor
+    unfinished: Tensor
+
+    def numbered(self, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` centres, ascending [C] long, and each token's number among them [n] long."""
+        number = self.centre.long().cumsum(dim=0) - 1
+        return unset(~self.centre, count), number[self.nearest]
+
+
+def cover(distance: Tensor, cutoff: float, last_of_equals: bool, rounds: int = ROUNDS) -> Cover:
+    """`density_cover` in at most so many rounds, without a wait."""
     distance = _finite(distance.float())
     density = (-(distance / 2).square()).exp().sum(dim=1)  # [n, n] -> [n]
 
     rank = _rank(density, last_of_equals)
     near = distance < cutoff
-    denser = rank[None, :] < rank[:, None]
+    before = near & (rank[None, :] < rank[:, None])
     free = torch.ones_like(rank, dtype=torch.bool)
     centre = torch.zeros_like(free)
 
     # every token without a denser free neighbour becomes a centre in the same round: this finds the
-    # same centres as taking them one after another, in far fewer rounds
-    while bool(free.any()):
-        new = free & ~(near & denser & free).any(dim=1)
-        centre |= new
-        free &= ~new & ~(near & new).any(dim=1)
+    # same centres as taking them one after another, in far fewer rounds. A round that finds no free
+    # token changes nothing
+    for _ in range(min(rounds, len(rank))):
+        new = free & ~(before & free).any(dim=1)
+        centre = centre | new
+        free = free & ~new & ~(near & new).any(dim=1)
 
-    centres = centre.nonzero().flatten()
-    return centres, _join(distance, centres)
+    nearest = distance.masked_fill(~centre, float("inf")).argmin(dim=1)
+    # two centres may be at distance 0 of each other
+    own = torch.arange(len(rank), device=rank.device)
+    return Cover(centre, torch.where(centre, own, nearest), free.sum())
 
 
 def _rank(density: Tensor, last_of_equals: bool = False) -> Tensor:

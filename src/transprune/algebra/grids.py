@@ -1,6 +1,6 @@
 """Grids of visual tokens: share a budget among crops, cut a grid into cells, choose a smaller grid.
 
-Plain integers and tensors; rows before columns everywhere.
+Plain integers and tensors of the host; rows before columns everywhere.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Crop:
 
     Attributes:
         number: of the crop.
-        tokens: long [n], its tokens in the pool.
-        place: long [n, 2], their places within the rectangle.
+        tokens: long [n], its tokens in the pool, on the host.
+        place: long [n, 2], their places within the rectangle, on the host.
         corner: the first row and column of the rectangle in the crop's whole grid.
         size: rows and columns of the rectangle.
         whole: rows and columns of the whole grid.
@@ -44,8 +44,9 @@ class Crop:
 
 def crops_of(vision: VisionSignals, budget: int) -> Iterator[Crop]:
     """Every crop with its proportional share of the budget; a share of 0 leaves the crop out."""
-    numbers = range(int(vision.crop.max()) + 1)
-    tokens = [(vision.crop == number).nonzero().flatten() for number in numbers]
+    crop = torch.from_numpy(vision.on_host("crop"))
+    numbers = range(int(crop.max()) + 1)
+    tokens = [(crop == number).nonzero().flatten() for number in numbers]
     shares = allocate(budget, [len(members) for members in tokens])
 
     for number, members, share in zip(numbers, tokens, shares, strict=True):
@@ -55,13 +56,13 @@ def crops_of(vision: VisionSignals, budget: int) -> Iterator[Crop]:
 
 def _crop(vision: VisionSignals, number: int, members: Tensor, budget: int) -> Crop:
     """The rectangle that the tokens `members` of one crop fill."""
-    place = vision["place"][members]  # [n, 2]
+    place = torch.from_numpy(vision.on_host("place"))[members]  # [n, 2]
     corner = place.amin(dim=0)
     last = place.amax(dim=0)
 
     first_row, first_column = corner.tolist()
     rows, columns = (last - corner + 1).tolist()
-    whole_rows, whole_columns = vision["grid"][members[0]].tolist()
+    whole_rows, whole_columns = vision.on_host("grid")[members[0]].tolist()
 
     return Crop(
         number=number,

@@ -1,14 +1,21 @@
 """Choose tokens from scores and distances. Plain tensors in, indices out; no model anywhere.
 
 Every function is deterministic: ties go to the lower index, and values that are not numbers rank
-last. Shapes: N candidates, k chosen, D width.
+last. Nothing here waits for the device: how many are chosen follows from shapes, and a 0-d tensor
+is never an index. Shapes: N candidates, k chosen, D width.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from transprune.core.rows import upload
+
+Hashes = NDArray[np.int64]
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # of as many bytes as a float
 
@@ -29,9 +36,25 @@ def rankable(score: Tensor) -> Tensor:
 
 
 def others(n: int, keep: Tensor) -> Tensor:
-    """The indices of `range(n)` that are not in `keep`, ascending. [K] -> [n - K] long."""
-    free = torch.ones(n, dtype=torch.bool, device=keep.device)
-    return free.index_fill(0, keep, False).nonzero().flatten()
+    """The indices of `range(n)` that are not in `keep`, ascending. [K] -> [n - K] long.
+
+    `keep` has no index twice.
+    """
+    taken = torch.zeros(n, dtype=torch.bool, device=keep.device).index_fill(0, keep, True)
+    return unset(taken, n - len(keep))
+
+
+def unset(flags: Tensor, count: int) -> Tensor:
+    """The places of the `count` flags that are not set, ascending. bool [n] -> [count] long."""
+    return flags.to(torch.uint8).argsort(stable=True)[:count]
+
+
+def count_members(group: Tensor, groups: int) -> Tensor:
+    """The size of each group. long [n] -> long [groups]."""
+    # `bincount` reads the smallest number before it counts
+    return torch.zeros(groups, dtype=torch.long, device=group.device).index_add_(
+        0, group, torch.ones_like(group)
+    )
 
 
 def select_even(n: int, k: int, device: torch.device | str = "cpu") -> Tensor:
@@ -72,12 +95,12 @@ def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
     picks = torch.empty(k, dtype=torch.long, device=distance.device)
 
     for step in range(k):
-        pick = gap.argmax()
-        picks[step] = pick
-        value[pick] = gap[pick]
+        pick = gap.argmax(dim=0, keepdim=True)  # [1]
+        picks[step : step + 1] = pick
+        value.index_copy_(0, pick, gap[pick])
 
-        to_set = torch.minimum(to_set, distance[pick])
-        to_set[pick] = float("-inf")  # taken
+        to_set = torch.minimum(to_set, distance[pick][0])
+        to_set.index_fill_(0, pick, float("-inf"))  # taken
         gap = to_set
 
     return picks, torch.where(to_set.isneginf(), value, to_set)
@@ -86,8 +109,11 @@ def select_diverse(distance: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def select_spread(score: Tensor, group: Tensor, k: int, most: int) -> Tensor:
     """The `k` largest scores with at most `most` out of any one group.
 
-    Fewer if the groups give no more. score [N], group [N] long -> ascending long.
+    Fewer if the groups give no more. score [N], group [N] long, on the host -> ascending long.
     """
+    sizes = group.bincount().clamp(max=most)
+    count = min(k, int(sizes.sum()))
+    group = upload(group.numpy(force=True), score.device)
     ranked = rankable(score).argsort(descending=True, stable=True)
 
     # group by group, the best first; a rank counts from the first token of its group
@@ -97,7 +123,7 @@ def select_spread(score: Tensor, group: Tensor, k: int, most: int) -> Tensor:
     rank = torch.empty_like(ranked)
     rank[grouped] = torch.arange(len(ranked), device=ranked.device) - starts
 
-    return ranked[rank[ranked] < most][:k].sort().values
+    return ranked[unset(rank[ranked] >= most, count)].sort().values
 
 
 def select_dpp(kernel: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -127,15 +153,16 @@ def select_dpp(kernel: Tensor, k: int) -> tuple[Tensor, Tensor]:
     picks = torch.empty(k, dtype=torch.long, device=kernel.device)
 
     for step in range(k):
-        pick = gain.masked_fill(taken, -1).argmax()
-        picks[step] = pick
-        value[pick] = gain[pick]
-        taken[pick] = True
+        pick = gain.masked_fill(taken, -1).argmax(dim=0, keepdim=True)  # [1]
+        own = gain[pick]
+        picks[step : step + 1] = pick
+        value.index_copy_(0, pick, own)
+        taken.index_fill_(0, pick, True)
 
         # one row of the incremental Cholesky factor: the kernel row without the earlier directions
-        scale = torch.where(gain[pick] > 0, gain[pick].clamp(min=1e-300).rsqrt(), 0.0)
-        earlier = directions[:step, pick] @ directions[:step]
-        directions[step] = (kernel[pick] - earlier) * scale
+        scale = torch.where(own > 0, own.clamp(min=1e-300).rsqrt(), 0.0)
+        earlier = directions[:step, pick][:, 0] @ directions[:step]
+        directions[step] = (kernel[pick][0] - earlier) * scale
 
         gain = gain - directions[step].square()
         gain = torch.where(gain > floor, gain, 0.0)
@@ -178,7 +205,7 @@ def count_nearest(features: Tensor, keep: Tensor) -> Tensor:
     """
     dropped = others(len(features), keep)
     group = assign_nearest(features[dropped], features[keep])
-    return 1 + torch.bincount(group, minlength=len(keep))
+    return 1 + count_members(group, len(keep))
 
 
 def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
@@ -189,7 +216,7 @@ def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
     values = values.float()  # a sum of many half-precision rows may overflow
     total = values.new_zeros(groups, values.shape[-1]).index_add_(0, group, values)
 
-    size = torch.bincount(group, minlength=groups).clamp(min=1)
+    size = count_members(group, groups).clamp(min=1)
     return total / size[:, None]
 
 
@@ -210,8 +237,8 @@ def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
 
     Source: bipartite soft matching, Bolya et al., ToMe, ICLR 2023, section 3.
     """
-    even = torch.arange(0, len(metric), 2).to(metric.device)
-    odd = torch.arange(1, len(metric), 2).to(metric.device)
+    even = torch.arange(0, len(metric), 2, device=metric.device)
+    odd = torch.arange(1, len(metric), 2, device=metric.device)
     if len(odd) == 0:
         return even[:0], odd
 
@@ -223,35 +250,36 @@ def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
     return even[chosen], odd[partner[chosen]]
 
 
-def match_rows(rows: Tensor, source: Tensor) -> Tensor:
-    """For each row an identical row of `source`, -1 where there is none.
+def match_hashes(rows: Hashes, source: Hashes) -> Hashes:
+    """For each row an identical row of `source`, -1 where there is none. On the host.
 
-    [N, D], [R, D] -> [N] long. The k-th of several identical rows gets the k-th identical row of
-    `source`, beginning anew where `source` has fewer: a still video, the same picture twice and a
-    page of one colour have such rows, and each of them is a patch of its own.
+    int64 [N], [R] of `hash_rows` -> [N]. The k-th of several identical rows gets the k-th identical
+    row of `source`, beginning anew where `source` has fewer: a still video, the same picture twice
+    and a page of one colour have such rows, and each of them is a patch of its own.
 
     Bit-exact: rows are compared by an integer hash of their bits. So the patch behind a visual
     token is found however a family crops, reorders, repeats or interleaves patches on their way
     into the prompt.
     """
     if len(source) == 0:
-        return torch.full((len(rows),), -1, dtype=torch.long, device=rows.device)
+        return np.full(len(rows), -1, dtype=np.int64)
 
-    source_hash, order = _hash_rows(source.to(rows.dtype)).sort(stable=True)
-    row_hash = _hash_rows(rows)
+    order = source.argsort(kind="stable")
+    ordered = source[order]
+    first = ordered.searchsorted(rows)
+    copies = ordered.searchsorted(rows, side="right") - first
 
-    first = torch.searchsorted(source_hash, row_hash)
-    copies = torch.searchsorted(source_hash, row_hash, right=True) - first
-    place = first + _rank_among_equals(row_hash) % copies.clamp(min=1)
-    return torch.where(copies > 0, order[place.clamp(max=len(source) - 1)], -1)
+    place = first + _rank_among_equals(rows) % np.maximum(copies, 1)
+    found: Hashes = np.where(copies > 0, order[np.minimum(place, len(source) - 1)], -1)
+    return found
 
 
-def _rank_among_equals(values: Tensor) -> Tensor:
-    """How many equal values stand in front of each. [N] -> [N] long."""
-    ordered, order = values.sort(stable=True)
-    starts = torch.searchsorted(ordered, ordered)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(values), dtype=torch.long, device=values.device) - starts
+def _rank_among_equals(values: Hashes) -> Hashes:
+    """How many equal values stand in front of each. [N] -> [N]."""
+    order = values.argsort(kind="stable")
+    ordered = values[order]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(values)) - ordered.searchsorted(ordered)
     return rank
 
 
@@ -261,14 +289,14 @@ def same_rows(rows: Tensor, others: Tensor) -> Tensor:
     return (rows.contiguous().view(integer) == others.contiguous().view(integer)).all(dim=-1)
 
 
-def _hash_rows(rows: Tensor) -> Tensor:
+def hash_rows(rows: Tensor) -> Tensor:
     """A 64-bit hash of the bits of each row. [N, D] -> [N] long."""
     bits = rows.contiguous().view(_INTEGERS[rows.element_size()]).long()
 
     # seeded by the width: the same rows have the same hash in every call
     generator = torch.Generator().manual_seed(rows.shape[-1])
     weights = torch.randint(1, 2**62, (rows.shape[-1],), generator=generator) | 1
-    return (bits * weights.to(rows.device)).sum(dim=-1)  # wraps around, on purpose
+    return (bits * upload(weights.numpy(), rows.device)).sum(dim=-1)  # wraps around, on purpose
 
 
 def _widest(device: torch.device) -> torch.dtype:

@@ -22,6 +22,11 @@ def upload(values: NDArray[Any], device: torch.device) -> Tensor:
     return torch.from_numpy(values).to(device, non_blocking=True)
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device, which is not waited for."""
+    return values.to(device, non_blocking=True)
+
+
 def rows_where(flags: Flags, device: torch.device) -> Rows:
     """The places of the set flags [L]."""
     places = flags.nonzero()[0]

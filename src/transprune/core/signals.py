@@ -25,6 +25,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transprune.core.plan import Rows, Source
@@ -83,6 +85,8 @@ class VisionSignals:
         encode: (crop, rows, columns) -> [rows * columns, D], the features of that crop's picture
             resized to a smaller grid and sent through tower and projector again; None unless
             `"picture"` was announced.
+        arrays: `"crop"`, `"place"` and `"grid"` on the host, as far as they are known there; read
+            them with `on_host`.
     """
 
     crop: Tensor
@@ -91,6 +95,23 @@ class VisionSignals:
     states: Tensor | None = None
     project: Callable[[Tensor], Tensor] | None = None
     encode: Callable[[int, int, int], Tensor] | None = None
+    arrays: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def patches(self) -> NDArray[np.int64]:
+        """Positions of the tokens that show a patch, ascending [n], on the host."""
+        return (self.on_host("crop") >= 0).nonzero()[0]
+
+    def on_host(self, name: str) -> NDArray[np.int64]:
+        """`"crop"`, `"place"` or `"grid"` on the host, so that tokens can be counted there.
+
+        Waits for the device in signals that were made by hand.
+        """
+        if name not in self.arrays:
+            table = self.crop if name == "crop" else self[name]
+            own: NDArray[np.int64] = table.numpy(force=True)
+            return own
+        return self.arrays[name]
 
     def __getitem__(self, name: str) -> Tensor:
         """The signal of that name, one row per token.

@@ -261,13 +261,20 @@ class Family(ABC):
     def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
         """Where to tap the vision tower for these signals (`transprune.core.signals`)."""
 
+    def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
+        """Small tensors of a call of the tower that the functions below need on the host.
+
+        They are copied together, and are then in `capture.on_host`.
+        """
+        return {}
+
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Where the projector rows come from, of one call of the tower."""
 
     @abstractmethod
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
-        """One signal per projector row, [R] or [R, d]."""
+        """One signal per projector row, [R] or [R, d]; whole numbers on the host."""
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
         """Features [rows * columns, D] of one crop's picture, resized to a smaller grid."""

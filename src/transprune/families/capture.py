@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -33,11 +34,13 @@ class VisionCapture:
         inputs: positional and keyword arguments of the tapped modules.
         outputs: outputs of the tapped modules.
         rows: output of the projector, flattened to [R, D].
+        on_host: what the family named in `vision_numbers`, copied to the host.
     """
 
     inputs: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     rows: Tensor | None = None
+    on_host: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class VisionRows:
     """Where the projector rows come from.
 
     Attributes:
-        crop: long [R], number of the tower input.
-        order: long [R], the rows in the order of the prompt; None where they are in it already.
+        crop: long [R], number of the tower input, on the host.
+        order: long [R], the rows in the order of the prompt, on the host; None where they are in it
+            already.
         cls: [crops, D], projected CLS states, or None.
         states: [R, V], the projector's input rows, or None where it merges patches.
     """

@@ -14,6 +14,7 @@ from torch import Tensor
 from transprune.errors import MissingSignal
 from transprune.families.base import Family, TapPoints, VisionCapture, VisionRows, register_family
 from transprune.families.llava_capture import (
+    copied_layers,
     is_packed,
     layer_of,
     left_out,
@@ -90,17 +91,25 @@ class Llava(Family):
             outputs[f"{depth}key"] = attention.k_proj
         return TapPoints(inputs, outputs, base.multi_modal_projector)
 
+    def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
+        """Sizes of pictures, and which layers' states were copied in front of the projector."""
+        numbers: dict[str, Tensor] = {}
+        sizes = capture.inputs["tower"][1].get("image_sizes")
+        if is_packed(base) and isinstance(sizes, Tensor):
+            numbers["image_sizes"] = sizes
+
+        copied = copied_layers(self._projected_parts(base, capture), tower_states(capture))
+        if copied is not None:
+            numbers["layers"] = copied
+        return numbers
+
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every crop has the same patches; a CLS state that is no visual token is projected."""
         projected = projector_input(capture)  # [C, n, V], or [1, n, V] of several pictures
-        crop = torch.arange(len(projected), device=projected.device)
-        crop = crop.repeat_interleave(projected.shape[1])
+        crop = torch.arange(len(projected)).repeat_interleave(projected.shape[1])
         if is_packed(base):
-            sides = torch.tensor(
-                picture_sides(base, capture), dtype=torch.long, device=projected.device
-            )
-            pictures = torch.arange(len(sides), device=projected.device)
-            crop = pictures.repeat_interleave(sides.prod(dim=1))
+            sides = torch.tensor(picture_sides(base, capture), dtype=torch.long)
+            crop = torch.arange(len(sides)).repeat_interleave(sides.prod(dim=1))
 
         layers = self._feature_layers(base, capture)
         if len(layers) > 1:
@@ -154,11 +163,10 @@ class Llava(Family):
 
     def _place(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """Row and column of every patch, or the size of the grid; a CLS row is at (0, 0)."""
-        projected = projector_input(capture)
         first = left_out(capture)
         parts = []
         for rows, columns in picture_sides(base, capture):
-            places = grid_places(rows, columns, projected.device)
+            places = grid_places(rows, columns)
             if self.has_cls(base) and not first:
                 places = torch.cat([places.new_zeros(1, 2), places])
             if not self.has_cls(base) and first:
@@ -209,10 +217,16 @@ class Llava(Family):
             MissingSignal: the projector was given something else.
         """
         hidden = tower_states(capture)
-        projected = projector_input(capture)
-        width = base.config.vision_config.hidden_size
-        # the states of several layers, side by side
-        return [layer_of(states, hidden) for states in projected.split(width, dim=-1)]
+        parts = self._projected_parts(base, capture)
+        flags = capture.on_host.get("layers")
+        layers = []
+        for number, states in enumerate(parts):
+            layers.append(layer_of(states, hidden, None if flags is None else flags[number]))
+        return layers
+
+    def _projected_parts(self, base: Any, capture: VisionCapture) -> Sequence[Tensor]:
+        """The states of each layer that was projected; those of several stand side by side."""
+        return projector_input(capture).split(base.config.vision_config.hidden_size, dim=-1)
 
     def _layer(self, base: Any, depth: str, layers: Sequence[int] | None = None) -> int:
         """Index of the encoder layer that a signal reads.

@@ -28,7 +28,9 @@ def picture_sides(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
     if not is_packed(base):
         return [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * len(pixels)
 
-    sizes = capture.inputs["tower"][1].get("image_sizes")
+    sizes = capture.on_host.get("image_sizes")
+    if sizes is None:
+        sizes = capture.inputs["tower"][1].get("image_sizes")
     if sizes is None:
         sizes = [pixels.shape[-2:]] * len(pixels)
     return [(int(h) // patch, int(w) // patch) for h, w in sizes]
@@ -72,21 +74,59 @@ def left_out(capture: VisionCapture) -> int:
     return states.shape[1] - projector_input(capture).shape[1]
 
 
-def layer_of(projected: Tensor, hidden: Sequence[Tensor | None]) -> int:
-    """Index of the hidden states that were projected, all rows of them or all but the first."""
-    # a part of the same memory, unless something moved or copied it in between
-    known = [(index, states) for index, states in enumerate(hidden) if states is not None]
-    storage = projected.untyped_storage().data_ptr()
-    for index, states in known:
-        if states.untyped_storage().data_ptr() == storage:
-            return index
+def layer_of(
+    projected: Tensor, hidden: Sequence[Tensor | None], equal: Sequence[bool] | None = None
+) -> int:
+    """Index of the hidden states that were projected, all rows of them or all but the first.
 
-    for index, states in known:
-        rows = states[:, states.shape[1] - projected.shape[1] :].to(projected)
-        if rows.shape == projected.shape and torch.equal(rows, projected):
-            return index
+    Args:
+        projected: [C, n, V].
+        hidden: states of the layers, [C, n, V] or [C, n + 1, V].
+        equal: a row of `copied_layers` on the host; without it the device is asked.
+
+    Raises:
+        MissingSignal: none of them was projected.
+    """
+    shared = _shared_layer(projected, hidden)
+    if shared is not None:
+        return shared
+
+    if equal is None:
+        flags = copied_layers([projected], hidden)
+        equal = [] if flags is None else flags[0].tolist()
+    if any(equal):
+        return list(equal).index(True)
     raise MissingSignal(
         "the projector was given other states than those of a layer of the vision tower, so this "
         "method cannot read the layer behind the features; use one that reads the projected "
         "features only, such as DivPrune"
     )
+
+
+def copied_layers(
+    projected: Sequence[Tensor], hidden: Sequence[Tensor | None]
+) -> Tensor | None:
+    """Whether each part [C, n, V] is equal to the states of each layer. bool [parts, layers].
+
+    None where every part lies in the memory of some layer's states: nothing has to be compared.
+    """
+    if all(_shared_layer(part, hidden) is not None for part in projected):
+        return None
+
+    no = torch.zeros((), dtype=torch.bool, device=projected[0].device)
+    flags = []
+    for part in projected:
+        for states in hidden:
+            rows = None if states is None else states[:, states.shape[1] - part.shape[1] :]
+            fits = rows is not None and rows.shape == part.shape
+            flags.append((rows.to(part) == part).all() if fits else no)  # type: ignore[union-attr]
+    return torch.stack(flags).unflatten(0, (len(projected), -1))
+
+
+def _shared_layer(projected: Tensor, hidden: Sequence[Tensor | None]) -> int | None:
+    """Index of the states whose memory `projected` is a part of, unless it was moved or copied."""
+    storage = projected.untyped_storage().data_ptr()
+    for index, states in enumerate(hidden):
+        if states is not None and states.untyped_storage().data_ptr() == storage:
+            return index
+    return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from transprune.core.library import private
+from transprune.core.rows import upload
 from transprune.errors import MissingExtra
 from transprune.families.base import (
     Family,
@@ -72,12 +74,14 @@ class Qwen2_5_VL(Family):
         outputs = {f"qkv{block}": tower.blocks[block].attn.qkv for block in blocks}
         return TapPoints(inputs, outputs, tower.merger)
 
+    def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
+        """Sizes of the pictures."""
+        return {"grid_thw": _grid_thw(capture)}
+
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Every frame of every picture is a crop of its own."""
-        tokens = [h * w for h, w in _frames(base, capture)]
-        device = _grid_thw(capture).device
-        frames = torch.arange(len(tokens), device=device)
-        crop = frames.repeat_interleave(torch.tensor(tokens, dtype=torch.long, device=device))
+        tokens = torch.tensor([h * w for h, w in _frames(base, capture)], dtype=torch.long)
+        crop = torch.arange(len(tokens)).repeat_interleave(tokens)
 
         # the merger's rows come window by window, those of the prompt line by line
         line = torch.cat([p[:, 0] * g[0, 1] + p[:, 1] for p, g in _window_places(base, capture)])
@@ -112,7 +116,7 @@ class Qwen2_5_VL(Family):
             return key.float().mean(dim=1).unflatten(0, (-1, unit)).mean(dim=1)
 
         # one image or frame must not attend to another
-        lengths = inputs["cu_seqlens"].diff().tolist()
+        lengths = [unit * rows * columns for rows, columns in _frames(base, capture)]
         received = []
         for q, k in zip(query.split(lengths), key.split(lengths), strict=True):
             received.append(
@@ -144,7 +148,7 @@ class Qwen2_5_VL(Family):
         small = small.unflatten(2, (grid[1], merge, side)).unflatten(1, (grid[0], merge, side))
         small = small.permute(1, 4, 2, 5, 0, 3, 6).reshape(unit * grid[0] * grid[1], -1)
         shape = [[1, grid[0] * merge, grid[1] * merge]]
-        size = torch.tensor(shape, dtype=torch.long, device=patches.device)
+        size = upload(np.array(shape, dtype=np.int64), patches.device)
         features: Tensor = tower(small, grid_thw=size).pooler_output
         return features
 
@@ -165,27 +169,29 @@ def _frames(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
     """Rows and columns of merged tokens of each frame of each picture."""
     merge = base.visual.spatial_merge_size
     frames = []
-    for t, h, w in _grid_thw(capture).tolist():
+    grid = capture.on_host.get("grid_thw")
+    if grid is None:
+        grid = _grid_thw(capture).numpy(force=True)
+    for t, h, w in grid.tolist():
         frames += [(h // merge, w // merge)] * t
     return frames
 
 
 def _window_places(base: Any, capture: VisionCapture) -> list[tuple[Tensor, Tensor]]:
-    """Places [n, 2] and grid [1, 2] of each frame, in the order of the merger's rows.
+    """Places [n, 2] and grid [1, 2] of each frame, in the order of the merger's rows, on the host.
 
     The merger keeps the order of the tower, which is window by window.
     """
     tower = base.visual
-    device = _grid_thw(capture).device
     side = tower.window_size // tower.spatial_merge_size // tower.patch_size
 
     found = []
     for rows, columns in _frames(base, capture):
-        places = grid_places(rows, columns, device)
+        places = grid_places(rows, columns)
         # any number that grows window by window
         window = places[:, 0] // side * columns + places[:, 1] // side
         order = window.argsort(stable=True)  # raster order within a window
-        grid = torch.tensor([[rows, columns]], dtype=torch.long, device=device)
+        grid = torch.tensor([[rows, columns]], dtype=torch.long)
         found.append((places[order], grid))
     return found
 

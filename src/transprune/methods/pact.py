@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from transprune.algebra.cluster import density_cover
-from transprune.algebra.select import group_mean, others, select_top
+from transprune.algebra.cluster import ROUNDS, Cover, cover
+from transprune.algebra.select import count_members, group_mean, others, select_top
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule
 from transprune.core.signals import Reads
@@ -129,49 +129,66 @@ class PACT(LayerPruner):
         if not self.cutoff:
             return Selection(kept, scores=scores)
 
-        centres, members, group = self._cluster(view, kept)
+        places, group, members = self._cluster(view, kept)
+        centres = kept[places]
 
         # every token is its own cluster: there is nothing to merge
-        if len(members) == len(centres):
+        if members == len(centres):
             return Selection(centres, scores=scores)
 
-        means = group_mean(view.hidden[members], group, len(centres))  # [C, D]
+        # the last group is that of the tokens that belong to no cluster
+        rows = view.hidden[torch.cat([kept, others(len(view.hidden), kept)])]
+        means = group_mean(rows, group, len(centres) + 1)[:-1]  # [C, D]
         bias = None
         if self.proportional:
-            sizes = torch.bincount(group, minlength=len(centres))
+            sizes = count_members(group, len(centres) + 1)[:-1]
             bias = sizes.float().log()  # [C]
 
         return Selection(centres, features=means, scores=scores, key_bias=bias)
 
-    def _cluster(self, view: LayerView, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cluster(self, view: LayerView, kept: Tensor) -> tuple[Tensor, Tensor, int]:
         """Clusters of the kept tokens, joined by the dropped ones that are near a centre.
 
         Kept tokens that are not near enough leave them, centres excepted.
 
         Returns:
-            Centres, ascending [C] long; members of all clusters [M] long; and the number of each
-            member's cluster [M] long.
+            Places of the centres in `kept`, ascending [C] long; the number of the cluster of every
+            token, C for none, the kept ones first and then the dropped ones [N] long; and how many
+            tokens belong to a cluster.
         """
-        limit = self.recover * self.cutoff
-
         # one unit vector per token, all key heads side by side
         keys = view.keys(rotated=True).transpose(0, 1).flatten(1)  # [Hkv, N, d] -> [N, Hkv * d]
         keys = torch.nn.functional.normalize(keys, dim=-1)
 
         # the kept tokens make the clusters
         distance = 1 - keys[kept] @ keys[kept].T  # [K, K]
-        places, group = density_cover(distance, self.cutoff, last_of_equals=self.ties == "last")
-        centres = kept[places]
+        from_dropped = 1 - keys[others(len(keys), kept)] @ keys[kept].T  # [N - K, K]
+
+        rounds = ROUNDS
+        while True:
+            found = cover(distance, self.cutoff, self.ties == "last", rounds)
+            place, joined = self._join(found, distance, from_dropped)
+            # how many clusters there are only the device knows: the one wait of this method
+            numbers = torch.stack([found.unfinished, found.centre.sum(), joined.sum()])
+            unfinished, clusters, members = numbers.tolist()
+            if not unfinished:
+                break
+            rounds *= 4
+
+        places, number = found.numbered(clusters)
+        group = torch.cat([number, number[place[len(kept) :]]])
+        return places, group.masked_fill(~joined, clusters), members
+
+    def _join(self, found: Cover, distance: Tensor, from_dropped: Tensor) -> tuple[Tensor, Tensor]:
+        """The place of each token's nearest centre [N] long, and which tokens join it, bool [N]."""
+        limit = self.recover * self.cutoff
 
         # as in the code, `recover` below 1 takes tokens out again that a centre covered
-        to_centre = distance.gather(1, places[group][:, None])[:, 0]  # [K, K] -> [K]
-        stays = to_centre < limit
-        stays[places] = True
+        to_centre = distance.gather(1, found.nearest[:, None])[:, 0]  # [K, K] -> [K]
+        stays = (to_centre < limit) | found.centre
 
         # dropped tokens near a centre come back into its mean
-        dropped = others(len(keys), kept)
-        to_centre, nearest = (1 - keys[dropped] @ keys[centres].T).min(dim=1)
-        back = to_centre < limit
-
-        members = torch.cat([kept[stays], dropped[back]])
-        return centres, members, torch.cat([group[stays], nearest[back]])
+        to_centres = from_dropped.masked_fill(~found.centre, float("inf"))
+        nearest = to_centres.min(dim=1)
+        joined = torch.cat([stays, nearest.values < limit])
+        return torch.cat([found.nearest, nearest.indices]), joined

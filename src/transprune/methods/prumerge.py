@@ -10,6 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.select import cosine_matrix, others, select_even, select_top
 from transprune.core.plan import Reading, Stage
+from transprune.core.rows import to_device
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.checks import check_count, check_flag, check_keep, resolve_count
@@ -122,7 +123,9 @@ class PruMerge(ProjectorPruner):
         patches, newlines = split_budget(vision, view.count if fixed else 0)
         c = vision["outer_saliency"][patches]  # [n], n patches
         values = pre_projector_rows(view, vision)[patches]  # [n, V]
-        kept = self._choose(c, view.count - len(newlines))
+        # how many patches are outliers only the device knows: it is asked once, for everything
+        known = c if fixed else c.cpu()
+        kept = to_device(self._choose(known, view.count - len(newlines)), c.device)
 
         merged = self._absorb(kept, c, values, vision["outer_keys"][patches])
 

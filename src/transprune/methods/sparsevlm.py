@@ -11,6 +11,7 @@ from torch import Tensor
 from transprune.algebra.cluster import density_peaks
 from transprune.algebra.select import group_mean, others, select_top
 from transprune.core.plan import Reading, Stage
+from transprune.core.rows import upload
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
@@ -167,16 +168,16 @@ class SparseVLM(ScheduledPruner):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """Mean attention of the raters, over the heads with the most attention to the image."""
-        return {"score": self._rated(view).mean(dim=(0, 1))}  # [H, R, N] -> [N]
+        return {"score": _mean(*self._rated(view))}
 
     def select(self, view: LayerView, carry: Tensor | None = None) -> Selection:
         """The best-rated tokens, and the recycled ones at their clusters' centres."""
-        rated = self._rated(view)
-        score = rated.mean(dim=(0, 1))  # [H, R, N] -> [N]
+        rated, raters = self._rated(view)
+        score = _mean(rated, raters)
         scores = {"score": score}
 
         total = len(view.candidates)
-        count = self._count(view, rated)
+        count = self._count(view, rated, raters)
         best = select_top(score, count)
 
         # places for recycled tokens: as many as the planned budget leaves
@@ -196,13 +197,15 @@ class SparseVLM(ScheduledPruner):
         order = keep.argsort()
         return Selection(keep[order], features[order], scores)
 
-    def _count(self, view: LayerView, rated: Tensor) -> int:
+    def _count(self, view: LayerView, rated: Tensor, raters: Tensor) -> int:
         """How many of the best-rated tokens stay; the rank of their attention may lower it."""
         count = view.count - view.merged
         if self.budget == "fixed":
             return count
 
-        attention = rated.mean(dim=0)  # [R, N]
+        # the device is asked once: a rank computed there would wait as well
+        attention = torch.cat([rated.mean(dim=0), raters[:, None]], dim=1).cpu()  # [T, N + 1]
+        attention = attention[attention[:, -1] > 0, :-1]  # [R, N]
         if not bool(attention.isfinite().all()):
             return count  # what is not a number has no rank; the runtime warns of it
         rank = int(torch.linalg.matrix_rank(attention))
@@ -212,23 +215,27 @@ class SparseVLM(ScheduledPruner):
         by_rank = int(rank * self.rank_scale + self.rank_offset)
         return max(1, min(by_rank, count, len(view.candidates)))
 
-    def _rated(self, view: LayerView) -> Tensor:
-        """Attention of the raters to the visual tokens. -> [H, R, N]."""
+    def _rated(self, view: LayerView) -> tuple[Tensor, Tensor]:
+        """Attention of the instruction to the visual tokens, 0 for words that are no raters.
+
+        -> [H, T, N], and which words are raters, bool [T]. How many they are only the device knows.
+        """
         raters = find_raters(*view.embeddings)
-        attention = view.attention("instruction")[:, raters]  # [H, T, N] -> [H, R, N]
+        attention = view.attention("instruction")  # [H, T, N]
 
         if self.decay != "off":
-            decay = view.rotary_decay("instruction")[raters]  # [T, N] -> [R, N]
+            decay = view.rotary_decay("instruction")  # [T, N]
             if self.decay == "guarded":
                 decay = decay.clamp(min=FLOOR)
             attention = attention / decay
+        attention = attention.masked_fill(~raters[:, None], 0)
 
         # heads are compared by what is left once distance is out, as in the code
         heads = self._head_count(len(attention))
         if heads < len(attention):
-            to_image = attention.sum(dim=(1, 2))  # [H, R, N] -> [H]
+            to_image = attention.sum(dim=(1, 2))  # [H, T, N] -> [H]
             attention = attention[select_top(to_image, heads)]
-        return attention
+        return attention, raters
 
     def _head_count(self, total: int) -> int:
         """How many of `total` heads score: a count, or above 0 and up to 1 a share of them."""
@@ -242,24 +249,26 @@ class SparseVLM(ScheduledPruner):
             return None
 
         generator = torch.Generator().manual_seed(self.seed)
-        numbers = int(view.candidates.max()) + 1
-        draw = torch.rand(numbers, generator=generator, dtype=torch.float32)
-        return draw.to(pool.device)[view.candidates[pool]] * 1e-6
+        draw = torch.rand(view.numbers, generator=generator, dtype=torch.float32)
+        return upload(draw.numpy(), pool.device)[view.candidates[pool]] * 1e-6
 
 
 def find_raters(visual: Tensor, instruction: Tensor) -> Tensor:
     """Instruction tokens that match the image better than the average one.
 
-    visual [N, D], instruction [T, D] -> ascending long [R]. Where all match alike, as a single word
-    does, all are raters.
+    visual [N, D], instruction [T, D] -> bool [T]. Where all match alike, as a single word does, all
+    are raters.
     """
     logits = visual.float() @ instruction.float().T  # [N, T]
     match = logits.softmax(dim=1).mean(dim=0)  # softmax over the words of each visual token -> [T]
 
-    raters = (match > match.mean()).nonzero().flatten()
-    if len(raters):
-        return raters
-    return torch.arange(len(match), device=match.device)
+    raters = match > match.mean()
+    return raters | ~raters.any()
+
+
+def _mean(rated: Tensor, raters: Tensor) -> Tensor:
+    """Mean over heads and raters. [H, T, N], bool [T] -> [N]."""
+    return rated.mean(dim=0).sum(dim=0) / raters.sum()
 
 
 def clusters_of(dropped: int) -> int:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import match_bipartite
+from transprune.algebra.select import match_bipartite, others
 from transprune.core.plan import Reading
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
@@ -77,11 +77,10 @@ class ToMe(KeepPruner):
         score = score.index_copy(0, slots, sizes[place])
 
         # a token that nothing merged into keeps its own feature
-        merged = place[sizes[place] > 1]
-        rows = to_feature_space(view, vision, values[merged])
-        return merge_into(
-            view, torch.cat([slots, newlines]), [(patches[merged], rows)], {"score": score}
-        )
+        alone = (sizes[place] == 1)[:, None]
+        rows = to_feature_space(view, vision, values[place])
+        rows = torch.where(alone, view.features[slots], rows)
+        return merge_into(view, torch.cat([slots, newlines]), [(slots, rows)], {"score": score})
 
 
 def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,7 +109,7 @@ def merge_rounds(keys: Tensor, values: Tensor, count: int) -> tuple[Tensor, Tens
         values = _merged(values, sizes, larger, source, target)
 
         sizes = larger
-        place = place[~torch.isin(place, source)]
+        place = place[others(len(place), even)]
 
     return place, sizes, values
 

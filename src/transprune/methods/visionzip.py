@@ -8,7 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import assign_nearest, group_mean, others, rankable, select_top
+from transprune.algebra.select import (
+    assign_nearest,
+    group_mean,
+    others,
+    rankable,
+    select_top,
+    unset,
+)
 from transprune.core.plan import Reading
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection, VisionSignals
@@ -92,31 +99,40 @@ class VisionZip(KeepPruner):
 
         # of the other patches every so many-th is contextual; newline tokens (NaN) are never merged
         left = others(len(saliency), dominant)
-        rest = left[rankable(saliency)[left].isfinite()]
+        nowhere = ~rankable(saliency)[left].isfinite()
+        # they rank last, so all patches are dominant before one of them is
+        rest = left[unset(nowhere, max(0, len(vision.patches) - len(dominant)))]
         step = max(1, len(rest) // contextual) if contextual else 1
         targets = rest[::step][:contextual]
 
         # a CLS state has no place of its own: it takes the first slots that are still free
-        cls_slots = left[~torch.isin(left, targets)][:cls_count]
+        cls_slots = others(len(saliency), torch.cat([dominant, targets]))[:cls_count]
 
         merged: list[Merged] = []
         if len(targets):
-            merged.append((targets, _absorb(view, vision, targets, rest)))
+            merged.append((targets, _absorb(view, vision, rest, step, len(targets))))
         if vision.cls is not None:
             merged.append((cls_slots, vision.cls[: len(cls_slots)]))
 
         return merge_into(view, torch.cat([dominant, targets, cls_slots]), merged, scores)
 
 
-def _absorb(view: ProjectorView, vision: VisionSignals, targets: Tensor, rest: Tensor) -> Tensor:
+def _absorb(
+    view: ProjectorView, vision: VisionSignals, rest: Tensor, step: int, count: int
+) -> Tensor:
     """Features of the contextual tokens: each plus the mean of its nearest patches. -> [T, D].
 
-    `rest` are all patches that are not dominant, `targets` the contextual ones among them.
+    `rest` are all patches that are not dominant; every `step`-th of them is contextual, the first
+    `count` times.
     """
-    members = rest[~torch.isin(rest, targets)]
+    chosen = torch.arange(0, step * count, step, device=rest.device)
+    targets = rest[chosen]
+    members = rest[others(len(rest), chosen)]
     group = assign_nearest(vision["keys"][members], vision["keys"][targets])
+    # a patch of unknown attention belongs to no contextual token
+    group = group.masked_fill(~vision["saliency"][members].isfinite(), count)
 
     # in front of the projector where it takes patches one by one
     rows = pre_projector_rows(view, vision)
-    merged = rows[targets] + group_mean(rows[members], group, len(targets))
+    merged = rows[targets] + group_mean(rows[members], group, count + 1)[:-1]
     return to_feature_space(view, vision, merged)

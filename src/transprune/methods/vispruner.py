@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import cosine_matrix, rankable, select_top
+from transprune.algebra.select import cosine_matrix, others, rankable, select_top
 from transprune.core.plan import Reading
 from transprune.core.schedule import count_kept
 from transprune.core.signals import Reads
@@ -89,10 +89,11 @@ class VisPruner(KeepPruner):
 
         # the important ones by attention
         count = count_kept(budget, float(self.important))
-        important = patches[select_top(saliency[patches], count)]
+        best = select_top(saliency[patches], count)
+        important = patches[best]
 
         # the others by falling attention, until the most duplicated are deleted
-        rest = patches[~torch.isin(patches, important)]
+        rest = patches[others(len(patches), best)]
         rest = rest[rankable(saliency[rest]).argsort(descending=True, stable=True)]
         rows = pre_projector_rows(view, vision)[rest]  # [R, V]
         diverse = rest[drop_duplicates(rows, budget - len(important), self.step)]

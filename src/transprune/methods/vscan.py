@@ -8,7 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import assign_nearest, select_spread, select_top
+from transprune.algebra.select import (
+    assign_nearest,
+    count_members,
+    others,
+    select_spread,
+    select_top,
+)
 from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
@@ -64,9 +70,10 @@ class Scan(KeepPruner):
         # global scan: the late layer, over all patches that are left
         left = vision["saliency"][patches].index_fill(0, local, float("-inf"))
         top = select_top(left, budget - len(local))
-        kept = patches[torch.cat([local, top]).sort().values]
+        both = torch.cat([local, top]).sort().values
+        kept = patches[both]
 
-        means = _merge(view.features, kept, patches[~torch.isin(patches, kept)])
+        means = _merge(view.features, kept, patches[others(len(patches), both)])
         return merge_into(view, torch.cat([kept, newlines]), [(kept, means)], scores)
 
     def _scan_windows(self, view: ProjectorView, patches: Tensor, count: int) -> Tensor:
@@ -76,9 +83,10 @@ class Scan(KeepPruner):
         merges_patches = vision.states is None  # Qwen2.5-VL
 
         side = self.window or (SIDE_MERGED if merges_patches else SIDE_PATCHES)
-        place = vision["place"][patches]
-        grid = vision["grid"][patches]
-        window = number_windows(place, grid, vision.crop[patches], side)
+        # which window a patch is in is known on the host
+        names = ("place", "grid", "crop")
+        tables = [torch.from_numpy(vision.on_host(name)[vision.patches]) for name in names]
+        window = number_windows(*tables, side)
         windows = int(window.max()) + 1
 
         if merges_patches:
@@ -96,7 +104,7 @@ def _merge(features: Tensor, kept: Tensor, gone: Tensor) -> Tensor:
     group = assign_nearest(rows[gone], rows[kept])
 
     total = rows[kept].index_add(0, group, rows[gone])
-    size = 1 + torch.bincount(group, minlength=len(kept))
+    size = 1 + count_members(group, len(kept))
     return total / size[:, None]
 
 
@@ -191,7 +199,7 @@ class VScan(Method):
 def number_windows(place: Tensor, grid: Tensor, crop: Tensor, side: int) -> Tensor:
     """The window of each token, numbered 0, 1, ... without gaps. -> [N] long.
 
-    place, grid [N, 2], crop [N] long. Rows and columns that are left over join the last window.
+    place, grid [N, 2], crop [N] long, all on the host. Rows and columns that are left over join the last window.
     """
     windows = (grid // side).clamp(min=1)  # [N, 2], windows down and across
     row, column = torch.minimum(place // side, windows - 1).unbind(dim=1)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from transprune.core.rows import upload
 from transprune.core.views import ProjectorView, Scores, Selection, VisionSignals
 from transprune.methods.common.checks import check_keep, resolve_count
 from transprune.methods.common.method import Positions, ProjectorPruner
@@ -84,9 +86,12 @@ def split_budget(vision: VisionSignals, count: int) -> tuple[Tensor, Tensor]:
 
     A newline token (LLaVA-NeXT) stays only if all patches do.
     """
-    patches = (vision.crop >= 0).nonzero().flatten()
-    newlines = (vision.crop < 0).nonzero().flatten()
-    return patches, newlines[: max(0, count - len(patches))]
+    patches = vision.patches
+    newlines = np.setdiff1d(np.arange(len(vision.crop)), patches)
+    newlines = newlines[: max(0, count - len(patches))]
+
+    device = vision.crop.device
+    return upload(patches, device), upload(newlines, device)
 
 
 def pre_projector_rows(view: ProjectorView, vision: VisionSignals) -> Tensor:

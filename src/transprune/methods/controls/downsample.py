@@ -11,6 +11,7 @@ from torch import Tensor
 from transprune.algebra.grids import Crop, crops_of, smaller_grid
 from transprune.algebra.select import select_even
 from transprune.core.plan import Stage
+from transprune.core.rows import to_device
 from transprune.core.signals import Reads, VisionSignals
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MissingSignal
@@ -65,15 +66,16 @@ class Downsample(KeepPruner):
         if whole is not None:
             return whole
 
-        _, newlines = split_budget(view.vision, view.count)
+        vision = view.vision
+        _, newlines = split_budget(vision, view.count)
         kept = [newlines]
         merged: list[Merged] = []
 
-        for crop in crops_of(view.vision, view.count - len(newlines)):
+        for crop in crops_of(vision, view.count - len(newlines)):
             grid = smaller_grid(crop.size, crop.budget)
-            slots = _middles(crop, grid)
+            slots = to_device(_middles(crop, grid), newlines.device)
             kept.append(slots)
-            merged.append((slots, _encode_smaller(view.vision, crop, grid)))
+            merged.append((slots, _encode_smaller(vision, crop, grid)))
 
         return control_selection(view, torch.cat(kept).sort().values, merged)
 
@@ -104,10 +106,13 @@ def _encode_smaller(vision: VisionSignals, crop: Crop, grid: tuple[int, int]) ->
 
 
 def _middles(crop: Crop, grid: tuple[int, int]) -> Tensor:
-    """Tokens in the middle of each cell of a smaller grid, in raster order. -> [rows * columns]."""
+    """Tokens in the middle of each cell of a smaller grid, in raster order, on the host.
+
+    -> [rows * columns].
+    """
     rows = select_even(crop.size[0], grid[0])
     columns = select_even(crop.size[1], grid[1])
-    wanted = (rows[:, None] * crop.size[1] + columns).flatten().to(crop.tokens.device)
+    wanted = (rows[:, None] * crop.size[1] + columns).flatten()
 
     # the tokens of a crop come in any order: find each wanted place among them
     number = crop.place[:, 0] * crop.size[1] + crop.place[:, 1]

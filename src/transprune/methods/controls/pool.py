@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from transprune.algebra.grids import crops_of, cut_cells, middle_members
 from transprune.algebra.select import group_mean
+from transprune.core.rows import to_device
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.projector import (
@@ -52,15 +54,17 @@ class Pool(KeepPruner):
         vision = view.vision
         values = pre_projector_rows(view, vision)  # [N, V]
         _, newlines = split_budget(vision, view.count)
+        there = partial(to_device, device=values.device)
         kept = [newlines]
         merged: list[Merged] = []
 
         for crop in crops_of(vision, view.count - len(newlines)):
-            cell = cut_cells(crop.place, crop.size, crop.budget)  # [n]
+            cell = cut_cells(crop.place, crop.size, crop.budget)  # [n], on the host
             cells = int(cell.max()) + 1
-            average = group_mean(values[crop.tokens], cell, cells)  # [n, V] -> [cells, V]
+            middle = there(crop.tokens[middle_members(cell, cells)])
 
-            middle = crop.tokens[middle_members(cell, cells)]
+            members = values[there(crop.tokens)]  # [n, V]
+            average = group_mean(members, there(cell), cells)  # [n, V] -> [cells, V]
             kept.append(middle)
             merged.append((middle, to_feature_space(view, vision, average)))
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from transprune.core.rows import upload
 from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.checks import is_count
@@ -36,6 +37,7 @@ class Random(Control):
     seed: int = 0
 
     title: ClassVar[str] = "Random: control, seeded"
+    batched: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,5 +48,5 @@ class Random(Control):
         """A random number per original token."""
         # drawn on the CPU, so that every device keeps the same tokens
         generator = torch.Generator().manual_seed(self.seed)
-        draw = torch.rand(int(view.candidates.max()) + 1, dtype=torch.float32, generator=generator)
-        return {"score": draw.to(view.candidates.device)[view.candidates]}
+        draw = torch.rand(view.numbers, dtype=torch.float32, generator=generator)
+        return {"score": upload(draw.numpy(), view.candidates.device)[view.candidates]}

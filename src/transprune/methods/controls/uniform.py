@@ -28,12 +28,11 @@ class Uniform(Control):
     """
 
     title: ClassVar[str] = "Uniform: control, evenly spaced"
+    batched: ClassVar[bool] = True
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """1 for the evenly spaced candidates, 0 for the rest."""
-        score = torch.zeros(
-            len(view.candidates), dtype=torch.float32, device=view.candidates.device
-        )
+        score = torch.zeros_like(view.candidates, dtype=torch.float32)  # [..., N]
         # evenly among the candidates, which an earlier stage has spread evenly already
-        score[select_even(len(score), view.count, score.device)] = 1.0
-        return {"score": score}
+        even = select_even(score.shape[-1], view.count, score.device)
+        return {"score": score.index_fill(-1, even, 1.0)}

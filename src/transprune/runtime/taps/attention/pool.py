@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transprune.algebra.select import others
 from transprune.core.layout import Layout
-from transprune.core.rows import Rows, last_rows, number, upload
+from transprune.core.rows import Rows, last_rows, number, upload, without_last
 from transprune.core.views import Queries
 from transprune.errors import MethodError
 from transprune.runtime.pools import PoolGroup, PoolRows
@@ -138,7 +139,9 @@ class PoolAttention:
             return self.source.keys(self.pool.sample, slice(rows.start, own.start), rotated=False)
 
         table = number(rows, self.pool.hidden.device)
-        in_front = table[~torch.isin(table, number(own, table.device))]
+        own = number(own, table.device)
+        places = torch.searchsorted(table, own)
+        in_front = table[others(len(table), places)]
         return self.source.keys(self.pool.sample, in_front, rotated=False)
 
     def mean_query(self) -> Tensor:
@@ -152,11 +155,19 @@ class PoolAttention:
 
     def _up_to_last(self) -> Rows:
         """Real rows up to the pool's last token: text in front of the image, and images."""
-        real = self.pool.layout.rows(self.pool.sample)
+        layout = self.pool.layout
+        sample = self.pool.sample
+        real = layout.rows(sample)
         own = self.pool.rows
         if isinstance(real, slice) and isinstance(own, slice):
             return slice(real.start, own.stop)
+        if self.pool.image < 0:
+            # only the instruction stands behind all images of a sample
+            prompt = layout.prompt
+            behind = 0 if prompt.ends_with_image[sample] else prompt.instruction_counts[sample]
+            return without_last(layout.prompt_rows(sample), behind)
 
+        # an image that text interrupts: waits for the device
         table = number(real, self.pool.hidden.device)
         last = number(own, table.device)[-1]
         return table[table <= last]

@@ -1,13 +1,23 @@
-"""What the vision tap captured in all calls of the tower for one prefill."""
+"""What the vision tap captured in all calls of the tower for one prefill.
+
+Numbers (which picture, which place) are arrays on the host; what was computed by the tower stays on
+the device.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from transprune.core.prompt import Numbers
+from transprune.core.rows import Rows, upload
 from transprune.families.base import VisionCapture, VisionRows
+from transprune.runtime.host import to_host
 
 
 @dataclass(frozen=True)
@@ -17,28 +27,46 @@ class Captured:
     Attributes:
         captures: the calls.
         crop_source: crop -> (number of the capture, number of the crop in it).
-        rows: [R, D], what the projector put out, over all calls, in the order of the prompt.
-        crop: long [R], number of the tower input each row comes from.
-        signals: the announced signals, one row per row of `rows`.
+        crop: [R], number of the tower input each row of the projector comes from. Rows are counted
+            over all calls, in the order of the prompt.
+        arrays: the announced whole numbers (`"place"`, `"grid"`), one row per row of the projector.
+        signals: the other announced signals.
         cls: [crops, D], projected CLS states, or None.
         states: [R, V], states in front of the projector, or None.
     """
 
     captures: list[VisionCapture]
     crop_source: list[tuple[int, int]]
-    rows: Tensor
-    crop: Tensor
+    crop: Numbers
+    arrays: dict[str, Numbers]
     signals: dict[str, Tensor]
     cls: Tensor | None
     states: Tensor | None
+
+
+def array_of(numbers: Tensor) -> NDArray[Any]:
+    """Numbers that families give on the host; a copy of those that somebody's family does not."""
+    (array,) = to_host([numbers])
+    return array
 
 
 def in_order(values: list[Tensor], parts: list[VisionRows]) -> Tensor:
     """Values of the rows of all calls, [R, ...], in the order of the prompt."""
     ordered = []
     for value, part in zip(values, parts, strict=True):
-        ordered.append(value if part.order is None else value[part.order])
-    return torch.cat(ordered)
+        if part.order is not None:
+            value = value[upload(array_of(part.order), value.device)]
+        ordered.append(value)
+    return torch.cat(ordered) if len(ordered) > 1 else ordered[0]
+
+
+def arrays_in_order(values: list[Tensor], parts: list[VisionRows]) -> Numbers:
+    """The same for whole numbers, on the host."""
+    ordered = []
+    for value, part in zip(values, parts, strict=True):
+        array = array_of(value)
+        ordered.append(array if part.order is None else array[array_of(part.order)])
+    return np.concatenate(ordered)
 
 
 def cat_if_all(parts: list[Tensor | None]) -> Tensor | None:
@@ -47,20 +75,24 @@ def cat_if_all(parts: list[Tensor | None]) -> Tensor | None:
     return torch.cat(known) if len(known) == len(parts) else None
 
 
-def of_patches(signal: Tensor, found: Tensor) -> Tensor:
-    """The signal of each patch; elsewhere NaN (scores), 0 (vectors), -1 (whole numbers)."""
-    nothing: float = float("nan") if signal.ndim == 1 else 0
-    if not signal.is_floating_point():
-        nothing = -1
+def rows_at(index: Numbers, device: torch.device) -> Rows:
+    """Rows `index` of a table: a slice where they follow each other."""
+    if len(index) and (np.diff(index) == 1).all():
+        return slice(int(index[0]), int(index[-1]) + 1)
+    return upload(index, device)
 
+
+def of_patches(signal: Tensor, found: NDArray[np.bool_]) -> Tensor:
+    """The signal of each patch; elsewhere NaN (scores) or 0 (vectors)."""
+    if found.all():
+        return signal
     shape = (-1, *[1] * (signal.ndim - 1))
-    return torch.where(found.view(shape), signal, torch.full_like(signal, nothing))
+    nothing: float = float("nan") if signal.ndim == 1 else 0
+    return signal.masked_fill(~upload(found, signal.device).view(shape), nothing)
 
 
-def by_appearance(crop: Tensor) -> tuple[Tensor, Tensor]:
+def by_appearance(crop: Numbers) -> tuple[Numbers, Numbers]:
     """Crops [n] renumbered 0, 1, ... in the order of the tokens, and the old number of each [c]."""
-    shown, place = crop.unique(return_inverse=True)
-    tokens = torch.arange(len(crop), device=crop.device)
-    first = torch.full_like(shown, len(crop)).scatter_reduce(0, place, tokens, "amin")
+    shown, first, place = np.unique(crop, return_index=True, return_inverse=True)
     order = first.argsort()
     return order.argsort()[place], shown[order]

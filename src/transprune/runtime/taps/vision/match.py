@@ -1,18 +1,27 @@
-"""Which row of the projector's output became which visual token."""
+"""Which row of the projector's output became which visual token.
+
+Rows are compared by a hash, which is made on the device. All hashes are copied to the host in one
+transfer, the only one of a prefill besides that of its prompt. So everything that depends on which
+token shows a patch is counted on the host.
+"""
 
 from __future__ import annotations
 
-import itertools
+import weakref
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import match_rows, same_rows
+from transprune.algebra.select import hash_rows, match_hashes
 from transprune.core.layout import Layout
+from transprune.core.prompt import Numbers
 from transprune.core.signals import VisionSignals
+from transprune.families.base import VisionRows
+from transprune.runtime.host import to_host
 from transprune.runtime.taps.base import PoolRows
-from transprune.runtime.taps.vision.captured import Captured
+from transprune.runtime.taps.vision.captured import Captured, array_of
 
 
 class Prefill:
@@ -23,7 +32,9 @@ class Prefill:
     tells which are whose.
 
     Args:
-        join: returns what was captured; called once, by the first pool.
+        join: hashes of the visual tokens of the batch [N], and the dtype they were made of ->
+            what was captured, the same hashes on the host, and those of the projector's rows in the
+            order of the prompt. Called once, by the first pool.
         signals_of: captured, projector rows of a pool's tokens (-1 for none) -> their signals.
 
     Attributes:
@@ -32,46 +43,87 @@ class Prefill:
 
     def __init__(
         self,
-        join: Callable[[], Captured],
-        signals_of: Callable[[Captured, Tensor], VisionSignals],
+        join: Callable[[Tensor, torch.dtype], tuple[Captured, Numbers, Numbers]],
+        signals_of: Callable[[Captured, Numbers], VisionSignals],
     ) -> None:
         self.prompt: tuple[Layout, Tensor] | None = None
         self._join = join
         self._signals_of = signals_of
         self._captured: Captured | None = None
-        self._rows: list[Tensor] = []
+        self._rows: list[Numbers] = []
+        self._hashes: list[Numbers] = []
+        self._matched: weakref.ref[Tensor] | None = None
+        self._latest: tuple[tuple[int, int], VisionSignals] | None = None
 
     def __call__(self, pool: PoolRows) -> VisionSignals:
         """Signals of the pool's tokens."""
         if self._captured is None:
-            self._captured = self._join()
-            self._rows = self._match(self._captured.rows)
+            self._match()
+        assert self._captured is not None and self._matched is not None
 
+        if pool.hidden is not self._matched():
+            return self._signals_of(self._captured, self._rows_later(pool))
+        # a method may read its pool's signals several times
+        key = (pool.sample, pool.image)
+        if self._latest is None or self._latest[0] != key:
+            index = self._rows[pool.sample][_numbers(pool)]
+            self._latest = (key, self._signals_of(self._captured, index))
+        return self._latest[1]
+
+    def _rows_later(self, pool: PoolRows) -> Numbers:
+        """Projector rows of a pool behind an earlier stage or layer. Waits for the device."""
+        token = pool.layout.token[pool.sample, pool.rows]
         # by number: tokens that an earlier stage dropped must not shift the copies
-        index = self._rows[pool.sample][pool.layout.token[pool.sample, pool.rows]]
+        numbers, hashes = to_host([token, hash_rows(pool.states)])
         # a token that was merged since is no patch any more
-        states = pool.states
-        source = self._captured.rows.to(states)[index.clamp(min=0)]
-        unchanged = (index >= 0) & same_rows(states, source)
-        return self._signals_of(self._captured, torch.where(unchanged, index, -1))
+        unchanged = hashes == self._hashes[pool.sample][numbers]
+        return np.where(unchanged, self._rows[pool.sample][numbers], -1)
 
-    def _match(self, source: Tensor) -> list[Tensor]:
-        """The projector row of every visual token, per sample. long [N]."""
+    def _match(self) -> None:
+        """Find the projector row of every visual token, [N] per sample."""
         assert self.prompt is not None
         layout, hidden = self.prompt
         self.prompt = None
+        self._matched = weakref.ref(hidden)
 
         rows = [hidden[sample, layout.visual_rows(sample)] for sample in range(layout.batch)]
+        captured, hashes, source = self._join(hash_rows(torch.cat(rows)), hidden.dtype)
+        self._captured = captured
+        self._hashes = np.split(hashes, np.cumsum(layout.visual_counts)[:-1])
+
         # beams repeat a sample after its images were encoded
-        repeats = [False] * len(rows)
-        if sum(layout.visual_counts) > len(source):
-            repeats[1:] = [torch.equal(a, b) for a, b in itertools.pairwise(rows)]
+        repeats = [False] * layout.batch
+        if len(hashes) > len(source):
+            pairs = zip(self._hashes, self._hashes[1:], strict=False)
+            repeats[1:] = [np.array_equal(a, b) for a, b in pairs]
+        self._rows = _matched(self._hashes, repeats, source)
 
-        own = [of_sample for of_sample, again in zip(rows, repeats, strict=True) if not again]
-        found = match_rows(torch.cat(own), source.to(hidden))
-        numbers = iter(found.split([len(of_sample) for of_sample in own]))
 
-        matched: list[Tensor] = []
-        for again in repeats:
-            matched.append(matched[-1] if again else next(numbers))
-        return matched
+def _matched(hashes: list[Numbers], repeats: list[bool], source: Numbers) -> list[Numbers]:
+    """Projector rows of each sample; one that repeats the sample before it has the same ones."""
+    pairs = list(zip(hashes, repeats, strict=True))
+    own = [of_sample for of_sample, again in pairs if not again]
+    found = match_hashes(np.concatenate(own), source)
+    parts = iter(np.split(found, np.cumsum([len(of_sample) for of_sample in own])[:-1]))
+
+    matched: list[Numbers] = []
+    for again in repeats:
+        matched.append(matched[-1] if again else next(parts))
+    return matched
+
+
+def _numbers(pool: PoolRows) -> Numbers | slice:
+    """Numbers of the tokens of a pool within its sample, while none was dropped."""
+    if pool.image < 0:
+        return slice(None)
+    prompt = pool.layout.prompt
+    of_token = prompt.image[pool.sample][prompt.visual[pool.sample]]
+    return (of_token == pool.image).nonzero()[0]
+
+
+def hashes_in_order(hashes: list[Numbers], parts: list[VisionRows]) -> Numbers:
+    """Hashes of the projector's rows of all calls, in the order of the prompt."""
+    ordered = []
+    for of_call, part in zip(hashes, parts, strict=True):
+        ordered.append(of_call if part.order is None else of_call[array_of(part.order)])
+    return np.concatenate(ordered)

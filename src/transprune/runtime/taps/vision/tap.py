@@ -11,26 +11,35 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transprune.algebra.select import hash_rows
+from transprune.core.prompt import Numbers
+from transprune.core.rows import upload
 from transprune.core.signals import SIGNALS, VisionSignals
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
+from transprune.runtime.host import to_host
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.taps.base import Setup, Signals, Tap
 from transprune.runtime.taps.vision.captured import (
     Captured,
+    array_of,
+    arrays_in_order,
     by_appearance,
     cat_if_all,
     in_order,
     of_patches,
+    rows_at,
 )
-from transprune.runtime.taps.vision.match import Prefill
+from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
 
 SIGNAL = "vision"
+NUMBERS = ("place", "grid")  # whole numbers, which families give on the host
 MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
 
 
@@ -85,8 +94,18 @@ class VisionTap(Tap):
             prefill.prompt = (state.layout, call.hidden)
         signals[SIGNAL] = prefill
 
-    def join(self, captures: list[VisionCapture]) -> Captured:
+    def join(
+        self, captures: list[VisionCapture], tokens: Tensor, dtype: torch.dtype
+    ) -> tuple[Captured, Numbers, Numbers]:
         """Everything announced, row by row, over all calls of the tower.
+
+        Args:
+            captures: the calls.
+            tokens: hashes of the visual tokens of the batch. long [N]
+            dtype: of the rows they were made of.
+
+        Returns:
+            What was captured, and on the host `tokens` and the hashes of the projector's rows [R].
 
         Raises:
             MissingSignal: there are none.
@@ -96,40 +115,58 @@ class VisionTap(Tap):
                 "this method reads the vision tower, but the image features were encoded outside "
                 "the session. Pass pixel_values to the call, or encode inside the session."
             )
-        return self._join(captures)
-
-    def _join(self, captures: list[VisionCapture]) -> Captured:
-        family = self._family
-        base = self._base
         self._check_complete(captures)
+        hashes = [hash_rows(_rows_of(capture).to(dtype)) for capture in captures]
+        found = self._to_host([tokens, *hashes], captures)
+
         parts: list[VisionRows] = []
         for capture in captures:
-            parts.append(self._untapped(family.vision_rows, base, capture))
+            parts.append(self._untapped(self._family.vision_rows, self._base, capture))
+        return self._joined(captures, parts), found[0], hashes_in_order(found[1:], parts)
 
+    def _to_host(self, hashes: list[Tensor], captures: list[VisionCapture]) -> list[Numbers]:
+        """Copy the hashes, and with them the numbers that the family needs of each call."""
+        wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
+        flat = [tensor for of_call in wanted for tensor in of_call.values()]
+        arrays = to_host([*hashes, *flat])
+
+        numbers = iter(arrays[len(hashes) :])
+        for capture, of_call in zip(captures, wanted, strict=True):
+            capture.on_host = {name: next(numbers) for name in of_call}
+        return arrays[: len(hashes)]
+
+    def _joined(self, captures: list[VisionCapture], parts: list[VisionRows]) -> Captured:
         signals = {}
+        arrays = {}
         for name in sorted(self._signals - {"picture"}):
-            values = [self._untapped(family.vision_signal, base, c, name) for c in captures]
-            signals[name] = in_order(values, parts)
+            values = [self._signal(capture, name) for capture in captures]
+            if name in NUMBERS:
+                arrays[name] = arrays_in_order(values, parts)
+            else:
+                signals[name] = in_order(values, parts)
 
         # each call of the tower counts its crops from 0; here they are numbered through
         crop_source: list[tuple[int, int]] = []
         crops: list[Tensor] = []
         for number, part in enumerate(parts):
             crops.append(part.crop + len(crop_source))
-            crop_source += [(number, crop) for crop in range(int(part.crop.max()) + 1)]
+            count = int(array_of(part.crop).max()) + 1
+            crop_source += [(number, crop) for crop in range(count)]
 
-        rows = [capture.rows for capture in captures if capture.rows is not None]
-        cls = [part.cls for part in parts]
         states = [part.states for part in parts if part.states is not None]
         return Captured(
             captures=captures,
             crop_source=crop_source,
-            rows=in_order(rows, parts),
-            crop=in_order(crops, parts),
+            crop=arrays_in_order(crops, parts),
+            arrays=arrays,
             signals=signals,
-            cls=cat_if_all(cls),
+            cls=cat_if_all([part.cls for part in parts]),
             states=in_order(states, parts) if len(states) == len(parts) else None,
         )
+
+    def _signal(self, capture: VisionCapture, name: str) -> Tensor:
+        signal: Tensor = self._untapped(self._family.vision_signal, self._base, capture, name)
+        return signal
 
     def _check_complete(self, captures: list[VisionCapture]) -> None:
         """Raise MissingSignal if a tapped module did not run in a call of the tower."""
@@ -145,39 +182,46 @@ class VisionTap(Tap):
                     "reads the projected features only, such as DivPrune."
                 )
 
-    def signals_of(self, captured: Captured, index: Tensor) -> VisionSignals:
+    def signals_of(self, captured: Captured, index: Numbers) -> VisionSignals:
         """Signals of visual tokens whose projector rows are `index` [N], -1 for none."""
         found = index >= 0
-        if not bool(found.any()):
+        if not found.any():
             raise MissingSignal(
                 "none of this prompt's visual tokens came from the last call of the vision tower"
             )
 
         # crops are numbered in the order of this pool, however the batch was encoded
         number, shown = by_appearance(captured.crop[index[found]])
-        crop = torch.full_like(index, -1).masked_scatter(found, number)
+        crop = np.full_like(index, -1)
+        crop[found] = number
 
-        # rows without a patch read row 0 here and are blanked by of_patches
-        rows = index.clamp(min=0)
-        signals = {
-            name: of_patches(signal[rows], found) for name, signal in captured.signals.items()
-        }
+        # rows without a patch read row 0 here and are blanked
+        device = _rows_of(captured.captures[0]).device
+        rows = rows_at(index.clip(0), device)
+        signals = {}
+        for name, signal in captured.signals.items():
+            signals[name] = of_patches(signal[rows], found)
+
+        arrays = {"crop": crop}
+        for name, table in captured.arrays.items():
+            arrays[name] = np.where(found[:, None], table[index], -1)
+            signals[name] = upload(arrays[name], device)
+
         encode = None
         if "picture" in self._signals:
             encode = partial(self._encode, captured, shown.tolist())
-        states = None
         project = None
         if captured.states is not None:
-            states = captured.states[rows]
             project = partial(self._untapped, self._points.projector)
 
         return VisionSignals(
-            crop=crop,
+            crop=upload(crop, device),
             signals=signals,
-            cls=None if captured.cls is None else captured.cls[shown],
-            states=states,
+            cls=None if captured.cls is None else captured.cls[rows_at(shown, device)],
+            states=None if captured.states is None else captured.states[rows],
             project=project,
             encode=encode,
+            arrays=arrays,
         )
 
     def _encode(
@@ -233,3 +277,9 @@ class VisionTap(Tap):
         waiting.append(capture)
         # features that are encoded and never used must not pile up
         del waiting[:-MAX_WAITING]
+
+
+def _rows_of(capture: VisionCapture) -> Tensor:
+    """What the projector put out, [R, D]; a capture is complete when it is known."""
+    assert capture.rows is not None
+    return capture.rows
