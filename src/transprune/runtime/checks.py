@@ -41,11 +41,16 @@ def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int
 
     falls = (keep.diff(dim=-1) <= 0).any()
     outside = ((keep < 0) | (keep >= total)).any()
-    if keep.device.type == "cpu":
+    if is_free(keep.device):
         if falls or outside:
             raise _bad_keep(method, count, total, keep)
         return
     state.record.keeps.append((falls | outside, lambda: _bad_keep(method, count, total, keep)))
+
+
+def is_free(device: torch.device) -> bool:
+    """Whether reading a number of this device waits for nothing."""
+    return device.type == "cpu"
 
 
 def read_flags(record: Record) -> None:

@@ -41,7 +41,7 @@ from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.calls import Calls, count_drafts, is_being_called
-from transprune.runtime.checks import read_flags
+from transprune.runtime.checks import is_free, read_flags
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
@@ -289,8 +289,8 @@ class Engine:
             for tap in self._taps:
                 tap.end(state)
             self._unread.append(state.record)
-            if state.layout.prompt.device.type == "cpu":
-                self.read_flags()  # there is nothing to wait for
+            if is_free(state.layout.prompt.device):
+                self.read_flags()
         # decode steps leave the trace of their prefill in place
         if state.layout is not None or state.is_prefill:
             self._publish(state, cache_of_output(output))

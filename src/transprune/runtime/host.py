@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -12,26 +13,25 @@ from torch import Tensor
 
 def to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
     """The tensors as arrays, in one transfer per device; not of a half precision."""
-    devices = {tensor.device for tensor in tensors if tensor.device.type != "cpu"}
-    copies = {device: _packed(device, tensors) for device in devices}
-
-    arrays = []
-    for tensor in tensors:
-        if tensor.device.type == "cpu":
-            arrays.append(tensor.detach().numpy())
-            continue
-        size = tensor.numel() * tensor.element_size()
-        own, copies[tensor.device] = copies[tensor.device].split(
-            [size, len(copies[tensor.device]) - size]
-        )
-        arrays.append(own.view(tensor.dtype).view(tensor.shape).numpy())
+    arrays: list[NDArray[Any]] = [np.empty(0)] * len(tensors)
+    for device in {tensor.device for tensor in tensors}:
+        places = [place for place, tensor in enumerate(tensors) if tensor.device == device]
+        own = [tensors[place].detach() for place in places]
+        on_cpu = device.type == "cpu"
+        copies = own if on_cpu else unpack(pack(own).cpu(), own)
+        for place, copy in zip(places, copies, strict=True):
+            arrays[place] = copy.numpy()
     return arrays
 
 
-def _packed(device: torch.device, tensors: Sequence[Tensor]) -> Tensor:
-    """The bytes of all tensors of one device, on the host. uint8 [bytes]."""
-    parts = []
-    for tensor in tensors:
-        if tensor.device == device:
-            parts.append(tensor.detach().contiguous().flatten().view(torch.uint8))
-    return torch.cat(parts).cpu()
+def pack(tensors: Sequence[Tensor]) -> Tensor:
+    """The bytes of all tensors. uint8 [bytes]."""
+    return torch.cat([tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors])
+
+
+def unpack(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors whose bytes were packed, of the shapes and dtypes of `like`."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in like]
+    parts = zip(packed.split(sizes), like, strict=True)
+    # a copy, because a number must begin at a multiple of its size
+    return [part.clone().view(tensor.dtype).view(tensor.shape) for part, tensor in parts]
