@@ -101,8 +101,9 @@ class Renumbering:
         shift = self.of_rows(layout)
         rows = layout.origin
         if shift is None or layout.prompt.consecutive:
-            places = rows if shift is None else rows + shift
-            return tuple(gather_rows(table, places.clamp(min=0)) for table in tables)
+            # a filler may have moved beyond its table
+            places = rows if shift is None else (rows + shift).clamp(0, tables[0].shape[1] - 1)
+            return tuple(gather_rows(table, places) for table in tables)
 
         if rotary is None or positions is None:
             raise SessionError(
