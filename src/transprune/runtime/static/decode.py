@@ -119,9 +119,7 @@ class StaticDecode:
         stack.callback(restore)
 
 
-def _compiled(
-    original: Callable[..., Any], decoder: nn.Module, backend: str
-) -> Callable[..., Any]:
+def _compiled(original: Callable[..., Any], decoder: nn.Module, backend: str) -> Callable[..., Any]:
     """`original` as one graph; a session sets compiled code aside, but not this."""
 
     def step(*args: Any, **kwargs: Any) -> Any:
