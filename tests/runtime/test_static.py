@@ -239,6 +239,31 @@ def test_too_many_shapes_run_eagerly_with_a_warning(zoo):
         assert_same(static, generate(model, batches[1]))
 
 
+def test_a_compiler_that_fails(zoo, monkeypatch):
+    """The answer is the same, with a warning."""
+
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler here")
+
+    model, inputs = zoo("llava", "sdpa"), one(FAMILIES["llava"])
+    real = torch.compile
+
+    def compile_broken(function, **options):
+        if function.__name__ == "step":
+            options["backend"] = broken
+        return real(function, **options)
+
+    monkeypatch.setattr(torch, "compile", compile_broken)
+    with prune(model, METHOD, decode="static", compile="eager"):
+        with pytest.warns(PruneWarning, match="no compiler here"):
+            static = generate(model, inputs)
+        again = generate(model, inputs)  # is not tried a second time
+    with prune(model, METHOD):
+        dynamic = generate(model, inputs)
+    assert_same(static, dynamic)
+    assert_same(again, dynamic)
+
+
 def test_recorded_states_of_a_compiled_run(zoo):
     model, inputs = zoo("llava", "eager"), one(FAMILIES["llava"])
     wanted = {"output_hidden_states": True, "output_attentions": True}
