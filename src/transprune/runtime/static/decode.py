@@ -72,6 +72,7 @@ class StaticDecode:
         self._layers = layers
         self._backend = backend
         self._lock = threading.Lock()
+        self._step: _Step | None = None
         self.capacities: dict[int, int] | None = None if backend is None else {}
 
     def attach(self, hooks: Hooks, stack: ExitStack) -> None:
@@ -105,7 +106,10 @@ class StaticDecode:
         decoder = self._decoder
         own = vars(decoder).get("forward")
         original = decoder.forward
-        compiled = _compiled(original, decoder, backend)
+        # once, however often the session is attached
+        if self._step is None or self._step.plain != original:
+            self._step = _compiled(original, decoder, backend)
+        compiled = self._step
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             decodes = _is_one_token(kwargs) and pruned_static_cache(cache_of(kwargs)) is not None
@@ -121,7 +125,7 @@ class StaticDecode:
         stack.callback(restore)
 
 
-def _compiled(original: Callable[..., Any], decoder: nn.Module, backend: str) -> Callable[..., Any]:
+def _compiled(original: Callable[..., Any], decoder: nn.Module, backend: str) -> _Step:
     """`original` as one graph; a session sets compiled code aside, but not this."""
 
     def step(*args: Any, **kwargs: Any) -> Any:
@@ -141,19 +145,22 @@ class _Step:
     Args:
         plain, compiled: the forward of the decoder.
         replays: the compiled one is a recorded graph, which overwrites its outputs.
+
+    Attributes:
+        plain: as given.
     """
 
     def __init__(
         self, plain: Callable[..., Any], compiled: Callable[..., Any], replays: bool
     ) -> None:
-        self._plain = plain
+        self.plain = plain
         self._compiled: Callable[..., Any] | None = compiled
         self._replays = replays
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The output of the decoder."""
         if self._compiled is None:
-            return self._plain(*args, **kwargs)
+            return self.plain(*args, **kwargs)
         try:
             # a session sets compiled code aside, but not its own
             with torch.compiler.set_stance("default"):
@@ -162,12 +169,12 @@ class _Step:
         # both are raised while compiling, so that nothing has been stored yet
         except torch._dynamo.exc.FailOnRecompileLimitHit:
             warnings.warn(TOO_MANY, PruneWarning, stacklevel=2)
-            return self._plain(*args, **kwargs)
+            return self.plain(*args, **kwargs)
         except torch._dynamo.exc.TorchDynamoException as error:
             self._compiled = None
             why = f"{type(error).__name__}: {shown(str(error))}"
             warnings.warn(f"{FAILED} ({why})", PruneWarning, stacklevel=2)
-            return self._plain(*args, **kwargs)
+            return self.plain(*args, **kwargs)
 
         if self._replays:
             output.last_hidden_state = output.last_hidden_state.clone()
