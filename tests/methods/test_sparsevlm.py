@@ -24,11 +24,7 @@ def test_raters_match_the_image_better_than_average() -> None:
     match = (
         (visual @ words.T).softmax(dim=1).mean(dim=0)
     )  # each visual token spreads one vote over the words
-    assert (
-        raters_of(visual, words)
-        == [i for i in range(3) if match[i] > match.mean()]
-        == [0]
-    )
+    assert raters_of(visual, words) == [i for i in range(3) if match[i] > match.mean()] == [0]
 
 
 def test_the_softmax_runs_over_the_words() -> None:

@@ -7,6 +7,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import DynamicCache, EncoderDecoderCache, QuantizedCache, StaticCache
+from transformers.cache_utils import DynamicLayer
 
 from families.cases import FAMILIES, IMAGE, Sample, greedy
 from reference import TOLERANCE, reference
@@ -44,15 +45,18 @@ def forward(model, inputs, **options):
 # ---------------------------------------------------------------------------------------------------- caches
 
 
-def offloaded_cache(config):
-    cache = DynamicCache(config=config)
+def offloaded(cache):
     cache.offloading = True  # the real thing wants a CUDA stream
     return cache
 
 
+class OwnLayer(DynamicLayer):
+    """May store its entries in another way."""
+
+
 CACHES = {
-    "static": lambda config: StaticCache(config=config, max_cache_len=200),
-    "offloaded": offloaded_cache,
+    "offloaded": lambda config: offloaded(DynamicCache(config=config)),
+    "offloaded static": lambda config: offloaded(StaticCache(config=config, max_cache_len=200)),
     "encoder-decoder": lambda config: EncoderDecoderCache(
         DynamicCache(config=config), DynamicCache(config=config)
     ),
@@ -76,18 +80,22 @@ def test_a_cache_that_cannot_be_pruned_is_refused_untouched(model, inputs, kind)
     assert expected.sequences.shape[1] == inputs["input_ids"].shape[1] + 2
 
 
-@pytest.mark.parametrize("implementation", ["static", "offloaded"])
-def test_generate_refuses_the_same_caches(model, inputs, implementation):
+def test_generate_refuses_the_same_caches(model, inputs):
     with prune(model, METHOD), pytest.raises(CacheError):
-        greedy(model, inputs, cache_implementation=implementation)
+        greedy(model, inputs, cache_implementation="offloaded")
     greedy(model, inputs, steps=1)
 
 
 def test_a_refused_cache_is_fine_for_a_prompt_without_an_image(model, case):
     inputs = case.batch([case.sample([], [6])])
-    plain = greedy(model, inputs, cache_implementation="static")
+    plain = greedy(model, inputs)
+    cache = DynamicCache(config=model.config.get_text_config())
+    cache.layers = [OwnLayer() for _ in cache.layers]
+    given = cache_argument(model, cache)
     with prune(model, METHOD):
-        text = greedy(model, inputs, cache_implementation="static")
+        with pytest.raises(CacheError, match="OwnLayer"):
+            greedy(model, case.batch(case.even()[:1]), **given)
+        text = greedy(model, inputs, **given)
     assert torch.equal(text.sequences, plain.sequences)
 
 

@@ -171,7 +171,13 @@ class _Functions(TorchFunctionMode):
         return ""
 
     def _follow(
-        self, name: str, args: Any, kwargs: Any, tensors: list[Tensor], there: list[Tensor], result: Any
+        self,
+        name: str,
+        args: Any,
+        kwargs: Any,
+        tensors: list[Tensor],
+        there: list[Tensor],
+        result: Any,
     ) -> Any:
         """Note whether the result is on the host."""
         if name == "cpu":
@@ -187,7 +193,9 @@ class _Functions(TorchFunctionMode):
         if isinstance(result, Tensor) and (result in self.host) != moved:
             if any(result is tensor for tensor in tensors):
                 with torch._C.DisableTorchFunction():
-                    result = result.view_as(result)  # a tensor that is where it should be returns itself
+                    result = result.view_as(
+                        result
+                    )  # a tensor that is where it should be returns itself
             if moved:
                 self.host[result] = True
         elif moved and isinstance(result, (tuple, list)):

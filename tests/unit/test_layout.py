@@ -5,58 +5,74 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout, gather_rows
+from transprune.core.prompt import PromptTable
+from transprune.core.rows import Rows, number
+
+CPU = torch.device("cpu")
 
 
 def layout_of(*prompts: str) -> Layout:
-    visual = torch.tensor([[slot in "vw" for slot in prompt] for prompt in prompts])
-    valid = torch.tensor([[slot != "." for slot in prompt] for prompt in prompts])
-    image = torch.tensor(
-        [[{"v": 0, "w": 1}.get(slot, -1) for slot in prompt] for prompt in prompts]
-    )
-    return Layout.of_prompt(visual, valid, image)
+    visual = np.array([[slot in "vw" for slot in prompt] for prompt in prompts])
+    valid = np.array([[slot != "." for slot in prompt] for prompt in prompts])
+    image = np.array([[{"v": 0, "w": 1}.get(slot, -1) for slot in prompt] for prompt in prompts])
+    return Layout.of_prompt(PromptTable(visual, valid, image, CPU))
 
 
-def slots(flags: Tensor) -> list[list[int]]:
-    return [row.nonzero().flatten().tolist() for row in flags]
+def slots(flags: Tensor | np.ndarray) -> list[list[int]]:
+    return [np.flatnonzero(row).tolist() for row in np.asarray(flags)]
+
+
+def instruction(layout: Layout) -> list[list[int]]:
+    return [listed(layout.instruction_rows(sample)) for sample in range(layout.batch)]
+
+
+def listed(rows: Rows) -> list[int]:
+    return number(rows, CPU).tolist()
 
 
 def drop(layout: Layout, *rows: list[int]) -> tuple[Tensor, Layout]:
-    return layout.survivors([torch.tensor(dropped, dtype=torch.long) for dropped in rows])
+    """The layout without these rows, which are visual."""
+    stay = layout.valid.clone()
+    for sample, dropped in enumerate(rows):
+        stay[sample, dropped] = False
+    gone = [len(dropped) for dropped in rows]
+    kept = tuple(n - m for n, m in zip(layout.lengths, gone, strict=True))
+    visual = tuple(n - m for n, m in zip(layout.visual_counts, gone, strict=True))
+    return layout.survivors(stay, kept, visual)
 
 
 def test_a_plain_prompt() -> None:
     layout = layout_of("ttvvvttt")
     assert slots(layout.visual) == [[2, 3, 4]]
-    assert slots(layout.instruction) == [[5, 6, 7]]
+    assert instruction(layout) == [[5, 6, 7]]
     assert layout.origin.tolist() == [list(range(8))]
     assert layout.token.tolist() == [[-1, -1, 0, 1, 2, -1, -1, -1]]
     assert layout.image.tolist() == [[-1, -1, 0, 0, 0, -1, -1, -1]]
     assert (layout.batch, layout.rows_total, layout.dense) == (1, 8, True)
     assert (layout.lengths, layout.visual_counts) == ((8,), (3,))
-    assert (layout.text_counts, layout.instruction_counts) == ((5,), (3,))
+    assert (layout.text_counts, layout.prompt.instruction_counts) == ((5,), (3,))
 
 
 def test_the_instruction_starts_after_the_last_visual_token_of_each_sample() -> None:
     layout = layout_of("tvvtttt", "tvvvvvt", "vtvtvtt")
-    assert slots(layout.instruction) == [[3, 4, 5, 6], [6], [5, 6]]
+    assert instruction(layout) == [[3, 4, 5, 6], [6], [5, 6]]
 
 
 def test_without_instruction_the_last_token_stands_in() -> None:
     layout = layout_of("ttvvv", "tvvtt", "tvv..", "..tvv")
-    assert slots(layout.instruction) == [[4], [3, 4], [2], [4]]
+    assert instruction(layout) == [[4], [3, 4], [2], [4]]
     assert layout.visual[0, 4], "the stand-in is a visual token here"
 
 
 def test_without_image_all_text_is_instruction() -> None:
     layout = layout_of("ttt.", ".ttt")
-    assert slots(layout.instruction) == [[0, 1, 2], [1, 2, 3]]
+    assert instruction(layout) == [[0, 1, 2], [1, 2, 3]]
     assert layout.visual_counts == (0, 0)
 
 
@@ -64,16 +80,16 @@ def test_left_and_right_padding() -> None:
     layout = layout_of("..tvvt", "tvvt..", "tvvttt")
     assert slots(layout.valid) == [[2, 3, 4, 5], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]
     assert slots(layout.visual) == [[3, 4], [1, 2], [1, 2]]
-    assert slots(layout.instruction) == [[5], [3], [3, 4, 5]]
+    assert instruction(layout) == [[5], [3], [3, 4, 5]]
     assert layout.lengths == (4, 4, 6)
     assert not layout.dense
-    assert [layout.rows(sample).tolist() for sample in range(3)] == slots(layout.valid)
-    assert [layout.visual_rows(sample).tolist() for sample in range(3)] == slots(layout.visual)
+    assert [listed(layout.rows(sample)) for sample in range(3)] == slots(layout.valid)
+    assert [listed(layout.visual_rows(sample)) for sample in range(3)] == slots(layout.visual)
 
 
 def test_a_masked_visual_slot_is_padding() -> None:
-    visual, valid = torch.tensor([[True, True, False]]), torch.tensor([[False, True, True]])
-    layout = Layout.of_prompt(visual, valid, torch.zeros(1, 3, dtype=torch.long))
+    seen, valid = np.array([[False, True, False]]), np.array([[False, True, True]])
+    layout = Layout.of_prompt(PromptTable(seen, valid, np.zeros((1, 3), dtype=np.int64), CPU))
     assert slots(layout.visual) == [[1]]
     assert layout.token.tolist() == [[-1, 0, -1]]
     assert layout.image.tolist() == [[-1, 0, -1]]
@@ -83,7 +99,7 @@ def test_tokens_are_numbered_through_all_images_of_a_sample() -> None:
     layout = layout_of("tvvtwwt", "tttvtww")
     assert layout.token.tolist() == [[-1, 0, 1, -1, 2, 3, -1], [-1, -1, -1, 0, -1, 1, 2]]
     assert layout.image.tolist() == [[-1, 0, 0, -1, 1, 1, -1], [-1, -1, -1, 0, -1, 1, 1]]
-    assert slots(layout.instruction) == [[6], [6]]
+    assert instruction(layout) == [[6], [6]]
 
 
 def test_survivors_of_an_even_batch() -> None:
@@ -93,7 +109,7 @@ def test_survivors_of_an_even_batch() -> None:
     assert after.origin.tolist() == index.tolist()
     assert after.token.tolist() == [[-1, 1, -1, -1], [-1, -1, 2, -1]]
     assert slots(after.visual) == [[1], [2]]
-    assert slots(after.instruction) == [[2, 3], [3]]
+    assert instruction(after) == [[2, 3], [3]]
     assert (after.lengths, after.visual_counts) == ((4, 4), (1, 1))
 
 
@@ -108,7 +124,7 @@ def test_survivors_of_a_ragged_batch_have_fillers_on_the_left() -> None:
     assert after.token.tolist() == [[-1, 0, 2, -1, -1], [-1, -1, -1, 3, -1]]
     assert after.image.tolist() == [[-1, 0, 0, -1, -1], [-1, -1, -1, 0, -1]]
     assert slots(after.visual) == [[1, 2], [3]]
-    assert slots(after.instruction) == [[3, 4], [4]]
+    assert instruction(after) == [[3, 4], [4]]
     assert (after.lengths, after.visual_counts, after.text_counts) == ((5, 3), (2, 1), (3, 2))
 
 
@@ -128,8 +144,8 @@ def test_nested_prunes_keep_the_first_numbering() -> None:
     first = layout_of("tvvvvtt", "tvvvvvt")
     _, second = drop(first, [2], [1, 3, 4])  # sample 1 keeps 2 and 5 behind two fillers
     assert second.lengths == (6, 4)
-    assert second.visual_rows(0).tolist() == [1, 2, 3]
-    assert second.visual_rows(1).tolist() == [3, 4]
+    assert listed(second.visual_rows(0)) == [1, 2, 3]
+    assert listed(second.visual_rows(1)) == [3, 4]
     index, third = drop(second, [1, 2], [4])
     assert third.lengths == (4, 3)
     assert [third.token[s, third.visual_rows(s)].tolist() for s in range(2)] == [[3], [1]]
@@ -143,9 +159,9 @@ def test_nothing_dropped_is_the_same_layout() -> None:
     before = layout_of("tvvtt", "ttvvt")
     index, after = drop(before, [], [])
     assert index.tolist() == [[0, 1, 2, 3, 4]] * 2
-    for field in dataclasses.fields(Layout):
-        old, new = getattr(before, field.name), getattr(after, field.name)
-        assert torch.equal(old, new) if isinstance(old, Tensor) else old == new, field.name
+    assert (after.lengths, after.visual_counts) == (before.lengths, before.visual_counts)
+    for name in ("origin", "valid", "visual", "token", "image"):
+        assert torch.equal(getattr(before, name), getattr(after, name)), name
 
 
 def test_take_leaves_the_old_layout_alone() -> None:
@@ -176,18 +192,18 @@ def test_survivors_against_plain_lists(seed: int) -> None:
             gone = [slot for slot in visual if rand(2)]
             rows = [
                 row
-                for row in layout.rows(sample).tolist()
+                for row in listed(layout.rows(sample))
                 if layout.origin[sample, row].item() in gone
             ]
             assert len(rows) == len(gone)
-            dropped.append(torch.tensor(rows, dtype=torch.long))
+            dropped.append(rows)
             kept[sample] = [slot for slot in kept[sample] if slot not in gone]
-        _, layout = layout.survivors(dropped)
+        _, layout = drop(layout, *dropped)
         assert layout.rows_total == max(map(len, kept))
         for sample, prompt in enumerate(prompts):
             rows = layout.rows(sample)
             assert layout.origin[sample, rows].tolist() == kept[sample]
-            assert rows.tolist() == list(
+            assert listed(rows) == list(
                 range(layout.rows_total - len(kept[sample]), layout.rows_total)
             )
             numbers = [

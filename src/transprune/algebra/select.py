@@ -40,7 +40,7 @@ def others(n: int, keep: Tensor) -> Tensor:
 
     `keep` has no index twice.
     """
-    taken = torch.zeros(n, dtype=torch.bool, device=keep.device).index_fill(0, keep, True)
+    taken = keep.new_zeros(n, dtype=torch.bool).index_fill(0, keep, True)
     return unset(taken, n - len(keep))
 
 
@@ -281,12 +281,6 @@ def _rank_among_equals(values: Hashes) -> Hashes:
     rank = np.empty_like(order)
     rank[order] = np.arange(len(values)) - ordered.searchsorted(ordered)
     return rank
-
-
-def same_rows(rows: Tensor, others: Tensor) -> Tensor:
-    """Which rows are identical to the bit. [N, D], [N, D] of one dtype -> bool [N]."""
-    integer = _INTEGERS[rows.element_size()]
-    return (rows.contiguous().view(integer) == others.contiguous().view(integer)).all(dim=-1)
 
 
 def hash_rows(rows: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def picture_sides(base: Any, capture: VisionCapture) -> list[tuple[int, int]]:
     if not is_packed(base):
         return [(pixels.shape[-2] // patch, pixels.shape[-1] // patch)] * len(pixels)
 
-    sizes = capture.on_host.get("image_sizes")
+    sizes: Any = capture.on_host.get("image_sizes")
     if sizes is None:
         sizes = capture.inputs["tower"][1].get("image_sizes")
     if sizes is None:
@@ -103,9 +103,7 @@ def layer_of(
     )
 
 
-def copied_layers(
-    projected: Sequence[Tensor], hidden: Sequence[Tensor | None]
-) -> Tensor | None:
+def copied_layers(projected: Sequence[Tensor], hidden: Sequence[Tensor | None]) -> Tensor | None:
     """Whether each part [C, n, V] is equal to the states of each layer. bool [parts, layers].
 
     None where every part lies in the memory of some layer's states: nothing has to be compared.

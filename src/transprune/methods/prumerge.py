@@ -174,8 +174,7 @@ class PruMerge(ProjectorPruner):
     def _outliers(self, c: Tensor, room: int) -> int:
         """How many patches count as outliers of the attention `c` [n]; at least one."""
         if self.keep is None:
-            quarters = torch.tensor([0.25, 0.75], dtype=c.dtype, device=c.device)
-            q1, q3 = torch.quantile(c, quarters)
+            q1, q3 = torch.quantile(c, c.new_tensor([0.25, 0.75]))
             return max(1, int((c > q3 + 1.5 * (q3 - q1)).sum()))
 
         # of a fixed number PruMerge+ spreads three quarters

@@ -84,9 +84,11 @@ class Scan(KeepPruner):
 
         side = self.window or (SIDE_MERGED if merges_patches else SIDE_PATCHES)
         # which window a patch is in is known on the host
-        names = ("place", "grid", "crop")
-        tables = [torch.from_numpy(vision.on_host(name)[vision.patches]) for name in names]
-        window = number_windows(*tables, side)
+        own = vision.patches
+        place = torch.from_numpy(vision.on_host("place")[own])
+        grid = torch.from_numpy(vision.on_host("grid")[own])
+        crop = torch.from_numpy(vision.on_host("crop")[own])
+        window = number_windows(place, grid, crop, side)
         windows = int(window.max()) + 1
 
         if merges_patches:

@@ -14,7 +14,8 @@ from transprune.runtime.guard import (
     GuardedLayer,
     GuardedSlidingLayer,
 )
-from transprune.runtime.static.layers import check_static_cache, is_static
+from transprune.runtime.static.checks import check_static_cache
+from transprune.runtime.static.layers import is_static
 
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
 

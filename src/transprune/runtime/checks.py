@@ -2,16 +2,19 @@
 
 Our own methods are tested for what they return. A third party's bug must not become a wrong answer
 in silence, and neither must a score that is not a number, so both leave a flag on the device. It is
-read where that costs no wait: at once on the CPU, else when the trace is read, at the next prompt,
-or when the session is left.
+read where that costs no wait of its own: at once on the CPU, else with the ids of the next prompt,
+when the trace is read, or when the session is left.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transprune.errors import MethodError, PruneWarning
@@ -53,25 +56,35 @@ def is_free(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def read_flags(record: Record) -> None:
+def to_read(record: Record) -> list[Tensor]:
+    """What the checks of a pass left on the device."""
+    flags = [flag for flag, _ in record.keeps]
+    return [*flags, *[score.float() for _, _, score in record.scores_to_check]]
+
+
+def read_flags(record: Record, found: Sequence[NDArray[Any]] | None = None) -> None:
     """Read what the checks of a pass left, once.
 
     Warns of scores that are not finite.
 
+    Args:
+        record: of the pass.
+        found: `to_read(record)` on the host, where it is there already.
+
     Raises:
         MethodError: a method of a third party returned no valid selection.
     """
+    if found is None:
+        found = to_host(to_read(record))
     keeps, record.keeps = record.keeps, []
     scores, record.scores_to_check = record.scores_to_check, []
     if not keeps and not scores:
-        return
+        return  # read before, maybe by another thread
 
-    flags = [flag for flag, _ in keeps]
-    found = to_host([*flags, *[score.float() for _, _, score in scores]])
     for (_, error), bad in zip(keeps, found, strict=False):
         if bad:
             raise error()
-    for (name, boundary, _), score in zip(scores, found[len(flags) :], strict=True):
+    for (name, boundary, _), score in zip(scores, found[len(keeps) :], strict=True):
         if not np.isfinite(score).all():
             _warn_not_finite(record, name, boundary)
 

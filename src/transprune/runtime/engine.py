@@ -41,7 +41,7 @@ from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.calls import Calls, count_drafts, is_being_called
-from transprune.runtime.checks import is_free, read_flags
+from transprune.runtime.checks import is_free, read_flags, to_read
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
@@ -197,9 +197,16 @@ class Engine:
         ids = kwargs.get("input_ids", args[0] if args else None)
         drafts = self._calls.drafts
         self._calls.drafts = 0
-        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts)
+        # flags of earlier passes are copied with the ids
+        unread = list(self._unread)
+        wanted = [to_read(record) for record in unread]
+        flags = [tensor for of_pass in wanted for tensor in of_pass]
+        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts, flags)
         if prompt.layout is not None:
             self._hooks.check_in_place()
+            found = iter(prompt.extra)
+            for record, of_pass in zip(unread, wanted, strict=True):
+                read_flags(record, [next(found) for _ in of_pass])
             self.read_flags()
         self._calls.prompts[-1] = prompt
 

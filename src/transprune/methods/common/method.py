@@ -44,6 +44,9 @@ RENAMED = {
     "variations": "transition_scores",
 }
 
+# methods of a LayerPruner whose tensors have a leading dimension where it is `batched`
+TAKES_POOLS = {"score", "select", "observe", "observe_layers", "transition_scores"}
+
 L = TypeVar("L", bound="LayerPruner")
 
 
@@ -190,12 +193,20 @@ class LayerPruner(Method):
         first_boundary: the first layer in front of which it may prune.
         batched: `score`, `select` and `observe` take several pools at once. Every tensor of the
             view and the evidence has a leading dimension, [G, N] for [N], and so has what is
-            returned. Pools of equal size are then scored in one call; otherwise one by one.
+            returned. Pools of equal size are then scored in one call; otherwise one by one. A
+            subclass that overrides one of the three says again that it does.
     """
 
     kind: ClassVar[str] = "within-LLM"
     first_boundary: ClassVar[int] = 1
     batched: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = vars(cls)
+        # what was written for one pool must not meet several because its parent takes them
+        if "batched" not in own and own.keys() & TAKES_POOLS:
+            cls.batched = False
 
     @abstractmethod
     def schedule(self, num_layers: int) -> Schedule:

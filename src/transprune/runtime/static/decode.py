@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from transprune.core.library import cache_of
+from transprune.core.shown import shown
 from transprune.errors import MethodError, PruneWarning
 from transprune.runtime.hooks import HookGroup, Hooks
 from transprune.runtime.static.layers import StaticKeptLayer, pruned_static_cache
@@ -31,6 +32,7 @@ TOO_MANY = (
     "(torch._dynamo.config.recompile_limit); this one runs without compiled code. Pad prompts to "
     "few lengths, or raise that limit"
 )
+FAILED = "static decoding could not be compiled and runs eagerly"
 RECORDED = ("output_attentions", "output_hidden_states")
 
 
@@ -70,6 +72,7 @@ class StaticDecode:
         self._layers = layers
         self._backend = backend
         self._lock = threading.Lock()
+        self._step: _Step | None = None
         self.capacities: dict[int, int] | None = None if backend is None else {}
 
     def attach(self, hooks: Hooks, stack: ExitStack) -> None:
@@ -103,7 +106,10 @@ class StaticDecode:
         decoder = self._decoder
         own = vars(decoder).get("forward")
         original = decoder.forward
-        compiled = _compiled(original, decoder, backend)
+        # once, however often the session is attached
+        if self._step is None or self._step.plain != original:
+            self._step = _compiled(original, decoder, backend)
+        compiled = self._step
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             decodes = _is_one_token(kwargs) and pruned_static_cache(cache_of(kwargs)) is not None
@@ -119,9 +125,7 @@ class StaticDecode:
         stack.callback(restore)
 
 
-def _compiled(
-    original: Callable[..., Any], decoder: nn.Module, backend: str
-) -> Callable[..., Any]:
+def _compiled(original: Callable[..., Any], decoder: nn.Module, backend: str) -> _Step:
     """`original` as one graph; a session sets compiled code aside, but not this."""
 
     def step(*args: Any, **kwargs: Any) -> Any:
@@ -132,21 +136,49 @@ def _compiled(
     on_gpu = next(decoder.parameters()).device.type == "cuda"
     mode = "reduce-overhead" if on_gpu and backend == "inductor" else None
     compiled = torch.compile(step, fullgraph=True, dynamic=False, backend=backend, mode=mode)
+    return _Step(original, compiled, replays=mode is not None)
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with torch.compiler.set_stance("default"):
-            torch.compiler.cudagraph_mark_step_begin()
-            try:
-                output = compiled(*args, **kwargs)
-            except torch._dynamo.exc.FailOnRecompileLimitHit:
-                warnings.warn(TOO_MANY, PruneWarning, stacklevel=2)
-                return original(*args, **kwargs)
-        if mode is not None:
-            # a graph that is replayed overwrites its outputs
+
+class _Step:
+    """Calls the compiled step, or the plain one where it cannot be compiled.
+
+    Args:
+        plain, compiled: the forward of the decoder.
+        replays: the compiled one is a recorded graph, which overwrites its outputs.
+
+    Attributes:
+        plain: as given.
+    """
+
+    def __init__(
+        self, plain: Callable[..., Any], compiled: Callable[..., Any], replays: bool
+    ) -> None:
+        self.plain = plain
+        self._compiled: Callable[..., Any] | None = compiled
+        self._replays = replays
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the decoder."""
+        if self._compiled is None:
+            return self.plain(*args, **kwargs)
+        try:
+            # a session sets compiled code aside, but not its own
+            with torch.compiler.set_stance("default"):
+                torch.compiler.cudagraph_mark_step_begin()
+                output = self._compiled(*args, **kwargs)
+        # both are raised while compiling, so that nothing has been stored yet
+        except torch._dynamo.exc.FailOnRecompileLimitHit:
+            warnings.warn(TOO_MANY, PruneWarning, stacklevel=2)
+            return self.plain(*args, **kwargs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            self._compiled = None
+            why = f"{type(error).__name__}: {shown(str(error))}"
+            warnings.warn(f"{FAILED} ({why})", PruneWarning, stacklevel=2)
+            return self.plain(*args, **kwargs)
+
+        if self._replays:
             output.last_hidden_state = output.last_hidden_state.clone()
         return output
-
-    return run
 
 
 def _is_one_token(kwargs: dict[str, Any]) -> bool:

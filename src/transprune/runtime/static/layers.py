@@ -55,6 +55,10 @@ class StaticKeptLayer(Guard, StaticLayer):
         rows = prefix.slots.shape[1]
         self.capacity = max(least, rows + self.max_cache_len - length)
         self.columns = Columns.of(prefix, length, self.capacity, self.max_cache_len)
+        # what a graph that is replayed on a GPU need not copy in every step
+        for table in (self.columns.slots, self.columns.real, self.columns.bias):
+            if table is not None:
+                torch._dynamo.mark_static_address(table)
         self._missing = torch.full((), length - rows, device=prefix.slots.device)
         self.announced = True
 
@@ -62,7 +66,8 @@ class StaticKeptLayer(Guard, StaticLayer):
         """Allocate the buffer."""
         # made on the device, so that nothing is copied to it
         self.cumulative_length = torch.zeros((), dtype=torch.long, device=key_states.device)
-        logical, self.max_cache_len = self.max_cache_len, self.capacity
+        logical: int = self.max_cache_len
+        self.max_cache_len: int = self.capacity
         super().lazy_initialization(key_states, value_states)
         self.max_cache_len = logical
 
@@ -185,36 +190,3 @@ def install_static(cache: Any, index: int, length: int) -> StaticKeptLayer:
     first.host_length = length
     first.watch(cache.layers)
     return kept
-
-
-def check_static_cache(cache: Any, slots: int) -> None:
-    """Refuse a static cache that cannot hold a pruned prompt of so many slots.
-
-    Raises:
-        CacheError: it has other layers than full attention, is offloaded, too short, or filled.
-    """
-    kinds = {type(layer).__name__ for layer in cache.layers if not _fits(layer)}
-    if kinds or getattr(cache, "offloading", False):
-        what = ", ".join(sorted(kinds)) or "offloaded layers"
-        raise CacheError(
-            f"pruning fills static caches of plain full attention; got one of {what}. Leave "
-            "cache_implementation unset: a DynamicCache takes sliding windows too"
-        )
-
-    longest = min(layer.max_cache_len for layer in cache.layers)
-    if slots > longest:
-        raise CacheError(
-            f"this static cache has room for {longest} tokens, and the prompt has {slots}. Make it "
-            "as long as the (unpruned) prompt and all new tokens together: "
-            "StaticCache(config, max_cache_len)"
-        )
-    if any(layer.is_initialized and int(layer.get_seq_length()) for layer in cache.layers):
-        raise CacheError(
-            "this static cache holds an earlier turn, and a later one with an image cannot be "
-            "pruned into fixed buffers. Reset the cache, or use a DynamicCache (leave "
-            "cache_implementation unset)"
-        )
-
-
-def _fits(layer: Any) -> bool:
-    return type(layer) in (StaticLayer, StaticKeptLayer)

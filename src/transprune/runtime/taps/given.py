@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Given:
         padding: the padding mask over all turns, [B, past + L], or None.
         positions: position ids [1 or B, L], of M-RoPE the first axis; None where there are none.
         described: what the family says describes its pictures, by the name of the argument.
+        extra: what was copied along.
     """
 
     device: torch.device
@@ -35,10 +36,17 @@ class Given:
     padding: NDArray[Any] | None
     positions: NDArray[Any] | None
     described: dict[str, Tensor]
+    extra: list[NDArray[Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, family: Family, ids: Tensor | None, kwargs: Mapping[str, Any]) -> Given:
-        """Copy them; the only wait for the device in a prompt."""
+    def of(
+        cls,
+        family: Family,
+        ids: Tensor | None,
+        kwargs: Mapping[str, Any],
+        extra: Sequence[Tensor] = (),
+    ) -> Given:
+        """Copy them, and `extra`; the only wait for the device in a prompt."""
         wanted = {"ids": ids}
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
@@ -49,7 +57,8 @@ class Given:
         wanted |= {name: kwargs.get(name) for name in family.described_by}
 
         present = {name: t for name, t in wanted.items() if isinstance(t, Tensor)}
-        arrays = dict(zip(present, to_host(list(present.values())), strict=True))
+        copies = to_host([*present.values(), *extra])
+        arrays = dict(zip(present, copies, strict=False))
         rows = ids if ids is not None else kwargs.get("inputs_embeds")
         return cls(
             device=rows.device if isinstance(rows, Tensor) else torch.device("cpu"),
@@ -61,6 +70,7 @@ class Given:
                 for name in family.described_by
                 if name in arrays
             },
+            extra=copies[len(present) :],
         )
 
     def positions_of(self, length: int) -> NDArray[Any] | None:

@@ -7,12 +7,13 @@ The two are told apart, because the second is a mistake that nobody would notice
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transprune.core.layout import Layout
@@ -45,10 +46,12 @@ class Prompt:
     Attributes:
         layout: its rows; None where nothing is pruned.
         reason: why nothing is pruned, a sentence; None where there is a layout.
+        extra: what was copied along with a prompt that is pruned.
     """
 
     layout: Layout | None = None
     reason: str | None = None
+    extra: Sequence[NDArray[Any]] = ()
 
     def fits(self, rows: Tensor) -> bool:
         """Whether the rows [B, L, ...] that reach the decoder are those of this prompt."""
@@ -68,11 +71,12 @@ def read_prompt(
     input_ids: Tensor | None,
     kwargs: Mapping[str, Any],
     drafts: int = 0,
+    extra: Sequence[Tensor] = (),
 ) -> Prompt:
     """The layout of a visual prefill, or the reason why there is none.
 
     A model may *sample* the image id, so in a later turn only a call that merges features counts.
-    The last `drafts` tokens are no part of the prompt.
+    The last `drafts` tokens are no part of the prompt. `extra` is copied to the host with the ids.
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
@@ -90,7 +94,7 @@ def read_prompt(
             "returned"
         )
 
-    given = Given.of(family, input_ids, kwargs)
+    given = Given.of(family, input_ids, kwargs, extra)
     masks = _visual_masks(family, base, given, kwargs)
     if masks is None:
         return _without_ids(has_features, kwargs.get("inputs_embeds"))
@@ -114,7 +118,7 @@ def read_prompt(
     if not table.visual.any():
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
         return Prompt(reason=MASKED)
-    return Prompt(Layout.of_prompt(table))
+    return Prompt(Layout.of_prompt(table), extra=given.extra)
 
 
 def _table(
