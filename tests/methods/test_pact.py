@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from methods.layer_views import Given
+from transprune.algebra.cluster import cover
 from transprune.core.plan import Stage
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import PACT
@@ -109,6 +110,26 @@ def test_clusters_become_their_means_and_weigh_their_size() -> None:
     assert selection.keep.tolist() == [1, 2, 4]  # the densest of each group, alone the last
     torch.testing.assert_close(selection.features[:, 0], torch.tensor([4.5, 2.5, 1.0]))
     torch.testing.assert_close(selection.key_bias, torch.tensor([2.0, 2.0, 1.0]).log())
+
+
+def test_more_rounds_are_made_where_the_first_ones_do_not_reach_all(monkeypatch) -> None:
+    degrees = torch.linspace(0, 14, 24).square().tolist()
+    pool = given(*degrees, scores=list(range(24, 0, -1)))
+    method = PACT(keep_ratio=0.9, cutoff=0.05)
+    enough = method.select(pool.view(21))
+    monkeypatch.setattr("transprune.methods.pact.ROUNDS", 1)
+    rounds = []
+
+    def watched(distance, cutoff, last, most):
+        rounds.append(most)
+        return cover(distance, cutoff, last, most)
+
+    monkeypatch.setattr("transprune.methods.pact.cover", watched)
+    first = method.select(pool.view(21))
+    assert torch.equal(first.keep, enough.keep)
+    assert torch.equal(first.features, enough.features)
+    assert torch.equal(first.key_bias, enough.key_bias)
+    assert rounds[:2] == [1, 4], "one round does not reach all of them here"
 
 
 def test_dropped_tokens_near_a_centre_join_its_mean() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from transprune.algebra.cluster import density_cover, density_peaks
+from transprune.algebra.cluster import cover, density_peaks
 
 
 def line(*points: float) -> torch.Tensor:
@@ -16,6 +16,15 @@ def line(*points: float) -> torch.Tensor:
 
 def apart(*points: float) -> torch.Tensor:
     return (line(*points) - line(*points).T).abs()
+
+
+def density_cover(
+    distance: torch.Tensor, cutoff: float, last_of_equals: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centres, and the number of each token's centre, after as many rounds as are ever needed."""
+    found = cover(distance, cutoff, last_of_equals, rounds=len(distance))
+    assert not found.unfinished
+    return found.numbered(int(found.centre.sum()))
 
 
 def test_two_groups_have_their_middles_as_peaks() -> None:
@@ -124,3 +133,27 @@ def test_what_is_no_number_is_far_away_and_alone() -> None:
     centres, group = density_cover(distance, 0.15)
     assert centres.tolist() == [0, 2]
     assert group.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounds_find_the_centres_of_one_after_another(seed: int) -> None:
+    points = torch.rand(60, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+    distance = apart(*points.tolist())
+    density = (-(distance / 2).square()).exp().sum(dim=1)
+    free = torch.ones(60, dtype=torch.bool)
+    expected = []
+    for place in density.argsort(descending=True, stable=True).tolist():
+        if free[place]:
+            expected.append(place)
+            free &= distance[place] >= 0.03
+    assert density_cover(distance, 0.03)[0].tolist() == sorted(expected)
+
+
+def test_too_few_rounds_are_known_to_be_too_few() -> None:
+    distance = apart(*torch.linspace(0, 1, 30).square().tolist())
+    assert cover(distance, 0.05, rounds=1).unfinished > 0
+    enough = cover(distance, 0.05, rounds=30)
+    more = cover(distance, 0.05, rounds=60)
+    assert enough.unfinished == 0
+    assert torch.equal(enough.centre, more.centre)
+    assert torch.equal(enough.nearest, more.nearest)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from transprune.algebra.match import hash_rows, match_hashes
 from transprune.algebra.select import (
     assign_nearest,
     cosine_matrix,
     group_mean,
-    hash_rows,
-    match_hashes,
     normalise_sum,
     rankable,
     select_diverse,

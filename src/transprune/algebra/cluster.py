@@ -56,34 +56,6 @@ def density_peaks(
     return centres, _join(distance, centres)
 
 
-def density_cover(
-    distance: Tensor, cutoff: float, last_of_equals: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Cover all tokens: the densest token that no centre covers yet becomes the next centre.
-
-    A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data,
-    so this waits for the device; `cover` does not.
-
-    Args:
-        distance: [n, n], symmetric.
-        cutoff: covers nothing but the token itself at 0.
-        last_of_equals: of equally dense tokens the last counts as the densest, else the first.
-
-    Returns:
-        Centres, ascending [C] long, and for each token the number of its nearest centre [n] long.
-
-    Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and
-    its code).
-    """
-    rounds = ROUNDS
-    while True:
-        found = cover(distance, cutoff, last_of_equals, rounds)
-        unfinished, count = torch.stack([found.unfinished, found.centre.sum()]).tolist()
-        if not unfinished:
-            return found.numbered(count)
-        rounds *= 4
-
-
 @dataclass(frozen=True)
 class Cover:
     """Centres and members by place, on the device. Shapes: n tokens.
@@ -104,8 +76,24 @@ class Cover:
         return unset(~self.centre, count), number[self.nearest]
 
 
-def cover(distance: Tensor, cutoff: float, last_of_equals: bool, rounds: int = ROUNDS) -> Cover:
-    """`density_cover` in at most so many rounds, without a wait."""
+def cover(
+    distance: Tensor, cutoff: float, last_of_equals: bool = False, rounds: int = ROUNDS
+) -> Cover:
+    """Cover all tokens: the densest token that no centre covers yet becomes the next centre.
+
+    A centre covers all tokens nearer than `cutoff`. The number of clusters comes out of the data.
+    Density is `sum(exp(-(distance / 2)^2))` over all tokens.
+
+    Args:
+        distance: [n, n], symmetric.
+        cutoff: covers nothing but the token itself at 0.
+        last_of_equals: of equally dense tokens the last counts as the densest, else the first.
+        rounds: the most that are made. Whether they were enough only the device knows
+            (`unfinished`), and `n` always are.
+
+    Source: the distance bounded density peak clustering of PACT (arXiv 2504.08966, algorithm 2, and
+    its code).
+    """
     distance = _finite(distance.float())
     density = (-(distance / 2).square()).exp().sum(dim=1)  # [n, n] -> [n]
 

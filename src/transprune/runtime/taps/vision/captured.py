@@ -19,6 +19,8 @@ from transprune.core.rows import Rows, upload
 from transprune.families.base import VisionCapture, VisionRows
 from transprune.runtime.host import to_host
 
+NUMBERS = ("place", "grid")  # whole numbers, which families give on the host
+
 
 @dataclass(frozen=True)
 class Captured:
@@ -42,6 +44,51 @@ class Captured:
     signals: dict[str, Tensor]
     cls: Tensor | None
     states: Tensor | None
+
+
+def copy_to_host(
+    hashes: list[Tensor], captures: list[VisionCapture], wanted: list[dict[str, Tensor]]
+) -> list[Numbers]:
+    """Copy the hashes, and with them the numbers `wanted` of each call, which stay in its capture."""
+    flat = [tensor for of_call in wanted for tensor in of_call.values()]
+    arrays = to_host([*hashes, *flat])
+
+    numbers = iter(arrays[len(hashes) :])
+    for capture, of_call in zip(captures, wanted, strict=True):
+        capture.on_host = {name: next(numbers) for name in of_call}
+    return arrays[: len(hashes)]
+
+
+def join_calls(
+    captures: list[VisionCapture], parts: list[VisionRows], values: dict[str, list[Tensor]]
+) -> Captured:
+    """All calls of the tower as one; `values` are the signals of each call by name."""
+    signals = {}
+    arrays = {}
+    for name, of_calls in values.items():
+        if name in NUMBERS:
+            arrays[name] = arrays_in_order(of_calls, parts)
+        else:
+            signals[name] = in_order(of_calls, parts)
+
+    # each call of the tower counts its crops from 0; here they are numbered through
+    crop_source: list[tuple[int, int]] = []
+    crops: list[Tensor] = []
+    for number, part in enumerate(parts):
+        crops.append(part.crop + len(crop_source))
+        count = int(array_of(part.crop).max()) + 1
+        crop_source += [(number, crop) for crop in range(count)]
+
+    states = [part.states for part in parts if part.states is not None]
+    return Captured(
+        captures=captures,
+        crop_source=crop_source,
+        crop=arrays_in_order(crops, parts),
+        arrays=arrays,
+        signals=signals,
+        cls=cat_if_all([part.cls for part in parts]),
+        states=in_order(states, parts) if len(states) == len(parts) else None,
+    )
 
 
 def array_of(numbers: Tensor) -> NDArray[Any]:

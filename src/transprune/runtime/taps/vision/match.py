@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transprune.algebra.select import hash_rows, match_hashes
+from transprune.algebra.match import hash_rows, match_hashes
 from transprune.core.layout import Layout
 from transprune.core.prompt import Numbers
 from transprune.core.signals import VisionSignals

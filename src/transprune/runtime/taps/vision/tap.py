@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transprune.algebra.select import hash_rows
+from transprune.algebra.match import hash_rows
 from transprune.core.prompt import Numbers
 from transprune.core.rows import upload
 from transprune.core.signals import SIGNALS, VisionSignals
@@ -23,23 +23,19 @@ from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
-from transprune.runtime.host import to_host
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.taps.base import Setup, Signals, Tap
 from transprune.runtime.taps.vision.captured import (
     Captured,
-    array_of,
-    arrays_in_order,
     by_appearance,
-    cat_if_all,
-    in_order,
+    copy_to_host,
+    join_calls,
     of_patches,
     rows_at,
 )
 from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
 
 SIGNAL = "vision"
-NUMBERS = ("place", "grid")  # whole numbers, which families give on the host
 MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
 
 
@@ -117,56 +113,18 @@ class VisionTap(Tap):
             )
         self._check_complete(captures)
         hashes = [hash_rows(_rows_of(capture).to(dtype)) for capture in captures]
-        found = self._to_host([tokens, *hashes], captures)
-
-        parts: list[VisionRows] = []
-        for capture in captures:
-            parts.append(self._untapped(self._family.vision_rows, self._base, capture))
-        return self._joined(captures, parts), found[0], hashes_in_order(found[1:], parts)
-
-    def _to_host(self, hashes: list[Tensor], captures: list[VisionCapture]) -> list[Numbers]:
-        """Copy the hashes, and with them the numbers that the family needs of each call."""
         wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
-        flat = [tensor for of_call in wanted for tensor in of_call.values()]
-        arrays = to_host([*hashes, *flat])
+        found = copy_to_host([tokens, *hashes], captures, wanted)
 
-        numbers = iter(arrays[len(hashes) :])
-        for capture, of_call in zip(captures, wanted, strict=True):
-            capture.on_host = {name: next(numbers) for name in of_call}
-        return arrays[: len(hashes)]
+        def of_calls(compute: Callable[..., Any], *args: Any) -> list[Any]:
+            return [self._untapped(compute, self._base, call, *args) for call in captures]
 
-    def _joined(self, captures: list[VisionCapture], parts: list[VisionRows]) -> Captured:
-        signals = {}
-        arrays = {}
+        parts: list[VisionRows] = of_calls(self._family.vision_rows)
+        values = {}
         for name in sorted(self._signals - {"picture"}):
-            values = [self._signal(capture, name) for capture in captures]
-            if name in NUMBERS:
-                arrays[name] = arrays_in_order(values, parts)
-            else:
-                signals[name] = in_order(values, parts)
-
-        # each call of the tower counts its crops from 0; here they are numbered through
-        crop_source: list[tuple[int, int]] = []
-        crops: list[Tensor] = []
-        for number, part in enumerate(parts):
-            crops.append(part.crop + len(crop_source))
-            count = int(array_of(part.crop).max()) + 1
-            crop_source += [(number, crop) for crop in range(count)]
-
-        states = [part.states for part in parts if part.states is not None]
-        return Captured(
-            captures=captures,
-            crop_source=crop_source,
-            crop=arrays_in_order(crops, parts),
-            arrays=arrays,
-            signals=signals,
-            cls=cat_if_all([part.cls for part in parts]),
-            states=in_order(states, parts) if len(states) == len(parts) else None,
-        )
-
-    def _signal(self, capture: VisionCapture, name: str) -> Tensor:
-        signal: Tensor = self._untapped(self._family.vision_signal, self._base, capture, name)
-        return signal
+            values[name] = of_calls(self._family.vision_signal, name)
+        joined = join_calls(captures, parts, values)
+        return joined, found[0], hashes_in_order(found[1:], parts)
 
     def _check_complete(self, captures: list[VisionCapture]) -> None:
         """Raise MissingSignal if a tapped module did not run in a call of the tower."""
