@@ -1,5 +1,7 @@
 """Static decoding gives the tokens of the dynamic cache, in buffers as short as the pruned prompts."""
 
+import copy
+
 import pytest
 import torch
 from transformers import DynamicCache, StaticCache
@@ -239,6 +241,18 @@ def test_too_many_shapes_run_eagerly_with_a_warning(zoo):
             static = generate(model, batches[1])
     with prune(model, METHOD):
         assert_same(static, generate(model, batches[1]))
+
+
+def test_a_copy_of_a_model_in_a_session(zoo):
+    """It is not pruned, runs its own weights, and nothing of it was compiled."""
+    model, inputs = zoo.fresh("llava", "sdpa"), one(FAMILIES["llava"])
+    plain = generate(model, inputs)
+    with prune(model, METHOD, decode="static", compile="eager"):
+        copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert_same(generate(copied, inputs), plain)
 
 
 def test_a_compiler_that_fails(zoo, monkeypatch):

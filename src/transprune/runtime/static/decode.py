@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -109,11 +110,6 @@ class StaticDecode:
         # once, however often the session is attached
         if self._step is None or self._step.plain != original:
             self._step = _compiled(original, decoder, backend)
-        compiled = self._step
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            decodes = _is_one_token(kwargs) and pruned_static_cache(cache_of(kwargs)) is not None
-            return (compiled if decodes else original)(*args, **kwargs)
 
         def restore() -> None:
             if own is None:
@@ -121,7 +117,7 @@ class StaticDecode:
             else:
                 decoder.forward = own
 
-        decoder.forward = forward
+        decoder.forward = _Forward(decoder, original, self._step)
         stack.callback(restore)
 
 
@@ -179,6 +175,31 @@ class _Step:
         if self._replays:
             output.last_hidden_state = output.last_hidden_state.clone()
         return output
+
+
+class _Forward:
+    """Stands in for the forward of a decoder while a session is attached; copies lack it.
+
+    Args:
+        decoder: whose forward it is.
+        plain: that forward.
+        step: takes its place for steps of one token on a pruned static cache.
+    """
+
+    def __init__(self, decoder: nn.Module, plain: Callable[..., Any], step: _Step) -> None:
+        self._decoder = decoder
+        self._plain = plain
+        self._step = step
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the decoder."""
+        decodes = _is_one_token(kwargs) and pruned_static_cache(cache_of(kwargs)) is not None
+        return (self._step if decodes else self._plain)(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        # a copied model must not run the modules of this one
+        copied = memo[id(self._decoder)]
+        return MethodType(type(copied).forward, copied)
 
 
 def _is_one_token(kwargs: dict[str, Any]) -> bool:
