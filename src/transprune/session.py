@@ -21,7 +21,8 @@ from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.pools import Pool
-from transprune.runtime.static.decode import check_backend, decode_static
+from transprune.runtime.static.compiled import check_backend
+from transprune.runtime.static.decode import decode_static
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
 from transprune.runtime.tracing import PendingTrace
