@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transprune.algebra.select import select_top, unset
 
-ROUNDS = 8  # of `cover`: pictures need two to four
+ROUNDS = 8  # of `cover`: the demo pictures need two to four on the bundled model
 
 
 def density_peaks(
