@@ -8,6 +8,7 @@ from transformers import DynamicCache, StaticCache
 
 from families.cases import FAMILIES, LAYERS, WINDOWED, build, greedy
 from methods.cases import CASES
+from runtime.waits import counted_waits
 from transprune import FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import CacheError, MethodError, PruneWarning
@@ -153,6 +154,21 @@ def test_without_an_image_and_with_both(model, family):
     with prune(model, METHOD) as session:
         assert_same(generate(model, text, cache_implementation="static"), plain, 0)
         assert any("no image" in note for note in session.trace.notes)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
+def test_steps_wait_for_nothing(zoo, family, method):
+    model, inputs = zoo(family, "sdpa"), ragged(FAMILIES[family])
+    options = {"cache_implementation": "static"}
+    with prune(model, METHODS[method]):
+        greedy(model, inputs, steps=1, **options)
+        with counted_waits() as first:
+            greedy(model, inputs, steps=1, **options)
+        with counted_waits() as four:
+            greedy(model, inputs, steps=4, **options)
+    assert four.total == first.total, str(four)
+    assert first.total <= 3, str(first)
 
 
 # ---------------------------------------------------------------------------------- the option, compiled
