@@ -67,5 +67,6 @@ def test_a_prefill_does_not_wait(zoo, family, name, size):
         pytest.skip(case.refuses[family])
     first, three = count(zoo(family, "sdpa"), case.method, batch_of(FAMILIES[family], size))
     needed, _ = NEEDED.get(name, (0, ""))
+    assert first.total >= 1, "the prompt is copied in any case"
     assert first.total <= MOST + needed * size, f"{name} on {family}: {first}"
     assert three.total == first.total, f"{name} on {family}, with two more steps: {three}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-OURS = "/src/transprune/"
+import transprune
+
+OURS = f"{Path(transprune.__file__).parent}/"
 THEIRS = "/transformers/"
 DOOR_OUT = "runtime/host.py"  # `to_host` copies all tensors it is given at once
 
