@@ -11,7 +11,7 @@ from methods.cases import CASES
 from runtime.waits import counted_waits
 from transprune import FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
-from transprune.errors import CacheError, MethodError, PruneWarning
+from transprune.errors import CacheError, LayoutError, MethodError, PruneWarning
 from transprune.runtime import engine
 from transprune.runtime.static.layers import StaticKeptLayer
 
@@ -333,6 +333,18 @@ def test_a_later_turn_with_an_image(model, family):
         generate(model, inputs, **given)
         with pytest.raises(CacheError, match="earlier turn"):
             model(**inputs, **given)
+
+
+def test_two_samples_in_a_row(zoo):
+    """A mask of the user's own that hides the first one from the last token."""
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    inputs = one(case)
+    length = inputs["input_ids"].shape[1]
+    mask = torch.ones(length, 60).tril().bool()[None, None]
+    mask[..., length // 2 :, : length // 2] = False
+    given = cache_argument(model, static_cache(model, 60))
+    with prune(model, METHOD), torch.no_grad(), pytest.raises(LayoutError, match="several samples"):
+        model(**{**inputs, "attention_mask": mask}, **given)
 
 
 def test_outside_a_session(model, family):

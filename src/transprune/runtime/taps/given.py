@@ -97,14 +97,17 @@ class Given:
 def _attended(mask: Any) -> Tensor | None:
     """Real tokens, from a mask [B, 1, L, K] that `generate` made for a static cache.
 
-    It passes no other one. A key that no row may attend to is padding. -> bool [B, L].
+    It passes no other one. A key that no row may attend to is padding. One that only others than
+    the last row may attend to gets a 2, as in a mask that numbers packed samples. -> long [B, L].
     """
     if isinstance(mask, Mapping):  # by kind of layer
         mask = mask.get("full_attention")
     if not isinstance(mask, Tensor) or mask.ndim != 4:
         return None
     allowed = mask if mask.dtype == torch.bool else mask == 0
-    return allowed[:, 0, :, : mask.shape[2]].any(dim=1)
+    rows = allowed[:, 0, :, : mask.shape[2]]  # the columns behind are for tokens to come
+    real = rows.any(dim=1)
+    return real.long() + (real & ~rows[:, -1]).long()
 
 
 def _first_axis(position_ids: Any) -> Any:

@@ -43,7 +43,7 @@ def check_one_sample_per_row(
     packed = (
         _mask_numbers_samples(numbers)
         or _positions_start_again(positions, valid)
-        or _mask_hides_tokens(mask, visual, valid, past)
+        or (numbers is None and _mask_hides_tokens(mask, visual, valid, past))
     )
     if packed:
         raise LayoutError(PACKED)
