@@ -59,9 +59,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         for table in (self.columns.slots, self.columns.real, self.columns.bias):
             if table is not None:
                 torch._dynamo.mark_static_address(table)
-        self._missing = torch.full(
-            (), length - rows, dtype=torch.long, device=prefix.slots.device
-        )
+        self._missing = torch.full((), length - rows, dtype=torch.long, device=prefix.slots.device)
         self.announced = True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
