@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
+from transprune.core.lazy import lazy
 from transprune.core.plan import Stage
 from transprune.core.views import LayerView, ProjectorView, Selection, View
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
@@ -41,6 +42,16 @@ class Step:
     pool: Pool
     _plans: dict[int, dict[int, Stage]] = field(default_factory=dict)
     _surplus: dict[int, str | None] = field(default_factory=dict)
+
+    @lazy
+    def takes_groups(self) -> bool:
+        """The method chooses for several pools at once."""
+        return isinstance(self.method, LayerPruner) and self.method.batched
+
+    @lazy
+    def in_front(self) -> bool:
+        """The method acts in front of the language model."""
+        return isinstance(self.method, ProjectorPruner)
 
     def planned(self, boundary: int, total: int) -> Stage:
         """What to keep at a boundary of a pool that had `total` tokens in front of the method."""
@@ -72,12 +83,12 @@ class StageInput:
     hidden: Tensor
     signals: Signals
 
-    def view(self, method: Method, group: PoolGroup, stage: Stage) -> View:
+    def view(self, step: Step, group: PoolGroup, stage: Stage) -> View:
         """The view of the pools, of each of which `stage.count` tokens are to be kept.
 
         With a leading dimension where the method takes several pools at once.
         """
-        batched = takes_groups(method)
+        batched = step.takes_groups
         # bound to the pools here, computed when the method reads them
         where = group if batched else group.pools[0]
         signals = {name: partial(signal, where) for name, signal in self.signals.items()}
@@ -95,17 +106,12 @@ class StageInput:
             "total": max(self.layout.prompt.visual_counts[sample] for sample in group.samples),
         }
 
-        if isinstance(method, ProjectorPruner):
+        if step.in_front:
             sample = group.samples[0]
             words = self.layout.instruction_rows(sample)
             shared["_instruction"] = lambda: self.hidden[sample, words]
             return ProjectorView(**shared)
         return LayerView(**shared)
-
-
-def takes_groups(method: Method) -> bool:
-    """Whether the method chooses for several pools at once."""
-    return isinstance(method, LayerPruner) and method.batched
 
 
 def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
@@ -206,7 +212,7 @@ def _groups(
     """Pools of equal size that keep equally many tokens, and what is planned for them."""
     planned = [(pool, _planned(step, boundary, state, pool)) for pool in pools]
     # query rows of several samples are read together, which end at the same row if they are aligned
-    if not takes_groups(step.method) or not all(pool.layout.aligned for pool in pools):
+    if not step.takes_groups or not all(pool.layout.aligned for pool in pools):
         for pool, stage in planned:
             yield PoolGroup([pool]), stage
         return
@@ -220,25 +226,22 @@ def _groups(
 
 def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage: Stage) -> Choice:
     """Let the method choose among the tokens of a group of pools."""
-    method = step.method
-    view = batch.view(method, group, stage)
+    method: Any = step.method
+    view = batch.view(step, group, stage)
 
-    if isinstance(method, ProjectorPruner):
-        assert isinstance(view, ProjectorView)
+    if step.in_front:
         selection = method.select(view)
     else:
-        assert isinstance(method, LayerPruner)
-        assert isinstance(view, LayerView)
         carry = state.carries.get(step.number)
         if carry is not None:
-            carry = group.of(carry) if method.batched else group.of(carry)[0]
+            carry = group.of(carry) if step.takes_groups else group.of(carry)[0]
         selection = method.select(view, carry)
 
-    if not takes_groups(method):
+    if not step.takes_groups:
         selection = _with_leading(selection)
     check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
     # in front of the language model NaN is expected: newline tokens have no patch and no saliency
-    if "score" in selection.scores and not isinstance(method, ProjectorPruner):
+    if "score" in selection.scores and not step.in_front:
         state.record.note_scores(method.name, batch.boundary, selection.scores["score"])
     return Choice(group, selection)
 
