@@ -40,15 +40,15 @@ def has_pruned_prefix(cache: Any) -> bool:
     """Whether any layer of this cache stores a pruned prefix."""
     layers = getattr(cache, "layers", None)
     # the first layer of such a cache is guarded, whichever one is pruned
-    if not layers or not isinstance(layers[0], Guard):
+    if not layers or not getattr(layers[0], "guards", False):
         return False
-    return any(isinstance(layer, KeptLayer) and layer.prefix is not None for layer in layers)
+    return any(getattr(layer, "prefix", None) is not None for layer in layers)
 
 
 def forget_announcements(cache: Any) -> None:
     """Let all layers of a pruned cache forget a call that has failed."""
     for layer in getattr(cache, "layers", ()):
-        if isinstance(layer, Guard):
+        if getattr(layer, "guards", False):
             layer.forget_announcement()
 
 
@@ -61,7 +61,7 @@ def prepare(cache: Any) -> bool:
     """
     plain = True
     for layer in cache.layers:
-        if isinstance(layer, Guard):
+        if getattr(layer, "guards", False):
             layer.prepare()
             plain = plain and layer.plain
     return plain

@@ -243,7 +243,8 @@ class Engine:
         if layout is None and self._static.continues(cache, rows.shape[1]):
             return
         is_prefill = cache is None or cache_length(cache) == 0
-        if layout is None and not is_prefill and not has_pruned_prefix(cache):
+        follows = not is_prefill and has_pruned_prefix(cache)
+        if layout is None and not is_prefill and not follows:
             return  # decoding on an unpruned cache
 
         state = Pass(
@@ -252,6 +253,7 @@ class Engine:
             layout=layout,
             prompt=layout,
             is_prefill=is_prefill,
+            follows=follows,
             unpruned=prompt.reason,
             cache=cache,
             repeats=cache is None and kwargs.get("use_cache") is False,
@@ -311,7 +313,7 @@ class Engine:
         if state is None:
             return None
 
-        follows = has_pruned_prefix(state.cache)
+        follows = state.follows
         plain = prepare(state.cache) if follows else True
         # without fillers and biases, "no mask" is right for fewer keys too
         fits = not follows or (plain and kwargs.get("attention_mask") is None)

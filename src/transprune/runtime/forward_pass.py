@@ -41,6 +41,7 @@ class Pass:
         prompt: the layout before anything was pruned; None where this forward prunes nothing.
         layout: the rows that are still running; None where this forward prunes nothing.
         is_prefill: the cache was empty before this forward, or there is none.
+        follows: earlier forwards left a pruned prefix in the cache.
         unpruned: why this forward prunes nothing; None where it has visual tokens.
         cache: the key/value cache, or None.
         repeats: no cache was wanted, so that `generate` runs the whole prompt for every token.
@@ -71,6 +72,7 @@ class Pass:
     layout: Layout | None  # shrinks from stage to stage
     prompt: Layout | None  # stays
     is_prefill: bool = True
+    follows: bool = False
     unpruned: str | None = None
     cache: Any = None
     repeats: bool = False

@@ -19,6 +19,7 @@ DynamicSlidingWindowLayer: Any = private("transformers.cache_utils", "DynamicSli
 class Guard:
     """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
 
+    guards = True  # quicker to look up than the class, in every step of decoding
     _prepared = False
     _siblings: list[Any] | None = None
 
