@@ -108,6 +108,14 @@ def _draw_bars(axes: Axes, rows: Sequence[Row], bars: Bars) -> None:
     axes.grid(axis="x", color=LIGHT.rule, linewidth=0.6)
     axes.set_axisbelow(True)
     _finish(axes, bars.title)
+    if len(groups) > 1:  # below: anywhere else it may cover a bar
+        axes.legend(
+            fontsize=7,
+            frameon=False,
+            loc="upper left",
+            bbox_to_anchor=(0, -0.07),
+            ncols=len(groups),
+        )
 
 
 def _draw_growth(axes: Axes, rows: Sequence[Row]) -> None:
