@@ -84,6 +84,7 @@ def run(monkeypatch, tmp_path):
     return start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", [0.1, 0.5, 1.0, 3.0])
 @pytest.mark.parametrize("seconds", [60.0, 480.0])
 def test_it_ends_in_time_on_a_slow_card_too(run, speed, seconds):
@@ -108,6 +109,7 @@ def test_eight_minutes_are_enough_for_the_table_of_the_paper(run):
     assert all("left" in reason for reason in missing)
 
 
+@pytest.mark.slow
 def test_more_time_measures_everything(run):
     _, records = run(1.0, 7200.0)
     assert {record.status for record in records} == {"measured"}
