@@ -25,6 +25,16 @@ class Twice(FastV):
         return Selection(torch.zeros(view.count, dtype=torch.long))
 
 
+@dataclass(frozen=True)
+class Outside(FastV):
+    """Returns tokens that do not exist."""
+
+    batched = False
+
+    def select(self, view, carry=None):
+        return Selection(torch.arange(view.count) + len(view.candidates))
+
+
 @pytest.fixture(autouse=True)
 def waiting(monkeypatch):
     """Read numbers as those of a device that has to be waited for."""
@@ -85,9 +95,10 @@ READERS = {
 }
 
 
+@pytest.mark.parametrize("method", [Twice(), Outside()], ids=["twice", "outside"])
 @pytest.mark.parametrize("reader", READERS)
-def test_what_a_third_party_returned(model, inputs, reader):
-    session = prune(model, Twice()).attach()
+def test_what_a_third_party_returned(model, inputs, method, reader):
+    session = prune(model, method).attach()
     with torch.no_grad():
         model(**inputs)
         with pytest.raises(MethodError, match="distinct ascending"):

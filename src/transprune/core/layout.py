@@ -8,12 +8,12 @@ there are of each kind is known on the host, so nothing here waits for the devic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from transprune.core.lazy import lazy
 from transprune.core.prompt import PromptTable
 from transprune.core.rows import Rows, last_rows, rows_where, upload, without_last
 
@@ -66,7 +66,7 @@ class Layout:
         """Rows per sample, fillers included."""
         return self.origin.shape[1]
 
-    @lazy
+    @cached_property
     def dense(self) -> bool:
         """Every row of every sample is a real token."""
         return all(length == self.rows_total for length in self.lengths)
@@ -82,7 +82,7 @@ class Layout:
         pairs = zip(self.lengths, self.visual_counts, strict=True)
         return tuple(length - visual - self.drafts for length, visual in pairs)
 
-    @lazy
+    @cached_property
     def image_counts(self) -> tuple[tuple[int, ...], ...]:
         """Visual rows of each image of each sample.
 
@@ -123,14 +123,14 @@ class Layout:
         """Rows of the instruction of one sample, which stands at the end of its prompt."""
         return last_rows(self.prompt_rows(sample), self.prompt.instruction_counts[sample])
 
-    @lazy
+    @cached_property
     def _visual_first(self) -> Tensor:
         """Row numbers of each sample, those of visual tokens first, each kind in order."""
         return self.visual.argsort(dim=1, descending=True, stable=True)
 
     # ------------------------------------------------------------------------------- tables
 
-    @lazy
+    @cached_property
     def valid(self) -> Tensor:
         """Rows that are real; False on padding and fillers. bool [B, L]."""
         if self.whole:
@@ -141,7 +141,7 @@ class Layout:
         first = self.rows_total - np.array(self.lengths)[:, None]  # [B, 1]
         return upload(np.arange(self.rows_total) >= first, self.origin.device)
 
-    @lazy
+    @cached_property
     def visual(self) -> Tensor:
         """Rows of visual tokens. bool [B, L]."""
         if self.whole:
@@ -154,12 +154,12 @@ class Layout:
             flags[sample, self.visual_rows(sample)] = True
         return upload(flags, self.origin.device)
 
-    @lazy
+    @cached_property
     def token(self) -> Tensor:
         """Number of the visual token within its sample; -1 for text and fillers. long [B, L]."""
         return self._of_slots(self.prompt.token_there)
 
-    @lazy
+    @cached_property
     def image(self) -> Tensor:
         """Number of the image within its sample; -1 for text and fillers. long [B, L]."""
         return self._of_slots(self.prompt.image_there)

@@ -8,13 +8,13 @@ torch: on a few hundred flags a call of torch costs more than its work.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transprune.core.lazy import lazy
 from transprune.core.rows import Flags, upload
 
 Numbers = NDArray[np.int64]
@@ -43,12 +43,12 @@ class PromptTable:
     consecutive: bool = True
     ids: Numbers | None = None
 
-    @lazy
+    @cached_property
     def token(self) -> Numbers:
         """Number of the visual token within its sample, 0..N-1; -1 for text. [B, L]."""
         return np.where(self.visual, self.visual.cumsum(axis=1) - 1, -1)
 
-    @lazy
+    @cached_property
     def instruction(self) -> Flags:
         """Prompt slots after the last visual one; the last slot where there is none. [B, L].
 
@@ -63,46 +63,46 @@ class PromptTable:
         last = np.where(prompt, slots, -1).max(axis=1, keepdims=True)
         return behind | ((slots == last) & ~behind.any(axis=1, keepdims=True))
 
-    @lazy
+    @cached_property
     def text(self) -> Flags:
         """Real slots that are neither visual nor drafts. [B, L]."""
         slots = np.arange(self.visual.shape[1])
         return self.valid & ~self.visual & (slots < len(slots) - self.drafts)
 
-    @lazy
+    @cached_property
     def lengths(self) -> tuple[int, ...]:
         """Real slots of each sample, drafts included."""
         return tuple(self.valid.sum(axis=1).tolist())
 
-    @lazy
+    @cached_property
     def visual_counts(self) -> tuple[int, ...]:
         """Visual tokens of each sample."""
         return tuple(self.visual.sum(axis=1).tolist())
 
-    @lazy
+    @cached_property
     def instruction_counts(self) -> tuple[int, ...]:
         """Instruction tokens of each sample."""
         return tuple(self.instruction.sum(axis=1).tolist())
 
-    @lazy
+    @cached_property
     def image_counts(self) -> tuple[tuple[int, ...], ...]:
         """Visual tokens of each image of each sample."""
         samples = zip(self.image, self.visual, strict=True)
         return tuple(tuple(np.bincount(image[visual]).tolist()) for image, visual in samples)
 
-    @lazy
+    @cached_property
     def ends_with_image(self) -> tuple[bool, ...]:
         """Whether the last prompt token of each sample is a visual one."""
         both = self.instruction & self.visual
         return tuple(bool(sample.any()) for sample in both)
 
-    @lazy
+    @cached_property
     def images_in_order(self) -> bool:
         """No image stands between the tokens of another one."""
         samples = zip(self.image, self.visual, strict=True)
         return not any((np.diff(image[visual]) < 0).any() for image, visual in samples)
 
-    @lazy
+    @cached_property
     def behind_block(self) -> tuple[int | None, ...]:
         """Real slots behind the visual tokens of each sample, where nothing stands between these.
 
@@ -115,40 +115,35 @@ class PromptTable:
             counts.append(int(valid[slots[-1] + 1 :].sum()) if together else None)
         return tuple(counts)
 
-    @lazy
+    @cached_property
     def aligned(self) -> bool:
         """All padding stands in front of all real slots, in every sample."""
         return not (self.valid[:, :-1] & ~self.valid[:, 1:]).any()
 
     # --------------------------------------------------------------------- on the device
 
-    @lazy
+    @cached_property
     def slots_there(self) -> Tensor:
         """Numbers of the slots. long [B, L]."""
         batch, length = self.visual.shape
         return torch.arange(length, device=self.device).expand(batch, length)
 
-    @lazy
+    @cached_property
     def visual_there(self) -> Tensor:
         """`visual` on the device."""
         return upload(self.visual, self.device)
 
-    @lazy
+    @cached_property
     def valid_there(self) -> Tensor:
         """`valid` on the device."""
         return upload(self.valid, self.device)
 
-    @lazy
-    def instruction_there(self) -> Tensor:
-        """`instruction` on the device."""
-        return upload(self.instruction, self.device)
-
-    @lazy
+    @cached_property
     def token_there(self) -> Tensor:
         """`token` on the device."""
         return upload(self.token, self.device)
 
-    @lazy
+    @cached_property
     def image_there(self) -> Tensor:
         """`image` on the device."""
         return upload(np.where(self.visual, self.image, -1), self.device)

@@ -24,8 +24,11 @@ from transprune.runtime.host import to_host
 from transprune.runtime.record import Record
 
 
-def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int) -> None:
+def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int) -> Tensor:
     """Check that 1..count distinct ascending positions out of `total` are kept of each pool.
+
+    Returns:
+        `keep`; where the device has to answer first, without positions that no row has.
 
     Args:
         state: where a flag is left that the device has to answer.
@@ -38,7 +41,7 @@ def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int
         MethodError: they are not. On a GPU when the flags are read.
     """
     if type(method).__module__.startswith("transprune."):
-        return
+        return keep
     if not 0 < keep.shape[-1] <= count or keep.dtype != torch.long:
         raise _bad_keep(method, count, total, keep)
 
@@ -47,8 +50,10 @@ def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int
     if is_free(keep.device):
         if falls or outside:
             raise _bad_keep(method, count, total, keep)
-        return
+        return keep
     state.record.keeps.append((falls | outside, lambda: _bad_keep(method, count, total, keep)))
+    # an index outside a table ends the whole process on a GPU, long before the flag is read
+    return keep.clamp(0, total - 1)
 
 
 def is_free(device: torch.device) -> bool:

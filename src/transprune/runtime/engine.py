@@ -199,14 +199,12 @@ class Engine:
         self._calls.drafts = 0
         # flags of earlier passes are copied with the ids
         unread = list(self._unread)
-        wanted = [to_read(record) for record in unread]
-        flags = [tensor for of_pass in wanted for tensor in of_pass]
-        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts, flags)
+        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts, partial(_flags, unread))
         if prompt.layout is not None:
             self._hooks.check_in_place()
             found = iter(prompt.extra)
-            for record, of_pass in zip(unread, wanted, strict=True):
-                read_flags(record, [next(found) for _ in of_pass])
+            for record in unread:
+                read_flags(record, [next(found) for _ in to_read(record)])
             self.read_flags()
         self._calls.prompts[-1] = prompt
 
@@ -424,6 +422,11 @@ class Engine:
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
+
+
+def _flags(unread: list[Record]) -> list[Tensor]:
+    """What the checks of these passes left on the device."""
+    return [flag for record in unread for flag in to_read(record)]
 
 
 def _flat_positions(kwargs: dict[str, Any]) -> Tensor | None:

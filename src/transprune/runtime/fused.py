@@ -38,7 +38,8 @@ class Fused:
             # a session sets compiled code aside, but not its own (`runtime.compiled`)
             with torch.compiler.set_stance("default"):
                 return self._compiled(*args)
-        except Exception as error:  # whatever a compiler, or the one it calls, may raise
+        # raised while compiling; what goes wrong in the compiled code itself is not hidden
+        except torch._dynamo.exc.TorchDynamoException as error:
             self._compiled = None
             warnings.warn(
                 f"{self._plain.__name__} could not be compiled and runs as it is "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
-from transprune.core.lazy import lazy
 from transprune.core.rows import Rows, count_rows, number, pick, upload
 
 Pool = Literal["sample", "image"]
@@ -61,17 +61,17 @@ class PoolGroup:
         """Rows of the batch at this depth."""
         return self.pools[0].layout
 
-    @lazy
+    @cached_property
     def samples(self) -> tuple[int, ...]:
         """The sample of each pool."""
         return tuple(pool.sample for pool in self.pools)
 
-    @lazy
+    @cached_property
     def whole(self) -> bool:
         """The pools are those of all samples, in order."""
         return self.samples == tuple(range(self.layout.batch))
 
-    @lazy
+    @cached_property
     def together(self) -> slice | None:
         """The rows, where they are the same slice in every sample of the batch; else None."""
         first = self.pools[0].rows
@@ -80,12 +80,12 @@ class PoolGroup:
         same = all(isinstance(p.rows, slice) and p.rows == first for p in self.pools)
         return first if same else None
 
-    @lazy
+    @cached_property
     def sample_index(self) -> Tensor:
         """`samples` on the device. long [G, 1]."""
         return upload(np.array(self.samples)[:, None], self._device)
 
-    @lazy
+    @cached_property
     def rows(self) -> Tensor:
         """Row numbers of all tokens. long [G, N]."""
         if all(isinstance(pool.rows, slice) for pool in self.pools):

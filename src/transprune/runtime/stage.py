@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from transprune.core.layout import Layout
-from transprune.core.lazy import lazy
 from transprune.core.plan import Stage
 from transprune.core.views import LayerView, ProjectorView, Selection, View
 from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
@@ -43,12 +42,12 @@ class Step:
     _plans: dict[int, dict[int, Stage]] = field(default_factory=dict)
     _surplus: dict[int, str | None] = field(default_factory=dict)
 
-    @lazy
+    @cached_property
     def takes_groups(self) -> bool:
         """The method chooses for several pools at once."""
         return isinstance(self.method, LayerPruner) and self.method.batched
 
-    @lazy
+    @cached_property
     def in_front(self) -> bool:
         """The method acts in front of the language model."""
         return isinstance(self.method, ProjectorPruner)
@@ -239,10 +238,12 @@ def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage:
 
     if not step.takes_groups:
         selection = _with_leading(selection)
-    check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
+    keep = check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
     # in front of the language model NaN is expected: newline tokens have no patch and no saliency
     if "score" in selection.scores and not step.in_front:
         state.record.note_scores(method.name, batch.boundary, selection.scores["score"])
+    if keep is not selection.keep:
+        selection = replace(selection, keep=keep)
     return Choice(group, selection)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from transprune.core.layout import Layout
-from transprune.core.lazy import lazy
 from transprune.core.views import Selection
 from transprune.runtime.pools import PoolGroup
 
@@ -25,7 +25,7 @@ class Choice:
     group: PoolGroup
     selection: Selection
 
-    @lazy
+    @cached_property
     def rows(self) -> Tensor:
         """Row numbers of the kept tokens, ascending. long [G, K]."""
         return self.group.pick(self.selection.keep)

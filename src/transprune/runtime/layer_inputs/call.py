@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from transprune.core.lazy import lazy
 from transprune.core.library import cache_of
 from transprune.runtime.cache import kept_layer
 from transprune.runtime.cache_layers import KeptLayer
@@ -33,7 +33,7 @@ class LayerCall:
     hidden: Tensor
     kwargs: dict[str, Any]
 
-    @lazy
+    @cached_property
     def cache(self) -> Any:
         """The cache object, or None."""
         return cache_of(self.kwargs)

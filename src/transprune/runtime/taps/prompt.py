@@ -7,7 +7,7 @@ The two are told apart, because the second is a mistake that nobody would notice
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +71,13 @@ def read_prompt(
     input_ids: Tensor | None,
     kwargs: Mapping[str, Any],
     drafts: int = 0,
-    extra: Sequence[Tensor] = (),
+    extra: Callable[[], list[Tensor]] = list,
 ) -> Prompt:
     """The layout of a visual prefill, or the reason why there is none.
 
     A model may *sample* the image id, so in a later turn only a call that merges features counts.
-    The last `drafts` tokens are no part of the prompt. `extra` is copied to the host with the ids.
+    The last `drafts` tokens are no part of the prompt. What `extra` returns is copied to
+    the host with the ids; a step of decoding never asks.
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
@@ -94,7 +95,7 @@ def read_prompt(
             "returned"
         )
 
-    given = Given.of(family, input_ids, kwargs, extra)
+    given = Given.of(family, input_ids, kwargs, extra())
     masks = _visual_masks(family, base, given, kwargs)
     if masks is None:
         return _without_ids(has_features, kwargs.get("inputs_embeds"))
