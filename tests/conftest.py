@@ -12,6 +12,14 @@ library._warned = (
 )
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Commands set the number of threads of the process they run in; the next test starts with one again."""
+    yield
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory):
     """The tiny models: `zoo(name, attn)` is shared and must stay untouched, `zoo.fresh(name, attn)` is the caller's."""
