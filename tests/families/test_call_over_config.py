@@ -4,7 +4,8 @@ import pytest
 import torch
 import transformers
 
-from families.cases import FAMILIES, IMAGE, FamilyCase, Image, _text, build, greedy
+from families.case import text_config
+from families.cases import FAMILIES, IMAGE, FamilyCase, Image, build, greedy
 from methods.cases import METHODS
 from transprune import prune
 from transprune.errors import MissingSignal
@@ -95,7 +96,7 @@ def _pixtral():
     }
     return transformers.LlavaConfig(
         vision_config=tower,
-        text_config=_text("mistral", sliding_window=None),
+        text_config=text_config("mistral", sliding_window=None),
         image_token_id=IMAGE,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",

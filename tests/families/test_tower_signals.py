@@ -12,7 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForImageTextToText, LlavaConfig
 
-from families.cases import FAMILIES, IMAGE, _text, build
+from families.case import text_config
+from families.cases import FAMILIES, IMAGE, build
 from transprune import prune
 from transprune.core.signals import Reads
 from transprune.core.views import Selection
@@ -139,7 +140,7 @@ def siglip():
         "num_attention_heads": 4, "image_size": 28, "patch_size": 7, "vision_use_head": False,
     }  # fmt: skip
     config = LlavaConfig(
-        vision_config=vision, text_config=_text("llama"), image_token_id=IMAGE, vision_feature_layer=-2,
+        vision_config=vision, text_config=text_config("llama"), image_token_id=IMAGE, vision_feature_layer=-2,
         vision_feature_select_strategy="full",
     )  # fmt: skip
     torch.manual_seed(0)
