@@ -18,6 +18,9 @@ from transprune.errors import FamilyError, MissingSignal, UnknownFamily
 from transprune.families.capture import TapPoints as TapPoints
 from transprune.families.capture import VisionCapture as VisionCapture
 from transprune.families.capture import VisionRows as VisionRows
+from transprune.families.layers import AddedFeatures as AddedFeatures
+from transprune.families.layers import LayerKind, layer_kind, owners, split_heads
+from transprune.families.rotation import Rotation, rotation_of
 from transprune.families.wrappers import unwrap as unwrap
 from transprune.registry import Registry
 
@@ -71,6 +74,8 @@ class Family(ABC):
         plain_prompt: the prompt for checkpoints without a chat template.
         described_by: arguments of a call that say how large its pictures are or what each token is:
             small whole numbers, which are copied to the host with the prompt.
+        row_arguments: places among a decoder layer's positional arguments, 0 being the hidden
+            states, of tensors with one entry for each row, [B, L, ...].
     """
 
     name: ClassVar[str]
@@ -83,6 +88,7 @@ class Family(ABC):
         "video_grid_thw",
         "mm_token_type_ids",
     )
+    row_arguments: ClassVar[tuple[int, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -115,6 +121,19 @@ class Family(ABC):
         # the decoder's own loop slices in the same way
         return list(decoder.layers)[: decoder.config.num_hidden_layers]
 
+    def layer_kinds(self, base: Any) -> list[LayerKind]:
+        """What each of these layers is.
+
+        Raises:
+            FamilyError: a layer in which nothing is known.
+        """
+        layers = self.layers(base)
+        rotary = getattr(self.decoder(base), "rotary_emb", None)
+        kinds = []
+        for index, keys_of in enumerate(owners(layers)):
+            kinds.append(layer_kind(self, layers, index, rotary, keys_of))
+        return kinds
+
     def tower(self, base: Any) -> Any:
         """The vision tower."""
         return base.vision_tower
@@ -126,6 +145,28 @@ class Family(ABC):
     def has_clip_tower(self, base: Any) -> bool:
         """Whether the patches can be compared with a question in CLIP's joint space."""
         return False
+
+    # -------------------------------------------------------------------- inside the decoder
+
+    def query_heads(self, attention: Any, projected: Tensor) -> Tensor:
+        """What `q_proj` returned [B, L, W] as queries [B, H, L, d], normalised, not rotated."""
+        return split_heads(attention, projected, "q_norm")
+
+    def key_heads(self, attention: Any, projected: Tensor) -> Tensor:
+        """What `k_proj` returned [B, L, W] as keys [B, Hkv, L, d], normalised, not rotated."""
+        return split_heads(attention, projected, "k_norm")
+
+    def rotation(self, attention: Any) -> Rotation | None:
+        """(queries, keys, cos, sin) -> both rotated; None where the attention does not rotate."""
+        return rotation_of(attention)
+
+    def added_features(self, kwargs: dict[str, Any]) -> AddedFeatures | None:
+        """Features that the decoder adds to visual rows between its layers, None without any.
+
+        They are taken out of `kwargs`, the decoder's keyword arguments, which the runtime owns: it
+        adds them itself, to those rows that are left.
+        """
+        return None
 
     # ------------------------------------------------------------------------------- inputs
 
