@@ -89,6 +89,10 @@ def build(case: FamilyCase) -> Any:
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(0, 0.5 if "embed_tokens" in name else 0.12, generator=generator)
+            elif name.endswith("A_log"):  # slow decay: else a recurrent layer forgets at once
+                parameter.uniform_(-4, -1, generator=generator)
+            elif name.endswith("dt_bias"):
+                parameter.normal_(0, 0.5, generator=generator)
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     model.generation_config.suppress_tokens = SPECIAL  # a random model samples the image id
