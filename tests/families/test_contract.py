@@ -48,6 +48,16 @@ def test_the_replay_is_the_reference(zoo, name):
             torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_the_replay_of_every_row_is_the_model(zoo, name):
+    case = case_of(name)
+    for sample in case.ragged():
+        inputs = case.batch([sample])
+        with torch.no_grad():
+            plain = zoo(name)(**inputs, use_cache=False).logits[0]
+        torch.testing.assert_close(replay(zoo(name), inputs, {}), plain, atol=1e-5, rtol=0)
+
+
 @everywhere
 def test_keeping_everything_changes_not_a_bit(zoo, record_property, name, attn, kind, place):
     case = case_of(name)
@@ -86,12 +96,10 @@ def test_pruning_changes_the_answer(zoo, name):
     """The comparisons above would mean nothing if the model did not care."""
     case = case_of(name)
     sample = case.even()[0]
-    inputs, nothing = case.batch([sample]), torch.empty(0, dtype=torch.long)
+    inputs = case.batch([sample])
     keep = draw_keeps(sample, PLACES["early"])
     other = {**keep, 3: (*keep[3][1:], min(set(keep[0]) - set(keep[3])))}
-    whole, ours, theirs = (
-        replay(zoo(name), inputs, keeps, nothing)[-1] for keeps in ({}, keep, other)
-    )
+    whole, ours, theirs = (replay(zoo(name), inputs, keeps)[-1] for keeps in ({}, keep, other))
     assert float((ours - whole).abs().max()) > 0.03
     # one token exchanged for another
     assert float((ours - theirs).abs().max()) > 1e-3
