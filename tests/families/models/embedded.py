@@ -294,7 +294,7 @@ def _aria() -> Any:
     vision.pop("vision_use_head")
     return transformers.AriaConfig(
         vision_config=vision,
-        text_config=_text("aria_text", moe_num_experts=4),
+        text_config=_text("aria_text", num_attention_heads=2, moe_num_experts=4),
         image_token_index=IMAGE,
         projector_patch_to_query_dict={64: TOKENS},
     )
