@@ -248,26 +248,6 @@ def _glm_ocr() -> Any:
     )
 
 
-def _exaone4_5() -> Any:
-    vision = {
-        "model_type": "exaone4_5_vision",
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_heads": 4,
-        "num_key_value_heads": 2,
-        "patch_size": 7,
-        "temporal_patch_size": 1,
-        "window_size": 28,
-        "out_hidden_size": 64,
-        "fullatt_block_indexes": [1],
-    }
-    text = _text("exaone4", sliding_window=WINDOW, layer_types=ALTERNATING)
-    return transformers.Exaone4_5_Config(
-        vision_config=vision, text_config=text, image_token_id=IMAGE, video_token_id=VIDEO
-    )
-
-
 def _hyperclovax() -> Any:
     vision = {
         "model_type": "qwen2_5_vl_vision",
@@ -360,4 +340,3 @@ APART = {
     "got_ocr2": FamilyCase(_got_ocr2, _pixels(128, 16)),
     "paligemma": PrefixTypes(_paligemma, _pixels(28, 16)),
 }
-WAITING = {"exaone4_5": FamilyCase(_exaone4_5, FLAT)}

@@ -32,8 +32,8 @@ def _gemma4(**changes: Any) -> Any:
     text = text_config(
         "gemma4_text",
         num_key_value_heads=2,
-        head_dim=16,
-        global_head_dim=32,
+        head_dim=8,
+        global_head_dim=16,
         sliding_window=12,
         layer_types=GEMMA_LAYERS,
         vocab_size_per_layer_input=100,
@@ -61,8 +61,8 @@ def _gemma4_large() -> Any:
 
 
 def _gemma4_small() -> Any:
-    """As E2B: an input of its own for each layer, and the last layers read keys of earlier ones."""
-    return _gemma4(hidden_size_per_layer_input=16, num_kv_shared_layers=3)
+    """As E2B: an input of its own for each layer, and the last layer reads keys of an earlier one."""
+    return _gemma4(hidden_size_per_layer_input=16, num_kv_shared_layers=1)
 
 
 def _gemma4_image(number: int) -> Image:
@@ -93,7 +93,8 @@ def _lfm2_vl() -> Any:
         num_key_value_heads=2,
         conv_L_cache=3,
         block_auto_adjust_ff_dim=False,
-        layer_types=["conv", "conv", "full_attention", "conv"] * 2,
+        # so that the methods under test find attention on both sides of their boundaries
+        layer_types=["conv", *["full_attention"] * 6, "conv"],
     )
     return transformers.Lfm2VlConfig(
         vision_config=vision, text_config=text, image_token_id=IMAGE, projector_hidden_size=48
