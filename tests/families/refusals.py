@@ -11,12 +11,26 @@ from transprune.methods import Method
 
 # family -> what it refuses -> words of the error. What: a method, a mode of `test_contract_modes`, or
 # something that methods read: "vision" (signals of the tower), "picture", "attention"
-REFUSES: Mapping[str, Mapping[str, str]] = {}
+REFUSES: Mapping[str, Mapping[str, str]] = {
+    "gemma3": {"picture": "Gemma 3 cannot encode a picture at another size"},
+    "mistral3": {"vision": "which is not described for Mistral 3 / Pixtral"},
+    "qwen3_vl": {"picture": "those of a smaller picture have no slots"},
+    "qwen3_vl_moe": {"picture": "those of a smaller picture have no slots"},
+    "video_llava": {"vision": "which is not described for Video-LLaVA"},
+}
+
+
+# what no family can do
+EVERYWHERE: Mapping[str, str] = {
+    "flex attention": "flex attention",
+    "offloaded cache": "DynamicCache",
+    "quantised cache": "DynamicCache",
+}
 
 
 def refusal(family: str, item: str, method: Method | None = None) -> str | None:
     """The words in which the family refuses a method or mode, or None."""
-    table = REFUSES.get(family, {})
+    table = {**EVERYWHERE, **REFUSES.get(family, {})}
     for name in (item, *(_reads(method) if method is not None else ())):
         if name in table:
             return table[name]
