@@ -137,10 +137,10 @@ class Family(ABC):
             FamilyError: a layer in which nothing is known.
         """
         layers = self.layers(base)
-        rotary = getattr(self.decoder(base), "rotary_emb", None)
+        decoder = self.decoder(base)
         kinds = []
         for index, keys_of in enumerate(owners(layers)):
-            kinds.append(layer_kind(self, layers, index, rotary, keys_of))
+            kinds.append(layer_kind(self, decoder, layers, index, keys_of))
         return kinds
 
     def tower(self, base: Any) -> Any:

@@ -99,6 +99,9 @@ class Engine:
         self._base = setup.base
         self._layers = setup.layers
         self._kinds = setup.kinds
+        # layers of several kinds are given different masks, so none of them speaks for the others
+        kinds = {(kind.type, kind.stores_keys) for kind in setup.kinds}
+        self._alike = kinds == {(setup.kinds[0].type, True)}
         self._publish = publish
         self._calls = Calls()
 
@@ -321,7 +324,8 @@ class Engine:
         follows = state.follows
         plain = prepare(state.cache) if follows else True
         # without fillers and biases, "no mask" is right for fewer keys too
-        fits = not follows or (plain and kwargs.get("attention_mask") is None)
+        no_mask = self._alike and kwargs.get("attention_mask") is None
+        fits = not follows or (plain and no_mask)
         if state.layout is None and fits:
             return None
 
