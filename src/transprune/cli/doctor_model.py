@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
-
-from transprune.cli.units import mebibytes
 
 
 def check_model(
@@ -50,6 +46,7 @@ def _report(
     source: str, family: Any, model: Any, methods: Mapping[str, Any], load_weights: bool
 ) -> dict[str, Any]:
     """What is known of a model without its weights."""
+    from transprune.cli.doctor_weights import check_weights
     from transprune.cost.geometry import Geometry
     from transprune.families.generic import check_modules
 
@@ -76,7 +73,7 @@ def _report(
         "vision_tower": _tower(family, base),
         "cls_token": family.has_cls(base),
         "processor": _check_processor(source, model),
-        "weights": _check_weights(source, load_weights),
+        "weights": check_weights(source, model, load_weights),
         "methods": {name: _reason_against(model, method) for name, method in methods.items()},
         "notes": _surplus_notes(methods, geometry.layers, visual),
     }
@@ -107,42 +104,6 @@ def _check_processor(source: str, model: Any) -> str:
         return type(processor).__name__
     except PruneError as error:
         return f"unusable: {error}"
-
-
-def _check_weights(source: str, load_weights: bool) -> str:
-    """`"complete"` after loading them; else what their files show.
-
-    Raises:
-        CheckpointError: they are not complete.
-        UnknownFamily: the model is of an unlisted type, and pruning it is not right.
-    """
-    from transprune.families import find_family
-    from transprune.models.checkpoint import load
-    from transprune.session import prune
-
-    if not load_weights:
-        return _weight_files(source)
-    model = load(source).model
-    family = find_family(model)
-    family.prove(model, partial(prune, model, positions="keep"))
-    return "complete"
-
-
-def _weight_files(source: str) -> str:
-    """Number and size of the weight files."""
-    from transprune.models.source import locate
-
-    place = Path(locate(source))
-    if not place.is_dir():
-        return "on the hub, not checked (--load fetches and checks them)"
-
-    # *.bin: checkpoints from before safetensors
-    files = [*place.glob("*.safetensors"), *place.glob("*.bin")]
-    if not files:
-        return "none in this folder"
-    size = sum(file.stat().st_size for file in files)
-    plural = "" if len(files) == 1 else "s"
-    return f"{len(files)} file{plural}, {mebibytes(size)} (--load checks them)"
 
 
 def _named(methods: Sequence[str] | None) -> dict[str, Any]:
