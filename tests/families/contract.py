@@ -18,6 +18,7 @@ from families.refusals import refusal
 from reference import Forced, draw_keeps
 from replay import replay
 from transprune import prune
+from transprune.families import Family
 from transprune.methods import Method
 from transprune.trace import Trace
 
@@ -66,24 +67,32 @@ def products(quick: Callable[..., bool], *axes: Sequence[str]) -> list[Any]:
 @contextmanager
 def declared(
     record: Record,
-    family: str,
+    name: str,
     kind: str,
     item: str,
     attention: str = "",
     method: Method | None = None,
-) -> Iterator[bool]:
-    """A cell of the support matrix: the block works, or raises what the family declares.
+    family: Family | None = None,
+) -> Iterator[None]:
+    """A cell of the support matrix: the block works, or raises what `refusals.py` says.
 
-    Yields True where the block must work. The rest of a test whose block must raise is to be left out.
+    Args:
+        record: pytest's `record_property`.
+        name: of the row under test.
+        kind: `"method"` or `"mode"`.
+        item: which one.
+        attention: implementation.
+        method: for what it reads.
+        family: for what it describes.
     """
-    words = refusal(family, item, method)
-    cell = {"family": family, "kind": kind, "item": item, "attention": attention}
-    record("support", {**cell, "refused": words})
-    if words is None:
-        yield True
+    refused = refusal(name, item, method, family)
+    cell = {"family": name, "kind": kind, "item": item, "attention": attention}
+    record("support", {**cell, "refused": refused.why if refused else ""})
+    if refused is None:
+        yield
         return
-    with pytest.raises(Exception, match=re.escape(words)):
-        yield False
+    with pytest.raises(Exception, match=re.escape(refused.words)):
+        yield
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from families.cases import MODELS
 from families.contract import ATTENTIONS, Beside, case_of, declared, products, run_pruned
-from methods.cases import FEW_ATTEND, METHODS
+from methods.cases import FEW_ATTEND, METHODS, MethodCase
 from replay import decoder_layers
 from transprune.core.views import Selection
-from transprune.methods import Method
+from transprune.families import find_family
+from transprune.methods import Method, ShortV
 
 # a path each through the runtime: evidence over layers, attention in front of a boundary, features
 CORE = ("divprune", "fastv", "transprune")
@@ -51,6 +53,21 @@ def told_of(trace: Any, seen: dict[int, list[Selection]], row: int) -> dict[str,
     return {"keeps": keeps, "biases": biases, "contents": contents, "frozen": trace.frozen}
 
 
+def fitting(method: str, model: Any) -> MethodCase:
+    """The method with settings that fit where this decoder has attention, and keys of its own."""
+    attends = [getattr(layer, "self_attn", None) for layer in decoder_layers(model)]
+    if method == "shortv":
+        own = [
+            number
+            for number, attention in enumerate(attends)
+            if attention is not None and not getattr(attention, "is_kv_shared_layer", False)
+        ]
+        layers = tuple(number for number in (1, 3, 4, 7) if number in own)
+        return replace(METHODS[method], method=ShortV(layers))
+    few = sum(attention is not None for attention in attends) <= 2
+    return (FEW_ATTEND if few else METHODS)[method]
+
+
 def is_core(name: str, method: str, attn: str) -> bool:
     """Three methods per family run every time."""
     return attn == "sdpa" and method in CORE
@@ -61,10 +78,9 @@ def is_core(name: str, method: str, attn: str) -> bool:
 )
 def test_the_answer_is_the_replay_of_what_was_kept(zoo, record_property, name, method, attn):
     case, beside = case_of(name), Beside(zoo, name, attn)
-    attending = [layer for layer in decoder_layers(beside.model) if hasattr(layer, "self_attn")]
-    tried = (METHODS if len(attending) > 2 else FEW_ATTEND)[method]
-    samples = case.ragged()
-    with declared(record_property, name, "method", method, attn, tried.method):
+    tried = fitting(method, beside.model)
+    samples, family = case.ragged(), find_family(beside.model)
+    with declared(record_property, name, "method", method, attn, tried.method, family):
         with noting(tried.method) as seen:
             run, trace = run_pruned(beside.model, case, samples, tried.method)
         told = [told_of(trace, seen, row) for row in range(len(samples))]

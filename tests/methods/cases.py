@@ -137,7 +137,6 @@ ONE_STAGE = {2: 0.5}
 FEW_ATTEND = METHODS | {
     "adaptinfer": MethodCase(AdaptInfer(ONE_STAGE), AdaptInfer(NONE_GO)),
     "pdrop": MethodCase(PDrop(ONE_STAGE), PDrop(NONE_GO)),
-    "shortv": MethodCase(ShortV((3, 7)), ShortV(()), drops=False),
     "sparsevlm": MethodCase(SparseVLM(ONE_STAGE), SparseVLM(NONE_GO)),
     "transprune": MethodCase(TransPrune(ONE_STAGE), TransPrune(NONE_GO)),
 }

@@ -70,12 +70,13 @@ class Page:
         if any(cell["outcome"] == "failed" for cell in found):
             return FAILS
         passed = [cell for cell in found if cell["outcome"] == "passed"]
-        if not passed:
-            return UNTESTED
-
         refused = {cell["refused"] for cell in passed if cell["refused"]}
+        if not passed:
+            refused = {cell["why"].removeprefix("Skipped: ") for cell in found}
         if refused:
             return ", ".join(self.number(reason) for reason in sorted(refused))
+        if not passed:
+            return UNTESTED
         ran = {cell["attention"] for cell in passed}
         whole = ran >= ATTENTIONS or kind == "mode"
         return TESTED if whole else f"{TESTED} {', '.join(sorted(ran))}"
