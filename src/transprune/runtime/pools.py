@@ -14,7 +14,7 @@ from torch import Tensor
 from transprune.core.layout import Layout
 from transprune.core.rows import Rows, count_rows, number, pick, upload
 
-Pool = Literal["sample", "image"]
+Pool = Literal["sample", "image", "frame"]
 
 
 @dataclass(frozen=True)
