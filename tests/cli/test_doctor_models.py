@@ -105,9 +105,10 @@ def test_hybrid_layers_are_listed(cli, folder):
     [
         ({"model_type": "llama"}, "no family lists models of type 'llama'"),
         ({"model_type": "mllama"}, "attend to the picture from outside"),
-        ({"model_type": "florence2"}, "it has an encoder"),
+        ({"model_type": "florence2"}, "it is an encoder with a decoder"),
+        ({"model_type": "fuyu"}, "self_attn.q_proj in decoder layer 0"),
     ],
-    ids=["text only", "cross-attention", "encoder"],
+    ids=["text only", "cross-attention", "encoder", "other modules"],
 )
 def test_other_shapes_are_refused_with_their_reason(cli, folder, config, reason):
     assert reason in refused(cli, folder(config))
