@@ -15,6 +15,7 @@ from transprune.families import FAMILIES, generic
 @pytest.fixture(autouse=True)
 def fresh_memory(monkeypatch):
     monkeypatch.setattr(generic, "_warned", set())
+    list(FAMILIES)  # the registry fills itself when it is first asked
 
 
 @pytest.fixture
