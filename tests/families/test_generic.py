@@ -17,14 +17,19 @@ from transprune.families.base import find_family
 from transprune.families.generic import Generic, GenericMRope, family_of, lacks_in_config
 
 NAMES = [
+    "aria",
     "gemma3",
+    "gemma4",
     "glm4v",
+    "glm4v_moe",
     "idefics3",
     "internvl",
     "llava",
     "llava_next",
     "llava_onevision",
     "mistral3",
+    "molmo2",
+    "paddleocr_vl",
     "qwen2_vl",
     "smolvlm",
 ]
@@ -156,6 +161,25 @@ def test_a_model_that_remembers_earlier_calls_is_refused():
         found(model).prove(model, session_of(model))
 
 
+def test_attention_that_is_not_what_it_seems_is_refused():
+    """Nothing else than its own maps could tell."""
+    model = unlisted("llava")
+    attention = model.model.language_model.layers[4].self_attn  # behind the boundary in the middle
+    plain = attention.forward
+    attention.forward = lambda hidden_states, **kwargs: plain(2 * hidden_states, **kwargs)
+    family = found(model)
+    with pytest.raises(UnknownFamily, match=r"attention that is read of decoder layer 4 is not"):
+        family.prove(model, session_of(model))
+
+
+def test_a_model_without_maps_is_proven_without_them():
+    model = unlisted("llava")
+    for layer in model.model.language_model.layers:
+        plain = layer.self_attn.forward
+        layer.self_attn.forward = lambda plain=plain, **kwargs: (plain(**kwargs)[0], None)
+    found(model).prove(model, session_of(model))
+
+
 def test_a_model_that_takes_no_features_is_refused():
     model = unlisted("llava")
 
@@ -193,7 +217,8 @@ def state(model):
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
     ]
     sums = [float(weight.detach().double().sum()) for weight in model.parameters()]
-    return modes, hooks, sums, [weight.grad is None for weight in model.parameters()]
+    kernels = [config._attn_implementation for config in (model.config, model.config.text_config)]
+    return modes, hooks, sums, kernels, [weight.grad is None for weight in model.parameters()]
 
 
 def test_a_model_without_weights_is_not_run():
@@ -231,6 +256,13 @@ def test_a_configuration_without_an_image_token_is_refused():
     config.model_type = "llava"
     with pytest.raises(FamilyError, match=r"found by image_token_id.*got None"):
         family_of(config)
+
+
+def test_inputs_by_row_are_refused_by_the_check():
+    model = unlisted("gemma4_small")
+    family = found(model)
+    with pytest.raises(UnknownFamily, match="it fails when it is pruned"):
+        family.prove(model, session_of(model))
 
 
 def test_features_added_between_layers_are_refused():
