@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from families.cases import FAMILIES, MODELS, build
+from families.contract import case_of
 from transprune import TransPrune, prune
 from transprune.errors import FamilyError, LayoutError, MissingSignal, PruneWarning, UnknownFamily
 from transprune.families import generic
@@ -43,7 +44,7 @@ def fresh_memory(monkeypatch):
 
 def unlisted(name):
     """A tiny model whose type nobody knows."""
-    model = build(MODELS[name]).eval()
+    model = build(case_of(name)).eval()
     for config in (model.config, model.model.config):
         config.model_type = "unlisted"
     return model
@@ -68,6 +69,12 @@ def test_models_of_the_common_shape_are_proven(name):
     assert type(family) is (Generic if "renumber" in MODELS[name].positions else GenericMRope)
     family.prove(model, session_of(model))
     assert model in generic._proven
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_it_is_proven_in_every_precision(kind):
+    model = unlisted("llava").to(kind)
+    found(model).prove(model, session_of(model))
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
