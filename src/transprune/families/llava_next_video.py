@@ -14,6 +14,7 @@ from transprune.families.depths import depth_of, is_attention
 from transprune.families.llava_capture import picture_sides, projector_input
 from transprune.families.llava_next import LlavaNext
 from transprune.families.tower import grid_places, heads_of, saliency_of
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("llava_next_video")
@@ -24,6 +25,10 @@ class LlavaNextVideo(LlavaNext):
     """
 
     title: ClassVar[str] = "LLaVA-NeXT-Video"
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "LlavaNextVideoProcessor")
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Of images as LLaVA-NeXT's; of videos equal shares."""

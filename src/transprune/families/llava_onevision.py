@@ -10,6 +10,7 @@ import torch
 from transprune.core.library import private
 from transprune.families.base import register_family
 from transprune.families.llava_next import LlavaNext
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("llava_onevision")
@@ -24,6 +25,10 @@ class LlavaOnevision(LlavaNext):
 
     title: ClassVar[str] = "LLaVA-OneVision"
     described_by: ClassVar[tuple[str, ...]] = (*LlavaNext.described_by, "batch_num_images")
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "LlavaOnevisionProcessor")
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Of images the result of the model's own packing; of videos equal shares."""

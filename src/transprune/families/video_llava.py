@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from transprune.families.base import register_family
 from transprune.families.placeholders import Placeholders
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("video_llava")
@@ -19,6 +20,10 @@ class VideoLlava(Placeholders):
 
     title: ClassVar[str] = "Video-LLaVA"
     even: ClassVar[bool] = True
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "VideoLlavaProcessor")
 
     def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Equal shares of the pictures, or of the videos.
