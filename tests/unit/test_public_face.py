@@ -133,6 +133,7 @@ ORDER = (
     "bench",
     "speed",
     "report",
+    "tune",
     "demo",
     "cli",
 )
