@@ -46,6 +46,8 @@ class MethodCase:
         refuses: family -> what the error says, for families on which the method cannot work.
         drops: False where every token stays; what is saved is then something else.
         ties: why equal tokens do not simply leave the first ones; empty where they do.
+        order: why rows do not stay in the order of the prompt where positions are renumbered; empty
+            where they do.
     """
 
     method: Method
@@ -53,6 +55,7 @@ class MethodCase:
     refuses: Mapping[str, str] = field(default_factory=dict)
     drops: bool = True
     ties: str = ""
+    order: str = ""
 
     @property
     def composed(self) -> Method:
@@ -97,7 +100,7 @@ METHODS = {
     "scope": MethodCase(SCOPE(0.4), SCOPE(1.0)),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
     "sparsevlm": MethodCase(
-        SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"
+        SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides", order=LAST
     ),
     "star": MethodCase(STAR(0.6, {3: 0.4}), STAR(1.0, {3: 1.0})),
     "tome": MethodCase(ToMe(0.4), ToMe(1.0), ties="every second token is merged into the next"),
