@@ -27,12 +27,17 @@ class PromptTable:
     Attributes:
         visual: bool [B, L], slots that hold image or video features.
         valid: bool [B, L]; False on padding.
-        image: long [B, L], number of the image within its sample; -1 for text.
+        image: long [B, L], number of the image within its sample, which is what `pool="image"` tells
+            apart; with `pool="frame"` the number of the frame. -1 for text.
         device: where the model's inputs are.
         drafts: slots at the end that are no part of the prompt: assisted decoding lets the first
             forward verify drafts too. They take no part in any choice.
         consecutive: the position of each real token is that of the one before, plus one.
         ids: long [B, L], or None where the call passed embeddings only.
+        clip: long [B, L], number of the picture or whole video within its sample, whatever the pool
+            is; None: the same as `image`.
+        frame: long [B, L], number of the frame within its sample, counted through all clips; None:
+            every clip is a single frame.
     """
 
     visual: Flags
@@ -42,6 +47,8 @@ class PromptTable:
     drafts: int = 0
     consecutive: bool = True
     ids: Numbers | None = None
+    clip: Numbers | None = None
+    frame: Numbers | None = None
 
     @cached_property
     def token(self) -> Numbers:
@@ -89,6 +96,17 @@ class PromptTable:
         """Visual tokens of each image of each sample."""
         samples = zip(self.image, self.visual, strict=True)
         return tuple(tuple(np.bincount(image[visual]).tolist()) for image, visual in samples)
+
+    def clip_of_token(self, sample: int) -> Numbers:
+        """Number of the picture or video of each visual token of a sample. [N]."""
+        table = self.image if self.clip is None else self.clip
+        return table[sample][self.visual[sample]]
+
+    def frame_of_token(self, sample: int) -> Numbers:
+        """Number of the frame of each visual token of a sample. [N]."""
+        if self.frame is None:
+            return self.clip_of_token(sample)
+        return self.frame[sample][self.visual[sample]]
 
     @cached_property
     def ends_with_image(self) -> tuple[bool, ...]:

@@ -18,6 +18,7 @@ from transprune.errors import FamilyError, MissingSignal, UnknownFamily
 from transprune.families.capture import TapPoints as TapPoints
 from transprune.families.capture import VisionCapture as VisionCapture
 from transprune.families.capture import VisionRows as VisionRows
+from transprune.families.frames import find_frames
 from transprune.families.layers import AddedFeatures as AddedFeatures
 from transprune.families.layers import LayerKind, layer_kind, owners, split_heads
 from transprune.families.rotation import Rotation, rotation_of
@@ -72,8 +73,8 @@ class Family(ABC):
         title: the family's name for people.
         mrope: positions have three axes (time, height, width), so they cannot be renumbered.
         plain_prompt: the prompt for checkpoints without a chat template.
-        described_by: arguments of a call that say how large its pictures are or what each token is:
-            small whole numbers, which are copied to the host with the prompt.
+        described_by: arguments of a call that say how large its pictures are, or what and where
+            each token is: small whole numbers, which are copied to the host with the prompt.
         row_arguments: places among a decoder layer's positional arguments, 0 being the hidden
             states, of tensors with one entry for each row, [B, L, ...].
     """
@@ -87,6 +88,7 @@ class Family(ABC):
         "image_grid_thw",
         "video_grid_thw",
         "mm_token_type_ids",
+        "position_ids",
     )
     row_arguments: ClassVar[tuple[int, ...]] = ()
 
@@ -238,6 +240,23 @@ class Family(ABC):
     @abstractmethod
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """The same from raw pixels."""
+
+    def frames(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[list[int]] | None:
+        """Visual tokens of each frame of each video of the batch; None where nothing tells.
+
+        A frame is one time step of the language model, which may be several pictures of the video
+        (two with Qwen's `temporal_patch_size`).
+
+        Args:
+            base: the module that merges features.
+            kwargs: of the call, those of videos only; what `described_by` names, and `input_ids`,
+                are on the host.
+            mask: slots of video features, bool [B, L], on the host.
+            lengths: visual tokens of each video, in prompt order.
+        """
+        return find_frames(kwargs, mask, lengths)
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool

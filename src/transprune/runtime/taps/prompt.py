@@ -18,7 +18,7 @@ from torch import Tensor
 
 from transprune.core.layout import Layout
 from transprune.core.library import cache_length, cache_of
-from transprune.core.prompt import PromptTable
+from transprune.core.prompt import Numbers, PromptTable
 from transprune.core.rows import Flags
 from transprune.errors import LayoutError, PruneError, PruneWarning
 from transprune.families.base import Family
@@ -35,6 +35,11 @@ NO_IDS = (
 ALONE = (
     "the language model was called by itself, so visual tokens could not be found: ran unpruned; "
     "call the whole model"
+)
+NO_FRAMES = (
+    "nothing in this call tells the frames of its video apart; call the model with "
+    "pixel_values_videos instead of encoded features (and without beams), or use pool='image', "
+    "which takes a whole video as one pool"
 )
 MASKED = "the attention mask hides every visual token: ran unpruned"
 
@@ -72,16 +77,19 @@ def read_prompt(
     kwargs: Mapping[str, Any],
     drafts: int = 0,
     extra: Callable[[], list[Tensor]] = list,
+    by_frame: bool = False,
 ) -> Prompt:
     """The layout of a visual prefill, or the reason why there is none.
 
     A model may *sample* the image id, so in a later turn only a call that merges features counts.
     The last `drafts` tokens are no part of the prompt. What `extra` returns is copied to
-    the host with the ids; a step of decoding never asks.
+    the host with the ids; a step of decoding never asks. With `by_frame` every frame of a video
+    counts as an image of its own (`pool="frame"`).
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
-            features, no ids to find them by, several samples in one row, or a prompt in chunks.
+            features, no ids to find them by, several samples in one row, a prompt in chunks, or
+            frames that are asked for and cannot be told apart.
     """
     _check_shape(input_ids)
     has_features = family.has_image_inputs(kwargs)
@@ -115,7 +123,7 @@ def read_prompt(
 
     rows = next(iter(masks.values()))
     check_cache(cache_of(kwargs), slots=rows.shape[1])
-    table = _table(family, base, masks, given, kwargs, drafts)
+    table = _table(family, base, masks, given, kwargs, drafts, by_frame)
     if not table.visual.any():
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
         return Prompt(reason=MASKED)
@@ -129,18 +137,19 @@ def _table(
     given: Given,
     kwargs: Mapping[str, Any],
     drafts: int,
+    by_frame: bool,
 ) -> PromptTable:
     """The slots of a prompt with visual tokens; `masks` are [B, L], one per medium."""
     media = {medium: mask for medium, mask in masks.items() if mask.any()}
     visual = np.logical_or.reduce(list(media.values()))
-    number = np.zeros(visual.shape, dtype=np.int64)
-    images = 0
+    own = {**kwargs, **given.described, "input_ids": given.ids}
 
-    # features of one medium fill its own placeholders in order, wherever the others stand
+    clips: dict[str, list[int]] = {}
+    frames: dict[str, list[int]] = {}
     for medium, mask in media.items():
-        lengths = _lengths(family, base, medium, mask, {**kwargs, **given.described})
-        number = np.where(mask, count_through(mask, lengths) + images, number)
-        images += len(lengths)
+        clips[medium] = _lengths(family, base, medium, mask, own)
+        of_clips = _frames(family, base, medium, mask, own, clips[medium], by_frame)
+        frames[medium] = [length for of_clip in of_clips for length in of_clip]
 
     valid = _valid(visual, given, kwargs)
     seen = visual & valid
@@ -151,16 +160,61 @@ def _table(
         seen, valid, _past(kwargs), kwargs.get("attention_mask"), given.padding, positions
     )
 
+    clip = _number(visual, media, clips)
+    frame = clip if frames == clips else _number(visual, media, frames)
     return PromptTable(
         visual=seen,
         valid=valid,
-        image=number_within_sample(visual, number, images, mixed=len(media) > 1),
+        image=frame if by_frame else clip,
         device=given.device,
         # a picture is no draft
         drafts=0 if visual[:, visual.shape[1] - drafts :].any() else drafts,
         consecutive=given.positions_are_consecutive(valid),
         ids=None if given.ids is None else given.ids.numpy(),
+        clip=clip,
+        frame=frame,
     )
+
+
+def _number(
+    visual: Flags, media: Mapping[str, Flags], lengths: Mapping[str, list[int]]
+) -> Numbers:
+    """Number of the part of each slot within its sample, from the lengths of the parts. [B, L]."""
+    number = np.zeros(visual.shape, dtype=np.int64)
+    parts = 0
+    # features of one medium fill its own placeholders in order, wherever the others stand
+    for medium, mask in media.items():
+        number = np.where(mask, count_through(mask, lengths[medium]) + parts, number)
+        parts += len(lengths[medium])
+    return number_within_sample(visual, number, parts, mixed=len(media) > 1)
+
+
+def _frames(
+    family: Family,
+    base: Any,
+    medium: str,
+    mask: Flags,
+    kwargs: Mapping[str, Any],
+    lengths: list[int],
+    needed: bool,
+) -> list[list[int]]:
+    """Visual tokens of each frame of each image or video; one frame where nothing tells."""
+    whole = [[length] for length in lengths]
+    if medium != "video":
+        return whole
+
+    own = family.of_medium(medium, kwargs)
+    frames = family.frames(base, own, torch.from_numpy(mask), lengths)
+    if frames is None:
+        if needed:
+            raise LayoutError(NO_FRAMES)
+        return whole
+    if [sum(of_video) for of_video in frames] != lengths:
+        raise LayoutError(
+            f"{family.title} splits videos of {lengths} visual tokens into frames of {frames}; "
+            "its `frames` must return parts of exactly these"
+        )
+    return frames
 
 
 def _lengths(
