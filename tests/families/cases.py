@@ -26,7 +26,7 @@ from families.case import FamilyCase as FamilyCase
 from families.case import Image as Image
 from families.case import Sample as Sample
 from families.case import clip_config
-from families.models import llava, qwen
+from families.models import glm, llava, qwen
 from families.models.llava import WINDOWED as WINDOWED
 
 # all tests run on these; every further family has the contracts of `tests/families` in the suite, and
@@ -37,7 +37,7 @@ FAMILIES = {
     "qwen2_5_vl": qwen.CASES["qwen2_5_vl"],
     "vipllava": llava.CASES["vipllava"],
 }
-MODELS = {**llava.CASES, **qwen.CASES}
+MODELS = {**glm.CASES, **llava.CASES, **qwen.CASES}
 
 
 def greedy(model: Any, inputs: dict[str, Tensor], steps: int = 9, **options: Any) -> Any:
@@ -89,6 +89,10 @@ def build(case: FamilyCase) -> Any:
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(0, 0.5 if "embed_tokens" in name else 0.12, generator=generator)
+            elif name.endswith("A_log"):  # slow decay: else a recurrent layer forgets at once
+                parameter.uniform_(-4, -1, generator=generator)
+            elif name.endswith("dt_bias"):
+                parameter.normal_(0, 0.5, generator=generator)
     model.generation_config.pad_token_id = PAD
     model.generation_config.eos_token_id = None
     model.generation_config.suppress_tokens = SPECIAL  # a random model samples the image id
