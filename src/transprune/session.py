@@ -30,7 +30,7 @@ from transprune.trace import Trace
 
 Decode = Literal["dynamic", "static"]
 DECODES: tuple[str, ...] = get_args(Decode)
-POOLS = ("sample", "image")
+POOLS = ("sample", "image", "frame")
 RECORDS = ("scores", "transitions", "changes")
 
 # models that are being pruned now: a second set of hooks would prune what the first has left.
@@ -65,8 +65,8 @@ def prune(
             file or folder.
         positions: position ids of the survivors, `"keep"` or `"renumber"`; None takes the policy of
             each method's own code.
-        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each image by the
-            same ratio.
+        pool: `"sample"` ranks all visual tokens of a sample together, `"image"` each picture and
+            each whole video by the same ratio, `"frame"` each picture and each frame of a video.
         record: what the trace carries besides the kept tokens: `"scores"`, `"transitions"` of the
             observed layers, `"changes"` of all layers.
         text_tower: the text half of the model's CLIP, for methods that compare patches with the
@@ -97,7 +97,7 @@ def prune(
     resolved.plan(geometry.layers, geometry.visual_tokens)
 
     if pool not in POOLS:
-        raise MethodError(f"pool is 'sample' or 'image'; got {pool!r}")
+        raise MethodError(f"pool is 'sample', 'image' or 'frame'; got {pool!r}")
     records = _checked_records(record)
     if decode not in DECODES:
         raise MethodError(f"decode is 'dynamic' or 'static'; got {decode!r}")

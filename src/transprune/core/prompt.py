@@ -108,6 +108,22 @@ class PromptTable:
             return self.clip_of_token(sample)
         return self.frame[sample][self.visual[sample]]
 
+    def frame_counts(self, sample: int) -> tuple[tuple[int, ...], ...]:
+        """Visual tokens of each frame of each picture or video of a sample, in prompt order.
+
+        Empty where one stands between the tokens of another.
+        """
+        clip = self.clip_of_token(sample)
+        frame = self.frame_of_token(sample)
+        if (np.diff(frame) < 0).any() or (np.diff(clip) < 0).any():
+            return ()
+
+        counts = []
+        for number in np.unique(clip):
+            own = frame[clip == number]
+            counts.append(tuple(np.unique(own, return_counts=True)[1].tolist()))
+        return tuple(counts)
+
     @cached_property
     def ends_with_image(self) -> tuple[bool, ...]:
         """Whether the last prompt token of each sample is a visual one."""

@@ -24,9 +24,7 @@ Numbers = NDArray[np.int64]
 Frames = list[list[int]]
 
 
-def find_frames(
-    kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
-) -> Frames | None:
+def find_frames(kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]) -> Frames | None:
     """Visual tokens of each frame of each video; None where nothing tells.
 
     Args:

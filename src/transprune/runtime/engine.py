@@ -61,13 +61,21 @@ from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
+from transprune.runtime.taps.frames import FrameTap
 from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
-TAPS: tuple[type[Tap], ...] = (VisionTap, QuestionTap, EmbeddingTap, TransitionTap, AttentionTap)
+TAPS: tuple[type[Tap], ...] = (
+    VisionTap,
+    QuestionTap,
+    FrameTap,
+    EmbeddingTap,
+    TransitionTap,
+    AttentionTap,
+)
 
 
 class Engine:
@@ -76,7 +84,8 @@ class Engine:
     Args:
         setup: the model, the method, and what is recorded.
         policies: position policy of each step of the method.
-        pool: whether a sample's visual tokens are ranked together or image by image.
+        pool: whether a sample's visual tokens are ranked together, image by image or frame by
+            frame.
         publish: called with the finished Pass of every prefill, and its cache.
         compile_backend: of torch.compile, for decode steps on static caches; None runs them
             eagerly.
@@ -98,6 +107,7 @@ class Engine:
         self._base = setup.base
         self._layers = setup.layers
         self._publish = publish
+        self._by_frame = pool == "frame"
         self._calls = Calls()
 
         self._unread: deque[Record] = deque()
@@ -199,7 +209,10 @@ class Engine:
         self._calls.drafts = 0
         # flags of earlier passes are copied with the ids
         unread = list(self._unread)
-        prompt = read_prompt(self._family, self._base, ids, kwargs, drafts, partial(_flags, unread))
+        flags = partial(_flags, unread)
+        prompt = read_prompt(
+            self._family, self._base, ids, kwargs, drafts, flags, by_frame=self._by_frame
+        )
         if prompt.layout is not None:
             self._hooks.check_in_place()
             found = iter(prompt.extra)

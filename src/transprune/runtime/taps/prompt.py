@@ -176,9 +176,7 @@ def _table(
     )
 
 
-def _number(
-    visual: Flags, media: Mapping[str, Flags], lengths: Mapping[str, list[int]]
-) -> Numbers:
+def _number(visual: Flags, media: Mapping[str, Flags], lengths: Mapping[str, list[int]]) -> Numbers:
     """Number of the part of each slot within its sample, from the lengths of the parts. [B, L]."""
     number = np.zeros(visual.shape, dtype=np.int64)
     parts = 0
