@@ -1,4 +1,7 @@
-"""Videos of Qwen2.5-VL: their placeholders are visual tokens as well, alone and beside an image."""
+"""Videos of Qwen2.5-VL: their placeholders are visual tokens as well, alone and beside an image.
+
+Pools are the whole sample, each picture or video, or each frame.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ import pytest
 import torch
 
 from families.cases import IMAGE, LAYERS, VIDEO, VISION_END, VISION_START, greedy
+from methods.cases import METHODS
 from reference import TOLERANCE, reference
 from transprune import Random, TransPrune, VisionZip, prune
+from transprune.errors import LayoutError, MethodError
+from transprune.methods import EVS
 
 FRAMES, SIDE, PATCH, UNIT = 2, 8, 7, 4
 
@@ -73,23 +79,155 @@ def test_methods_choose_among_the_tokens_of_a_video(zoo, attn, method):
     assert len(session.trace.kv_lengths) == LAYERS
 
 
-@pytest.mark.parametrize("image_first", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize(
     "method", [Random(keep={2: 0.25}), VisionZip(0.25)], ids=lambda method: method.name
 )
-def test_an_image_and_a_video_are_pools_of_their_own(zoo, method, image_first):
+def test_an_image_and_a_video_are_pools_of_their_own(zoo, method, swapped):
     """The image is encoded first, wherever it stands in the prompt."""
     inputs = prompt(with_image=True)
-    if image_first:
-        ids = inputs["input_ids"][0]
-        cut = int((ids == IMAGE).nonzero()[0]) - 1  # with the start token
-        for name in ("input_ids", "mm_token_type_ids"):
-            row = inputs[name][0]
-            inputs[name] = torch.cat([row[:2], row[cut:-4], row[2:cut], row[-4:]])[None]
+    inputs = image_first(inputs) if swapped else inputs
 
     with torch.no_grad(), prune(zoo("qwen2_5_vl", "sdpa"), method, pool="image") as session:
         zoo("qwen2_5_vl", "sdpa")(**inputs)
-    first = 16 if image_first else 32
+    first = 16 if swapped else 32
     kept = session.trace.stages[-1].keep[0]
     shares = [int((kept < first).sum()), int((kept >= first).sum())]
-    assert shares == ([4, 8] if image_first else [8, 4])
+    assert shares == ([4, 8] if swapped else [8, 4])
+
+
+def image_first(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same prompt with the image in front of the video."""
+    ids = inputs["input_ids"][0]
+    cut = int((ids == IMAGE).nonzero()[0]) - 1  # with the start token
+    swapped = dict(inputs)
+    for name in ("input_ids", "mm_token_type_ids"):
+        row = inputs[name][0]
+        swapped[name] = torch.cat([row[:2], row[cut:-4], row[2:cut], row[-4:]])[None]
+    return swapped
+
+
+SPATIAL = SIDE * SIDE // UNIT  # tokens of one frame, and of the image
+
+
+@pytest.mark.parametrize("how", ["forward", "generate"])
+@pytest.mark.parametrize("first", [False, True], ids=["video first", "image first"])
+@pytest.mark.parametrize("method", [Random(keep={0: 0.5, 2: 0.25}), VisionZip(0.25)], ids=repr)
+def test_every_frame_is_a_pool_of_its_own(zoo, method, first, how):
+    """`generate` encodes the video beforehand and passes its positions instead of its grid."""
+    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=True)
+    inputs = image_first(inputs) if first else inputs
+    with torch.no_grad(), prune(model, method, pool="frame", record=("scores",)) as session:
+        if how == "forward":
+            model(**inputs)
+        else:
+            greedy(model, inputs, steps=2)
+    trace = session.trace
+    video, image = (SPATIAL, SPATIAL), (SPATIAL,)
+    assert trace.frames == ((image, video) if first else (video, image),)
+    assert trace.to_dict()["frames"] == [[list(clip) for clip in trace.frames[0]]]
+    last = trace.kept_per_frame()[-1]
+    assert [kept for clip in last for kept in clip] == [SPATIAL // 4] * 3
+    for tokens, scores in zip(
+        trace.stages[-1].candidates, trace.stages[-1].scores["score"], strict=True
+    ):
+        assert len(tokens) == len(scores)
+
+
+def test_beams_have_the_frames_of_their_prompt(zoo):
+    model = zoo("qwen2_5_vl", "sdpa")
+    with prune(model, Random(keep={2: 0.25}), pool="frame") as session:
+        greedy(model, prompt(with_image=False), steps=2, num_beams=2)
+    assert session.trace.frames == (((SPATIAL, SPATIAL),),) * 2
+    assert session.trace.kept_per_frame(1)[-1] == ((4, 4),)
+
+
+@pytest.mark.parametrize("with_image", [False, True], ids=["video", "video and image"])
+@pytest.mark.parametrize("pool", ["image", "frame"])
+def test_pools_of_a_video_equal_the_slow_loop(zoo, attn, pool, with_image):
+    model, inputs = zoo("qwen2_5_vl", attn), prompt(with_image=with_image)
+    unpruned = greedy(model, inputs)
+    with prune(model, Random(keep={0: 1.0, 3: 1.0}), pool=pool):
+        kept_all = greedy(model, inputs)
+    assert torch.equal(torch.stack(kept_all.logits), torch.stack(unpruned.logits))
+
+    with prune(model, Random(keep={2: 0.6, 5: 0.25}), pool=pool) as session:
+        pruned = greedy(model, inputs)
+    keeps = {stage.boundary: tuple(stage.keep[0].tolist()) for stage in session.trace.stages}
+    generated = pruned.sequences[0, inputs["input_ids"].shape[1] :]
+    expected = reference(model, inputs, keeps, generated[:-1])[-len(generated) :]
+    torch.testing.assert_close(torch.cat(pruned.logits), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_prunes_frames(zoo, name):
+    """The frames of a video get what a batch of pictures would; EVS has nothing to compare."""
+    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=True)
+    method = METHODS[name].method
+    with torch.no_grad(), prune(model, method, pool="frame") as session:
+        if name == "evs":
+            with pytest.raises(MethodError, match="pool='frame'"):
+                model(**inputs)
+            return
+        model(**inputs)
+    for kept in session.trace.kept_per_frame():
+        (first, second), (image,) = kept
+        assert min(first, second, image) > 0
+        if name not in ("pact", "prumerge"):  # how many they keep depends on the picture
+            assert first == second == image
+
+
+def test_a_frame_is_scored_as_if_it_were_a_picture(zoo):
+    """Norms of the same features, whether they came as two frames or as two pictures."""
+    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=False)
+    picture = [VISION_START, *[IMAGE] * SPATIAL, VISION_END]
+    ids = torch.tensor([[5, 6, *picture, *picture, 7, 10, 11]])
+    pictures = {
+        "input_ids": ids,
+        "mm_token_type_ids": (ids == IMAGE).int(),
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": inputs["pixel_values_videos"],
+        "image_grid_thw": torch.tensor([[1, SIDE, SIDE]] * FRAMES),
+    }
+    kept = []
+    for own, pool in ((inputs, "frame"), (pictures, "image")):
+        with torch.no_grad(), prune(model, METHODS["norm"].method, pool=pool) as session:
+            model(**own)
+        kept.append(session.trace.stages[-1].keep[0])
+    assert torch.equal(*kept)
+
+
+def test_evs_keeps_what_moves(zoo):
+    """A video whose second frame repeats the first but for one corner."""
+    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=True)
+    frames = inputs["pixel_values_videos"].unflatten(0, (FRAMES, -1)).clone()
+    frames[1] = frames[0]
+    frames[1, :UNIT] += 3 * torch.randn(frames[1, :UNIT].shape)
+    inputs["pixel_values_videos"] = frames.flatten(0, 1)
+
+    method = EVS(keep_ratio=(SPATIAL + 1) / (2 * SPATIAL))
+    with torch.no_grad(), prune(model, method, pool="image", record=("scores",)) as session:
+        model(**inputs)
+    (video, picture), trace = session.trace.kept_per_frame()[0], session.trace
+    assert video == (SPATIAL, 1)
+    assert picture == (8,)
+    scores = trace.stages[0].scores["score"][0]
+    assert (scores[:SPATIAL] == 2).all() and (scores[-SPATIAL:] == 2).all()
+    assert scores[SPATIAL:-SPATIAL].argmax() + SPATIAL in trace.stages[0].keep[0]
+
+
+def test_unknown_frames_are_refused_only_where_they_are_needed(zoo, monkeypatch):
+    from transprune.families import FAMILIES
+
+    family = FAMILIES.get("qwen2_5_vl")
+    monkeypatch.setattr(family, "frames", lambda *args: None)
+    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=False)
+    with torch.no_grad(), prune(model, Random(keep={2: 0.5}), pool="image") as session:
+        model(**inputs)
+    assert session.trace.frames == (((2 * SPATIAL,),),)
+    with (
+        torch.no_grad(),
+        prune(model, Random(keep={2: 0.5}), pool="frame"),
+        pytest.raises(LayoutError, match="pool='image'"),
+    ):
+        model(**inputs)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from transprune import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
 from transprune.methods import (
+    EVS,
     PACT,
     AdaptInfer,
     CDPruner,
@@ -65,6 +66,9 @@ METHODS = {
     "divprune": MethodCase(DivPrune(0.3), DivPrune(1.0)),
     "downsample": MethodCase(
         Downsample(0.4), Downsample(1.0), ties="a smaller picture has its own tokens"
+    ),
+    "evs": MethodCase(
+        EVS(0.4), EVS(1.0), ties="a picture is new throughout, so tokens at even distances stay"
     ),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
