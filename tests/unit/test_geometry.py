@@ -192,10 +192,24 @@ def test_what_transformers_refuses_is_refused_with_its_reason() -> None:
         Geometry.from_config({"text_config": {"model_type": "llama", "hidden_size": "big"}})
 
 
-def test_a_mixture_of_experts_is_refused() -> None:
-    with pytest.raises(FamilyError, match="mixture of experts"):
-        Geometry.from_config({"text_config": {**TEXT, "num_experts": 8}})
-    assert Geometry.from_config({"text_config": {**TEXT, "num_experts": None}}).layers == 3
+def test_a_mixture_of_experts_is_as_wide_as_what_one_token_visits() -> None:
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 5}
+    sizes = Geometry.from_config({"text_config": {**TEXT, **experts}})
+    # the router is 8 wide; two experts of gate, up and down
+    assert sizes.intermediate == 10
+    assert {layer.mlp for layer in sizes.by_layer} == {8 * 8 + 3 * 8 * 10}
+    assert Geometry.from_config({"text_config": {**TEXT, "num_experts": None}}).by_layer == ()
+
+
+def test_a_mixture_without_a_number_of_visited_experts_counts_all_of_them() -> None:
+    sizes = Geometry.from_config({"text_config": {**TEXT, "num_local_experts": 4}})
+    assert sizes.intermediate == 4 * 16
+
+
+def test_a_layer_of_an_unknown_type_is_named() -> None:
+    text = {**TEXT, "layer_types": ["full_attention", "mamba", "full_attention"]}
+    with pytest.raises(FamilyError, match="decoder layer of type 'mamba'"):
+        Geometry.from_config({"text_config": text})
 
 
 def test_what_is_no_configuration_is_refused() -> None:

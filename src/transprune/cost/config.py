@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from transprune.cost.feed_forward import is_mixture
 from transprune.errors import FamilyError
 
 _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
 _SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "vocab_size")
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+# fields of models whose layers are not all alike; what else belongs to them, a class knows
+_UNEVEN = ("experts", "linear_", "layer_types", "conv_L_cache", "kv_shared", "full_attention_inter")
 
 
 def config_tree(config: Any) -> dict[str, Any]:
@@ -27,9 +31,8 @@ def config_tree(config: Any) -> dict[str, Any]:
         return dict(config)
 
     if hasattr(config, "to_dict") and hasattr(config, "get_text_config"):
-        # `to_dict` alone spells some sizes in the names of their own class
         text = config.get_text_config()
-        return {**config.to_dict(), "text_config": {**text.to_dict(), **_sizes_of(text)}}
+        return {**config.to_dict(), "text_config": _fields_of(text)}
 
     raise FamilyError(
         "expected a transformers configuration, a dict or a path to config.json; got "
@@ -41,22 +44,19 @@ def text_part(tree: dict[str, Any]) -> dict[str, Any]:
     """The language model's fields: the nested ones, or the top level of a flat configuration.
 
     Raises:
-        FamilyError: sizes are missing, or the MLPs are a mixture of experts.
+        FamilyError: sizes are missing.
     """
     text = sub_config(tree, "text_config") or tree
-    if not all(text.get(key) for key in _SIZES):
+    if not all(text.get(key) for key in _SIZES) or _is_uneven(text):
         text = _with_defaults(text)
 
     missing = [key for key in _REQUIRED if not text.get(key)]
+    if missing == ["intermediate_size"] and is_mixture(text):
+        return text  # every layer has experts, and these have a width of their own
     if missing:
         raise FamilyError(
             f"{title(tree)}: the configuration of the language model lacks {', '.join(missing)}. "
             "Expected them in 'text_config' or at the top level."
-        )
-    if any(text.get(key) for key in _EXPERTS):
-        raise FamilyError(
-            f"{title(tree)}: the cost of a mixture of experts depends on its routing and is not "
-            "counted here. Build a Geometry by hand with the width of the experts one token visits."
         )
 
     return text
@@ -140,12 +140,22 @@ def _with_defaults(text: dict[str, Any]) -> dict[str, Any]:
             f"transformers refuses this {model_type!r} configuration: {error}"
         ) from error
 
-    return {**text, **_sizes_of(config)}
+    return {**text, **_fields_of(config)}
 
 
-def _sizes_of(config: Any) -> dict[str, Any]:
-    """The sizes as attributes, which follow the common names.
+def _is_uneven(text: dict[str, Any]) -> bool:
+    """Whether a field says that layers differ, so that the defaults of other such fields count."""
+    return any(part in key for key in text for part in _UNEVEN)
 
-    `to_dict()` spells them as each class does.
+
+def _fields_of(config: Any) -> dict[str, Any]:
+    """All fields of a language model's configuration, the sizes in their common names.
+
+    `to_dict()` spells them as each class does, attributes follow the common names.
     """
-    return {key: getattr(config, key, None) for key in _SIZES}
+    fields: dict[str, Any] = dict(config.to_dict())
+    for key in _SIZES:
+        # heads that differ by layer are no attribute of the whole; `to_dict` has the usual width
+        with suppress(RuntimeError):
+            fields[key] = getattr(config, key, None)
+    return fields

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from transprune.cost.architecture import read_layers
 from transprune.cost.config import (
     config_tree,
     grid_tokens,
@@ -20,6 +22,8 @@ from transprune.cost.config import (
     text_part,
     title,
 )
+from transprune.cost.feed_forward import visited_width
+from transprune.cost.layer_sizes import LayerSizes, plain_layer
 from transprune.errors import UnknownFamily
 from transprune.families.nominal import nominal_views
 from transprune.registry import did_you_mean
@@ -33,7 +37,8 @@ class Geometry:
         name: what to call it in tables.
         layers: decoder layers.
         hidden: width of the residual stream.
-        intermediate: width of the gated MLP.
+        intermediate: width of the gated MLP; of all experts that one token visits, where the MLPs
+            are mixtures.
         heads: query heads.
         kv_heads: key/value heads; fewer than `heads` under grouped-query attention.
         head_dim: width of one head.
@@ -44,6 +49,8 @@ class Geometry:
         text_tokens: all other prompt tokens, system prompt included; 64 is a short question in
             LLaVA's template.
         vision_head_dim: head width of the vision tower.
+        by_layer: sizes of each layer, for models whose layers are not all Llama's or not all alike:
+            experts, recurrent layers, gated outputs, shared keys. Empty for the others.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Geometry:
     visual_tokens: int = 576
     text_tokens: int = 64
     vision_head_dim: int = 64
+    by_layer: tuple[LayerSizes, ...] = ()
 
     @property
     def q_width(self) -> int:
@@ -67,6 +75,15 @@ class Geometry:
     def kv_width(self) -> int:
         """Width of all key (or value) heads together."""
         return self.kv_heads * self.head_dim
+
+    def layer(self, index: int) -> LayerSizes:
+        """Sizes of decoder layer `index`."""
+        return self.by_layer[index] if self.by_layer else self._usual_layer
+
+    @cached_property
+    def _usual_layer(self) -> LayerSizes:
+        """Every layer of a model without `by_layer`."""
+        return plain_layer(self.hidden, self.q_width, self.kv_width, self.intermediate)
 
     @classmethod
     def from_config(
@@ -88,8 +105,8 @@ class Geometry:
             text_tokens: text tokens of the nominal prompt.
 
         Raises:
-            FamilyError: the file cannot be read, sizes are missing, or the MLPs are a mixture of
-                experts.
+            FamilyError: the file cannot be read, sizes are missing, or layers are of a type that
+                is not counted here.
         """
         tree = config_tree(config)
         text = text_part(tree)
@@ -106,11 +123,11 @@ class Geometry:
         vision_hidden = read_size(vision, "hidden_size", 1024)
         vision_heads = read_size(vision, "num_attention_heads", 16, also="num_heads")
 
-        return cls(
+        sizes = cls(
             name=name or title(tree),
             layers=read_size(text, "num_hidden_layers"),
             hidden=hidden,
-            intermediate=read_size(text, "intermediate_size"),
+            intermediate=_width(text),
             heads=heads,
             kv_heads=read_size(text, "num_key_value_heads", heads),
             head_dim=read_size(text, "head_dim", hidden // heads),
@@ -119,6 +136,17 @@ class Geometry:
             text_tokens=text_tokens,
             vision_head_dim=vision_hidden // vision_heads,
         )
+        layers = read_layers(text)
+        plain = all(layer == sizes._usual_layer for layer in layers)
+        return sizes if plain else replace(sizes, by_layer=layers)
+
+
+def _width(text: dict[str, Any]) -> int:
+    """Width of the MLP, as far as one token visits it."""
+    # the field itself first: a value of a wrong type gets the error that names it
+    if text.get("intermediate_size") is not None:
+        read_size(text, "intermediate_size")
+    return visited_width(text)
 
 
 _KNOWN = (

@@ -10,30 +10,44 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from transprune.cost.geometry import Geometry
+from transprune.cost.layer_sizes import LayerSizes
 from transprune.errors import MethodError
 
 Convention = Literal["paper", "exact"]
 
 
 def layer_cost(
-    geometry: Geometry, rows: int, keys: int, convention: Convention, frozen: int = 0
+    geometry: Geometry,
+    rows: int,
+    keys: int,
+    convention: Convention,
+    frozen: int = 0,
+    *,
+    index: int = 0,
 ) -> int:
-    """One decoder layer: `rows` tokens are projected, attend to `keys` tokens, pass the gated MLP.
+    """Decoder layer `index`: `rows` tokens are projected, attend to `keys` tokens, pass the MLP.
 
     A frozen layer has `frozen` more tokens that only give keys and values. At prefill
-    rows + frozen = keys.
+    rows + frozen = keys. A recurrent layer attends to no keys: its work is linear in the rows.
     """
-    d = geometry.hidden
-    mlp = 3 * d * geometry.intermediate  # gate, up and down
+    layer = geometry.layer(index)
     if check_convention(convention) == "paper":
-        # q, k, v, o; logits and the weighted sum of values; k and v of the frozen tokens
-        return rows * (4 * d * d + mlp) + 2 * rows * keys * d + frozen * 2 * d * d
+        return _paper_layer(geometry.hidden, layer, rows, keys, frozen)
 
-    q = geometry.q_width
-    kv = geometry.kv_width
-    projections = 2 * d * q + 2 * d * kv  # q and o, k and v
-    attention = 2 * rows * keys * q  # logits, and the weighted sum of values
-    return 2 * (rows * (projections + mlp) + attention + frozen * 2 * d * kv)
+    attention = 2 * rows * keys * layer.q_width  # logits, and the weighted sum of values
+    projected = rows * (layer.projections + layer.mlp) + frozen * layer.kv_projections
+    return 2 * (projected + attention)
+
+
+def _paper_layer(d: int, layer: LayerSizes, rows: int, keys: int, frozen: int) -> int:
+    """The same with keys and values as wide as queries, and these as wide as the model."""
+    if not layer.attends:  # recurrent: no published figure says how to count it
+        return rows * (layer.projections + layer.mlp)
+
+    # q and o; k and v, unless they are those of another layer
+    own = 2 * d * d if layer.kv_width else 0
+    attention = 2 * rows * keys * d
+    return rows * (2 * d * d + own + layer.mlp) + attention + frozen * own
 
 
 def head_cost(geometry: Geometry, convention: Convention) -> int:
@@ -58,8 +72,8 @@ def prefill_cost(
     frozen = frozen or [0] * len(lengths)
     total = head_cost(geometry, convention)
 
-    for tokens, still in zip(lengths, frozen, strict=True):
-        total += layer_cost(geometry, tokens - still, tokens, convention, still)
+    for index, (tokens, still) in enumerate(zip(lengths, frozen, strict=True)):
+        total += layer_cost(geometry, tokens - still, tokens, convention, still, index=index)
 
     return total
 
@@ -67,14 +81,21 @@ def prefill_cost(
 def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
     """One new token through all layers and the LM head; `lengths[i]` keys in layer i."""
     total = head_cost(geometry, convention)
-    for keys in lengths:
-        total += layer_cost(geometry, 1, keys, convention)
+    for index, keys in enumerate(lengths):
+        total += layer_cost(geometry, 1, keys, convention, index=index)
     return total
 
 
 def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -> int:
-    """Bytes of keys and values when layer i stores `lengths[i]` tokens."""
-    return 2 * sum(lengths) * geometry.kv_width * dtype_bytes
+    """Bytes of keys and values when layer i stores `lengths[i]` tokens.
+
+    Layers without keys of their own store none. The state of a recurrent layer is left out: it has
+    one size, however many tokens it has seen.
+    """
+    numbers = 0
+    for index, tokens in enumerate(lengths):
+        numbers += tokens * geometry.layer(index).kv_width
+    return 2 * numbers * dtype_bytes
 
 
 def check_convention(convention: str) -> str:

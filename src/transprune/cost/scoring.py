@@ -66,10 +66,12 @@ def attention_reading_cost(
         return 0
 
     rows = instruction if reading.rows == "instruction" else 1
-    logits = 2 * rows * tokens * geometry.q_width
-    if reading.source == "previous":
+    previous = reading.source == "previous"
+    layer = geometry.layer(max(reading.boundary - previous, 0))
+    logits = 2 * rows * tokens * layer.q_width
+    if previous:
         return logits
-    projected = rows * geometry.q_width + dropped * geometry.kv_width
+    projected = rows * layer.q_width + dropped * layer.kv_width
     return logits + 2 * geometry.hidden * projected
 
 

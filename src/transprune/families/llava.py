@@ -13,6 +13,7 @@ from torch import Tensor
 
 from transprune.errors import MissingSignal
 from transprune.families.base import Family, TapPoints, VisionCapture, VisionRows, register_family
+from transprune.families.depths import depth_of, is_attention, layer_at
 from transprune.families.llava_capture import (
     copied_layers,
     is_packed,
@@ -85,7 +86,7 @@ class Llava(Family):
         outputs = {"tower": base.vision_tower}
 
         # projections, not attention maps: the tower may run a kernel that makes none
-        for depth in {_depth(name) for name in signals if _is_attention(name)}:
+        for depth in {depth_of(name) for name in signals if is_attention(name)}:
             attention = _encoder(base)[self._layer(base, depth)].self_attn
             outputs[f"{depth}query"] = attention.q_proj
             outputs[f"{depth}key"] = attention.k_proj
@@ -125,10 +126,10 @@ class Llava(Family):
 
     def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
         """CLS attention (the mean attention received, without a CLS token) and keys per patch."""
-        if not _is_attention(name):
+        if not is_attention(name):
             return self._place(base, capture, name)
 
-        depth = _depth(name)
+        depth = depth_of(name)
         index = self._layer(base, depth, self._feature_layers(base, capture))
         attention: Any = _encoder(base)[index].self_attn
         heads = 1 if depth == "outer_" else attention.num_heads  # PruMerge takes all heads as one
@@ -231,9 +232,8 @@ class Llava(Family):
     def _layer(self, base: Any, depth: str, layers: Sequence[int] | None = None) -> int:
         """Index of the encoder layer that a signal reads.
 
-        hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1. VScan's early
-        layer is 5 where the features leave 22; PruMerge's outer layer is the next one, or the same
-        where there is none. Without `layers`, those of the configuration.
+        hidden_states[0] are the embeddings, so hidden_states[i] leaves layer i - 1. Without
+        `layers`, those of the configuration.
         """
         hidden_states = int(base.config.vision_config.num_hidden_layers) + 1
         if layers is None:
@@ -243,21 +243,7 @@ class Llava(Family):
         # of joined layers the deepest one counts; embeddings leave no layer, and the first one
         # reads them
         used = max(0, max(layer % hidden_states for layer in layers) - 1)
-        last = hidden_states - 2
-        return {
-            "": used,
-            "early_": round(used * 5 / 22),
-            "outer_": min(used + 1, last),
-        }[depth]
-
-
-def _is_attention(name: str) -> bool:
-    return name.endswith(("saliency", "keys"))
-
-
-def _depth(name: str) -> str:
-    """`"early_saliency"` -> `"early_"`; for the layer whose output becomes the features, `""`."""
-    return name[: name.rfind("_") + 1]
+        return layer_at(depth, used, last=hidden_states - 2)
 
 
 def _encoder(base: Any) -> Any:
