@@ -21,6 +21,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.pools import Pool
+from transprune.runtime.snapping import moves_of
 from transprune.runtime.static.compiled import check_backend
 from transprune.runtime.static.decode import decode_static
 from transprune.runtime.taps.base import Setup
@@ -250,16 +251,17 @@ def _setup(
     options: Mapping[str, Any],
 ) -> Setup:
     """Model and method, with the modules that the runtime hooks into."""
-    rotary = getattr(family.decoder(base), "rotary_emb", None)
+    kinds = family.layer_kinds(base)
     return Setup(
         family=family,
         base=base,
         layers=family.layers(base),
-        rotary=rotary,
+        kinds=kinds,
         method=method,
         model=model,
         record=record,
         options=options,
+        moves=moves_of(method, kinds),
     )
 
 

@@ -26,7 +26,7 @@ from families.case import FamilyCase as FamilyCase
 from families.case import Image as Image
 from families.case import Sample as Sample
 from families.case import clip_config
-from families.models import glm, llava, merged, onevision, qwen
+from families.models import embedded, glm, llava, merged, onevision, qwen
 from families.models.llava import WINDOWED as WINDOWED
 
 # all tests run on these; every further family has the contracts of `tests/families` in the suite, and
@@ -37,7 +37,14 @@ FAMILIES = {
     "qwen2_5_vl": qwen.CASES["qwen2_5_vl"],
     "vipllava": llava.CASES["vipllava"],
 }
-MODELS = {**glm.CASES, **llava.CASES, **merged.CASES, **onevision.CASES, **qwen.CASES}
+MODELS = {
+    **embedded.CASES,
+    **glm.CASES,
+    **llava.CASES,
+    **merged.CASES,
+    **onevision.CASES,
+    **qwen.CASES,
+}
 
 
 def greedy(model: Any, inputs: dict[str, Tensor], steps: int = 9, **options: Any) -> Any:

@@ -6,11 +6,12 @@ The maps come from the attention function in the file of the model, which the ea
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from transformers.vision_utils import get_vision_position_ids
@@ -21,7 +22,16 @@ from families.models import glm, qwen
 
 PACKED = sorted({**glm.CASES, **qwen.CASES})
 PATCH, UNIT, SIDE = 7, 4, 8  # pixels and patches along a side, patches in a token
+DENSE = ("glm4v", "qwen2_vl", "qwen3_5", "qwen3_vl")  # one of each kind
 STAMP = 40  # a word that stands for a time stamp
+
+
+def quick(names: Iterable[str]) -> list[Any]:
+    """One family of each kind runs every time, the others with `make test-all`."""
+    return [
+        pytest.param(name, marks=() if name in DENSE else pytest.mark.slow, id=name)
+        for name in names
+    ]
 
 
 @dataclass(frozen=True)

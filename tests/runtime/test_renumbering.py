@@ -7,6 +7,7 @@ from torch import nn
 
 from transprune.core.layout import Layout
 from transprune.core.prompt import PromptTable
+from transprune.families.rotation import Rotary
 from transprune.runtime.renumbering import Renumbering
 
 LENGTH = 23
@@ -91,7 +92,7 @@ def test_positions_with_gaps_are_computed_anew(seed):
     index, after = drop(layout, draw)
     renumbering.follow(layout, after, index, closes=True)
 
-    places, _ = renumbering.tables((None, None), after, torch.empty(0), Places(), positions)
+    places, _ = renumbering.tables((None, None), after, torch.empty(0), Rotary(Places()), positions)
     for sample in range(3):
         rows = after.rows(sample)
         slots = after.origin[sample, rows]

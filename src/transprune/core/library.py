@@ -38,6 +38,12 @@ def private(module: str, name: str) -> Any:
         ) from error
 
 
+def where_there(module: str, *names: str) -> tuple[Any, ...]:
+    """Those objects of transformers' `module` that this release has."""
+    found = [getattr(import_module(module), name, None) for name in names]
+    return tuple(item for item in found if item is not None)
+
+
 def warn_if_untested() -> None:
     """Warn, once per process, about a transformers release that the tests do not cover."""
     global _warned

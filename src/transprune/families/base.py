@@ -7,7 +7,8 @@ registers the hooks. Every fact about a model class stands in its family and now
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -99,6 +100,12 @@ class Family(ABC):
         if old:
             changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
             raise FamilyError(f"{cls.__name__} uses names of transprune 0.1: {changes}")
+
+    def prove(
+        self, model: nn.Module, session: Callable[[str], AbstractContextManager[Any]]
+    ) -> None:
+        """Check on the model itself what no test has checked: nothing, in a family with tests."""
+        return None
 
     # ------------------------------------------------------------------------------ modules
 
@@ -369,12 +376,17 @@ register_family = FAMILIES.register
 
 
 def find_family(model: nn.Module) -> Family:
-    """The family of a model, by its configuration's `model_type`.
+    """The family of a model: the one that lists its `model_type`, else the generic one.
 
     Raises:
-        UnknownFamily: the model has no such configuration, or no family knows its type.
+        UnknownFamily: the model has no such configuration, or no family knows its type and it lacks
+            the shape that the generic one needs.
     """
-    config = getattr(unwrap(model), "config", None)
+    # at the end of this module's own import, because every family builds on it
+    from transprune.families.generic import family_of_model
+
+    inner = unwrap(model)
+    config = getattr(inner, "config", None)
     model_type = getattr(config, "model_type", None)
 
     if model_type is None:
@@ -383,4 +395,4 @@ def find_family(model: nn.Module) -> Family:
             f"prune takes a transformers vision-language model ({known}); "
             f"got {type(model).__name__}"
         )
-    return FAMILIES.get(model_type)()
+    return family_of_model(inner)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transprune.errors import MissingSignal
 from transprune.families.base import VisionCapture, VisionRows, register_family
 from transprune.families.merged import Merged, side_by_side, tower_pixels
+from transprune.families.placeholders import Placeholders
 from transprune.families.tower import resize
 from transprune.families.wrappers import unwrap
 
@@ -54,9 +55,7 @@ class Idefics3(Merged):
         """The same."""
         vision = base.config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
-        tokens = patches // self.merge(base.config) ** 2
-        full, rest = divmod(total, tokens)
-        return [tokens] * full + [rest] * bool(rest)
+        return equal_tiles(total, patches // self.merge(base.config) ** 2)
 
     def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
         """Whether every patch of every tile shows something."""
@@ -95,3 +94,24 @@ class SmolVLM(Idefics3):
     """SmolVLM and SmolVLM2. A video is a row of pictures with image tokens."""
 
     title: ClassVar[str] = "SmolVLM"
+
+
+@register_family("idefics2")
+class Idefics2(Placeholders):
+    """Idefics 2: a resampler makes every tile the same few tokens, which have no place in it."""
+
+    title: ClassVar[str] = "Idefics 2"
+
+    def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """Equal tiles, as in Idefics 3."""
+        return self.tokens_per_raw_image(base, kwargs, total)
+
+    def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """The same."""
+        return equal_tiles(total, base.config.perceiver_config.resampler_n_latents)
+
+
+def equal_tiles(total: int, tokens: int) -> list[int]:
+    """`total` tokens as tiles of `tokens` each; what is left over is one more, for an error later."""
+    full, rest = divmod(total, tokens)
+    return [tokens] * full + [rest] * bool(rest)

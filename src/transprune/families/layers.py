@@ -54,6 +54,11 @@ class LayerKind:
         """The layer has keys of its own in the cache."""
         return self.attends and self.keys_of is None
 
+    @property
+    def normalises_queries(self) -> bool:
+        """Queries are normalised head by head, so they are no linear function of the input."""
+        return _first(self.mixer, ("q_norm", "q_layernorm")) is not None
+
     @cached_property
     def rotation(self) -> Rotation | None:
         """(queries, keys, cos, sin) -> both rotated; None where this layer does not rotate."""

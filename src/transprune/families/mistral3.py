@@ -40,6 +40,13 @@ class Mistral3(Placeholders):
         return False
 
 
+@register_family("lighton_ocr")
+class LightOnOCR(Mistral3):
+    """LightOnOCR: Mistral 3's tower and merging, a Qwen3 text model."""
+
+    title: ClassVar[str] = "LightOnOCR"
+
+
 def _side(config: Any) -> int:
     """Pixels along one side of the square that becomes a token."""
     return int(config.vision_config.patch_size * config.spatial_merge_size)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transprune.errors import PruneError
-from transprune.families import FAMILIES
+from transprune.families.generic import family_of
 from transprune.models.agreement import check_agreement
 from transprune.models.processor import load_processor
 from transprune.models.skeleton import build_skeleton
@@ -81,7 +81,7 @@ def load(source: str | os.PathLike[str], options: LoadOptions = LoadOptions()) -
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     config = read_config(source)
-    FAMILIES.get(config.model_type)  # an unsupported model fails before its weights are read
+    family_of(config)  # an unsupported model fails before its weights are read
 
     # both on shapes alone: a wrong configuration may define a model that fills the memory
     processor = load_processor(source, config.model_type)

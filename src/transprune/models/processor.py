@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from transprune.errors import CheckpointError, MissingExtra, PruneError
-from transprune.families import FAMILIES
+from transprune.families import FAMILIES, Family
+from transprune.families.generic import Generic
 from transprune.models.source import first_line, locate
 
 
@@ -20,7 +21,7 @@ def load_processor(source: str | os.PathLike[str], model_type: str) -> Any:
         MissingExtra: the processor needs a package that is not installed, such as torchvision.
     """
     place = locate(source)
-    family = FAMILIES.get(model_type)()
+    family: Family = FAMILIES.get(model_type)() if model_type in FAMILIES else Generic()
     try:
         processor = family.load_processor(place)
         _check_parts(processor, source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transprune.core.library import private
+from transprune.core.library import private, where_there
 from transprune.errors import CacheError
 from transprune.runtime.cache_layers import KeptLayer
 from transprune.runtime.guard import (
@@ -19,7 +19,11 @@ from transprune.runtime.static.layers import is_static
 
 DynamicCache: Any = private("transformers.cache_utils", "DynamicCache")
 
+# layers that carry a state in place of keys, and those that read the keys of another layer
+WITHOUT_KEYS = where_there("transformers.cache_utils", "LinearAttentionLayer", "DummyLayer")
+
 FIT_LAYERS = (
+    *WITHOUT_KEYS,
     DynamicLayer,
     DynamicSlidingWindowLayer,
     KeptLayer,
@@ -39,8 +43,8 @@ def kept_layer(cache: Any, index: int) -> KeptLayer | None:
 def has_pruned_prefix(cache: Any) -> bool:
     """Whether any layer of this cache stores a pruned prefix."""
     layers = getattr(cache, "layers", None)
-    # the first layer of such a cache is guarded, whichever one is pruned
-    if not layers or not getattr(layers[0], "guards", False):
+    # the first layer with keys of such a cache is guarded, whichever one is pruned
+    if not layers or not getattr(layers[_first_with_keys(layers)], "guards", False):
         return False
     return any(getattr(layer, "prefix", None) is not None for layer in layers)
 
@@ -67,15 +71,23 @@ def prepare(cache: Any) -> bool:
     return plain
 
 
-def _guard_first(cache: Any) -> None:
-    """Let the first layer of a cache refuse calls without hooks."""
-    first = cache.layers[0]
+def _first_with_keys(layers: list[Any]) -> int:
+    """Number of the first layer that stores keys; 0 if none does."""
+    for index, layer in enumerate(layers):
+        if type(layer) not in WITHOUT_KEYS:
+            return index
+    return 0
+
+
+def _guard(cache: Any, index: int) -> None:
+    """Let the first layer with keys of a cache refuse calls without hooks."""
+    first = cache.layers[index]
     sliding = isinstance(first, DynamicSlidingWindowLayer)
     kind = GuardedSlidingLayer if sliding else GuardedLayer
     guarded = kind.__new__(kind)
     guarded.__dict__.update(vars(first))
     guarded.watch(cache.layers)
-    cache.layers[0] = guarded
+    cache.layers[index] = guarded
 
 
 def install(cache: Any, index: int) -> KeptLayer:
@@ -91,10 +103,11 @@ def install(cache: Any, index: int) -> KeptLayer:
         check_cache(cache)
     kept = KeptLayer(old)
     cache.layers[index] = kept
-    if index == 0:
+    first = _first_with_keys(cache.layers)
+    if index == first:
         kept.watch(cache.layers)
-    elif not isinstance(cache.layers[0], Guard):
-        _guard_first(cache)
+    elif not isinstance(cache.layers[first], Guard):
+        _guard(cache, first)
     return kept
 
 

@@ -39,6 +39,7 @@ from transprune.core.library import (
 from transprune.errors import SessionError
 from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
+from transprune.runtime.added import AddedRows
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.calls import Calls, count_drafts, is_being_called
 from transprune.runtime.checks import is_free, read_flags, to_read
@@ -106,6 +107,7 @@ class Engine:
         self._family = setup.family
         self._base = setup.base
         self._layers = setup.layers
+        self._kinds = setup.kinds
         self._publish = publish
         self._by_frame = pool == "frame"
         self._calls = Calls()
@@ -114,6 +116,7 @@ class Engine:
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
+        self._added = AddedRows(self._family, self._layers)
         decoder = setup.family.decoder(setup.base)
         self._static = StaticDecode(decoder, setup.layers, compile_backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
@@ -122,9 +125,9 @@ class Engine:
         self._steps: dict[int, tuple[Step, Positions]] = {}
         pairs = zip(setup.method.steps, policies, strict=True)
         for number, (method, policy) in enumerate(pairs):
-            step = Step(number, method, setup.depth, pool)
+            step = Step(number, method, setup.depth, pool, setup.moves)
             for reading in method.reads_at(setup.depth):
-                self._steps[reading.boundary] = (step, policy)
+                self._steps[setup.moved(reading.boundary)] = (step, policy)
 
         # layers that get other arguments than the model's; the first one always has a hook
         first = min(self._steps, default=setup.depth)
@@ -163,6 +166,7 @@ class Engine:
             group = hooks.layers if index in self._hooked else hooks.other_layers
             group.before(self._layers[index], partial(self._before_layer, index))
         self._freezer.attach(hooks)
+        self._added.attach(hooks)
         self._static.attach(hooks, stack)
         hooks.layers.after(self._layers[-1], self._restore_length)
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
@@ -230,7 +234,7 @@ class Engine:
                 "was it replaced or wrapped? Leave the session and attach it again"
             )
 
-    def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Begin a pass, unless no hook has anything to do in this forward."""
         # first of all, because the hook behind the decoder takes away one pass whatever happens
         states = self._calls.states
@@ -240,7 +244,7 @@ class Engine:
         if rows is None:
             rows = kwargs.get("input_ids", args[0] if args else None)
         if rows is None:
-            return
+            return None
 
         prompts = self._calls.prompts
         prompt = prompts[-1] if prompts else None
@@ -252,11 +256,11 @@ class Engine:
         layout = prompt.layout
         cache = cache_of(kwargs)
         if layout is None and self._static.continues(cache, rows.shape[1]):
-            return
+            return None
         is_prefill = cache is None or cache_length(cache) == 0
         follows = not is_prefill and has_pruned_prefix(cache)
         if layout is None and not is_prefill and not follows:
-            return  # decoding on an unpruned cache
+            return None  # decoding on an unpruned cache
 
         state = Pass(
             length=rows.shape[1],
@@ -284,9 +288,12 @@ class Engine:
             for tap in self._taps:
                 tap.begin(state)
         states[-1] = state
-        if layout is not None:
-            self._switch_on(state, self._hooks.pruning)
-            state.hooked = self._hooked
+        if layout is None:
+            return None
+        self._switch_on(state, self._hooks.pruning)
+        state.hooked = self._hooked
+        own = self._added.take(state, kwargs, min(self._steps, default=len(self._layers)))
+        return None if own is None else (args, own)
 
     def _switch_on(self, state: Pass, group: HookGroup) -> None:
         """Put hooks on until the pass ends."""
@@ -345,18 +352,19 @@ class Engine:
             return None
 
         hidden = args[0] if args else kwargs["hidden_states"]
-        state.enter_layer(index, hidden.shape[1])
-        if state.pruned and index in self._passing:
+        kind = self._kinds[index]
+        state.enter_layer(index, hidden.shape[1], may_be_cut=kind.keys_of is not None)
+        if state.pruned and index in self._passing and kind.stores_keys:
             inputs = inputs_of_stage(state, index, kwargs)
             if inputs is not None:
-                return args, inputs
+                return self._row_arguments(state, args, hidden), inputs
 
-        call = LayerCall(index, layer, hidden, kwargs)
+        call = LayerCall(index, layer, kind, hidden, kwargs)
         # a later turn meets a pruned cache, but has nothing of its own to prune
         staged = state.layout is not None and index in self._steps
         if staged:
             hidden = self._prune(state, call)
-            call = LayerCall(index, layer, hidden, kwargs)
+            call = LayerCall(index, layer, kind, hidden, kwargs)
         if index == 0 and state.layout is not None:
             for tap in self._taps:
                 tap.enter(state, hidden)
@@ -365,15 +373,25 @@ class Engine:
         # then frozen rows are set aside
         freezes = self._freezer.has_work(state, index)
         if not inputs_unchanged(state, call):
-            kwargs = project_inputs(state, call, self._setup.rotary)
+            kwargs = project_inputs(state, call)
         elif not staged and not freezes:
             return None
         if freezes:
             hidden, kwargs = self._freezer.enter(state, call, kwargs)
 
         if args:
-            return (hidden, *args[1:]), kwargs
+            return self._row_arguments(state, args, hidden), kwargs
         return args, {**kwargs, "hidden_states": hidden}
+
+    def _row_arguments(self, state: Pass, args: Any, hidden: Tensor) -> Any:
+        """Positional arguments of a layer, `hidden` first, for the rows that run."""
+        own = [hidden, *args[1:]]
+        for place in self._family.row_arguments:
+            table = own[place] if place < len(own) else None
+            if table is None or state.layout is None or table.shape[1] != state.length:
+                continue  # a decoder that cut its rows has cut these too
+            own[place] = state.of_rows(table)
+        return tuple(own)
 
     def _prune(self, state: Pass, call: LayerCall) -> Tensor:
         """Run the stage in front of this layer; the hidden states of the rows that stay."""
@@ -432,6 +450,8 @@ class Engine:
         if state is None or not state.pruned or state.layout is None:
             return None
 
+        if state.cut:
+            return None  # logits are made of the last rows, which are the prompt's own
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.core.layout import Layout
+from transprune.core.layout import Layout, gather_rows
 from transprune.errors import SessionError
 from transprune.runtime.record import Record
 from transprune.runtime.renumbering import Renumbering
@@ -63,6 +63,7 @@ class Pass:
         captured: what one hook captured for another, by keys of the tap that owns them.
         precomputed: (layer, module name) -> output of that module for the surviving rows.
         record: the trace in the making.
+        cut: the decoder went on with its last rows only, because no later layer stores keys.
         capacities: entries that static buffers have in any case, by decoder layer, to be kept up;
             None where they are as long as needed.
     """
@@ -92,10 +93,31 @@ class Pass:
     captured: dict[Any, Any] = field(default_factory=dict)
     precomputed: dict[tuple[int, str], Tensor] = field(default_factory=dict)
     record: Record = field(default_factory=Record)
+    cut: bool = False
     capacities: dict[int, int] | None = None
 
-    def enter_layer(self, index: int, rows: int) -> None:
+    def of_rows(self, table: Tensor) -> Tensor:
+        """Entries of a table [B or 1, length, D], one for each slot, for the rows that run now."""
+        layout = self.layout
+        assert layout is not None
+        rows = gather_rows(table, layout.origin) if self.pruned else table
+        return rows if self.query_rows is None else gather_rows(rows, self.query_rows.index)
+
+    def layout_at(self, index: int) -> Layout | None:
+        """The rows that decoder layer `index` was given; None where this forward prunes nothing."""
+        layout = self.prompt
+        for stage in self.record.stages:
+            if stage.boundary <= index:
+                layout = stage.after
+        return layout
+
+    def enter_layer(self, index: int, rows: int, may_be_cut: bool = False) -> None:
         """Note that the hook in front of decoder layer `index` runs, with so many rows per sample.
+
+        Args:
+            index: 0-based decoder layer.
+            rows: rows that arrive there.
+            may_be_cut: the decoder may have gone on with its last rows only.
 
         Raises:
             SessionError: the hooks of layers in front of it did not, or did not have their effect.
@@ -104,7 +126,9 @@ class Pass:
             self._raise_not_hooked()
 
         expected = self.length if self.layout is None else self.layout.rows_total
-        if rows != expected:
+        if may_be_cut and rows < expected:
+            self.cut = True
+        elif rows != expected:
             raise SessionError(
                 f"{rows} rows arrive at decoder layer {index} where {expected} are left; a module "
                 "in front of it changed them, so pruning cannot tell which they are"

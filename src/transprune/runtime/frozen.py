@@ -23,10 +23,10 @@ from transprune.errors import MethodError, MissingSignal
 from transprune.runtime.forward_pass import FrozenInput, Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
+from transprune.runtime.layer_inputs.gather import gather_ids
 from transprune.runtime.layer_inputs.project import project_mask
-from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
+from transprune.runtime.layer_inputs.rotation import rotate_one
 from transprune.runtime.static.layers import is_static
-from transprune.runtime.taps.attention.rows import split_heads
 
 FROZEN = "frozen"  # the query rows of a stage and their arguments
 
@@ -198,7 +198,7 @@ def _arguments(
 
     ids = kwargs.get("position_ids")
     if ids is not None:
-        arguments["position_ids"] = ids.expand(len(queries.index), -1).gather(1, queries.index)
+        arguments["position_ids"] = gather_ids(ids, queries.index)
     return arguments
 
 
@@ -206,13 +206,13 @@ def _project_frozen(
     call: LayerCall, embeddings: tuple[Tensor, Tensor], queries: QueryRows
 ) -> tuple[Tensor, Tensor]:
     """Rotated keys, and values, of the frozen rows. -> two of [B, Hkv, L - T, d]."""
-    attention = call.layer.self_attn
-    normalised = call.layer.input_layernorm(gather_rows(call.hidden, queries.frozen_rows))
+    kind = call.kind
+    normalised = kind.norm(gather_rows(call.hidden, queries.frozen_rows))
 
-    keys = split_heads(attention, attention.k_proj(normalised), "k_norm")
+    keys = kind.keys(kind.mixer.k_proj(normalised))
     cos, sin = (gather_rows(table, queries.frozen_rows) for table in embeddings)
-    rotated = rotate_one(rotation_of(attention), keys, cos, sin)
-    return rotated, split_heads(attention, attention.v_proj(normalised))
+    rotated = rotate_one(kind.rotation, keys, cos, sin)
+    return rotated, kind.values(kind.mixer.v_proj(normalised))
 
 
 def _leave(state: Pass, output: Any) -> Any:
@@ -235,8 +235,8 @@ def _check(call: LayerCall) -> None:
             "takes away; call model.gradient_checkpointing_disable() first"
         )
 
-    attention = call.layer.self_attn
-    missing = [name for name in ("k_proj", "v_proj") if not hasattr(attention, name)]
+    attention = call.kind.mixer
+    missing = [name for name in ("k_proj", "v_proj") if getattr(attention, name, None) is None]
     if missing:
         raise MissingSignal(
             f"freezing needs k_proj and v_proj; {type(attention).__name__} lacks {missing}"

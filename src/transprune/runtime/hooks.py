@@ -36,12 +36,16 @@ class HookGroup:
         self._users = 0
         self._lock = threading.Lock()
 
-    def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
-        """Call `hook(module, args, kwargs)` before each forward of `module`."""
+    def before(self, module: nn.Module, hook: Callable[..., Any], prepend: bool = False) -> None:
+        """Call `hook(module, args, kwargs)` before each forward of `module`.
+
+        With `prepend` it is the first of those that are on the module by then.
+        """
         self._note(module)
         # decoder layers are called with keywords, all but the hidden states
         own = _Hook(hook)
-        self._register.append(partial(module.register_forward_pre_hook, own, with_kwargs=True))
+        register = module.register_forward_pre_hook
+        self._register.append(partial(register, own, with_kwargs=True, prepend=prepend))
 
     def after(self, module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
         """Call `hook(module, args, output)` after each forward of `module`.

@@ -16,11 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transprune.core.layout import Layout, gather_rows
 from transprune.core.rows import upload
 from transprune.errors import SessionError
+from transprune.families.rotation import Rotary, Rotation
+
+NO_ROTARY = (
+    "positions with gaps, or of earlier turns, are closed up by the model's rotary module, and this "
+    "model has none where it is looked for; use positions='keep'"
+)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Renumbering:
     shift: Tensor | None = None
     closed: bool = False
     total: tuple[int, ...] = ()
-    _turned: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _turned: dict[Any, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def moved(self) -> bool:
@@ -79,7 +85,7 @@ class Renumbering:
         tables: tuple[Tensor, Tensor],
         layout: Layout,
         hidden: Tensor,
-        rotary: nn.Module | None,
+        rotary: Rotary | None,
         positions: Tensor | None,
     ) -> tuple[Tensor, ...]:
         """cos and sin of the running rows, [1 or B, L, d] each.
@@ -106,40 +112,42 @@ class Renumbering:
             return tuple(gather_rows(table, places) for table in tables)
 
         if rotary is None or positions is None:
-            raise SessionError(
-                "the positions of this prompt have gaps, and the model has no rotary module to "
-                "close them up with; use positions='keep'"
-            )
+            raise SessionError(NO_ROTARY)
         given = positions.expand(len(rows), -1).gather(1, rows)
-        moved: tuple[Tensor, ...] = rotary.forward(hidden, given + shift)
-        return moved
+        return rotary.tables(hidden, given + shift)
 
-    def moved_keys(self, keys: Tensor, rotary: Any, rotate: Any) -> Tensor:
+    def moved_keys(self, keys: Tensor, rotary: Rotary | None, rotate: Rotation | None) -> Tensor:
         """Stored keys [B, Hkv, h, d] of earlier turns, moved as far as the first row of this one.
 
         Args:
             keys: with the positions they were stored with.
             rotary: computes cos and sin.
-            rotate: the family's rotation: (queries, keys, cos, sin) -> both.
+            rotate: the layer's rotation: (queries, keys, cos, sin) -> both; None without one.
+
+        Raises:
+            SessionError: the layer rotates, and nothing computes its tables.
         """
-        if not self.moved:
+        if not self.moved or rotate is None:
             return keys
-        if self.total not in self._turned:
-            self._turned[self.total] = _turn(self.total, keys, rotary)
-        cos, sin = self._turned[self.total]
+        if rotary is None:
+            raise SessionError(NO_ROTARY)
+        # layers of one kind are turned alike
+        key = (rotary, self.total)
+        if key not in self._turned:
+            self._turned[key] = _turn(self.total, keys, rotary)
+        cos, sin = self._turned[key]
         turned: Tensor = rotate(keys[:, :1], keys, cos, sin)[1]
         return turned
 
 
-def _turn(total: tuple[int, ...], keys: Tensor, rotary: Any) -> tuple[Tensor, Tensor]:
+def _turn(total: tuple[int, ...], keys: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor]:
     """cos and sin [B, 1, d] of a rotation by so many positions."""
     # the length of a sequence may choose the frequencies, and two rows stand for a long one
-    far = getattr(rotary, "max_seq_len_cached", 0)
+    far = rotary.longest
     positions = upload(np.array([[steps, max(steps, far - 1)] for steps in total]), keys.device)
-    cos, sin = rotary.forward(keys, positions)
+    cos, sin = rotary.tables(keys, positions)
     # some scale their tables for long contexts, which the stored keys are already
-    scaling = getattr(rotary, "attention_scaling", 1.0)
-    return cos[:, :1] / scaling, sin[:, :1] / scaling
+    return cos[:, :1] / rotary.scaling, sin[:, :1] / rotary.scaling
 
 
 def _behind(layout: Layout) -> Tensor:

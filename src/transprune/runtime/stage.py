@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -33,12 +33,14 @@ class Step:
         method: the method.
         num_layers: depth of the model.
         pool: whether a sample's visual tokens are ranked together or image by image.
+        moves: boundary of the method -> where it acts in this model.
     """
 
     number: int
     method: Method
     num_layers: int
     pool: Pool
+    moves: Mapping[int, int] = field(default_factory=dict)
     _plans: dict[int, dict[int, Stage]] = field(default_factory=dict)
     _surplus: dict[int, str | None] = field(default_factory=dict)
 
@@ -56,7 +58,9 @@ class Step:
         """What to keep at a boundary of a pool that had `total` tokens in front of the method."""
         if total not in self._plans:
             stages = self.method.plan(self.num_layers, total)
-            self._plans[total] = {stage.boundary: stage for stage in stages}
+            self._plans[total] = {
+                self.moves.get(stage.boundary, stage.boundary): stage for stage in stages
+            }
         return self._plans[total][boundary]
 
     def surplus(self, total: int) -> str | None:

@@ -18,10 +18,12 @@ from transprune.core.layout import Layout
 from transprune.core.plan import per_layer_widths
 from transprune.core.prompt import PromptTable
 from transprune.errors import SessionError
+from transprune.families.layers import LayerKind
 from transprune.methods.common.method import Method, Positions
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.host import to_host
 from transprune.runtime.record import Record, RecordedChange, RecordedStage
+from transprune.runtime.snapping import notes_of
 from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.base import Setup
 from transprune.trace import Trace, TraceStage
@@ -42,6 +44,7 @@ class PendingTrace:
         prompt: slots of the prompt; None where nothing was pruned.
         tokens: visual, text and instruction tokens of each sample.
         kv_lengths: entries per sample that each layer stores, or would store if there were a cache.
+        kv_bytes: of all keys and values of the batch.
         length: slots of each sample.
         unpruned: why nothing was pruned, or None.
         later: notes of prompts without an image that came after this one.
@@ -54,6 +57,7 @@ class PendingTrace:
     prompt: PromptTable | None
     tokens: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     kv_lengths: tuple[int, ...]
+    kv_bytes: int
     length: int
     unpruned: str | None
     later: list[str] = field(default_factory=list)
@@ -69,6 +73,7 @@ class PendingTrace:
         cache: Any,
     ) -> PendingTrace:
         """The trace of `state`, whose key/value cache is `cache`, or None."""
+        lengths = _kv_lengths(state, setup.kinds, cache)
         return cls(
             setup=setup,
             geometry=geometry,
@@ -76,7 +81,8 @@ class PendingTrace:
             record=state.record,
             prompt=None if state.prompt is None else state.prompt.prompt,
             tokens=_token_counts(state),
-            kv_lengths=_kv_lengths(state, setup.depth, cache),
+            kv_lengths=lengths,
+            kv_bytes=_kv_bytes(state, setup, lengths, geometry, cache),
             length=state.length,
             unpruned=state.unpruned,
         )
@@ -91,7 +97,11 @@ class PendingTrace:
         if self.unpruned is not None:
             return (self.unpruned,)
         method = self.setup.method
-        own = (*method.notes(self.setup.depth), *_position_notes(method, self.policies))
+        own = (
+            *method.notes(self.setup.depth),
+            *_position_notes(method, self.policies),
+            *notes_of(self.setup.moves, self.setup.kinds),
+        )
         return tuple(dict.fromkeys((*own, *self.record.notes, *self.later)))
 
     def note_later(self, trace: PendingTrace) -> None:
@@ -109,7 +119,6 @@ class PendingTrace:
         setup = self.setup
         record = self.record
         dtype = next(setup.base.parameters()).dtype
-        entries = sum(self.kv_lengths) * len(self.tokens[0])  # keys, and as many values
         visual, text, instruction = self.tokens
         decoder = setup.family.decoder(setup.base)
 
@@ -124,10 +133,10 @@ class PendingTrace:
             instruction_tokens=instruction,
             stages=tuple(_stage(stage, there) for stage in record.stages),
             kv_lengths=self.kv_lengths,
-            kv_bytes=2 * entries * self.geometry.kv_width * dtype.itemsize,
+            kv_bytes=self.kv_bytes,
             notes=self.notes(),
             geometry=self.geometry,
-            readings=setup.method.reads_at(setup.depth),
+            readings=tuple(setup.readings.values()),
             frozen=setup.method.frozen(setup.depth),
             transitions=_at_slots(record.transitions, there, self.length),
             changes=_at_slots(record.changes, there, self.length),
@@ -234,13 +243,29 @@ def _at_slots(
     return tables
 
 
-def _kv_lengths(state: Pass, layers: int, cache: Any) -> tuple[int, ...]:
+def _kv_lengths(state: Pass, kinds: list[LayerKind], cache: Any) -> tuple[int, ...]:
     """Entries per sample that each layer stores, or would store if there were a cache."""
     # the buffers of a static cache have room for tokens to come, which is not counted
     if cache is None or is_static(cache):
-        return per_layer_widths(layers, state.length, state.record.widths)
-    # earlier turns and the fillers of ragged batches are stored too, so they count
-    return tuple(_entries(cache, index) for index in range(layers))
+        widths = per_layer_widths(len(kinds), state.length, state.record.widths)
+    else:
+        # earlier turns and the fillers of ragged batches are stored too, so they count
+        stores = [index for index, kind in enumerate(kinds) if kind.stores_keys]
+        entries = {index: _entries(cache, index) for index in stores}
+        widths = tuple(entries.get(index, 0) for index in range(len(kinds)))
+    pairs = zip(widths, kinds, strict=True)
+    return tuple(width if kind.stores_keys else 0 for width, kind in pairs)
+
+
+def _kv_bytes(
+    state: Pass, setup: Setup, lengths: tuple[int, ...], geometry: Any, cache: Any
+) -> int:
+    """Bytes of keys and values; counted from the sizes where no cache has grown to hold them."""
+    if cache is not None and not is_static(cache):
+        stored = [cache.layers[index] for index, length in enumerate(lengths) if length]
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in stored)
+    dtype = next(setup.base.parameters()).dtype
+    return 2 * sum(lengths) * state.batch * int(geometry.kv_width) * dtype.itemsize
 
 
 def _entries(cache: Any, index: int) -> int:

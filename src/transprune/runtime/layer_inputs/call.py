@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from transprune.core.library import cache_of
+from transprune.families.layers import LayerKind
 from transprune.runtime.cache import kept_layer
 from transprune.runtime.cache_layers import KeptLayer
 from transprune.runtime.forward_pass import Pass
@@ -24,12 +25,14 @@ class LayerCall:
     Attributes:
         index: 0-based decoder layer.
         layer: the module.
+        kind: what it is.
         hidden: [B, L, D], the rows that enter it.
         kwargs: its keyword arguments, in coordinates of the unpruned forward.
     """
 
     index: int
     layer: Any
+    kind: LayerKind
     hidden: Tensor
     kwargs: dict[str, Any]
 
@@ -40,8 +43,9 @@ class LayerCall:
 
     @property
     def stored(self) -> KeptLayer | None:
-        """This layer's pruned cache entry, if it has one."""
-        return kept_layer(self.cache, self.index)
+        """The pruned cache entry whose keys this layer reads, if it has one."""
+        owner = self.kind.keys_of
+        return kept_layer(self.cache, self.index if owner is None else owner)
 
     @property
     def prefix(self) -> Slots | None:
@@ -53,7 +57,7 @@ class LayerCall:
     def implementation(self) -> str:
         """Attention implementation of the layer."""
         # read at every call: a user may change it between two
-        return str(self.layer.self_attn.config._attn_implementation)
+        return str(self.kind.mixer.config._attn_implementation)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class MaskProjection:
         bias: float32 [B, K], added to the logits of each key (proportional attention), or None.
         square: the rows are those of the last keys, in order; False where only some of them are
             queries (frozen layers).
+        cut: rows in front that the given mask lacks.
     """
 
     rows: Tensor
@@ -46,6 +47,7 @@ class MaskProjection:
     dense: bool
     bias: Tensor | None = None
     square: bool = True
+    cut: int = 0
 
     def of_rows(self, index: Tensor) -> MaskProjection:
         """The same keys for the query rows `index` [B, T] only."""
@@ -146,7 +148,8 @@ class MaskProjection:
         mask = mask.expand(batch, -1, -1, -1)
         heads = mask.shape[1]
 
-        row_index = self.rows[:, None, :, None].expand(-1, heads, -1, mask.shape[3])
+        rows = self.rows - self.cut if mask.shape[2] < self.length else self.rows
+        row_index = rows[:, None, :, None].expand(-1, heads, -1, mask.shape[3])
         mask = mask.gather(2, row_index)
         column_index = columns[:, None, None].expand(-1, heads, queries, -1)
         mask = mask.gather(3, column_index)

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from transprune.core.library import cache_of
 from transprune.errors import CacheError
 from transprune.runtime.cache import install
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import History, LayerCall, history_of
+from transprune.runtime.layer_inputs.gather import gather_ids
 from transprune.runtime.layer_inputs.masks import MaskProjection, is_flash
-from transprune.runtime.layer_inputs.rotation import rotation_of
+from transprune.runtime.layer_inputs.recurrent import recurrent_inputs
+from transprune.runtime.layer_inputs.shared import shared_inputs
 from transprune.runtime.slots import Slots
 from transprune.runtime.static.columns import NO_MASK
 from transprune.runtime.static.layers import install_static, is_static
@@ -60,6 +62,8 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
     """Whether the given arguments already fit: unpruned rows that meet a history without gaps."""
     if state.pruned:
         return False
+    if not call.kind.attends:
+        return True  # a state has no columns
     prefix = call.prefix
     if prefix is None:
         return True
@@ -68,9 +72,14 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
     return prefix.plain and call.kwargs.get("attention_mask") is None
 
 
-def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> dict[str, Any]:
+def project_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
     """The arguments for the rows that run; announces to the cache what is about to be stored."""
-    projection = projected(state, call, rotary)
+    if not call.kind.attends:
+        return {**call.kwargs, **recurrent_inputs(state, call)}
+    if not call.kind.stores_keys:
+        return {**call.kwargs, **shared_inputs(state, call)}
+
+    projection = projected(state, call)
     if state.pruned and call.cache is not None:
         # as late as this, because a cache grows its list of layers while it is filled
         if is_static(call.cache):
@@ -78,8 +87,8 @@ def project_inputs(state: Pass, call: LayerCall, rotary: nn.Module | None) -> di
             return {**call.kwargs, **projection.replaced}
         stored = install(call.cache, call.index)
         if stored.is_initialized and state.renumbering.moved:
-            rotate = rotation_of(call.layer.self_attn)
-            stored.keys = state.renumbering.moved_keys(stored.keys, rotary, rotate)
+            kind = call.kind
+            stored.keys = state.renumbering.moved_keys(stored.keys, kind.rotary, kind.rotation)
         stored.announce(projection.slots, state.length)
     return {**call.kwargs, **projection.replaced}
 
@@ -118,7 +127,7 @@ def inputs_of_stage(state: Pass, index: int, kwargs: dict[str, Any]) -> dict[str
     return {**kwargs, **projection.replaced}
 
 
-def projected(state: Pass, call: LayerCall, rotary: nn.Module | None) -> Projection:
+def projected(state: Pass, call: LayerCall) -> Projection:
     """What changes for a layer; computed once for all layers that share their arguments."""
     kwargs = call.kwargs
     mask, tables, ids = map(kwargs.get, PROJECTED)
@@ -132,7 +141,7 @@ def projected(state: Pass, call: LayerCall, rotary: nn.Module | None) -> Project
     for projection in state.projections:
         if projection.fits(state.row_version, given, history):
             return projection
-    replaced, slots = _project(state, call, rotary)
+    replaced, slots = _project(state, call)
     made = Projection(replaced, slots, state.row_version, given, history)
     state.projections.insert(0, made)
     return made
@@ -153,6 +162,7 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
     # slots count over all turns, so this forward begins behind the earlier ones; -1 marks a filler,
     # to which no row attends, now or later
     own = rows + history.length if history.length else rows
+    own_bias = None if state.key_bias is None else gather_ids(state.key_bias, rows)
     if real is not None:
         own = torch.where(real, own, -1)
     return MaskProjection(
@@ -162,7 +172,7 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
         past=history.length,
         length=state.length,
         dense=real is None and (earlier is None or earlier.dense),
-        bias=_join_biases(earlier, _gather(state.key_bias, rows), rows),
+        bias=_join_biases(earlier, own_bias, rows),
     )
 
 
@@ -179,9 +189,7 @@ def _join_biases(earlier: Slots | None, own: Tensor | None, rows: Tensor) -> Ten
     return torch.cat([first, own], dim=1)
 
 
-def _project(
-    state: Pass, call: LayerCall, rotary: nn.Module | None
-) -> tuple[dict[str, Any], Slots]:
+def _project(state: Pass, call: LayerCall) -> tuple[dict[str, Any], Slots]:
     """The replaced arguments of all layers of one stage, and the slots they will have stored."""
     mask = project_mask(state, call, history_of(state, call))
     given = call.kwargs
@@ -195,7 +203,7 @@ def _project(
     if state.pruned and embeddings is not None:
         assert state.layout is not None
         replaced["position_embeddings"] = state.renumbering.tables(
-            embeddings, state.layout, call.hidden, rotary, state.positions
+            embeddings, state.layout, call.hidden, call.kind.rotary, state.positions
         )
 
     ids = given.get("position_ids")
@@ -203,11 +211,6 @@ def _project(
         # flash attention takes gaps in the ids for packed sequences and separates them in silence;
         # cos and sin carry the true positions
         flash = is_flash(call.implementation)
-        replaced["position_ids"] = None if flash else _gather(ids, mask.rows)
+        replaced["position_ids"] = None if flash else gather_ids(ids, mask.rows)
 
     return replaced, Slots(mask.columns, mask.dense, mask.bias)
-
-
-def _gather(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    """Entries `rows` [B, P] of `values` [1 or B, L]."""
-    return None if values is None else values.expand(rows.shape[0], -1).gather(1, rows)

@@ -1,36 +1,22 @@
-"""How a family rotates queries and keys."""
+"""Rotate queries or keys alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from transprune.core.library import private
-
-Rotation = Callable[..., tuple[Tensor, Tensor]]
+from transprune.families.rotation import Rotation
 
 
-@cache
-def _of_module(module: str) -> Rotation:
-    rotate: Rotation = private(module, "apply_rotary_pos_emb")
-    return rotate
-
-
-def rotation_of(attention: Any) -> Rotation:
-    """The family's own rotation: (queries, keys, cos, sin) -> both rotated."""
-    # families rotate differently (interleaved, partial): the variant of the module's own file
-    return _of_module(type(attention).__module__)
-
-
-def rotate_one(rotate: Rotation, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate_one(rotate: Rotation | None, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys [B, H, L, d], rotated. -> contiguous [B, H, L, d].
 
-    cos, sin [1 or B, L, d].
+    cos, sin [1 or B, L, d]. A layer without a rotation leaves them as they are.
     """
+    if rotate is None:
+        return heads.contiguous()
     if is_plain(rotate) and cos.shape[-1] == heads.shape[-1] and not heads.requires_grad:
         return _rotate_halves(heads, cos[:, None], sin[:, None])
     # a rotation takes queries and keys, and nothing stands in for the other

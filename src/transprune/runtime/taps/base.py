@@ -8,7 +8,7 @@ calls them at the five moments below. Methods read what a tap offers through `vi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from transprune.core.layout import Layout
 from transprune.core.plan import Reading
 from transprune.errors import MissingSignal
 from transprune.families.base import Family
+from transprune.families.layers import LayerKind
 from transprune.methods.common.method import Method
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
@@ -32,21 +33,27 @@ class Setup:
     Attributes:
         family, base: the model's family, and the module that merges features and calls the decoder.
         layers: the decoder layers that run.
-        rotary: the decoder's rotary module, or None.
+        kinds: what each of them is.
         method: what is run.
         model: what `prune` was given, with its wrappers.
         record: names of what the trace carries besides the kept tokens.
         options: options of `prune` that belong to one tap, by name (`"text_tower"`).
+        moves: boundary of the method -> where it acts in this model, for those that moved.
     """
 
     family: Family
     base: Any
     layers: list[Any]
-    rotary: nn.Module | None
+    kinds: list[LayerKind]
     method: Method
     model: nn.Module
     record: frozenset[str] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
+    moves: Mapping[int, int] = field(default_factory=dict)
+
+    def moved(self, boundary: int) -> int:
+        """Where a boundary of the method is in this model."""
+        return self.moves.get(boundary, boundary)
 
     @property
     def depth(self) -> int:
@@ -56,7 +63,11 @@ class Setup:
     @property
     def readings(self) -> dict[int, Reading]:
         """What is read at each boundary."""
-        return {reading.boundary: reading for reading in self.method.reads_at(self.depth)}
+        readings = {}
+        for reading in self.method.reads_at(self.depth):
+            boundary = self.moved(reading.boundary)
+            readings[boundary] = replace(reading, boundary=boundary)
+        return readings
 
 
 Signal = Callable[[Any], Any]  # of a PoolRows, or of a PoolGroup where the method takes several

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from transprune.core.layout import Layout
 from transprune.core.transitions import Transitions, compare, products_of, transition_of
+from transprune.errors import MissingSignal
+from transprune.families.layers import MLPS
 from transprune.methods.common.method import LayerPruner, Method
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.fused import fused
@@ -31,13 +33,13 @@ Measured = tuple[Tensor, ...]
 
 
 class TransitionTap(Tap):
-    """Measures `self_attn` and `mlp` of the layers that some part of the method observes.
+    """Measures mixer and MLP of the layers that some part of the method observes.
 
     With `record=("changes",)` it measures those of all layers.
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._layers = setup.layers
+        self._kinds = setup.kinds
         # compiled, magnitude and cosine come at once; else the comparison waits for the boundary
         backend = setup.options.get("backend")
         self._measure = fused(transition_of if backend else products_of, backend)
@@ -64,11 +66,16 @@ class TransitionTap(Tap):
     def attach(self, hooks: Hooks) -> None:
         """Register the hooks on both modules of each tapped layer."""
         for number in self._tapped:
-            layer = self._layers[number - 1]
-            attention = partial(self._after_attention, hooks, number)
+            kind = self._kinds[number - 1]
+            if kind.mlp is None:
+                raise MissingSignal(
+                    f"decoder layer {number - 1} has no MLP under a known name "
+                    f"({', '.join(MLPS)}), whose transitions this method reads"
+                )
+            mixer = partial(self._after_mixer, hooks, number)
             mlp = partial(self._after_mlp, hooks, number)
-            hooks.pruning.after(layer.self_attn, attention, with_kwargs=True)
-            hooks.pruning.after(layer.mlp, mlp, with_kwargs=True)
+            hooks.pruning.after(kind.mixer, mixer, with_kwargs=True)
+            hooks.pruning.after(kind.mlp, mlp, with_kwargs=True)
 
     def begin(self, state: Pass) -> None:
         """Start with empty evidence for every part that observes."""
@@ -89,7 +96,7 @@ class TransitionTap(Tap):
 
     def end(self, state: Pass) -> None:
         """All tapped layers were measured."""
-        self._check_measured(state, len(self._layers))
+        self._check_measured(state, len(self._kinds))
         self._observe(state)
 
     def _check_measured(self, state: Pass, ran: int) -> None:
@@ -103,11 +110,11 @@ class TransitionTap(Tap):
         for part, carry in state.carries.items():
             state.carries[part] = carry.gather(1, pruning.index)
 
-    def _after_attention(
+    def _after_mixer(
         self, hooks: Hooks, layer: int, module: nn.Module, args: Any, kwargs: Any, output: Any
     ) -> None:
         state = hooks.running()
-        if state is not None and state.layout is not None:
+        if state is not None and state.layout is not None and not state.cut:
             state.captured["attention", layer] = self._measured(state, args, kwargs, output)
 
     def _after_mlp(
@@ -115,6 +122,9 @@ class TransitionTap(Tap):
     ) -> None:
         state = hooks.running()
         if state is None or state.layout is None:
+            return
+        if state.cut:  # a few rows of a prompt are no evidence about the others
+            state.captured[MEASURED].add(layer)
             return
 
         # the MLP runs last in a layer, so both halves are known here

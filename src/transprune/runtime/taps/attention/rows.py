@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from transprune.core.rows import Rows, upload
 from transprune.errors import MissingSignal
+from transprune.families.layers import NORMS, LayerKind
 from transprune.runtime.layer_inputs.masks import MaskProjection
-from transprune.runtime.layer_inputs.rotation import rotate_one, rotation_of
+from transprune.runtime.layer_inputs.rotation import rotate_one
 
 
 class RawProjections(Protocol):
@@ -38,12 +39,21 @@ class RawProjections(Protocol):
 
 
 class AheadProjections:
-    """Projects on demand, from the hidden states [B, L, D] that are about to enter `layer`."""
+    """Projects on demand, from the hidden states [B, L, D] that are about to enter a layer.
 
-    def __init__(self, layer: Any, hidden: Tensor) -> None:
-        self._attention = layer.self_attn
+    Raises:
+        MissingSignal: nothing is known that normalises them.
+    """
+
+    def __init__(self, kind: LayerKind, hidden: Tensor) -> None:
+        if kind.norm is None:
+            raise MissingSignal(
+                "attention is read ahead of a layer from its normalised input, and "
+                f"{kind.family.title} has no norm there under a known name ({', '.join(NORMS)})"
+            )
+        self._attention = kind.mixer
         # kept by `store_survivors`, so that the layer does not normalise again
-        self.normalised: Tensor = layer.input_layernorm(hidden)
+        self.normalised: Tensor = kind.norm(hidden)
         self._keys: Tensor | None = None
 
     def queries(self, samples: slice | Tensor, rows: Rows) -> Tensor:
@@ -87,7 +97,7 @@ class AttentionRows:
     """Attention of one decoder layer from chosen rows to all keys.
 
     Args:
-        attention: the layer's attention module.
+        kind: the layer.
         projections: raw queries and keys.
         embeddings: cos and sin of the layer's rows, [1 or B, L, d] each.
         project: makes the rows and columns of the mask at this depth, over all rows of the layer.
@@ -101,7 +111,7 @@ class AttentionRows:
 
     def __init__(
         self,
-        attention: Any,
+        kind: LayerKind,
         projections: RawProjections,
         embeddings: tuple[Tensor, Tensor],
         project: Callable[[], MaskProjection],
@@ -109,12 +119,14 @@ class AttentionRows:
         history: Tensor | None,
         causal: bool,
     ) -> None:
+        attention = kind.mixer
         missing = [name for name in ("q_proj", "k_proj") if not hasattr(attention, name)]
         if missing:
             raise MissingSignal(
                 f"attention rows need q_proj and k_proj; {type(attention).__name__} lacks {missing}"
             )
 
+        self._kind = kind
         self._module = attention
         self._projections = projections
         self._cos, self._sin = embeddings
@@ -122,7 +134,6 @@ class AttentionRows:
         self._mask = mask
         self._history = history
         self._causal = causal
-        self._rotate = rotation_of(attention)
         self._rotated: Tensor | None = None
 
     @property
@@ -163,17 +174,17 @@ class AttentionRows:
 
         # PACT compares keys without positions
         raw = self._projections.keys()[sample : sample + 1, rows]
-        return split_heads(self._module, raw, "k_norm")[0].float()
+        return self._kind.keys(raw)[0].float()
 
     def mean_query(self, sample: int, rows: Rows) -> Tensor:
         """fp32 mean of the unrotated queries of `rows`. -> [H, d]."""
-        if hasattr(self._module, "q_norm"):
+        if self._kind.normalises_queries:
             # the mean of normalised queries is not the norm of their mean
             queries = self._projections.queries(slice(sample, sample + 1), rows)
-            return split_heads(self._module, queries, "q_norm")[0].float().mean(dim=1)
+            return self._kind.queries(queries)[0].float().mean(dim=1)
 
         mean = self._projections.mean_query(sample, rows)
-        return split_heads(self._module, mean, "q_norm")[0, :, 0].float()
+        return self._kind.queries(mean)[0, :, 0].float()
 
     def rotary_decay(self, sample: int, rows: Rows, columns: Rows) -> Tensor:
         """The logit of two vectors of ones at the positions of `rows` and `columns`. -> [T, N].
@@ -187,16 +198,16 @@ class AttentionRows:
 
     def _query(self, samples: slice | Tensor, rows: Rows) -> Tensor:
         """Rotated queries of `rows`. -> [G, Hq, T, d]."""
-        query = split_heads(self._module, self._projections.queries(samples, rows), "q_norm")
+        query = self._kind.queries(self._projections.queries(samples, rows))
         cos = _of_samples(self._cos, samples)[:, rows]
         sin = _of_samples(self._sin, samples)[:, rows]
-        return rotate_one(self._rotate, query, cos, sin)
+        return rotate_one(self._kind.rotation, query, cos, sin)
 
     def _keys(self) -> Tensor:
         """Rotated keys of every row, earlier ones first; computed once. -> [B, Hkv, K, d]."""
         if self._rotated is None:
-            key = split_heads(self._module, self._projections.keys(), "k_norm")
-            key = rotate_one(self._rotate, key, self._cos, self._sin)
+            key = self._kind.keys(self._projections.keys())
+            key = rotate_one(self._kind.rotation, key, self._cos, self._sin)
             if self._history is None:
                 self._rotated = key
             else:
@@ -234,12 +245,3 @@ class AttentionRows:
 def _of_samples(table: Tensor, samples: slice | Tensor) -> Tensor:
     """Rows of some samples of a table [B, L, d], which the batch may share [1, L, d]."""
     return table if table.shape[0] == 1 else table[samples]
-
-
-def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
-    """[B, L, H * d] -> [B, H, L, d], with the per-head norm `norm` if the family has one."""
-    heads = projected.view(*projected.shape[:-1], -1, attention.head_dim)
-    normalise = getattr(attention, norm, None) if norm else None
-    if normalise is not None:
-        heads = normalise(heads)
-    return heads.transpose(1, 2)

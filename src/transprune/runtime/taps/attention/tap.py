@@ -23,7 +23,6 @@ from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall, history_of
 from transprune.runtime.layer_inputs.project import project_mask, projected
-from transprune.runtime.layer_inputs.rotation import rotation_of
 from transprune.runtime.pools import PoolGroup, PoolRows
 from transprune.runtime.taps.attention.pool import GroupAttention, PoolAttention
 from transprune.runtime.taps.attention.rows import (
@@ -35,6 +34,7 @@ from transprune.runtime.taps.attention.rows import (
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measured
 
 SIGNAL = "attention"
+NORM, KEYS = "norm", "k_proj"  # modules of a layer whose output was computed ahead
 NO_INSTRUCTION = "no instruction after the image; the last token of the prompt stands in for it"
 
 
@@ -63,7 +63,7 @@ class AttentionTap(Tap):
 
     def __init__(self, setup: Setup, readings: dict[int, Reading]) -> None:
         self._layers = setup.layers
-        self._rotary = setup.rotary
+        self._kinds = setup.kinds
         self._frozen = frozenset(setup.method.frozen(setup.depth))
         self._readings = readings
 
@@ -82,8 +82,13 @@ class AttentionTap(Tap):
                 self._attach_next(hooks, boundary)
 
     def _attach_previous(self, hooks: Hooks, index: int) -> None:
-        """Capture what layer `index` projects."""
-        attention = self._layers[index].self_attn
+        """Capture what layer `index` projects, and the mask it was given."""
+        attention = self._kinds[index].mixer
+
+        def keep_mask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            state = hooks.running()
+            if state is not None and state.layout is not None:
+                state.captured[index, "mask"] = kwargs.get("attention_mask")
 
         def keep_embeddings(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
             state = hooks.running()
@@ -95,6 +100,8 @@ class AttentionTap(Tap):
             if state is not None and state.layout is not None:
                 state.captured[index, name] = output
 
+        # first of all: later hooks fit the mask to the rows, and layers of other kinds have others
+        hooks.pruning.before(self._layers[index], keep_mask, prepend=True)
         hooks.pruning.before(attention, keep_embeddings)
         for name in ("q_proj", "k_proj"):
             module = getattr(attention, name, None)
@@ -115,9 +122,9 @@ class AttentionTap(Tap):
             state = hooks.running()
             return None if state is None else state.precomputed.pop(key, None)
 
-        layer = self._layers[boundary]
-        for owner, name in ((layer, "input_layernorm"), (layer.self_attn, "k_proj")):
-            module = getattr(owner, name, None)
+        kind = self._kinds[boundary]
+        key_projection = getattr(kind.mixer, "k_proj", None)
+        for name, module in ((NORM, kind.norm), (KEYS, key_projection)):
             if module is not None:
                 hooks.pruning.before(module, partial(feed_no_rows, (boundary, name)))
                 hooks.pruning.after(module, partial(return_precomputed, (boundary, name)))
@@ -142,9 +149,10 @@ class AttentionTap(Tap):
         # the layer has not run: its arguments are projected for the rows that arrive
         embeddings = call.kwargs["position_embeddings"]
         if state.pruned:
-            embeddings = projected(state, call, self._rotary).replaced["position_embeddings"]
-        ahead = AheadProjections(call.layer, call.hidden)
-        rows = self._rows(state, call, call.index, ahead, embeddings)
+            embeddings = projected(state, call).replaced["position_embeddings"]
+        ahead = AheadProjections(call.kind, call.hidden)
+        mask = call.kwargs.get("attention_mask")
+        rows = self._rows(state, call, call.index, ahead, embeddings, mask)
         signals[SIGNAL] = AttentionSignal(rows, ahead)
 
     def prune(self, state: Pass, pruning: Pruning) -> None:
@@ -160,18 +168,18 @@ class AttentionTap(Tap):
         index = call.index - 1
         # taken out, so that the tensors are freed when this stage is done
         captured = []
-        for name in ("q_proj", "k_proj", "embeddings"):
+        for name in ("q_proj", "k_proj", "embeddings", "mask"):
             if (index, name) not in state.captured:
-                raise not_measured(index, "self_attn" if name == "embeddings" else name)
+                raise not_measured(index, name if name.endswith("proj") else "self_attn")
             captured.append(state.captured.pop((index, name)))
-        query, key, embeddings = captured
+        query, key, embeddings, mask = captured
 
         frozen = state.frozen_input
         if frozen is not None and frozen.index == index:
             # a frozen layer projected only some of its rows
-            ahead = AheadProjections(self._layers[index], frozen.hidden)
-            return self._rows(state, call, index, ahead, frozen.position_embeddings)
-        return self._rows(state, call, index, TappedProjections(query, key), embeddings)
+            ahead = AheadProjections(self._kinds[index], frozen.hidden)
+            return self._rows(state, call, index, ahead, frozen.position_embeddings, mask)
+        return self._rows(state, call, index, TappedProjections(query, key), embeddings, mask)
 
     def _rows(
         self,
@@ -180,23 +188,22 @@ class AttentionTap(Tap):
         index: int,
         projections: RawProjections,
         embeddings: tuple[Tensor, Tensor],
+        mask: Tensor | None,
     ) -> AttentionRows:
-        layer = self._layers[index]
+        kind = self._kinds[index]
         layout = state.layout
         assert layout is not None
         # the layer that is read, with the rows and the arguments of this boundary
-        there = LayerCall(index, layer, call.hidden, call.kwargs)
+        there = LayerCall(index, self._layers[index], kind, call.hidden, call.kwargs)
         stored_already = index < call.index
         history = history_of(state, there, stored_already)
         keys = history.keys
         if keys is not None and not stored_already:
-            rotate = rotation_of(layer.self_attn)
-            keys = state.renumbering.moved_keys(keys, self._rotary, rotate)
+            keys = state.renumbering.moved_keys(keys, kind.rotary, kind.rotation)
 
-        mask = call.kwargs.get("attention_mask")
         plain = history.slots is None or history.slots.plain
         return AttentionRows(
-            layer.self_attn,
+            kind,
             projections,
             embeddings,
             partial(project_mask, state, there, history),
@@ -211,7 +218,7 @@ def store_survivors(state: Pass, call: LayerCall, ahead: AheadProjections, index
     if torch.is_grad_enabled():
         return  # a checkpointed layer runs again later and must compute the same shapes then
 
-    state.precomputed[call.index, "input_layernorm"] = gather_rows(ahead.normalised, index)
-    if type(call.layer.self_attn.k_proj) is nn.Linear:
+    state.precomputed[call.index, NORM] = gather_rows(ahead.normalised, index)
+    if type(call.kind.mixer.k_proj) is nn.Linear:
         # LoRA or quantised layers may refuse an input of zero rows
-        state.precomputed[call.index, "k_proj"] = gather_rows(ahead.keys(), index)
+        state.precomputed[call.index, KEYS] = gather_rows(ahead.keys(), index)

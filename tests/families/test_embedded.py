@@ -1,0 +1,93 @@
+"""Rows of the long tail that the common contracts do not fit: a class without SDPA, a prompt that is seen both ways."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from families.cases import build, greedy
+from families.models.embedded import APART
+from methods.cases import METHODS
+from reference import Forced, draw_keeps
+from replay import replay
+from transprune import prune
+from transprune.errors import MissingSignal
+from transprune.families import find_family
+from transprune.families.embedded import TABLE
+
+NEAR = 3e-5
+PLACES = ({0: 0.6, 3: 0.3}, {2: 0.8, 6: 0.2})
+READERS = [name for name, case in METHODS.items() if case.method.steps[0].reads.vision]
+
+
+@pytest.fixture(scope="module", params=APART)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(name):
+    return build(APART[name]).eval()
+
+
+def whole(inputs, new):
+    """The prompt and what was generated behind it, which is attended to and no prefix."""
+    longer = dict(inputs)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], new[None]], dim=1)
+    for key in ("attention_mask", "token_type_ids"):
+        if key in inputs:
+            ones = torch.ones_like(new)[None].to(inputs[key].dtype)
+            longer[key] = torch.cat([inputs[key], ones], dim=1)
+    return longer
+
+
+@pytest.mark.parametrize("places", PLACES, ids=str)
+@pytest.mark.parametrize("kind", ["even", "ragged"])
+def test_pruned_equals_the_replay_at_every_step(name, model, kind, places):
+    case = APART[name]
+    samples = getattr(case, kind)()
+    inputs = case.batch(samples)
+    with torch.no_grad():
+        plain = greedy(model, inputs, steps=4)
+        with prune(model, Forced.everything(samples, places)):
+            kept = greedy(model, inputs, steps=4)
+        assert all(torch.equal(a, b) for a, b in zip(kept.logits, plain.logits, strict=True))
+
+        keeps = [draw_keeps(sample, places) for sample in samples]
+        with prune(model, Forced.of(samples, keeps)):
+            run = greedy(model, inputs, steps=4)
+    eager = build(case).eval()
+    eager.set_attn_implementation("eager")
+    for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
+        alone = case.batch([sample])
+        expected = replay(eager, whole(alone, run.sequences[row, -4:-1]), keep)
+        steps = torch.stack([logits[row] for logits in run.logits])
+        torch.testing.assert_close(steps, expected[len(sample.ids) - 1 :], atol=NEAR, rtol=0)
+        assert float((steps - torch.stack([p[row] for p in plain.logits])).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_run_or_refuse_by_name(name, model, method):
+    inputs = APART[name].batch(APART[name].ragged())
+    if method in READERS:
+        with pytest.raises(MissingSignal, match=find_family(model).title):
+            prune(model, METHODS[method].method)
+        return
+    with torch.no_grad(), prune(model, METHODS[method].method) as session:
+        logits = model(**inputs).logits
+    assert logits.isfinite().all()
+    drops = METHODS[method].drops
+    fewer = all(
+        len(keep) < sample.visual_tokens
+        for keep, sample in zip(
+            session.trace.stages[-1].keep if drops else [],
+            APART[name].ragged(),
+            strict=False,
+        )
+    )
+    assert fewer
+
+
+def test_every_row_has_a_title_of_its_own():
+    titles = [row.title for row in TABLE.values()]
+    assert len(set(titles)) == len(titles)
