@@ -122,6 +122,7 @@ ORDER = (
     "registry",
     "core",
     "algebra",
+    "video",
     "families",
     "cost",
     "methods",

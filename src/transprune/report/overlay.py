@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isqrt
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -66,6 +66,17 @@ class Strip:
     grid: Grid | None
     panels: tuple[Panel, ...]
     total: int
+
+    def draw(self) -> Image.Image:
+        """The row as a picture."""
+        return draw_strip(self)
+
+
+class Drawable(Protocol):
+    """A row of the sheet: a `Strip`, or a strip of frames (`report.frame_strips`)."""
+
+    def draw(self) -> Image.Image:
+        """The row as a picture."""
 
 
 def find_grid(
@@ -171,12 +182,16 @@ def draw_strip(strip: Strip) -> Image.Image:
         else:
             images.append(draw_kept(seen, strip.grid, panel.keep))
         captions.append(panel.caption)
+    return draw_row(strip.title, images, captions)
 
+
+def draw_row(title: str, images: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:
+    """A title, and below it images side by side, each with its caption of up to two lines."""
     width = GAP + sum(max(image.width, PANEL) + GAP for image in images)
     height = max(image.height for image in images)
     row = Image.new("RGB", (width, TITLE_HEIGHT + height + 4 + 2 * LINE_HEIGHT), BACKGROUND)
     draw = ImageDraw.Draw(row)
-    draw.text((GAP, 4), strip.title, fill=TITLE_COLOR, font=_font(14))
+    draw.text((GAP, 4), title, fill=TITLE_COLOR, font=_font(14))
 
     left = GAP
     below = (TITLE_HEIGHT + height) + 3
@@ -187,9 +202,9 @@ def draw_strip(strip: Strip) -> Image.Image:
     return row
 
 
-def draw_sheet(title: str, strips: Sequence[Strip], subtitle: str = "") -> Image.Image:
+def draw_sheet(title: str, strips: Sequence[Drawable], subtitle: str = "") -> Image.Image:
     """Strips below each other under one title."""
-    rows = [draw_strip(strip) for strip in strips]
+    rows = [strip.draw() for strip in strips]
     head = GAP + 26
     if subtitle:
         head += LINE_HEIGHT

@@ -1,0 +1,1 @@
+"""Videos: which frames are taken, how a file is decoded, and how frames become arrays."""
