@@ -18,10 +18,10 @@ CODE := src tests benchmarks examples
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor check format bench bench-gpu overhead wheel clean
+.PHONY: help demo test test-all test-newest test-floor support check format bench bench-gpu overhead wheel clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | wheel | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | wheel | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -51,6 +51,13 @@ test-newest test-floor: test-%:
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c .venv-$*/constraints.txt -e '.[test]' '$(TRANSFORMERS)'
 	@.venv-$*/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
 	$(OFFLINE) .venv-$*/bin/python -m pytest -q $(CORES) $(OTHERS)
+
+# Every family with every method and mode, and docs/support.md from what came out: half an hour.
+CONTRACTS := $(wildcard tests/families/test_contract*.py)
+
+support: $(READY)
+	$(OFFLINE) $(BIN)/python -m pytest -q $(CORES) -m '' --support out/support.jsonl $(CONTRACTS); \
+	status=$$?; PYTHONPATH=tests $(BIN)/python -m support.page out/support.jsonl docs/support.md && exit $$status
 
 check: $(READY)
 	$(BIN)/ruff format --check $(CODE)

@@ -4,12 +4,21 @@ import pytest
 import torch
 
 from families.cases import FAMILIES, Zoo
+from support import record as support
 from transprune.core import library
 
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
 library._warned = (
     True  # a newer transformers is judged by these tests, not by the warning that nobody tried it
 )
+
+
+def pytest_addoption(parser):
+    support.add_option(parser)
+
+
+def pytest_configure(config):
+    support.start(config)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from transprune.runtime.static.decode import decode_static
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
 from transprune.runtime.tracing import PendingTrace
+from transprune.runtime.turns import TURNS, Turns
 from transprune.trace import Trace
 
 Decode = Literal["dynamic", "static"]
@@ -50,6 +51,7 @@ def prune(
     text_tower: TextTower | str | os.PathLike[str] | None = None,
     decode: Decode = "dynamic",
     compile: bool | str = False,
+    turns: Turns = "keep",
 ) -> Session:
     """A session that prunes `model` with `method` while it is attached.
 
@@ -78,6 +80,9 @@ def prune(
         compile: compile what pruning computes itself, and decode steps on static caches, each as
             one graph: fewer kernels, after some seconds at the first prompt. True, or the name of
             a backend of `torch.compile`. Scores differ in their last bits.
+        turns: what later turns on the same cache do, whose instruction is a new one. `"keep"` goes
+            on with the tokens kept for the first; `"refresh"` prefills the whole conversation again
+            and chooses for the newest (no beams, no static cache, no new picture in a later turn).
 
     Returns:
         A Session, not yet attached: use it in a `with`, or call `attach()` and `detach()`.
@@ -103,9 +108,16 @@ def prune(
     if decode not in DECODES:
         raise MethodError(f"decode is 'dynamic' or 'static'; got {decode!r}")
     backend = check_backend(compile)
+    if turns not in TURNS:
+        raise MethodError(f"turns is 'keep' or 'refresh'; got {turns!r}")
+    if turns == "refresh" and decode == "static":
+        raise MethodError(
+            "turns='refresh' prefills into an emptied DynamicCache, which decode='static' does "
+            "without; use one of them"
+        )
     options = {"text_tower": text_tower, "backend": backend}
     setup = _setup(model, family, base, resolved, records, options)
-    return Session(setup, geometry, policies, pool, decode, backend)
+    return Session(setup, geometry, policies, pool, decode, backend, turns)
 
 
 class Session:
@@ -127,6 +139,7 @@ class Session:
         pool: Pool,
         decode: Decode = "dynamic",
         compile_backend: str | None = None,
+        turns: Turns = "keep",
     ) -> None:
         self.method = setup.method
         self.family: Family = setup.family
@@ -135,7 +148,7 @@ class Session:
         self._setup = setup
         self._policies = policies
         self._decode = decode
-        self._engine = Engine(setup, policies, pool, self._publish, compile_backend)
+        self._engine = Engine(setup, policies, pool, self._publish, compile_backend, turns)
         self._stack: ExitStack | None = None
         self._latest: PendingTrace | None = None
         self._own = threading.local()

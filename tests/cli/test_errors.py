@@ -131,7 +131,7 @@ def test_model_type_unknown_to_transformers(fails, nano_copy):
 
 def test_model_type_without_a_family(fails, nano_copy):
     edit(nano_copy, model_type="clip")
-    line = fails("no family 'clip'", *run(model=nano_copy))
+    line = fails("no family lists models of type 'clip'", *run(model=nano_copy))
     assert "llava, llava_next, qwen2_5_vl" in line
 
 

@@ -26,7 +26,7 @@ from families.case import FamilyCase as FamilyCase
 from families.case import Image as Image
 from families.case import Sample as Sample
 from families.case import clip_config
-from families.models import embedded, glm, llava, merged, onevision, qwen
+from families.models import embedded, glm, llava, merged, onevision, patches, qwen
 from families.models.llava import WINDOWED as WINDOWED
 
 # all tests run on these; every further family has the contracts of `tests/families` in the suite, and
@@ -43,6 +43,7 @@ MODELS = {
     **llava.CASES,
     **merged.CASES,
     **onevision.CASES,
+    **patches.CASES,
     **qwen.CASES,
 }
 

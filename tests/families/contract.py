@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from families.refusals import refusal
 from reference import Forced, draw_keeps
 from replay import replay
 from transprune import prune
+from transprune.families import Family
 from transprune.methods import Method
+from transprune.trace import Trace
 
 NEAR = 3e-5  # float32 logits of size 5
 STEPS = 9  # the prefill and eight decode steps
@@ -64,27 +67,35 @@ def products(quick: Callable[..., bool], *axes: Sequence[str]) -> list[Any]:
 @contextmanager
 def declared(
     record: Record,
-    family: str,
+    name: str,
     kind: str,
     item: str,
     attention: str = "",
     method: Method | None = None,
-) -> Iterator[bool]:
-    """A cell of the support matrix: the block works, or raises what the family declares.
+    family: Family | None = None,
+) -> Iterator[None]:
+    """A cell of the support matrix: the block works, or raises what `refusals.py` says.
 
-    Yields True where the block must work. The rest of a test whose block must raise is to be left out.
+    Args:
+        record: pytest's `record_property`.
+        name: of the row under test.
+        kind: `"method"` or `"mode"`.
+        item: which one.
+        attention: implementation.
+        method: for what it reads.
+        family: for what it describes.
     """
-    words = refusal(family, item, method)
-    cell = {"family": family, "kind": kind, "item": item, "attention": attention}
-    record("support", {**cell, "refused": words})
-    if words is None:
-        yield True
+    refused = refusal(name, item, method, family)
+    cell = {"family": name, "kind": kind, "item": item, "attention": attention}
+    record("support", {**cell, "refused": refused.why if refused else ""})
+    if refused is None:
+        yield
         return
-    with pytest.raises(Exception, match=words):
-        yield False
+    with pytest.raises(Exception, match=re.escape(refused.words)):
+        yield
 
 
-@dataclass
+@dataclass(frozen=True)
 class Beside:
     """A family's model beside its replay.
 
@@ -92,11 +103,17 @@ class Beside:
         zoo: the models.
         name: the family.
         attn: attention implementation of the model that is pruned.
+        own: a model that is pruned in place of the shared one.
+        slow: the eager model that is replayed in place of the shared one.
+        dtype: of the pictures.
     """
 
     zoo: Zoo
     name: str
     attn: str
+    own: Any = None
+    slow: Any = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def case(self) -> FamilyCase:
@@ -104,12 +121,21 @@ class Beside:
 
     @property
     def model(self) -> Any:
-        """The model that is pruned: shared, so it stays as it is."""
-        return self.zoo(self.name, self.attn)
+        """The model that is pruned; a shared one stays as it is."""
+        return self.zoo(self.name, self.attn) if self.own is None else self.own
 
-    def expected(self, sample: Sample, keeps: Any, extra: Tensor, **told: Any) -> Tensor:
+    def batch(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        """Model inputs of a left-padded batch."""
+        inputs = self.case.batch(samples)
+        for name, value in inputs.items():
+            if value.is_floating_point():
+                inputs[name] = value.to(self.dtype)
+        return inputs
+
+    def expected(self, sample: Sample, keeps: Any, extra: Tensor | None, **told: Any) -> Tensor:
         """The replay's logits of a prompt and the tokens behind it."""
-        return replay(self.zoo(self.name), self.case.batch([sample]), keeps, extra, **told)
+        slow = self.zoo(self.name) if self.slow is None else self.slow
+        return replay(slow, self.batch([sample]), keeps, extra, **told)
 
     def check(
         self,
@@ -126,7 +152,7 @@ class Beside:
         if farthest <= NEAR:
             return
         # recurrent layers and experts sum in another order, pruned or not
-        plain = greedy(self.model, self.case.batch(samples), steps=STEPS)
+        plain = greedy(self.model, self.batch(samples), steps=STEPS)
         own = self.distance(samples, plain, [{"keeps": {}}] * len(samples))
         assert farthest <= 10 * own, f"{farthest:.1e} from the replay; unpruned {own:.1e}"
 
@@ -166,7 +192,8 @@ def forced(samples: Sequence[Sample], places: Mapping[int, float]) -> tuple[Forc
 
 def run_pruned(
     model: Any, case: FamilyCase, samples: Sequence[Sample], method: Method, **options: Any
-) -> Any:
-    """A greedy run of the batch under a method."""
-    with prune(model, method, **options):
-        return greedy(model, case.batch(samples), steps=STEPS)
+) -> tuple[Any, Trace]:
+    """A greedy run of the batch under a method, and its trace."""
+    with prune(model, method, positions="keep", **options) as session:
+        run = greedy(model, case.batch(samples), steps=STEPS)
+    return run, session.trace

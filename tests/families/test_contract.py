@@ -11,7 +11,6 @@ from families.contract import (
     KINDS,
     PLACES,
     Beside,
-    apart,
     case_of,
     declared,
     forced,
@@ -21,7 +20,6 @@ from families.contract import (
 from reference import Forced, draw_biases, draw_keeps, reference
 from replay import replay
 from transprune import prune
-from transprune.core.library import cache_argument, cache_of_output
 
 
 def is_core(name: str, attn: str, kind: str, place: str, *rest: str) -> bool:
@@ -66,7 +64,7 @@ def test_keeping_everything_changes_not_a_bit(zoo, record_property, name, attn, 
     with torch.no_grad():
         plain, plain_run = model(**inputs).logits, greedy(model, inputs, steps=4)
         method = Forced.everything(samples, PLACES[place])
-        with declared(record_property, name, "mode", place, attn), prune(model, method):
+        with declared(record_property, name, "mode", "greedy", attn), prune(model, method):
             kept, kept_run = model(**inputs).logits, greedy(model, inputs, steps=4)
             assert torch.equal(kept, plain)
             assert torch.equal(kept_run.sequences, plain_run.sequences)
@@ -81,7 +79,7 @@ def test_pruned_equals_the_replay_at_every_step(zoo, record_property, name, attn
     beside, inputs = Beside(zoo, name, attn), case.batch(samples)
     method, told = forced(samples, PLACES[place])
     for positions in case.positions:
-        with torch.no_grad(), declared(record_property, name, "mode", place, attn):
+        with torch.no_grad(), declared(record_property, name, "mode", "greedy", attn):
             with prune(beside.model, method, positions=positions) as session:
                 full, run = beside.model(**inputs).logits, greedy(beside.model, inputs)
             own = [{**tell, "positions": positions} for tell in told]
@@ -103,23 +101,3 @@ def test_pruning_changes_the_answer(zoo, name):
     assert float((ours - whole).abs().max()) > 0.03
     # one token exchanged for another
     assert float((ours - theirs).abs().max()) > 1e-3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("attn", ATTENTIONS)
-@pytest.mark.parametrize("name", MODELS)
-def test_a_second_turn_continues_the_pruned_cache(zoo, record_property, name, attn, place):
-    case = case_of(name)
-    sample = case.even()[0]
-    beside = Beside(zoo, name, attn)
-    method, told = forced([sample], PLACES[place])
-    with declared(record_property, name, "mode", "second turn", attn):
-        with prune(beside.model, method):
-            first = greedy(beside.model, case.batch([sample]), steps=4)
-            ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
-            cache = cache_argument(beside.model, cache_of_output(first))
-            second = greedy(beside.model, case.text_turn(ids), steps=4, **cache)
-        new = second.sequences[0, len(sample.ids) : -1]
-        expected = beside.expected(sample, extra=new, **told[0])[-4:]
-        beside.near(apart(torch.stack(second.logits, dim=1)[0], expected), [sample])

@@ -1,9 +1,13 @@
-"""Rows of the long tail that the common contracts do not fit: a class without SDPA, a prompt that is seen both ways."""
+"""Families that the common contracts do not fit: no SDPA, attention without rows, a prompt that is seen both ways."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 
 from families.cases import build, greedy
 from families.models.embedded import APART
@@ -12,12 +16,14 @@ from reference import Forced, draw_keeps
 from replay import replay
 from transprune import prune
 from transprune.errors import MissingSignal
-from transprune.families import find_family
+from transprune.families import FAMILIES, find_family
 from transprune.families.embedded import TABLE
+from transprune.families.refused import REFUSED, reason_against
 
 NEAR = 3e-5
 PLACES = ({0: 0.6, 3: 0.3}, {2: 0.8, 6: 0.2})
 READERS = [name for name, case in METHODS.items() if case.method.steps[0].reads.vision]
+OF_ATTENTION = ["adaptinfer", "fastv", "pact", "pdrop", "shortv", "sparsevlm", "transprune"]
 
 
 @pytest.fixture(scope="module", params=APART)
@@ -39,6 +45,12 @@ def whole(inputs, new):
             ones = torch.ones_like(new)[None].to(inputs[key].dtype)
             longer[key] = torch.cat([inputs[key], ones], dim=1)
     return longer
+
+
+def run(model, method, inputs):
+    with torch.no_grad(), prune(model, method) as session:
+        logits = model(**inputs).logits
+    return session, logits
 
 
 @pytest.mark.parametrize("places", PLACES, ids=str)
@@ -73,8 +85,11 @@ def test_methods_run_or_refuse_by_name(name, model, method):
         with pytest.raises(MissingSignal, match=find_family(model).title):
             prune(model, METHODS[method].method)
         return
-    with torch.no_grad(), prune(model, METHODS[method].method) as session:
-        logits = model(**inputs).logits
+    if name == "kimi_k25" and method in OF_ATTENTION:
+        with pytest.raises(MissingSignal, match="_proj"):
+            run(model, METHODS[method].method, inputs)
+        return
+    session, logits = run(model, METHODS[method].method, inputs)
     assert logits.isfinite().all()
     drops = METHODS[method].drops
     fewer = all(
@@ -86,6 +101,17 @@ def test_methods_run_or_refuse_by_name(name, model, method):
         )
     )
     assert fewer
+
+
+def test_what_is_refused_is_no_family_and_has_its_reason():
+    known = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES) | set(
+        MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+    )
+    for model_type in REFUSED:
+        assert model_type not in FAMILIES
+        assert model_type in known
+        assert len(reason_against(model_type)) > 30
+    assert reason_against("llava") is None
 
 
 def test_every_row_has_a_title_of_its_own():

@@ -11,7 +11,7 @@ import transformers
 
 from families.cases import FAMILIES, MODELS, build
 from transprune import TransPrune, prune
-from transprune.errors import LayoutError, MissingSignal, PruneWarning, UnknownFamily
+from transprune.errors import FamilyError, LayoutError, MissingSignal, PruneWarning, UnknownFamily
 from transprune.families import generic
 from transprune.families.base import find_family
 from transprune.families.generic import Generic, GenericMRope, family_of, lacks_in_config
@@ -227,6 +227,9 @@ def test_a_configuration_without_an_image_token_is_refused():
     config.model_type = "unlisted"
     config.image_token_id = None
     with pytest.raises(UnknownFamily, match="lacks an image_token_id"):
+        family_of(config)
+    config.model_type = "llava"
+    with pytest.raises(FamilyError, match=r"found by image_token_id.*got None"):
         family_of(config)
 
 

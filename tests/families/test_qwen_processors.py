@@ -20,6 +20,7 @@ from PIL import Image
 
 import transprune
 from families.cases import IMAGE, MODELS, VIDEO, VISION_END, VISION_START, VOCAB, build
+from families.packed_towers import DENSE, quick
 from transprune import TransPrune, VisionZip, prune
 from transprune.families import find_family
 from transprune.models.checkpoint import Checkpoint, load

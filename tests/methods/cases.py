@@ -135,6 +135,16 @@ VARIANTS = {
 }
 CASES = METHODS | VARIANTS
 
+# where only layers 3 and 7 have attention to read, as in tiny models with recurrent layers: one stage each, at the
+# first boundary behind the one named that can be read
+ONE_STAGE = {2: 0.5}
+FEW_ATTEND = METHODS | {
+    "adaptinfer": MethodCase(AdaptInfer(ONE_STAGE), AdaptInfer(NONE_GO)),
+    "pdrop": MethodCase(PDrop(ONE_STAGE), PDrop(NONE_GO)),
+    "sparsevlm": MethodCase(SparseVLM(ONE_STAGE), SparseVLM(NONE_GO)),
+    "transprune": MethodCase(TransPrune(ONE_STAGE), TransPrune(NONE_GO)),
+}
+
 # methods that between them take each path through the runtime: attention in front of and behind a boundary,
 # evidence over layers, merging, key biases, freezing, every signal of the vision tower, and a composition
 PROBES = frozenset(

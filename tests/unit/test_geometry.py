@@ -86,6 +86,24 @@ def test_views_multiply_the_grid() -> None:
     assert (one.visual_tokens, crops.visual_tokens) == (576, 2880)
 
 
+@pytest.mark.parametrize(
+    ("fields", "vision", "tokens"),
+    [
+        ({"mm_tokens_per_image": 256}, {"image_size": 896, "patch_size": 14}, 256),
+        ({"spatial_merge_size": 2}, {"image_size": 1540, "patch_size": 14}, 55 * 55),
+        ({"scale_factor": 3}, {"image_size": 384, "patch_size": 14}, 9 * 9),
+        ({"downsample_factor": 2}, {"image_size": 364, "patch_size": 14}, 13 * 13),
+        ({}, {"image_size": [448, 224], "patch_size": [14, 14]}, 32 * 16),
+    ],
+    ids=["said", "merged by 2", "shuffled by 3", "odd sides", "two sides"],
+)
+def test_visual_tokens_of_towers_that_merge_patches(
+    fields: dict[str, int], vision: dict[str, Any], tokens: int
+) -> None:
+    tree = {**fields, "text_config": TEXT, "vision_config": vision}
+    assert Geometry.from_config(tree).visual_tokens == tokens
+
+
 def test_the_published_llava_file_leaves_its_sizes_to_the_defaults() -> None:
     """llava-1.5-7b's own config.json names `llama` and a vocabulary, nothing else of the decoder."""
     sizes = Geometry.from_config(

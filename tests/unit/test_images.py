@@ -204,6 +204,12 @@ def test_decompression_bomb(tmp_path, monkeypatch):
             open_image(file)
 
 
+def test_a_picture_of_a_hundred_megapixels(tmp_path):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "p.png")
+    with pytest.raises(ImageError, match=r"larger than 89,478,485 pixels.*scale it down"):
+        open_image(tmp_path / "p.png")
+
+
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)

@@ -57,6 +57,7 @@ ATTENTION = {
         "first_k_dense_replace": 1,
         "rope_parameters": {**MROPE, "mrope_section": [2, 2, 2]},
     },
+    "aria_text": {"moe_num_experts": 6, "moe_topk": 2, "moe_num_shared_experts": 2},
     "gemma3_text": ALTERNATING,
     "gemma4_text": {
         **ALTERNATING,

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from transprune.cli.console import RIGHT, WRONG, new_table, print_json, show, status
-from transprune.cli.doctor_checks import check_machine, check_model
+from transprune.cli.doctor_checks import check_machine
+from transprune.cli.doctor_model import check_model
 from transprune.cli.options import Json, Methods, OptionalModel
 
 
@@ -19,7 +20,7 @@ def doctor_command(
     method: Methods = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and, with --model, a model.
+    """Check this machine and, with --model, a model, of which its config.json is enough.
 
     Every method is tried on the structure of the model; --method names those to try, and says
     whether their settings drop anything of a picture.
@@ -48,8 +49,8 @@ def doctor_command(
         _print_machine(machine)
         if found is not None:
             _print_model(found)
-    # for scripts; a model that cannot be used has raised its error already
-    if not machine["ok"]:
+    # for scripts
+    if not machine["ok"] or (found is not None and found["kind"] == "refused"):
         raise typer.Exit(1)
 
 
@@ -59,25 +60,35 @@ def _print_machine(machine: dict[str, Any]) -> None:
     for name, entry in machine["versions"].items():
         table.add_row(_mark(entry["ok"]), name, entry["version"], f"supported {entry['supported']}")
 
-    families = [f"{title} ({name})" for name, title in machine["families"].items()]
+    families = ", ".join(sorted(set(machine["families"].values())))
     bundled = machine["bundled_model"]
     table.add_row(" ", "devices", "\n".join(machine["devices"]), "")
     table.add_row(" ", "attention", ", ".join(machine["attention"]), "")
-    table.add_row(" ", "torchvision", *_torchvision(machine["torchvision"]))
-    table.add_row(" ", "families", "\n".join(families), "")
+    table.add_row(*_torchvision(machine))
+    table.add_row(" ", "families", families, "and others of the common shape")
     table.add_row(_mark(bundled == "loads"), "bundled model", bundled, "")
     show(table)
 
 
-def _torchvision(installed: bool) -> tuple[str, str]:
-    if installed:
-        return "installed", "not needed"
-    return "absent", "not needed for pictures"
+def _torchvision(machine: dict[str, Any]) -> tuple[str, str, str, str]:
+    if machine["torchvision_problem"]:
+        return _mark(False), "torchvision", "broken", machine["torchvision_problem"]
+    if machine["torchvision"]:
+        return " ", "torchvision", "installed", "not needed"
+    return " ", "torchvision", "absent", "not needed for pictures"
 
 
 def _print_model(found: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     table = new_table(found["source"], ("what", "found"), wrap=("what", "found"))
     table.show_header = False
+    if found["kind"] == "refused":
+        table.add_row("model type", found["model_type"])
+        table.add_row("support", f"{_mark(False)} {escape(found['reason'])}")
+        show("", table)
+        return
+
     for what, text in _facts(found).items():
         table.add_row(what, text)
 
@@ -99,17 +110,42 @@ def _facts(found: dict[str, Any]) -> dict[str, str]:
     if found["mrope"]:
         positions = "M-RoPE, always kept"
 
-    cls = "with" if found["cls_token"] else "without"
     return {
+        "model type": found["model_type"],
+        "support": found["support"],
         "family": f"{found['title']} ({found['family']})",
-        "language model": f"{found['layers']} layers, width {found['hidden']}, "
-        f"{found['heads']} heads, {found['kv_heads']} key/value heads",
+        "language model": _language_model(found),
         "visual tokens": visual,
         "positions": positions,
-        "vision tower": f"{found['vision_tower']}, {cls} a CLS token",
+        "vision tower": _tower(found),
         "processor": found["processor"],
         "weights": found["weights"],
     }
+
+
+def _language_model(found: dict[str, Any]) -> str:
+    """Its sizes, and which of its layers have attention."""
+    sizes = (
+        f"{found['layers']} layers, width {found['hidden']}, {found['heads']} heads, "
+        f"{found['kv_heads']} key/value heads"
+    )
+    attend = found["attention_layers"]
+    if len(attend) == found["layers"]:
+        return sizes
+
+    named = ", ".join(map(str, attend))
+    return (
+        f"{sizes}; attention in the layers {named}, the others are recurrent (methods that read "
+        "attention move their boundaries to those)"
+    )
+
+
+def _tower(found: dict[str, Any]) -> str:
+    """Its class, and whether it has a CLS token, as far as they are known."""
+    if found["kind"] != "listed":
+        return "not described: methods that read it are refused"
+    cls = "with" if found["cls_token"] else "without"
+    return f"{found['vision_tower']}, {cls} a CLS token"
 
 
 def _mark(good: bool) -> str:

@@ -32,6 +32,8 @@ class PromptTable:
         device: where the model's inputs are.
         drafts: slots at the end that are no part of the prompt: assisted decoding lets the first
             forward verify drafts too. They take no part in any choice.
+        asked: slots at the end, in front of any drafts, that are the instruction; 0 for all behind
+            the last visual slot.
         consecutive: the position of each real token is that of the one before, plus one.
         ids: long [B, L], or None where the call passed embeddings only.
         clip: long [B, L], number of the picture or whole video within its sample, whatever the pool
@@ -45,6 +47,7 @@ class PromptTable:
     image: Numbers
     device: torch.device
     drafts: int = 0
+    asked: int = 0
     consecutive: bool = True
     ids: Numbers | None = None
     clip: Numbers | None = None
@@ -65,6 +68,8 @@ class PromptTable:
         prompt = self.valid & (slots < len(slots) - self.drafts)
         last_visual = np.where(self.visual, slots, -1).max(axis=1, keepdims=True)  # [B, 1]
         behind = prompt & (slots > last_visual)
+        if self.asked:
+            behind &= slots >= len(slots) - self.drafts - self.asked
 
         # a prompt that ends with its image: the last token stands in for the instruction
         last = np.where(prompt, slots, -1).max(axis=1, keepdims=True)

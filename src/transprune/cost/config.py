@@ -11,6 +11,7 @@ from typing import Any
 
 from transprune.cost.feed_forward import is_mixture
 from transprune.errors import FamilyError
+from transprune.families.nominal import MERGED, TOKENS
 
 _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
 _SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "vocab_size")
@@ -64,13 +65,25 @@ def text_part(tree: dict[str, Any]) -> dict[str, Any]:
 
 def grid_tokens(tree: dict[str, Any], vision: dict[str, Any]) -> int | None:
     """Visual tokens of one full grid, as the configuration says or as the tower's patches."""
-    if tree.get("image_seq_length"):
-        return int(tree["image_seq_length"])
+    for name in TOKENS:
+        if tree.get(name):
+            return int(tree[name])
 
-    if vision.get("image_size") and vision.get("patch_size"):
-        side = read_size(vision, "image_size") // read_size(vision, "patch_size")
-        return side**2 or None
-    return None
+    if not (vision.get("image_size") and vision.get("patch_size")):
+        return None
+    merged = next((tree[name] for name in MERGED if tree.get(name)), 1)
+    tokens = 1
+    for axis in (0, 1):
+        patches = _side(vision, "image_size", axis) // _side(vision, "patch_size", axis)
+        tokens *= patches // merged
+    return tokens or None
+
+
+def _side(vision: dict[str, Any], key: str, axis: int) -> int:
+    """One side of a size, which may be one number for both."""
+    value = vision[key]
+    sides = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    return read_size({key: sides[axis]}, key)
 
 
 def sub_config(tree: dict[str, Any], key: str) -> dict[str, Any]:

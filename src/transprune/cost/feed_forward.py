@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-VISITED = ("num_experts_per_tok", "top_k_experts", "moe_k")
+VISITED = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_topk")
 SHARED = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from transprune.families.base import register_family
+from transprune.families.cohere2 import Cohere2
 from transprune.families.merged_layer import MergedLayer
 
 
 @register_family("aya_vision")
-class AyaVision(MergedLayer):
+class AyaVision(Cohere2, MergedLayer):
     """Aya Vision. The tiles of a picture are images of their own."""
 
     title: ClassVar[str] = "Aya Vision"

@@ -72,6 +72,9 @@ class Family(ABC):
 
     Attributes:
         title: the family's name for people.
+        kind: how much is described: `"listed"` the whole model, `"embedded"` its placeholders and
+            its language model, `"generic"` nothing of this model type.
+        support: the same in words.
         mrope: positions have three axes (time, height, width), so they cannot be renumbered.
         plain_prompt: the prompt for checkpoints without a chat template.
         described_by: arguments of a call that say how large its pictures are, or what and where
@@ -82,6 +85,8 @@ class Family(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str] = ""
+    kind: ClassVar[str] = "listed"
+    support: ClassVar[str] = "its own family, tested"
     mrope: ClassVar[bool] = False
     plain_prompt: ClassVar[str] = PLAIN_PROMPT
     described_by: ClassVar[tuple[str, ...]] = (
@@ -137,10 +142,10 @@ class Family(ABC):
             FamilyError: a layer in which nothing is known.
         """
         layers = self.layers(base)
-        rotary = getattr(self.decoder(base), "rotary_emb", None)
+        decoder = self.decoder(base)
         kinds = []
         for index, keys_of in enumerate(owners(layers)):
-            kinds.append(layer_kind(self, layers, index, rotary, keys_of))
+            kinds.append(layer_kind(self, decoder, layers, index, keys_of))
         return kinds
 
     def tower(self, base: Any) -> Any:

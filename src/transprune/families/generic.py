@@ -7,7 +7,6 @@ whether pruning is right in one of them, `families.proof` finds out on the user'
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -16,12 +15,10 @@ from weakref import WeakSet
 
 from torch import nn
 
-from transprune.errors import PruneWarning, UnknownFamily
+from transprune.errors import FamilyError, PruneWarning, UnknownFamily
 from transprune.families.base import FAMILIES, Family, Grid, register_family
-from transprune.families.placeholders import DECODERS, Placeholders
-
-# what a forward takes that adds features between layers; their form differs from class to class
-BETWEEN_LAYERS = ("deepstack_visual_embeds", "deepstack_features")
+from transprune.families.placeholders import Placeholders
+from transprune.families.shape import has_mrope, lacks_in_config, lacks_in_modules
 
 _warned: set[str] = set()
 _proven: WeakSet[nn.Module] = WeakSet()
@@ -32,6 +29,11 @@ class Generic(Placeholders):
     """A model type that no family lists. Nothing is known but its placeholders and its decoder."""
 
     title: ClassVar[str] = "a type that no family lists"
+    kind: ClassVar[str] = "generic"
+    support: ClassVar[str] = (
+        "nobody tested this model type. It has the common shape: the first session (or doctor "
+        "--load) compares a few tokens with the unpruned model, and refuses if they differ"
+    )
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
@@ -79,12 +81,15 @@ def family_of(config: Any) -> Family:
 
     Raises:
         UnknownFamily: the type is unlisted, and the configuration lacks something.
+        FamilyError: the configuration does not say which token stands for a picture.
     """
     if config.model_type in FAMILIES:
-        return FAMILIES.get(config.model_type)()
+        family = FAMILIES.get(config.model_type)()
+        _check_image_token(config, family)
+        return family
 
     _refuse_if(config, lacks_in_config(config))
-    return GenericMRope() if _has_mrope(config) else Generic()
+    return GenericMRope() if has_mrope(config) else Generic()
 
 
 def family_of_model(model: nn.Module) -> Family:
@@ -100,7 +105,7 @@ def family_of_model(model: nn.Module) -> Family:
     if not isinstance(family, Generic):
         return family
 
-    _refuse_if(config, lacks_in_modules(model, family))
+    check_modules(model, family)
     if config.model_type not in _warned:
         _warned.add(config.model_type)
         warnings.warn(
@@ -113,67 +118,33 @@ def family_of_model(model: nn.Module) -> Family:
     return family
 
 
-def lacks_in_config(config: Any) -> list[str]:
-    """What a configuration lacks of the common shape, in words; empty if nothing."""
-    lacks = []
-    if not isinstance(getattr(config, "image_token_id", None), int):
-        lacks.append("an image_token_id, by which visual tokens are found in a prompt")
-    if getattr(config, "is_encoder_decoder", False):
-        lacks.append("a decoder that reads the picture in its own prompt (it has an encoder)")
+def check_modules(model: nn.Module, family: Family) -> None:
+    """Check that a model of an unlisted type has the modules that pruning needs.
 
-    text = config.get_text_config()
-    if text is config or not getattr(text, "num_hidden_layers", None):
-        lacks.append("the configuration of a language model within it (text_config)")
-    elif getattr(text, "cross_attention_layers", None):
-        lacks.append("visual tokens in the prompt (its layers attend to the picture from outside)")
-    return lacks
+    Raises:
+        UnknownFamily: it lacks some.
+    """
+    if isinstance(family, Generic):
+        _refuse_if(model.config, lacks_in_modules(model, family))
 
 
-def lacks_in_modules(model: nn.Module, family: Placeholders) -> list[str]:
-    """What a model lacks of the common shape, in words; empty if nothing."""
-    try:
-        base = family.base(model)
-        layers = family.layers(base)
-    except AttributeError:
-        return [f"decoder layers under {' or '.join(DECODERS)}"]
-
-    lacks = []
-    for part in ("self_attn.q_proj", "self_attn.k_proj", "input_layernorm", "mlp"):
-        without = [index for index, layer in enumerate(layers) if not _has(layer, part)]
-        if without:
-            lacks.append(f"{part} in decoder layer {without[0]}")
-
-    takes = inspect.signature(type(family.decoder(base)).forward).parameters
-    added = [name for name in BETWEEN_LAYERS if name in takes]
-    if added:
-        lacks.append(f"a known form of the features it adds between layers ({added[0]})")
-    return lacks
-
-
-def _has(module: nn.Module, path: str) -> bool:
-    """Whether there is a submodule of that path."""
-    try:
-        module.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
-
-
-def _has_mrope(config: Any) -> bool:
-    """Whether positions have several axes."""
-    text = config.get_text_config()
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    return "mrope_section" in rope
+def _check_image_token(config: Any, family: Family) -> None:
+    """Raise FamilyError if a family that finds visual tokens by the usual id has none."""
+    if type(family).visual_mask is not Family.visual_mask:
+        return
+    token = getattr(config, "image_token_id", None)
+    if not isinstance(token, int):
+        raise FamilyError(
+            f"visual tokens are found by image_token_id, a token id in config.json; got {token!r}. "
+            "Set it to the id that the tokenizer gives to the processor's image_token"
+        )
 
 
 def _refuse_if(config: Any, lacks: list[str]) -> None:
     """Raise UnknownFamily if something is missing."""
-    if not lacks:
-        return
-    try:
-        FAMILIES.get(config.model_type)
-    except UnknownFamily as error:
+    if lacks:
         raise UnknownFamily(
-            f"{error} Nor has it the shape that is pruned without a family; it lacks "
-            f"{'; '.join(lacks)}."
-        ) from None
+            f"no family lists models of type {config.model_type!r}, and this one has not the shape "
+            f"that is pruned without a family. It lacks {'; '.join(lacks)}. To describe it, write a "
+            "Family (CONTRIBUTING, 'Add a family'); docs/models.md lists those that there are"
+        )

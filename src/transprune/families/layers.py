@@ -91,9 +91,16 @@ class AddedFeatures:
 
 
 def layer_kind(
-    family: Family, layers: list[Any], index: int, rotary: Any, keys_of: int | None
+    family: Family, decoder: Any, layers: list[Any], index: int, keys_of: int | None
 ) -> LayerKind:
     """The kind of `layers[index]`, by the names that transformers gives its modules.
+
+    Args:
+        family: whose layers they are.
+        decoder: the module that runs them.
+        layers: those that run.
+        index: 0-based.
+        keys_of: the layer whose keys it reads, or None.
 
     Raises:
         FamilyError: the layer has no module of a known name in which tokens meet.
@@ -106,7 +113,8 @@ def layer_kind(
             f"({', '.join(MIXERS)}), so {family.title or 'this model'} cannot be pruned"
         )
 
-    kind = getattr(mixer, "layer_type", None)
+    types = getattr(decoder.config, "layer_types", None)
+    kind = getattr(mixer, "layer_type", types[index] if types else None)
     return LayerKind(
         family=family,
         mixer=mixer,
@@ -115,7 +123,7 @@ def layer_kind(
         attends=getattr(layer, "self_attn", None) is not None,
         keys_of=keys_of,
         type=kind,
-        rotary=Rotary.of(rotary, kind),
+        rotary=Rotary.of(getattr(decoder, "rotary_emb", None), kind),
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from transprune.families.base import register_family
+from transprune.families.layers import split_heads
 from transprune.families.placeholders import Placeholders
 
 
@@ -15,6 +18,14 @@ class Lfm2VL(Placeholders):
 
     title: ClassVar[str] = "LFM2-VL"
     described_by: ClassVar[tuple[str, ...]] = (*Placeholders.described_by, "spatial_shapes")
+
+    def query_heads(self, attention: Any, projected: Tensor) -> Tensor:
+        """[B, L, W] -> [B, H, L, d], with the norm under this class's name for it."""
+        return split_heads(attention, projected, "q_layernorm")
+
+    def key_heads(self, attention: Any, projected: Tensor) -> Tensor:
+        """[B, L, W] -> [B, Hkv, L, d], likewise."""
+        return split_heads(attention, projected, "k_layernorm")
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """As many as the shapes say, which come beside the pixels."""

@@ -30,6 +30,8 @@ class Placeholders(Family):
             `generate`, which encodes them first, they are told apart where the model does so.
     """
 
+    kind: ClassVar[str] = "embedded"
+    support: ClassVar[str] = "its language model, tested; its vision tower is not described"
     even: ClassVar[bool] = False
 
     def base(self, model: nn.Module) -> Any:

@@ -56,14 +56,15 @@ def read_config(source: str | os.PathLike[str]) -> Any:
     """Read the configuration of a checkpoint, without its weights.
 
     Raises:
-        CheckpointError: the configuration cannot be fetched or read, or transformers does not know
-            its model type.
+        CheckpointError: the configuration cannot be fetched or read, transformers does not know its
+            model type, or its class is code that comes with the checkpoint.
     """
     from transformers import AutoConfig
 
     place = locate(source)
     try:
-        return AutoConfig.from_pretrained(place)
+        # without this the question whether to run the checkpoint's own code waits for an answer
+        return AutoConfig.from_pretrained(place, trust_remote_code=False)
     except OSError as error:
         # transformers raises the same error for a broken file and for a failed download
         if Path(place).is_dir():
@@ -75,6 +76,12 @@ def read_config(source: str | os.PathLike[str]) -> Any:
         ) from error
     # validation errors of configurations share no base class with the built-in exceptions
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise CheckpointError(
+                f"{source} brings the code of its model class with it (auto_map in config.json). "
+                "transprune prunes classes of transformers itself, and runs no other code: look for "
+                "a converted checkpoint of the same model, whose name often ends in -hf"
+            ) from error
         raise CheckpointError(
             f"transformers cannot use the configuration of {source}: {first_line(error)}"
         ) from error

@@ -79,7 +79,7 @@ def check_size(skeleton: Any, source: str | os.PathLike[str]) -> None:
     Raises:
         CheckpointError: it defines more than four times as many numbers.
     """
-    stored = _count_stored(Path(locate(source)))
+    stored = sum(prod(shape) for shape in stored_shapes(Path(locate(source))))
     if not stored or hasattr(skeleton.config, "quantization_config"):
         return
 
@@ -92,20 +92,20 @@ def check_size(skeleton: Any, source: str | os.PathLike[str]) -> None:
         )
 
 
-def _count_stored(folder: Path) -> int:
-    """Numbers in the safetensors of a folder, read from their headers; 0 where that fails."""
+def stored_shapes(folder: Path) -> list[tuple[int, ...]]:
+    """Shapes in the safetensors of a folder, read from their headers; none where that fails."""
     from safetensors import SafetensorError, safe_open
 
-    total = 0
+    shapes = []
     try:
         for file in folder.glob("*.safetensors"):
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118
-                    total += prod(tensors.get_slice(name).get_shape())
+                    shapes.append(tuple(tensors.get_slice(name).get_shape()))
     # loading reports damaged files
     except (OSError, SafetensorError):
-        return 0
-    return total
+        return []
+    return shapes
 
 
 def _check(source: str | os.PathLike[str], report: dict[str, Any]) -> None:

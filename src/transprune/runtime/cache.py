@@ -49,6 +49,30 @@ def has_pruned_prefix(cache: Any) -> bool:
     return any(getattr(layer, "prefix", None) is not None for layer in layers)
 
 
+def guard_of(cache: Any) -> Guard | None:
+    """The guarded first layer of a cache that lacks pruned tokens; None of any other cache."""
+    layers = getattr(cache, "layers", None)
+    if not layers:
+        return None
+    first = layers[_first_with_keys(layers)]
+    return first if isinstance(first, Guard) else None
+
+
+def renewed(cache: Any, decoder: Any) -> list[Any]:
+    """Empty a dynamic cache for the decoder; returns the layers it had.
+
+    Raises:
+        CacheError: it is not dynamic.
+    """
+    if not isinstance(cache, DynamicCache):
+        raise CacheError(
+            f"turns='refresh' empties the DynamicCache of a conversation; got {type(cache).__name__}"
+        )
+    before = list(cache.layers)
+    cache.layers[:] = DynamicCache(config=decoder.config).layers
+    return before
+
+
 def forget_announcements(cache: Any) -> None:
     """Let all layers of a pruned cache forget a call that has failed."""
     for layer in getattr(cache, "layers", ()):

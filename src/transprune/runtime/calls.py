@@ -21,12 +21,16 @@ class Calls(threading.local):
         prompts: what the calls of the outer model hold; None once the decoder has taken it.
         states: the passes of the calls of the decoder; None where no hook has work.
         drafts: tokens at the end of the next prompt that are drafts.
+        verified: tokens at the end of the next call that are to be verified, whatever it is.
+        asked: tokens of the newest turn, where a whole conversation is the next prompt; else 0.
     """
 
     def __init__(self) -> None:
         self.prompts: list[Prompt | None] = []
         self.states: list[Pass | None] = []
         self.drafts = 0
+        self.verified = 0
+        self.asked = 0
 
 
 def is_being_called(module: nn.Module) -> bool:
@@ -37,6 +41,12 @@ def is_being_called(module: nn.Module) -> bool:
         if frame.f_code is nn.Module._call_impl.__code__ and frame.f_locals["self"] is module:
             return True
     return False
+
+
+def count_verified(kwargs: Mapping[str, Any]) -> int:
+    """Tokens at the end of a call that are to be verified: `generate` wants all their logits."""
+    wanted = kwargs.get("logits_to_keep")
+    return max(0, wanted - 1) if isinstance(wanted, int) else 0
 
 
 def count_drafts(kwargs: Mapping[str, Any]) -> int:

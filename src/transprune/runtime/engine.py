@@ -41,7 +41,7 @@ from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.added import AddedRows
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
-from transprune.runtime.calls import Calls, count_drafts, is_being_called
+from transprune.runtime.calls import Calls, count_drafts, count_verified, is_being_called
 from transprune.runtime.checks import is_free, read_flags, to_read
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.forward_pass import Pass
@@ -67,6 +67,7 @@ from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
+from transprune.runtime.turns import Refresher, Turns
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
 TAPS: tuple[type[Tap], ...] = (
@@ -90,6 +91,7 @@ class Engine:
         publish: called with the finished Pass of every prefill, and its cache.
         compile_backend: of torch.compile, for decode steps on static caches; None runs them
             eagerly.
+        turns: what a later instruction does with the tokens that were kept for the first one.
 
     Raises:
         MissingSignal: the method reads something that this model does not have.
@@ -102,15 +104,19 @@ class Engine:
         pool: Pool,
         publish: Callable[[Pass, Any], None],
         compile_backend: str | None = None,
+        turns: Turns = "keep",
     ) -> None:
         self._setup = setup
         self._family = setup.family
         self._base = setup.base
         self._layers = setup.layers
         self._kinds = setup.kinds
+        # layers of several kinds are given different masks, so none of them speaks for the others
+        kinds = {(kind.type, kind.stores_keys) for kind in setup.kinds}
+        self._alike = kinds == {(setup.kinds[0].type, True)}
         self._publish = publish
-        self._by_frame = pool == "frame"
         self._calls = Calls()
+        self._by_frame = pool == "frame"
 
         self._unread: deque[Record] = deque()
 
@@ -120,6 +126,8 @@ class Engine:
         decoder = setup.family.decoder(setup.base)
         self._static = StaticDecode(decoder, setup.layers, compile_backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
+        if turns == "refresh":
+            self._taps.append(Refresher(setup, lambda: self._calls, self._taps))
 
         # boundary -> the step that acts there, and its position policy
         self._steps: dict[int, tuple[Step, Positions]] = {}
@@ -198,6 +206,7 @@ class Engine:
 
     def _count_drafts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._calls.drafts = count_drafts(kwargs)
+        self._calls.verified = count_verified(kwargs)
 
     def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         # first of all, because the hook behind the model takes away one prompt whatever happens
@@ -210,14 +219,15 @@ class Engine:
 
         ids = kwargs.get("input_ids", args[0] if args else None)
         drafts = self._calls.drafts
-        self._calls.drafts = 0
+        asked = self._calls.asked
+        self._calls.drafts = self._calls.asked = 0
         # flags of earlier passes are copied with the ids
         unread = list(self._unread)
-        flags = partial(_flags, unread)
         prompt = read_prompt(
-            self._family, self._base, ids, kwargs, drafts, flags, by_frame=self._by_frame
+            self._family, self._base, ids, kwargs, drafts, partial(_flags, unread), self._by_frame
         )
         if prompt.layout is not None:
+            prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
             found = iter(prompt.extra)
             for record in unread:
@@ -334,7 +344,8 @@ class Engine:
         follows = state.follows
         plain = prepare(state.cache) if follows else True
         # without fillers and biases, "no mask" is right for fewer keys too
-        fits = not follows or (plain and kwargs.get("attention_mask") is None)
+        no_mask = self._alike and kwargs.get("attention_mask") is None
+        fits = not follows or (plain and no_mask)
         if state.layout is None and fits:
             return None
 

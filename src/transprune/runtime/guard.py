@@ -20,6 +20,7 @@ class Guard:
     """Of a cache that lacks pruned tokens: takes new keys from prepared calls only."""
 
     guards = True  # quicker to look up than the class, in every step of decoding
+    conversation: Any = None  # tokens of all turns, where later ones prefill them again
     _prepared = False
     _siblings: list[Any] | None = None
 
@@ -47,7 +48,14 @@ class Guard:
         for layer in self._siblings or (self,):
             if isinstance(layer, Guard):
                 layer.check_own_crop(-tokens_to_remove)
+        if self.conversation is not None:
+            self.conversation.crop(-tokens_to_remove)
         return -tokens_to_remove
+
+    def reorder_cache(self, beam_idx: Any) -> None:
+        """Reorder samples for beam search, whose tokens are then in another order than they came."""
+        self.conversation = None
+        super().reorder_cache(beam_idx)  # type: ignore[misc]
 
     def check_own_crop(self, n: int) -> None:
         """Check that nothing among the newest `n` tokens of this layer was pruned.

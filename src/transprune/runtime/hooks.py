@@ -114,9 +114,9 @@ class Hooks:
         self.pruning = self._group()
         self.static = self._group()
 
-    def before(self, module: nn.Module, hook: Callable[..., Any]) -> None:
-        """Call `hook(module, args, kwargs)` before each forward of `module`."""
-        self._always.before(module, hook)
+    def before(self, module: nn.Module, hook: Callable[..., Any], prepend: bool = False) -> None:
+        """Call `hook(module, args, kwargs)` before each forward of `module`; see `HookGroup`."""
+        self._always.before(module, hook, prepend)
 
     def after(self, module: nn.Module, hook: Callable[..., Any], **options: bool) -> None:
         """Call `hook(module, args, output)` after each forward of `module`."""

@@ -14,19 +14,17 @@ from torch import Tensor
 from transprune.core.layout import Layout
 from transprune.core.rows import Rows, count_rows, number, pick, upload
 
-# a prompt that is read for pools of frames numbers its frames where others number images
-# (`PromptTable.image`), so nothing here has to tell the two apart
 Pool = Literal["sample", "image", "frame"]
 
 
 @dataclass(frozen=True)
 class PoolRows:
-    """The visual rows of one pool: of one sample, or of one image or one frame of it.
+    """The visual rows of one pool: of one sample, or of one image of it.
 
     Attributes:
         layout: rows of the batch at this depth.
         sample: number of the sample.
-        image: number of the image or frame within the sample; -1 where all form one pool.
+        image: number of the image within the sample; -1 where all images form one pool.
         rows: the pool's visual tokens.
         hidden: [B, L, D], what enters the layer behind the boundary.
     """
@@ -162,7 +160,7 @@ def pools_of(layout: Layout, hidden: Tensor, pool: Pool) -> Iterator[PoolRows]:
             yield PoolRows(layout, sample, -1, visual, hidden)
             continue
 
-        # each image or frame keeps its own share, so that a large one cannot crowd out a small one
+        # each image keeps its own share, so that a large one cannot crowd out a small one
         for image, rows in images_of(layout, sample, visual):
             yield PoolRows(layout, sample, image, rows, hidden)
 

@@ -248,26 +248,6 @@ def _glm_ocr() -> Any:
     )
 
 
-def _exaone4_5() -> Any:
-    vision = {
-        "model_type": "exaone4_5_vision",
-        "depth": 2,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_heads": 4,
-        "num_key_value_heads": 2,
-        "patch_size": 7,
-        "temporal_patch_size": 1,
-        "window_size": 28,
-        "out_hidden_size": 64,
-        "fullatt_block_indexes": [1],
-    }
-    text = _text("exaone4", sliding_window=WINDOW, layer_types=ALTERNATING)
-    return transformers.Exaone4_5_Config(
-        vision_config=vision, text_config=text, image_token_id=IMAGE, video_token_id=VIDEO
-    )
-
-
 def _hyperclovax() -> Any:
     vision = {
         "model_type": "qwen2_5_vl_vision",
@@ -297,6 +277,38 @@ def _aria() -> Any:
         text_config=_text("aria_text", num_attention_heads=2, moe_num_experts=4),
         image_token_index=IMAGE,
         projector_patch_to_query_dict={64: TOKENS},
+    )
+
+
+def _kimi_k25() -> Any:
+    vision = {
+        "model_type": "kimi_k25_vision",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "patch_size": 7,
+    }
+    text = text_config(
+        "deepseek_v3",
+        q_lora_rank=24,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=12,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        moe_intermediate_size=32,
+        first_k_dense_replace=1,
+    )
+    return transformers.Kimi_K25Config(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        projection_hidden_size=32,
     )
 
 
@@ -355,9 +367,10 @@ CASES = {
     "qianfan_ocr": FamilyCase(_qianfan_ocr, _pixels(SIDE, TOKENS), packing="merged"),
     "video_llama_3": FamilyCase(_video_llama_3, _with_merge_size),
 }
-# tested by themselves (`test_embedded`): a class without SDPA, and one whose prompts are seen both ways
+# tested by themselves (`test_embedded`): a class without SDPA, attention whose rows cannot be read, and a
+# prompt that attends to itself both ways
 APART = {
     "got_ocr2": FamilyCase(_got_ocr2, _pixels(128, 16)),
+    "kimi_k25": FamilyCase(_kimi_k25, _patches(3, 7, 7)),
     "paligemma": PrefixTypes(_paligemma, _pixels(28, 16)),
 }
-WAITING = {"exaone4_5": FamilyCase(_exaone4_5, FLAT)}

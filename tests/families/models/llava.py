@@ -1,4 +1,4 @@
-"""LLaVA-1.5, LLaVA-NeXT and ViP-LLaVA."""
+"""LLaVA-1.5, LLaVA-NeXT (on three text models) and ViP-LLaVA."""
 
 from __future__ import annotations
 
@@ -38,6 +38,29 @@ def _llava_next() -> Any:
     )
 
 
+def _llava_next_on(kind: str, **changes: Any) -> Any:
+    """LLaVA-NeXT with another text model, whose heads share keys."""
+    config = _llava_next()
+    text = text_config(kind, num_key_value_heads=2, **changes)
+    return transformers.LlavaNextConfig(**{**config.to_dict(), "text_config": text})
+
+
+def _llava_next_mistral() -> Any:
+    return _llava_next_on("mistral", sliding_window=None)
+
+
+def _llava_next_llama3() -> Any:
+    rope = {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    return _llava_next_on("llama", rope_parameters=rope)
+
+
 def _llava_mistral() -> Any:
     text = text_config("mistral", num_key_value_heads=2, sliding_window=12)
     return transformers.LlavaConfig(
@@ -64,5 +87,11 @@ WINDOWED = FamilyCase(_llava_mistral, _llava_image)
 CASES = {
     "llava": FamilyCase(_llava, _llava_image, clip=True),
     "llava_next": FamilyCase(_llava_next, _llava_next_image, clip=True, packing="tiles"),
+    "llava_next_llama3": FamilyCase(
+        _llava_next_llama3, _llava_next_image, clip=True, packing="tiles"
+    ),
+    "llava_next_mistral": FamilyCase(
+        _llava_next_mistral, _llava_next_image, clip=True, packing="tiles"
+    ),
     "vipllava": FamilyCase(_vipllava, _llava_image),
 }

@@ -153,10 +153,10 @@ def _any_shape(number: int) -> Image:
 
 
 CASES = {
+    "cohere2_vision": FamilyCase(_cohere2_vision, _square, packing="merged"),
     "gemma3": TokenTypes(_gemma3, _square, packing="merged"),
     "idefics3": TilesOfSamples(_idefics3, _square, packing="merged"),
     "internvl": FamilyCase(_internvl, _square, packing="merged"),
     "mistral3": FamilyCase(_mistral3, _any_shape, packing="merged"),
     "smolvlm": TilesOfSamples(_smolvlm, _square, packing="merged"),
 }
-WAITING = {"cohere2_vision": FamilyCase(_cohere2_vision, _square, packing="merged")}

@@ -120,6 +120,12 @@ class Tap:
     def prune(self, state: Pass, pruning: Pruning) -> None:
         """Follow a stage that changed the rows."""
 
+    def memory(self, state: Pass) -> Any:
+        """What a later prefill of the same pictures needs of this one; None for nothing."""
+
+    def recall(self, memory: Any) -> None:
+        """Take back such a memory, in front of that prefill."""
+
     def end(self, state: Pass) -> None:
         """Check, behind the last layer of such a prefill, that everything announced was measured.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,13 @@ class Prompt:
     layout: Layout | None = None
     reason: str | None = None
     extra: Sequence[NDArray[Any]] = ()
+
+    def asked_by(self, tokens: int) -> Prompt:
+        """The same prompt with the last `tokens` of each sample as its instruction; 0 for no change."""
+        if not tokens or self.layout is None:
+            return self
+        table = replace(self.layout.prompt, asked=tokens)
+        return replace(self, layout=Layout.of_prompt(table))
 
     def fits(self, rows: Tensor) -> bool:
         """Whether the rows [B, L, ...] that reach the decoder are those of this prompt."""

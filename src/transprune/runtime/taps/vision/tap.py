@@ -36,6 +36,7 @@ from transprune.runtime.taps.vision.captured import (
 from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
 
 SIGNAL = "vision"
+CALLS = "calls of the tower"
 MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
 
 
@@ -79,7 +80,17 @@ class VisionTap(Tap):
         if state.repeats:
             captures = captures or self._local.latest
         self._local.latest = captures if state.repeats else []
+        state.captured[CALLS] = captures
         state.captured[SIGNAL] = Prefill(partial(self.join, captures), self.signals_of)
+
+    def memory(self, state: Pass) -> Any:
+        """The calls of the tower."""
+        return state.captured[CALLS]
+
+    def recall(self, memory: Any) -> None:
+        """Take the same calls again, unless the pictures are encoded once more."""
+        self._waiting()
+        self._local.waiting = list(memory)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
         """Signals of the pool's rows, found in the projector's output."""
