@@ -68,8 +68,8 @@ class PatchReader:
         patches = []
         grids = []
         for frames in videos:
-            pixels = resized(frames, self.target(len(frames), frames.shape[1:3]))
-            pixels = normalised(pixels, self.image_mean, self.image_std, self.rescale_factor)
+            scaled = resized(frames, self.target(len(frames), frames.shape[1:3]))
+            pixels = normalised(scaled, self.image_mean, self.image_std, self.rescale_factor)
             cut, grid = cut_patches(
                 pixels, self.patch_size, self.temporal_patch_size, self.merge_size
             )
@@ -127,10 +127,10 @@ class SquareReader:
         batch = []
         for frames in videos:
             height, width = frames.shape[1:3]
-            pixels = resized(frames, self._target((height, width)))
+            scaled = resized(frames, self._target((height, width)))
             if self.do_center_crop and self.crop_size:
-                pixels = cropped(pixels, (self.crop_size["height"], self.crop_size["width"]))
-            pixels = normalised(pixels, self.image_mean, self.image_std, self.rescale_factor)
+                scaled = cropped(scaled, (self.crop_size["height"], self.crop_size["width"]))
+            pixels = normalised(scaled, self.image_mean, self.image_std, self.rescale_factor)
             batch.append(torch.from_numpy(pixels))
         return {"pixel_values_videos": torch.stack(batch)}
 

@@ -66,8 +66,8 @@ def ask(
     if method is None:
         return _generate(checkpoint, inputs, max_new_tokens)
 
-    options = {"pool": pool, "text_tower": checkpoint.text_tower}
-    with prune(checkpoint.model, method, **options) as session:
+    text_tower = checkpoint.text_tower
+    with prune(checkpoint.model, method, pool=pool, text_tower=text_tower) as session:
         answer = _generate(checkpoint, inputs, max_new_tokens)
     return replace(answer, trace=session.trace)
 
