@@ -44,10 +44,10 @@ def frames_of(pool: PoolRows) -> Frames:
 
 def _places(frame: Numbers) -> Numbers:
     """Number of each token within its frame. [N]."""
-    place = np.zeros_like(frame)
-    for number in np.unique(frame):
-        own = (frame == number).nonzero()[0]
-        place[own] = np.arange(len(own))
+    order = frame.argsort(kind="stable")
+    grouped = frame[order]
+    place = np.empty_like(frame)
+    place[order] = np.arange(len(frame)) - np.searchsorted(grouped, grouped)
     return place
 
 
