@@ -20,7 +20,8 @@ from families.case import IMAGE, VIDEO, VISION_END, VISION_START, noise
 from families.cases import MODELS
 from families.models import glm, qwen
 
-PACKED = sorted({**glm.CASES, **qwen.CASES})
+QWEN = sorted(qwen.CASES)
+PACKED = sorted(glm.CASES) + QWEN
 PATCH, UNIT, SIDE = 7, 4, 8  # pixels and patches along a side, patches in a token
 DENSE = ("glm4v", "qwen2_vl", "qwen3_5", "qwen3_vl")  # one of each kind
 STAMP = 40  # a word that stands for a time stamp

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from families.cases import MODELS, greedy
-from families.packed_towers import PACKED, SIDE, UNIT, eager_maps, places, video_prompt
+from families.packed_towers import PACKED, QWEN, SIDE, UNIT, eager_maps, places, quick, video_prompt
 from transprune import prune
 from transprune.core.signals import Reads
 from transprune.core.views import Selection
@@ -91,7 +91,7 @@ def check(name, vision, model, pixels, grid):
 
 @pytest.mark.parametrize("generate", [False, True], ids=["forward", "generate"])
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", quick(PACKED))
 def test_signals_are_those_of_the_eager_tower(zoo, name, attn, generate):
     case = MODELS[name]
     samples = case.ragged()
@@ -111,7 +111,7 @@ def _of(sample):
     )
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", quick(PACKED))
 def test_the_map_tells_tokens_and_blocks_apart(zoo, name):
     """Otherwise the comparison above would say nothing."""
     maps = eager_maps(zoo(name), *_of(MODELS[name].even()[0]))
@@ -122,7 +122,7 @@ def test_the_map_tells_tokens_and_blocks_apart(zoo, name):
         assert float((maps.saliency(early) - saliency).abs().max()) > 200 * NEAR
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", quick(PACKED))
 def test_frames_of_a_video_are_crops_of_their_own(zoo, name):
     """No frame attends to another, and every frame has its own places."""
     inputs = video_prompt(name, frames=3)
@@ -131,7 +131,7 @@ def test_frames_of_a_video_are_crops_of_their_own(zoo, name):
     check(name, vision, zoo(name), inputs["pixel_values_videos"], inputs["video_grid_thw"])
 
 
-@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("name", quick(PACKED))
 def test_a_picture_encoded_at_its_own_size_is_itself(zoo, name):
     """The second of two pictures, so that its patches have to be found."""
     sample = MODELS[name].ragged()[0]
@@ -146,3 +146,21 @@ def test_a_picture_encoded_at_its_own_size_is_itself(zoo, name):
     near(again, features[vision.crop == 1], 2e-5)
     assert small.shape == (6, features.shape[1])
     assert small.isfinite().all()
+
+
+@pytest.mark.parametrize("name", quick(QWEN))
+def test_a_video_and_an_image_each_have_their_own(zoo, name):
+    """The tower runs on the image first, and the prompt has the video first."""
+    inputs = video_prompt(name, frames=2, image=True)
+    [(vision, _)] = listen(zoo(name, "sdpa"), inputs, generate=True)
+    saliency, place = [], []
+    for medium in ("pixel_values_videos", "video_grid_thw"), ("pixel_values", "image_grid_thw"):
+        pixels, grid = (inputs[key] for key in medium)
+        raster = window_order(name, zoo(name), grid).argsort()
+        maps = eager_maps(zoo(name), pixels, grid)
+        saliency.append(maps.saliency(blocks_of(name, zoo(name))[0])[raster])
+        place.append(places(grid))
+    near(vision["saliency"], torch.cat(saliency))
+    assert torch.equal(vision["place"], torch.cat(place))
+    each = SIDE * SIDE // UNIT
+    assert vision.crop.tolist() == [crop for crop in range(3) for _ in range(each)]

@@ -7,13 +7,12 @@ import torch
 
 from families.cases import LAYERS, greedy
 from families.contract import NEAR, apart
-from families.packed_towers import PACKED, SIDE, UNIT, quick, video_prompt
+from families.packed_towers import PACKED, QWEN, SIDE, UNIT, quick, video_prompt
 from replay import replay
 from transprune import Random, TransPrune, VisionZip, prune
 
 FRAMES, EACH = 3, SIDE * SIDE // UNIT
 KEEPS = {1: 0.7, 4: 0.5, 7: 0.25}  # in front of features that DeepStack adds, too
-QWEN = [name for name in PACKED if name.startswith("qwen")]
 
 
 def distance(eager, inputs, run, keeps):

@@ -9,7 +9,8 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from transprune.cost.geometry import Geometry
+from transprune.cost.geometry import Geometry, known_geometry
+from transprune.cost.known_sizes import MODELS
 from transprune.cost.layers import kv_bytes, layer_cost
 
 TOKENS = 11
@@ -180,3 +181,57 @@ def test_a_file_reads_back_as_the_object(tmp_path: Any) -> None:
         config = configuration(name, changes)
         config.save_pretrained(tmp_path)
         assert Geometry.from_config(tmp_path) == Geometry.from_config(config)
+
+
+# billions of weights of the language model, as its name says; of a mixture in all, and those a token visits
+BILLIONS = {
+    "Qwen2-VL-2B": (1.5, 1.5),
+    "Qwen2-VL-7B": (7.6, 7.6),
+    "Qwen2.5-VL-3B": (3.1, 3.1),
+    "Qwen3-VL-2B": (1.7, 1.7),
+    "Qwen3-VL-4B": (4.0, 4.0),
+    "Qwen3-VL-8B": (8.2, 8.2),
+    "Qwen3-VL-32B": (32.8, 32.8),
+    "Qwen3-VL-30B-A3B": (30.5, 3.3),
+    "Qwen3.5-9B": (9.0, 9.0),
+    "Qwen3.5-35B-A3B": (35.0, 3.0),
+    "InternVL3-8B": (7.6, 7.6),
+    "Gemma-3-4B": (3.9, 3.9),
+    "Gemma-3-12B": (11.8, 11.8),
+    "Gemma-3-27B": (27.0, 27.0),
+    "Gemma-4-26B-A4B": (25.2, 3.8),
+    "Gemma-4-31B": (30.7, 30.7),
+    "SmolVLM2-2.2B": (1.7, 1.7),
+    "Mistral-Small-3.1-24B": (23.6, 23.6),
+    "LLaVA-OneVision-7B": (7.6, 7.6),
+}
+
+
+@pytest.mark.parametrize("name", BILLIONS)
+def test_known_sizes_add_up_to_what_the_name_says(name: str) -> None:
+    sizes = known_geometry(name)
+    text = MODELS[name][0]
+    visited = sum(layer.projections + layer.mlp for layer in map(sizes.layer, range(sizes.layers)))
+    asleep = 0
+    if "num_experts" in text:
+        others = text["num_experts"] - text["num_experts_per_tok"]
+        asleep = sizes.layers * others * 3 * sizes.hidden * text["moe_intermediate_size"]
+
+    total, active = BILLIONS[name]
+    # the embeddings count once where they are the head too, and twice elsewhere
+    low = visited + sizes.hidden * sizes.vocab
+    high = low + sizes.hidden * sizes.vocab
+    assert 0.95 * low <= active * 1e9 <= 1.05 * high
+    assert 0.95 * (low + asleep) <= total * 1e9 <= 1.05 * (high + asleep)
+
+
+def test_every_known_size_is_checked_and_found_by_its_hub_id() -> None:
+    assert set(BILLIONS) == set(MODELS)
+    for spelling, name in {
+        "Qwen/Qwen3-VL-30B-A3B-Instruct": "Qwen3-VL-30B-A3B",
+        "google/gemma-3-4b-it": "Gemma-3-4B",
+        "mistralai/Mistral-Small-3.1-24B-Instruct-2503": "Mistral-Small-3.1-24B",
+        "llava-hf/llava-onevision-qwen2-7b-ov-hf": "LLaVA-OneVision-7B",
+        "OpenGVLab/InternVL3-8B-hf": "InternVL3-8B",
+    }.items():
+        assert known_geometry(spelling).name == name

@@ -11,6 +11,12 @@ makes them, the LM head of the one position that is sampled from, and the scorin
 counts as the full n x n square: kernels with an explicit mask compute it, and for those that skip
 the masked half it is an upper bound.
 
+Of a mixture of experts, `exact` and `paper` count what one token visits: the router, the experts it
+is sent to and those that every token passes. Layers with a recurrent state in place of keys count
+their linear maps, their convolution and one step of their state per token, in both conventions,
+because no published figure says how to count them. A window over the newest tokens counts as the
+full square too (`transprune.cost.architecture` has the formulas).
+
 Neither counts norms, RoPE, softmax, embeddings, the projector or the vision tower; none of these
 depends on within-LLM pruning.
 """
@@ -25,6 +31,7 @@ from transprune.core.plan import Reading, Stage, per_layer
 from transprune.cost.geometry import Geometry
 from transprune.cost.layers import Convention as Convention
 from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost
+from transprune.cost.moves import move_boundaries
 from transprune.cost.scoring import scoring_cost
 from transprune.errors import MethodError, ScheduleError
 
@@ -115,7 +122,8 @@ def count_method(
     unpruned = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text is None else text
     # the plan needs no model and no prompt, only the two sizes
-    stages = tuple(method.plan(geometry.layers, unpruned))
+    planned = tuple(method.plan(geometry.layers, unpruned))
+    stages, readings = move_boundaries(geometry, planned, method.reads_at(geometry.layers))
 
     return count_cost(
         geometry,
@@ -123,7 +131,7 @@ def count_method(
         text,
         unpruned=unpruned,
         convention=convention,
-        readings=method.reads_at(geometry.layers),
+        readings=readings,
         frozen=method.frozen(geometry.layers),
         instruction=instruction,
         dtype_bytes=dtype_bytes,

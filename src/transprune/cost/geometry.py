@@ -23,6 +23,7 @@ from transprune.cost.config import (
     title,
 )
 from transprune.cost.feed_forward import visited_width
+from transprune.cost.known_sizes import MODELS, model_fields
 from transprune.cost.layer_sizes import LayerSizes, plain_layer
 from transprune.errors import UnknownFamily
 from transprune.families.nominal import nominal_views
@@ -174,11 +175,15 @@ _KNOWN = (
 GEOMETRIES: Mapping[str, Geometry] = {geometry.name.lower(): geometry for geometry in _KNOWN}
 
 # other names of known models, as keys -> the key of the known name
-_ALIASES = {"llava167b": "llavanext7b"}
+_ALIASES = {
+    "llava167b": "llavanext7b",
+    "llavaonevisionqwen27bov": "llavaonevision7b",
+    "llavaonevisionqwen27bovchat": "llavaonevision7b",
+}
 
 
 def known_geometry(name: str) -> Geometry:
-    """The geometry of a model of the published tables.
+    """The geometry of a model of the published tables, or of one that people run.
 
     Case, punctuation, an owner (`llava-hf/`) and suffixes such as `-hf` do not matter.
 
@@ -190,10 +195,14 @@ def known_geometry(name: str) -> Geometry:
     for known, geometry in GEOMETRIES.items():
         if _key(known) == key:
             return geometry
+    for known in MODELS:
+        if _key(known) == key:
+            return Geometry.from_config(model_fields(known), name=known)
 
+    names = [*GEOMETRIES, *(known.lower() for known in MODELS)]
     raise UnknownFamily(
-        f"no model {name!r} by name.{did_you_mean(name.lower(), GEOMETRIES)} Known: "
-        f"{', '.join(GEOMETRIES)}. For any other model: "
+        f"no model {name!r} by name.{did_you_mean(name.lower(), names)} Known: "
+        f"{', '.join(names)}. For any other model: "
         "Geometry.from_config('path/to/config.json')."
     )
 
@@ -201,4 +210,4 @@ def known_geometry(name: str) -> Geometry:
 def _key(name: str) -> str:
     """A name without all that varies: `llava-hf/llava-v1.6-vicuna-7b-hf` -> `llava167b`."""
     base = name.rsplit("/", 1)[-1].lower()
-    return re.sub(r"hf$|instruct$|vicuna|v(?=\d)|[^a-z0-9]", "", base)
+    return re.sub(r"hf$|instruct(-\d+)?$|-it$|vicuna|v(?=\d)|[^a-z0-9]", "", base)

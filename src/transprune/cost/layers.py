@@ -90,7 +90,8 @@ def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -
     """Bytes of keys and values when layer i stores `lengths[i]` tokens.
 
     Layers without keys of their own store none. The state of a recurrent layer is left out: it has
-    one size, however many tokens it has seen.
+    one size, however many tokens it has seen. A window over the newest tokens is not taken off, so
+    the number is an upper bound where layers have one.
     """
     numbers = 0
     for index, tokens in enumerate(lengths):

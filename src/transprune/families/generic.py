@@ -18,6 +18,7 @@ from torch import nn
 from transprune.errors import FamilyError, PruneWarning, UnknownFamily
 from transprune.families.base import FAMILIES, Family, Grid, register_family
 from transprune.families.placeholders import Placeholders
+from transprune.families.refused import reason_against
 from transprune.families.shape import has_mrope, lacks_in_config, lacks_in_modules
 
 _warned: set[str] = set()
@@ -80,7 +81,8 @@ def family_of(config: Any) -> Family:
     """The family of a configuration: the one that lists its `model_type`, else the generic one.
 
     Raises:
-        UnknownFamily: the type is unlisted, and the configuration lacks something.
+        UnknownFamily: the type is refused by name, or unlisted and its configuration lacks
+            something.
         FamilyError: the configuration does not say which token stands for a picture.
     """
     if config.model_type in FAMILIES:
@@ -88,6 +90,9 @@ def family_of(config: Any) -> Family:
         _check_image_token(config, family)
         return family
 
+    reason = reason_against(config.model_type)
+    if reason is not None:
+        raise UnknownFamily(f"models of type {config.model_type!r} cannot be pruned: {reason}")
     _refuse_if(config, lacks_in_config(config))
     return GenericMRope() if has_mrope(config) else Generic()
 

@@ -58,13 +58,18 @@ def _gemma4_large() -> Any:
         hidden_size_per_layer_input=0,
         use_bidirectional_attention="vision",
         attention_k_eq_v=True,
-        num_global_key_value_heads=1,
+        num_global_key_value_heads=2,
     )
 
 
 def _gemma4_small() -> Any:
-    """As E2B: an input of its own for each layer, and the last layer reads keys of an earlier one."""
-    return _gemma4(hidden_size_per_layer_input=16, num_kv_shared_layers=1)
+    """As E2B, with an input of its own for each layer; all layers have their own keys."""
+    return _gemma4(hidden_size_per_layer_input=32)
+
+
+def _gemma4_shared() -> Any:
+    """As E2B: the last three layers read keys of earlier ones."""
+    return _gemma4(hidden_size_per_layer_input=16, num_kv_shared_layers=3)
 
 
 def _gemma4_image(number: int) -> Image:
@@ -141,7 +146,7 @@ def _molmo2() -> Any:
     text = text_config(
         "molmo2_text",
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=8,
         additional_vocab_size=0,
         rope_parameters=rope,
         rope_scaling_layers=[0, 2, 5, 7],
@@ -189,7 +194,7 @@ def _minicpmv() -> Any:
     text = text_config(
         "qwen3_5_text",
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=8,
         rope_parameters={**rope, "mrope_section": [2, 1, 1], "mrope_interleaved": True},
         layer_types=["linear_attention", *["full_attention"] * 6, "linear_attention"],
         linear_num_value_heads=4,
@@ -228,8 +233,10 @@ def _minicpmv_image(number: int) -> Image:
 
 CASES = {
     "gemma4": FamilyCase(_gemma4_large, _gemma4_image, token_types=True, packing="merged"),
-    "gemma4_shared": FamilyCase(_gemma4_small, _gemma4_image, token_types=True, packing="merged"),
+    "gemma4_small": FamilyCase(_gemma4_small, _gemma4_image, token_types=True, packing="merged"),
     "lfm2_vl": FamilyCase(_lfm2_vl, _lfm2_image, packing="merged"),
     "minicpmv4_6": PackedPatches(_minicpmv, _minicpmv_image, packing="merged"),
     "molmo2": Pooled(_molmo2, _molmo2_image, token_types=True, packing="merged"),
 }
+# not every boundary has something to prune here (`test_gemma4`)
+SHARED = FamilyCase(_gemma4_shared, _gemma4_image, token_types=True, packing="merged")
