@@ -173,20 +173,21 @@ def _arguments(
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the layer is given beside its rows, of the rows that run."""
     running, total = stored.running, len(gain)
-    args = [_rows(value, running, total) for value in given.args[index][1:]]
-    kwargs = {}
-    for name, value in given.kwargs[index].items():
-        renumbered = positions == "renumber" and name.startswith("position_")
-        own = torch.arange(len(running)) if renumbered else running
-        kwargs[name] = _rows(value, own, total)
-
     columns = running
-    if "shared_kv_states" in kwargs:
-        kwargs["shared_kv_states"] = stored
+    if "shared_kv_states" in given.kwargs[index]:
         attention: Any = layer.self_attn
         if attention.is_kv_shared_layer:
             # the keys of an earlier layer, also of tokens that were dropped behind it
             columns = stored.slots[attention.layer_type]
+
+    # renumbered rows have the places among the keys that the layer reads
+    numbers = torch.searchsorted(columns, running) if positions == "renumber" else running
+    args = [_rows(value, running, total) for value in given.args[index][1:]]
+    kwargs = {}
+    for name, value in given.kwargs[index].items():
+        kwargs[name] = _rows(value, numbers if name.startswith("position_") else running, total)
+    if "shared_kv_states" in kwargs:
+        kwargs["shared_kv_states"] = stored
     mask = given.kwargs[index].get("attention_mask")
     if mask is not None and mask.ndim == 4:
         kwargs["attention_mask"] = mask[:, :, running][..., columns] + gain[columns]

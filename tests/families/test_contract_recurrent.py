@@ -1,7 +1,6 @@
-"""Recurrent layers: with the delta rule in float64, what is left of the distance to the replay is float32 alone.
+"""Recurrent layers: in float64, with the delta rule as a plain loop, pruning is exact to 1e-5.
 
-The model's own kernel sums a chunk at once, so a pruned sequence rounds differently from a whole one. A plain loop in
-float64 takes that away.
+The model's own kernel sums a chunk at once and in float32, so a pruned sequence rounds differently from a whole one.
 """
 
 from __future__ import annotations
@@ -81,11 +80,12 @@ def exact(monkeypatch):
     ),
 )
 def test_with_an_exact_rule_pruning_is_exact(zoo, exact, name, kind, place):
-    case, beside = case_of(name), Beside(zoo, name, "sdpa")
-    samples = samples_of(case, kind)
+    samples = samples_of(case_of(name), kind)
+    model, slow = (zoo.fresh(name, attn).double() for attn in ("sdpa", "eager"))
+    beside = Beside(zoo, name, "sdpa", own=model, slow=slow, dtype=torch.float64)
     method, told = forced(samples, PLACES[place])
-    with prune(beside.model, method):
-        run = greedy(beside.model, case.batch(samples))
+    with prune(model, method):
+        run = greedy(model, beside.batch(samples))
     assert beside.distance(samples, run, told) <= CLOSE
 
 

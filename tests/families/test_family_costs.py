@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from families.cases import MODELS, build
+from families.contract import case_of
 from transprune import FastV, Geometry, TransPrune, prune
 from transprune.cost import count_method
 from transprune.errors import MissingSignal
@@ -15,7 +16,7 @@ METHODS = [FastV(layer=1, keep_ratio=0.5), TransPrune({2: 0.6, 4: 0.3})]
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_run_costs_what_was_counted(name):
-    case = MODELS[name]
+    case = case_of(name)
     model = build(case).eval()
     inputs = case.batch(case.even()[:1])
     geometry = Geometry.from_config(model.config)

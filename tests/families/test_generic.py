@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from families.cases import FAMILIES, MODELS, build
+from families.contract import case_of
 from transprune import TransPrune, prune
 from transprune.errors import FamilyError, LayoutError, MissingSignal, PruneWarning, UnknownFamily
 from transprune.families import generic
@@ -17,14 +18,19 @@ from transprune.families.base import find_family
 from transprune.families.generic import Generic, GenericMRope, family_of, lacks_in_config
 
 NAMES = [
+    "aria",
     "gemma3",
+    "gemma4",
     "glm4v",
+    "glm4v_moe",
     "idefics3",
     "internvl",
     "llava",
     "llava_next",
     "llava_onevision",
     "mistral3",
+    "molmo2",
+    "paddleocr_vl",
     "qwen2_vl",
     "smolvlm",
 ]
@@ -38,7 +44,7 @@ def fresh_memory(monkeypatch):
 
 def unlisted(name):
     """A tiny model whose type nobody knows."""
-    model = build(MODELS[name]).eval()
+    model = build(case_of(name)).eval()
     for config in (model.config, model.model.config):
         config.model_type = "unlisted"
     return model
@@ -63,6 +69,12 @@ def test_models_of_the_common_shape_are_proven(name):
     assert type(family) is (Generic if "renumber" in MODELS[name].positions else GenericMRope)
     family.prove(model, session_of(model))
     assert model in generic._proven
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_it_is_proven_in_every_precision(kind):
+    model = unlisted("llava").to(kind)
+    found(model).prove(model, session_of(model))
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl"])
@@ -156,6 +168,25 @@ def test_a_model_that_remembers_earlier_calls_is_refused():
         found(model).prove(model, session_of(model))
 
 
+def test_attention_that_is_not_what_it_seems_is_refused():
+    """Nothing else than its own maps could tell."""
+    model = unlisted("llava")
+    attention = model.model.language_model.layers[4].self_attn  # behind the boundary in the middle
+    plain = attention.forward
+    attention.forward = lambda hidden_states, **kwargs: plain(2 * hidden_states, **kwargs)
+    family = found(model)
+    with pytest.raises(UnknownFamily, match=r"attention that is read of decoder layer 4 is not"):
+        family.prove(model, session_of(model))
+
+
+def test_a_model_without_maps_is_proven_without_them():
+    model = unlisted("llava")
+    for layer in model.model.language_model.layers:
+        plain = layer.self_attn.forward
+        layer.self_attn.forward = lambda plain=plain, **kwargs: (plain(**kwargs)[0], None)
+    found(model).prove(model, session_of(model))
+
+
 def test_a_model_that_takes_no_features_is_refused():
     model = unlisted("llava")
 
@@ -193,7 +224,8 @@ def state(model):
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
     ]
     sums = [float(weight.detach().double().sum()) for weight in model.parameters()]
-    return modes, hooks, sums, [weight.grad is None for weight in model.parameters()]
+    kernels = [config._attn_implementation for config in (model.config, model.config.text_config)]
+    return modes, hooks, sums, kernels, [weight.grad is None for weight in model.parameters()]
 
 
 def test_a_model_without_weights_is_not_run():
@@ -231,6 +263,13 @@ def test_a_configuration_without_an_image_token_is_refused():
     config.model_type = "llava"
     with pytest.raises(FamilyError, match=r"found by image_token_id.*got None"):
         family_of(config)
+
+
+def test_inputs_by_row_are_refused_by_the_check():
+    model = unlisted("gemma4_small")
+    family = found(model)
+    with pytest.raises(UnknownFamily, match="it fails when it is pruned"):
+        family.prove(model, session_of(model))
 
 
 def test_features_added_between_layers_are_refused():

@@ -53,18 +53,19 @@ A model of a type that is not listed is pruned if it has the common shape:
 
 `doctor` names the part that is missing. Where none is, the model has to pass a check of its own
 outputs, in evaluation mode, with 16 placeholders and random features in the form of its own
-encoder's output; it leaves modes, hooks, weights and the random state as they were:
+encoder's output; it leaves modes, hooks, weights, kernels and the random state as they were:
 
 1. keeping every token changes no logit, to the bit;
 2. dropping every second token in front of the language model is the same as a prompt that never
    had them, at the positions of those that are left (to 1e-4 of the largest logit in float32, 0.05
    in half precision; under M-RoPE, or with a window shorter than that prompt, this step is left
    out);
-3. dropping every second token in the middle gives finite logits.
+3. dropping every second token in the middle gives finite logits;
+4. the attention that methods read of the layers around the middle is that of the model's own eager
+   maps (to 1e-5 in float32, 0.01 in half precision; left out where the class returns no maps).
 
-`doctor --load` runs it. It cannot see everything: scores that are computed from attention are
-compared with the model's own for the listed families only. Compare some answers of your own, and
-use methods that read no attention (DivPrune, Norm, Random, Uniform) if they differ.
+`doctor --load` runs it. It is a check of one prompt, and of pictures as the language model sees
+them: compare some answers of your own before you trust the rest.
 
 ## Types that are refused by name
 

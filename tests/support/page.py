@@ -129,7 +129,7 @@ def modes() -> list[str]:
     from families.test_contract_modes import MODES
 
     rows = [f"attention rows, {source} layer" for source in ("next", "previous")]
-    return ["greedy", *MODES, *rows]
+    return ["greedy", "late boundary", *MODES, *rows]
 
 
 def write(cells: list[dict[str, Any]], versions: str) -> str:

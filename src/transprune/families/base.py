@@ -106,9 +106,7 @@ class Family(ABC):
             changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
             raise FamilyError(f"{cls.__name__} uses names of transprune 0.1: {changes}")
 
-    def prove(
-        self, model: nn.Module, session: Callable[[str], AbstractContextManager[Any]]
-    ) -> None:
+    def prove(self, model: nn.Module, session: Callable[..., AbstractContextManager[Any]]) -> None:
         """Check on the model itself what no test has checked: nothing, in a family with tests."""
         return None
 

@@ -46,14 +46,12 @@ class Generic(Placeholders):
         """Only where the configuration gives the number of tokens itself."""
         return bool(getattr(config, "image_seq_length", None))
 
-    def prove(
-        self, model: nn.Module, session: Callable[[str], AbstractContextManager[Any]]
-    ) -> None:
+    def prove(self, model: nn.Module, session: Callable[..., AbstractContextManager[Any]]) -> None:
         """Compare a few tokens of this model with and without pruning, once.
 
         Args:
             model: the model, in any mode; it is left as it was.
-            session: prunes it with the method of that recipe, which keeps positions.
+            session: (recipe, record=...) -> a session of the model that keeps positions.
 
         Raises:
             UnknownFamily: the outputs differ, or the model does not take features of the usual form.

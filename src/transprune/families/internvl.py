@@ -38,7 +38,7 @@ class InternVL(MergedLayer):
         """Two."""
         return round(1 / config.downsample_ratio)
 
-    def states(self, base: Any, output: Any) -> Tensor:
+    def states(self, base: Any, output: Any) -> Tensor | None:
         """The tower's output has its own last norm, hidden states have not."""
         if base.config.vision_feature_layer != -1:
             return super().states(base, output)
@@ -58,8 +58,10 @@ class InternVL(MergedLayer):
         small = resize(pixels, (grid[0] * side, grid[1] * side))
 
         output = base.vision_tower(small, output_hidden_states=True, return_dict=True)
-        states = self.states(base, output)[:, 1:]
-        features: Tensor = base.multi_modal_projector(side_by_side(states, *grid, merge))
+        states = self.states(base, output)
+        assert states is not None  # all of them were asked for
+        squares = side_by_side(states[:, 1:], *grid, merge)
+        features: Tensor = base.multi_modal_projector(squares)
         return features[0]
 
 

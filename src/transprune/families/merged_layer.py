@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from transprune.errors import MissingSignal
@@ -33,6 +34,8 @@ class MergedLayer(Merged):
         """Whether the projector was given the states of the configuration's layer."""
         args, _ = capture.inputs["projector"]
         states = self.states(base, capture.outputs["tower"])
+        if states is None:  # the tower keeps those of the chosen layers only
+            return {"fits": torch.zeros(1, dtype=torch.bool)}
         return {"fits": (self.given(base, capture, states) == args[0]).all()[None]}
 
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
@@ -49,9 +52,9 @@ class MergedLayer(Merged):
             )
         return super().vision_rows(base, capture)
 
-    def states(self, base: Any, output: Any) -> Tensor:
-        """States of the configuration's layer in an output of the tower, [C, n, V]."""
-        states: Tensor = output.hidden_states[base.config.vision_feature_layer]
+    def states(self, base: Any, output: Any) -> Tensor | None:
+        """States of the configuration's layer in an output of the tower, [C, n, V], if it has them."""
+        states: Tensor | None = output.hidden_states[base.config.vision_feature_layer]
         return states
 
     def _layer(self, base: Any, depth: str) -> int:

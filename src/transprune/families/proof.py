@@ -4,13 +4,11 @@ A prompt of a few text tokens and 16 placeholders runs with random features, in 
 the model's own encoder hands them over. Keeping every token has to give the same logits to the
 bit. Dropping half of the tokens in front of the language model has to give those of a prompt that
 never had them, with the positions of those that are left. Dropping in the middle has to run, and
-to give numbers.
+to give numbers. The attention that methods read has to be that of the model's own eager maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,11 +16,15 @@ from torch import Tensor, nn
 
 from transprune.families.base import Family
 from transprune.families.trial import Session, Trial
+from transprune.families.untouched import left_as_it_was
 from transprune.families.wrappers import unwrap
 
 # largest difference over the largest logit: another order of the same sums
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 HALF = 0.05
+# largest difference of an attention probability
+NEAR = {torch.float32: 1e-5, torch.float64: 1e-6}  # scores are float32
+HALF_NEAR = 0.01
 
 
 def prove_on(model: nn.Module, family: Family, session: Session) -> None:
@@ -39,7 +41,7 @@ def prove_on(model: nn.Module, family: Family, session: Session) -> None:
     if not there and all(weight.is_meta for weight in outer.parameters()):
         return
 
-    with _as_it_is(outer):
+    with left_as_it_was(outer):
         trial = Trial(outer, family)
         plain = trial.find_form()
         half = trial.layers // 2
@@ -48,6 +50,8 @@ def prove_on(model: nn.Module, family: Family, session: Session) -> None:
                 raise trial.refusal("keeping every token changes its output")
 
         _check_dropping(trial, session, plain)
+        if trial.layers > 1:
+            _check_attention(trial, session)
 
 
 def _check_dropping(trial: Trial, session: Session, plain: Tensor) -> None:
@@ -68,14 +72,21 @@ def _check_dropping(trial: Trial, session: Session, plain: Tensor) -> None:
         raise trial.refusal("dropping tokens in the middle gives no output")
 
 
-@contextmanager
-def _as_it_is(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients within; every module's mode and the random state after."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
+def _check_attention(trial: Trial, session: Session) -> None:
+    """Compare what methods read of the layers at a boundary with the maps of the model itself."""
+    half = trial.layers // 2
+    # FastV reads the layer in front of its boundary, PyramidDrop the one behind it
+    for recipe, layer in ((f"fastv:layer={half}", half - 1), (f"pdrop:keep={half}:0.5", half)):
+        scores = trial.scores(session, recipe)
+        if scores is None:
+            continue  # there is no attention that can be read, and the method says so
+        attention = trial.attention(layer)
+        if attention is None:
+            continue  # this class returns no maps
+
+        difference = float((scores - trial.last_row(attention)).abs().max())
+        if not difference <= NEAR.get(attention.dtype, HALF_NEAR):
+            raise trial.refusal(
+                f"the attention that is read of decoder layer {layer} is not the model's own "
+                f"(probabilities differ by {difference:.2g})"
+            )

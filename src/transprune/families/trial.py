@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.shown import shorten
-from transprune.errors import PruneError, UnknownFamily
+from transprune.errors import MissingSignal, PruneError, UnknownFamily
 from transprune.families.base import Family
+from transprune.families.untouched import listening_to
 
 TOKENS = 16
 SIDE = 4  # merged patches down and across
 BEFORE, BEHIND = 3, 5  # words around the placeholders
 
-Session = Callable[[str], AbstractContextManager[Any]]
+Session = Callable[..., AbstractContextManager[Any]]
 
 
 class Trial:
@@ -84,6 +85,37 @@ class Trial:
         except Exception as error:
             reason = shorten(" ".join(str(error).split()))
             raise self.refusal(f"it fails when it is pruned ({reason})") from error
+
+    def scores(self, session: Session, recipe: str) -> Tensor | None:
+        """Scores [N] of a method that reads attention; None where it finds none to read."""
+        try:
+            with session(recipe, record="scores") as running:
+                self.run(range(TOKENS))
+        except MissingSignal:
+            return None
+        scores: Tensor = running.trace.stages[-1].scores["score"][0]
+        return scores
+
+    def attention(self, layer: int) -> Tensor | None:
+        """The model's own attention map [1, H, L, L] of a decoder layer, or None."""
+        base = self.family.base(self.model)
+        module = self.family.layers(base)[layer].self_attn
+        config = self.family.decoder(base).config
+        usual = config._attn_implementation
+        try:
+            # no other implementation makes maps
+            config._attn_implementation = "eager"
+            # `output_attentions` would do, but leaves hooks of transformers on the model
+            with listening_to(module) as maps:
+                self.run(range(TOKENS))
+        finally:
+            config._attn_implementation = usual
+        return maps[-1] if maps else None
+
+    def last_row(self, attention: Tensor) -> Tensor:
+        """What the last token attends to in a map [1, H, L, L]: the placeholders, mean over heads."""
+        row = attention[0, :, -1, BEFORE : BEFORE + TOKENS].float()  # [H, N]
+        return row.mean(dim=0).cpu()
 
     def run(self, kept: Sequence[int]) -> Tensor:
         """Logits [1, L, vocabulary] of the prompt with these placeholders."""
