@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,67 @@ TEMPLATE = (
 )
 
 
+CROP = {"size": {"shortest_edge": 28}, "crop_size": {"height": 28, "width": 28}}
+TILES = {"image_grid_pinpoints": [[28, 56], [56, 28], [56, 56]]}
+PATCHES = {
+    "patch_size": 7,
+    "vision_feature_select_strategy": "default",
+    "num_additional_image_tokens": 1,
+}
+
+
+@dataclass(frozen=True)
+class Llava:
+    """Parts of a processor: its class, that of its pictures with their settings, and its own settings."""
+
+    processor: str
+    pictures: str
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    videos: dict[str, Any]
+
+
+LLAVAS = {
+    "llava_next_video": Llava(
+        "LlavaNextVideoProcessor", "LlavaNextImageProcessorPil", {**CROP, **TILES}, PATCHES, CROP
+    ),
+    "llava_onevision": Llava(
+        "LlavaOnevisionProcessor",
+        "LlavaOnevisionImageProcessorPil",
+        {"size": {"height": 28, "width": 28}, **TILES},
+        {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
+        {"size": {"height": 28, "width": 28}},
+    ),
+    "video_llava": Llava("VideoLlavaProcessor", "VideoLlavaImageProcessor", CROP, PATCHES, CROP),
+}
+
+
 def save_checkpoint(name: str, folder: Path) -> Path:
-    """A tiny Qwen-VL that takes two pictures in a patch, with the parts that need no torchvision."""
+    """A tiny model that takes videos, with the parts of its processor that need no torchvision."""
+    return _save_llava(name, folder) if name in LLAVAS else _save_qwen(name, folder)
+
+
+def _save_llava(name: str, folder: Path) -> Path:
+    """One of LLaVA's relatives, its settings as published checkpoints write them."""
+    llava = LLAVAS[name]
+    build(MODELS[name]).save_pretrained(folder)
+    _tokenizer({"<image>": IMAGE, "<video>": VIDEO}).save_pretrained(folder)
+    pictures = getattr(hf, llava.pictures)(**llava.options)
+    settings = {
+        **llava.settings,
+        "processor_class": llava.processor,
+        "image_processor": json.loads(pictures.to_json_string()),
+        "video_processor": {
+            "video_processor_type": llava.processor.replace("Processor", "VideoProcessor"),
+            **llava.videos,
+        },
+    }
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def _save_qwen(name: str, folder: Path) -> Path:
+    """A Qwen-VL that takes two pictures in a patch."""
     case = MODELS[name]
     config = case.config()
     config.vision_config.temporal_patch_size = 2
@@ -39,18 +100,19 @@ def save_checkpoint(name: str, folder: Path) -> Path:
 
     pictures = hf.Qwen2VLImageProcessorPil(patch_size=PATCH, size=LIMITS)
     pictures.save_pretrained(folder)
-    words = _tokenizer()
+    words = _tokenizer(WORDS)
     words.chat_template = TEMPLATE
     words.save_pretrained(folder)
     return folder
 
 
-def _tokenizer() -> Any:
-    names = {number: name for name, number in WORDS.items()}
+def _tokenizer(special_words: dict[str, int]) -> Any:
+    """Numbered words, of which the special ones take the numbers of the configuration."""
+    names = {number: name for name, number in special_words.items()}
     table = {names.get(number, f"w{number}"): number for number in range(VOCAB)}
     rules = tokenizers.Tokenizer(tokenizers.models.WordLevel(table, unk_token="w4"))
     rules.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
-    rules.add_special_tokens(list(WORDS))
+    rules.add_special_tokens(list(special_words))
     special = {"pad_token": "w0", "bos_token": "w1", "eos_token": "w3", "unk_token": "w4"}
     return hf.PreTrainedTokenizerFast(tokenizer_object=rules, **special)
 

@@ -30,13 +30,23 @@ def run(*args, code: int = 0):
     return SimpleNamespace(out=result.stdout, err=" ".join(result.stderr.split()), data=data)
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
+# pictures of a video in one frame of the language model
+TIME_STEPS = {
+    "llava_next_video": 1,
+    "llava_onevision": 1,
+    "qwen2_5_vl": 2,
+    "qwen3_vl": 2,
+    "video_llava": 1,
+}
+
+
+@pytest.mark.parametrize("name", sorted(TIME_STEPS))
 def test_a_video_and_a_picture(folders, film, tmp_path, name):
     picture = tmp_path / "picture.png"
     square(3).save(picture)
     sheet = tmp_path / "kept.png"
     shown = ("--image", picture, "--video", film, "--frames", 5, "--pool", "frame")
-    methods = ("--method", "fastv:layer=2,keep_ratio=0.5", "--compare", "visionzip:keep=0.4")
+    methods = ("--method", "fastv:layer=2,keep_ratio=0.5", "--compare", "divprune:keep_ratio=0.4")
     data = run(
         *("--model", folders(name), *shown, *methods, *ASK, "--overlay", sheet, "--json")
     ).data
@@ -47,12 +57,13 @@ def test_a_video_and_a_picture(folders, film, tmp_path, name):
     assert data["images"] == [str(picture)]
     for result in data["runs"][1:]:
         (picture_frames, video_frames), trace = result["trace"]["frames"][0], result["trace"]
-        assert len(picture_frames) == 1 and len(video_frames) == 3  # two pictures in a patch
+        assert len(picture_frames) == 1
+        assert len(video_frames) == -(-5 // TIME_STEPS[name])
         assert sum(picture_frames) + sum(video_frames) == trace["visual_tokens"][0]
         kept = np.array(trace["stages"][-1]["keep"][0])
         ends = np.cumsum([0, *picture_frames, *video_frames])
         shares = np.histogram(kept, ends)[0] / np.diff(ends)
-        assert (shares > 0.3).all() and (shares <= 0.5).all()
+        assert (shares > 0.2).all() and (shares <= 0.5).all()
     with Image.open(sheet) as drawn:
         # for each method a row for the picture, and one for its only stage of the video
         assert drawn.height > 4 * 100 and drawn.width > 3 * 192

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from transprune.families.base import register_family
+from transprune.families.images_only import load_with_or_without_videos
 from transprune.families.llava_next import LlavaNext
 
 
@@ -21,3 +22,7 @@ class LlavaNextVideo(LlavaNext):
         if videos is None:
             return super().tokens_per_raw_image(base, kwargs, total)
         return [total // len(videos)] * len(videos) if len(videos) else []
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision, the parts that need none; videos are then read by a stand-in."""
+        return load_with_or_without_videos(place, "LlavaNextVideoProcessor")

@@ -9,6 +9,7 @@ import torch
 
 from transprune.core.library import private
 from transprune.families.base import register_family
+from transprune.families.images_only import load_with_or_without_videos
 from transprune.families.llava_next import LlavaNext
 
 
@@ -65,3 +66,7 @@ class LlavaOnevision(LlavaNext):
             number = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
             tiles.append(number if cut else 1)
         return tiles
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision, the parts that need none; videos are then read by a stand-in."""
+        return load_with_or_without_videos(place, "LlavaOnevisionProcessor")
