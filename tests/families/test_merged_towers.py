@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from families.cases import IMAGE, MODELS, greedy
+from families.listener import listen
 from families.models.merged import SIDE, TOKENS
 from transprune import prune
-from transprune.core.signals import Reads
-from transprune.core.views import Selection
 from transprune.errors import MissingSignal
 from transprune.families import find_family
 from transprune.families.merged import side_by_side
-from transprune.methods import ProjectorPruner
 
 NAMES = ["aya_vision", "cohere2_vision", "gemma3", "idefics3", "internvl", "qianfan_ocr", "smolvlm"]
 CLASS_TOKEN = ["internvl", "qianfan_ocr"]
 RESIZED = ["idefics3", "internvl", "qianfan_ocr", "smolvlm"]
 GRID, MERGE = 8, 2
-READ = ("saliency", "keys", "early_saliency", "outer_keys", "place", "grid")
 
 each_name = pytest.mark.parametrize("name", NAMES)
-
-
-@dataclass(frozen=True)
-class Listener(ProjectorPruner):
-    """Keeps everything and remembers the signals and features of each sample."""
-
-    names: tuple[str, ...] = READ
-    seen: list = field(default_factory=list, compare=False)
-
-    name: ClassVar[str] = "listener"
-
-    @property
-    def reads(self) -> Reads:
-        return Reads(vision=self.names)
-
-    def count(self, visual_tokens):
-        return visual_tokens
-
-    def select(self, view, carry=None):
-        self.seen.append((view.vision, view.features.clone()))
-        return Selection(torch.arange(len(view.candidates)))
-
-
-def listen(model, inputs, names=READ, *, generate=False):
-    listener = Listener(names)
-    with torch.no_grad(), prune(model, listener):
-        greedy(model, inputs, steps=2) if generate else model(**inputs)
-    return listener.seen
 
 
 def attention_layers(model: Any) -> list[Any]:

@@ -149,5 +149,5 @@ def _refuse_if(config: Any, lacks: list[str]) -> None:
         raise UnknownFamily(
             f"no family lists models of type {config.model_type!r}, and this one has not the shape "
             f"that is pruned without a family. It lacks {'; '.join(lacks)}. To describe it, write a "
-            "Family (CONTRIBUTING, 'Add a family'); docs/models.md lists those that there are"
+            "Family (CONTRIBUTING, 'Add a family'); `transprune doctor` lists those that there are"
         )
