@@ -77,7 +77,7 @@ class PatchReader:
             grids.append(grid)
         return {
             "pixel_values_videos": torch.cat(patches),
-            "video_grid_thw": torch.tensor(grids),
+            "video_grid_thw": torch.tensor(grids, dtype=torch.long),
             "video_metadata": options.get("video_metadata"),
         }
 
