@@ -137,6 +137,27 @@ def test_a_tower_that_no_family_knows(cli, folder):
     assert methods["divprune"] == methods["transprune"] == ""
 
 
+def test_attention_that_cannot_be_read_is_said_beforehand(cli, folder):
+    """A session says it when it runs; here nothing runs."""
+    if "kimi_k25" not in hf.CONFIG_MAPPING:
+        pytest.skip("this release of transformers has no such model")
+    tried = ("fastv", "pdrop", "divprune", "uniform")
+    asked = [part for name in tried for part in ("--method", name)]
+    source = folder({"model_type": "kimi_k25"})
+    methods = cli("doctor", "--model", source, *asked, "--json").data["model"]["methods"]
+    assert "it reads attention, and" in methods["fastv"]
+    assert "lacks k_proj" in methods["pdrop"]
+    assert methods["divprune"] == methods["uniform"] == ""
+
+
+def test_a_class_that_needs_another_package_says_so(cli, folder):
+    result = cli("doctor", "--model", folder({"model_type": "fast_vlm"}))
+    if result.code == 0:
+        pytest.skip("timm is installed")
+    assert "needs a package that is not installed" in result.err
+    assert "timm" in result.err
+
+
 def test_code_that_comes_with_a_checkpoint_is_not_run_and_not_asked_about(cli, folder, monkeypatch):
     questions = []
     monkeypatch.setattr("builtins.input", lambda *text: questions.append(text) or "n")

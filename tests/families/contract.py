@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from families.case import FamilyCase, Sample
@@ -47,10 +49,20 @@ def case_of(name: str) -> FamilyCase:
     """The case; skips where this release of transformers has no such model class."""
     case = MODELS[name]
     try:
-        case.config()
+        config = case.config()
     except (AttributeError, KeyError) as missing:
         pytest.skip(f"this release of transformers has no such model: {missing}")
+    pixels = [key for key in case.image(0).tensors if key.startswith("pixel_values")]
+    unknown = set(pixels) - _arguments(config)
+    if unknown:
+        pytest.skip(f"this release of transformers calls {', '.join(unknown)} differently")
     return case
+
+
+def _arguments(config: Any) -> set[str]:
+    """Names of the arguments of the model class's forward."""
+    kind = transformers.AutoModelForImageTextToText._model_mapping[type(config)]
+    return set(inspect.signature(kind.forward).parameters)
 
 
 def products(quick: Callable[..., bool], *axes: Sequence[str]) -> list[Any]:

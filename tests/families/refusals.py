@@ -35,11 +35,6 @@ STATEFUL = Refusal(
     "assisted generation is not supported with stateful models",
     "transformers itself cannot take back a draft from a recurrent layer.",
 )
-NO_ROWS_LEFT = Refusal(
-    "read the keys of layers in front of them",
-    "layers that read the keys of earlier ones run the last token only, so nothing can be dropped in "
-    "front of them.",
-)
 NO_SLOTS = Refusal(
     "those of a smaller picture have no slots",
     "the picture's features are added behind the first layers too (DeepStack), and those of a "
@@ -67,7 +62,7 @@ REFUSES: Mapping[str, Mapping[str, Refusal]] = {
     "cohere2_vision": {"static cache": NO_STATIC},
     "gemma3": {"static cache": NO_STATIC},
     "gemma4": {"static cache": NO_STATIC, "shortv": KEYS_ARE_VALUES},
-    "gemma4_shared": {"static cache": NO_STATIC, "late boundary": NO_ROWS_LEFT},
+    "gemma4_small": {"static cache": NO_STATIC},
     "lfm2_vl": {"static cache": NO_STATIC},
     "minicpmv4_6": RECURRENT,
     "qwen3_5": RECURRENT,

@@ -27,17 +27,6 @@ def is_core(name: str, attn: str, kind: str, place: str, *rest: str) -> bool:
     return (attn, kind, place) == ("sdpa", "ragged", "early")
 
 
-# the runtime numbers queries behind the last cut, and the keys they read by the cut before it
-OPEN = {
-    ("gemma4_shared", "middle", "renumber"): "a cut between a layer and one that reads its keys"
-}
-
-
-def item_of(place: str) -> str:
-    """Its column in the support matrix."""
-    return "late boundary" if place == "late" else "greedy"
-
-
 everywhere = pytest.mark.parametrize(
     ("name", "attn", "kind", "place"), products(is_core, list(MODELS), ATTENTIONS, KINDS, PLACES)
 )
@@ -75,7 +64,7 @@ def test_keeping_everything_changes_not_a_bit(zoo, record_property, name, attn, 
     with torch.no_grad():
         plain, plain_run = model(**inputs).logits, greedy(model, inputs, steps=4)
         method = Forced.everything(samples, PLACES[place])
-        with declared(record_property, name, "mode", item_of(place), attn), prune(model, method):
+        with declared(record_property, name, "mode", "greedy", attn), prune(model, method):
             kept, kept_run = model(**inputs).logits, greedy(model, inputs, steps=4)
             assert torch.equal(kept, plain)
             assert torch.equal(kept_run.sequences, plain_run.sequences)
@@ -90,9 +79,7 @@ def test_pruned_equals_the_replay_at_every_step(zoo, record_property, name, attn
     beside, inputs = Beside(zoo, name, attn), case.batch(samples)
     method, told = forced(samples, PLACES[place])
     for positions in case.positions:
-        if (name, place, positions) in OPEN:
-            pytest.xfail(OPEN[name, place, positions])
-        with torch.no_grad(), declared(record_property, name, "mode", item_of(place), attn):
+        with torch.no_grad(), declared(record_property, name, "mode", "greedy", attn):
             with prune(beside.model, method, positions=positions) as session:
                 full, run = beside.model(**inputs).logits, greedy(beside.model, inputs)
             own = [{**tell, "positions": positions} for tell in told]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ computes what it should, and nothing of how good the answers of a real checkpoin
 `✓` tested with eager attention and SDPA (the modes: with SDPA); `✓ sdpa`, `✓ eager` with that only; a
 number: refused, with the reason below; `·` not tested; `✗` does not work today.
 
+{summary}
 Recorded with {versions}.
 """
 
@@ -48,8 +50,11 @@ OTHER = """
 ## Not in these tables
 
 Not run at all: FlashAttention kernels, several devices, tensor parallelism, bitsandbytes, real
-checkpoints. Videos, compiled decoding and further training settings have tests of their own
-(`tests/families/test_video*.py`, `tests/runtime`) for the families named there.
+checkpoints. In tests of their own, for the families named there: videos, compiled decoding, further
+training settings (`tests/families/test_*video*.py`, `tests/runtime`), layers that read the keys of
+earlier ones (Gemma 4 E2B and E4B, `tests/families/test_gemma4.py`), models of no listed type
+(`tests/families/test_generic.py`), and recurrent layers in float64
+(`tests/families/test_contract_recurrent.py`).
 """
 
 
@@ -89,10 +94,25 @@ class Page:
 
     def table(self, kind: str, families: Sequence[str], items: Sequence[str]) -> str:
         """One row per family, one column per method or mode."""
-        rows = [["family", *items]]
+        rows = [["model type", *items]]
         for family in families:
-            rows.append([f"`{family}`", *(self.cell(family, kind, item) for item in items)])
+            rows.append([label(family), *(self.cell(family, kind, item) for item in items)])
         return "\n".join(_lines(rows))
+
+    def summary(self) -> str:
+        """How many cells there are of each kind."""
+        counts = Counter(
+            self.cell(family, kind, item)[0]
+            for family in families()
+            for kind, items in (("method", methods()), ("mode", modes()))
+            for item in items
+        )
+        refused = sum(count for cell, count in counts.items() if cell.isdigit())
+        self.reasons.clear()
+        return (
+            f"{counts[TESTED]} cells are tested, {refused} refused, {counts[UNTESTED]} not tested, "
+            f"{counts[FAILS]} do not work."
+        )
 
     def listed_reasons(self) -> str:
         """The reasons by their numbers."""
@@ -114,7 +134,17 @@ def families() -> list[str]:
     from families.cases import MODELS
     from transprune.families.base import FAMILIES
 
-    return sorted({*FAMILIES, *MODELS})
+    # those of no type of their own are found by their shape, and stand for all others
+    listed = [name for name in FAMILIES if not FAMILIES.get(name).__module__.endswith(".generic")]
+    return sorted({*listed, *MODELS})
+
+
+def label(name: str) -> str:
+    """The model type and the family's name for people; a variant under test has none."""
+    from transprune.families.base import FAMILIES
+
+    title = FAMILIES.get(name).title if name in set(FAMILIES) else "a variant"
+    return f"`{name}` {title}"
 
 
 def methods() -> list[str]:
@@ -129,14 +159,14 @@ def modes() -> list[str]:
     from families.test_contract_modes import MODES
 
     rows = [f"attention rows, {source} layer" for source in ("next", "previous")]
-    return ["greedy", "late boundary", *MODES, *rows]
+    return ["greedy", *MODES, *rows]
 
 
 def write(cells: list[dict[str, Any]], versions: str) -> str:
     """The page."""
     page, names = Page(cells), families()
     parts = [
-        HEAD.format(versions=versions),
+        HEAD.format(versions=versions, summary=page.summary()),
         METHODS_HEAD,
         page.table("method", names, methods()),
         MODES_HEAD,

@@ -28,9 +28,9 @@ def tables() -> list[list[list[str]]]:
 
 def test_rows_are_the_families_and_columns_the_methods_and_modes():
     by_method, by_mode = tables()
-    assert by_method[0] == ["family", *page.methods()]
-    assert by_mode[0] == ["family", *page.modes()]
-    rows = [f"`{name}`" for name in page.families()]
+    assert by_method[0] == ["model type", *page.methods()]
+    assert by_mode[0] == ["model type", *page.modes()]
+    rows = [page.label(name) for name in page.families()]
     assert [row[0] for row in by_method[1:]] == [row[0] for row in by_mode[1:]] == rows
 
 
@@ -75,5 +75,7 @@ def test_reasons_are_numbered_in_the_order_of_the_page():
         noted("passed", item="c", refused="second"),
     ]
     made = page.Page(cells)
-    assert made.table("method", ["llava"], ["b", "a", "c"]).endswith("| `llava` | 1 | 2 | 2 |")
+    assert made.table("method", ["llava"], ["b", "a", "c"]).endswith(
+        "| `llava` LLaVA-1.5 | 1 | 2 | 2 |"
+    )
     assert "1. first\n2. second\n" in made.listed_reasons()

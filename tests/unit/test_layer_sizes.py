@@ -59,6 +59,21 @@ ATTENTION = {
         "rope_parameters": {**MROPE, "mrope_section": [2, 2, 2]},
     },
     "aria_text": {"moe_num_experts": 6, "moe_topk": 2, "moe_num_shared_experts": 2},
+    "deepseek_v3": {
+        **EXPERTS,
+        "head_dim": 8,  # of what is rotated
+        "num_key_value_heads": 4,
+        "q_lora_rank": 24,
+        "kv_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 12,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
     "gemma3_text": ALTERNATING,
     "gemma4_text": {
         **ALTERNATING,

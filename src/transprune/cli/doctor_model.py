@@ -143,7 +143,25 @@ def _reason_against(model: Any, method: Any) -> str:
     from transprune.session import prune
 
     try:
-        with prune(model, method):
-            return ""
+        with prune(model, method) as session:
+            return _unreadable(model, session.family, method)
     except PruneError as error:
         return str(error)
+
+
+def _unreadable(model: Any, family: Any, method: Any) -> str:
+    """Why the attention that a method reads cannot be read, which a session says as it runs."""
+    kinds = family.layer_kinds(family.base(model))
+    readings = method.reads_at(len(kinds))
+    if any(reading.rows or reading.similarity == "layer_keys" for reading in readings):
+        attention = next(kind.mixer for kind in kinds if kind.attends)
+        missing = [name for name in ("q_proj", "k_proj") if not hasattr(attention, name)]
+        if missing:
+            return f"it reads attention, and {type(attention).__name__} lacks {', '.join(missing)}"
+
+    for layer in method.frozen(len(kinds)):
+        attention = kinds[layer].mixer
+        missing = [name for name in ("k_proj", "v_proj") if getattr(attention, name, None) is None]
+        if missing:
+            return f"it freezes layer {layer}, whose attention lacks {', '.join(missing)}"
+    return ""

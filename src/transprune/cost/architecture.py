@@ -33,7 +33,9 @@ def read_layers(text: dict[str, Any]) -> tuple[LayerSizes, ...]:
         mlp = feed_forward(own, index)
 
         kind = _kind(own, index)
-        if kind == DELTA_NET:
+        if own.get("kv_lora_rank"):
+            layers.append(_latent_attention(own, mlp))
+        elif kind == DELTA_NET:
             layers.append(LayerSizes(_delta_net(own), 0, 0, 0, mlp))
         elif kind == CONVOLUTION:
             layers.append(LayerSizes(_short_convolution(own), 0, 0, 0, mlp))
@@ -82,6 +84,29 @@ def _attention(text: dict[str, Any], index: int, kind: str, mlp: int) -> LayerSi
 
     outputs = 3 if _is_gated(text) else 2  # q, its gate, o
     return LayerSizes(outputs * hidden * q + keys_and_values, keys_and_values, q, kv, mlp)
+
+
+def _latent_attention(text: dict[str, Any], mlp: int) -> LayerSizes:
+    """Attention whose queries and keys go through narrow layers (MLA), as transformers runs it.
+
+    d r + r H (n + p) for queries of n plain and p rotated numbers through r; d (c + p) + c H (n + v)
+    for keys and values through c; H v d for the output. Keys are stored at full width, and are wider
+    than values: the widths here are those of both on average.
+    """
+    hidden = text["hidden_size"]
+    heads = text["num_attention_heads"]
+    rotated = text["qk_rope_head_dim"]
+    plain = text["qk_nope_head_dim"]
+    value = text["v_head_dim"]
+    rank = text.get("q_lora_rank")
+    width = heads * (plain + rotated)
+
+    queries = hidden * rank + rank * width if rank else hidden * width
+    compressed = text["kv_lora_rank"]
+    keys_and_values = hidden * (compressed + rotated) + compressed * heads * (plain + value)
+    both = (width + heads * value) // 2
+    work = queries + keys_and_values + heads * value * hidden
+    return LayerSizes(work, keys_and_values, both, both, mlp)
 
 
 def _is_gated(text: dict[str, Any]) -> bool:

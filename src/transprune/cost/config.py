@@ -17,7 +17,15 @@ _REQUIRED = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_atten
 _SIZES = (*_REQUIRED, "num_key_value_heads", "head_dim", "vocab_size")
 
 # fields of models whose layers are not all alike; what else belongs to them, a class knows
-_UNEVEN = ("experts", "linear_", "layer_types", "conv_L_cache", "kv_shared", "full_attention_inter")
+_UNEVEN = (
+    "experts",
+    "linear_",
+    "layer_types",
+    "conv_L_cache",
+    "lora_rank",
+    "kv_shared",
+    "full_attention_inter",
+)
 
 
 def config_tree(config: Any) -> dict[str, Any]:

@@ -222,10 +222,12 @@ class Family(ABC):
     def has_image_inputs(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether this call merges image features into the prompt."""
         # placeholder ids prove nothing: a model may sample the image id itself
-        pixels = [key for key, value in kwargs.items() if value is not None]
-        if any(key.startswith("pixel_values") for key in pixels):
-            return True
-        return bool(_encoder_outputs(kwargs))
+        return self.has_pixels(kwargs) or bool(_encoder_outputs(kwargs))
+
+    def has_pixels(self, kwargs: Mapping[str, Any]) -> bool:
+        """Whether this call brings pictures that are not encoded yet."""
+        present = [key for key, value in kwargs.items() if value is not None]
+        return any(key.startswith("pixel_values") for key in present)
 
     def is_chunked_prefill(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether this is a part of a prompt (`prefill_chunk_size`).

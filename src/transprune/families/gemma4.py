@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from transprune.families.base import register_family
 from transprune.families.placeholders import Placeholders
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("gemma4")
@@ -25,6 +26,10 @@ class Gemma4(Placeholders):
         "video_position_ids",
         "num_frames_per_video",
     )
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "Gemma4Processor")
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Patches over the size of the pool; places of -1 are padding. Frames of a video add up."""

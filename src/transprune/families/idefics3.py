@@ -12,6 +12,7 @@ from transprune.families.base import VisionCapture, VisionRows, register_family
 from transprune.families.merged import Merged, side_by_side, tower_pixels
 from transprune.families.placeholders import Placeholders
 from transprune.families.tower import resize
+from transprune.families.without_videos import load_with_or_without_videos
 from transprune.families.wrappers import unwrap
 
 
@@ -94,6 +95,10 @@ class SmolVLM(Idefics3):
     """SmolVLM and SmolVLM2. A video is a row of pictures with image tokens."""
 
     title: ClassVar[str] = "SmolVLM"
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "SmolVLMProcessor")
 
 
 @register_family("idefics2")

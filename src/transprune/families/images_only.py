@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from transprune.errors import MissingExtra
-
-PARTS = {"self", "kwargs", "image_processor", "tokenizer", "video_processor", "chat_template"}
-
-
-def load_with_or_without_videos(place: str, name: str) -> Any:
-    """The processor in a folder or of a hub id; of pictures only where torchvision is missing.
-
-    `name` is its class in transformers.
-    """
-    from transformers import AutoProcessor
-
-    try:
-        return AutoProcessor.from_pretrained(place)
-    except ImportError:
-        return load_images_only(place, name)
 
 
 def load_images_only(place: str, name: str) -> Any:
@@ -34,13 +18,7 @@ def load_images_only(place: str, name: str) -> Any:
         MissingExtra: reading the image part alone failed as well.
     """
     try:
-        kind = _images_only(name)
-        processor = kind.from_pretrained(place)
-        # transformers passes on what the constructor names, which are the parts only
-        settings, _ = kind.get_processor_dict(place)
-        for setting in kind.settings & settings.keys():
-            setattr(processor, setting, settings[setting])
-        return processor
+        return _images_only(name).from_pretrained(place)
     except Exception as error:
         raise MissingExtra(
             f"the processor of {place} needs torchvision (pip install torchvision); reading its "
@@ -58,20 +36,15 @@ def _images_only(name: str) -> Any:
     class WithoutVideos(ProcessorMixin):
         """Stands behind the parent, whose constructor passes on a video processor."""
 
-        def __init__(self, *parts: Any, **options: Any) -> None:
-            # the one that is missing stands at different places
-            there = [part for part in parts if part is not None]
-            ProcessorMixin.__init__(self, *there, **options)
+        def __init__(self, image_processor: Any, tokenizer: Any, _: Any, **options: Any) -> None:
+            ProcessorMixin.__init__(self, image_processor, tokenizer, **options)
 
     class ImagesOnly(parent, WithoutVideos):
         """Transformers reads from this signature which parts there are to load."""
 
-        settings = inspect.signature(parent.__init__).parameters.keys() - PARTS
-
         def __init__(
             self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None
         ) -> None:
-            parts = {"image_processor": image_processor, "tokenizer": tokenizer}
-            super().__init__(**parts, video_processor=None, chat_template=chat_template)
+            super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
 
     return ImagesOnly

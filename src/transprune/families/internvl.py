@@ -10,6 +10,7 @@ from transprune.families.base import VisionCapture, register_family
 from transprune.families.merged import side_by_side, tower_pixels
 from transprune.families.merged_layer import MergedLayer
 from transprune.families.tower import resize
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("internvl")
@@ -21,6 +22,10 @@ class InternVL(MergedLayer):
     """
 
     title: ClassVar[str] = "InternVL"
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "InternVLProcessor")
 
     def has_cls(self, base: Any) -> bool:
         """It always has one."""

@@ -11,10 +11,10 @@ from torch import Tensor
 from transprune.errors import MissingSignal
 from transprune.families.base import VisionCapture, VisionRows, register_family
 from transprune.families.depths import depth_of, is_attention
-from transprune.families.images_only import load_with_or_without_videos
 from transprune.families.llava_capture import picture_sides, projector_input
 from transprune.families.llava_next import LlavaNext
 from transprune.families.tower import grid_places, heads_of, saliency_of
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("llava_next_video")
@@ -26,16 +26,16 @@ class LlavaNextVideo(LlavaNext):
 
     title: ClassVar[str] = "LLaVA-NeXT-Video"
 
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "LlavaNextVideoProcessor")
+
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Of images as LLaVA-NeXT's; of videos equal shares."""
         videos = kwargs.get("pixel_values_videos")
         if videos is None:
             return super().tokens_per_raw_image(base, kwargs, total)
         return [total // len(videos)] * len(videos) if len(videos) else []
-
-    def load_processor(self, place: str) -> Any:
-        """Without torchvision, the parts that need none; videos are then read by a stand-in."""
-        return load_with_or_without_videos(place, "LlavaNextVideoProcessor")
 
     def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
         """Of frames, whether the states of the configuration's layer were pooled."""

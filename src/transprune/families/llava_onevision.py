@@ -9,8 +9,8 @@ import torch
 
 from transprune.core.library import private
 from transprune.families.base import register_family
-from transprune.families.images_only import load_with_or_without_videos
 from transprune.families.llava_next import LlavaNext
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("llava_onevision")
@@ -25,6 +25,10 @@ class LlavaOnevision(LlavaNext):
 
     title: ClassVar[str] = "LLaVA-OneVision"
     described_by: ClassVar[tuple[str, ...]] = (*LlavaNext.described_by, "batch_num_images")
+
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "LlavaOnevisionProcessor")
 
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Of images the result of the model's own packing; of videos equal shares."""
@@ -66,7 +70,3 @@ class LlavaOnevision(LlavaNext):
             number = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
             tiles.append(number if cut else 1)
         return tiles
-
-    def load_processor(self, place: str) -> Any:
-        """Without torchvision, the parts that need none; videos are then read by a stand-in."""
-        return load_with_or_without_videos(place, "LlavaOnevisionProcessor")

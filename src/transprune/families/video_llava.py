@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from transprune.families.base import register_family
-from transprune.families.images_only import load_with_or_without_videos
 from transprune.families.placeholders import Placeholders
+from transprune.families.without_videos import load_with_or_without_videos
 
 
 @register_family("video_llava")
@@ -21,9 +21,9 @@ class VideoLlava(Placeholders):
     title: ClassVar[str] = "Video-LLaVA"
     even: ClassVar[bool] = True
 
-    def has_cls(self, base: Any) -> bool:
-        """Both towers have one, which the processor counts in videos."""
-        return True
+    def load_processor(self, place: str) -> Any:
+        """Without torchvision one that reads pictures only."""
+        return load_with_or_without_videos(place, "VideoLlavaProcessor")
 
     def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Equal shares of the pictures, or of the videos.
@@ -39,7 +39,3 @@ class VideoLlava(Placeholders):
         tokens = base.config.video_seq_length
         fits = total % tokens == 0
         return [tokens] * (total // tokens) if fits else [total]
-
-    def load_processor(self, place: str) -> Any:
-        """Without torchvision, the parts that need none; videos are then read by a stand-in."""
-        return load_with_or_without_videos(place, "VideoLlavaProcessor")

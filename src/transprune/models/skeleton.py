@@ -6,7 +6,7 @@ import copy
 import os
 from typing import Any
 
-from transprune.errors import CheckpointError
+from transprune.errors import CheckpointError, MissingExtra
 from transprune.models.source import first_line
 
 
@@ -19,6 +19,7 @@ def build_skeleton(config: Any, source: str | os.PathLike[str] = "") -> Any:
 
     Raises:
         CheckpointError: sizes that make no model.
+        MissingExtra: its class needs a package that is not installed.
     """
     import torch
     from transformers import AutoModelForImageTextToText
@@ -26,6 +27,11 @@ def build_skeleton(config: Any, source: str | os.PathLike[str] = "") -> Any:
     try:
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(copy.deepcopy(config))
+    except ImportError as error:
+        raise MissingExtra(
+            f"the model class of {source} needs a package that is not installed: "
+            f"{first_line(error)}"
+        ) from error
     # sizes that do not fit each other fail wherever a module first divides or indexes by them
     except Exception as error:
         raise CheckpointError(

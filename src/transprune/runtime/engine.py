@@ -27,7 +27,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.core.layout import Layout, gather_rows
 from transprune.core.library import (
     cache_length,
     cache_of,
@@ -40,6 +39,7 @@ from transprune.errors import SessionError
 from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.added import AddedRows
+from transprune.runtime.boundaries import Boundaries
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
 from transprune.runtime.calls import Calls, count_drafts, count_verified, is_being_called
 from transprune.runtime.checks import is_free, read_flags, to_read
@@ -54,13 +54,11 @@ from transprune.runtime.layer_inputs.project import (
     project_inputs,
 )
 from transprune.runtime.pools import Pool
-from transprune.runtime.record import Record, RecordedStage
+from transprune.runtime.record import Record
 from transprune.runtime.rows import scatter_back
-from transprune.runtime.stage import StageInput, Step, run_stage
-from transprune.runtime.stage_result import StageResult
 from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
-from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
+from transprune.runtime.taps.base import Setup, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
 from transprune.runtime.taps.frames import FrameTap
 from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
@@ -129,19 +127,13 @@ class Engine:
         if turns == "refresh":
             self._taps.append(Refresher(setup, lambda: self._calls, self._taps))
 
-        # boundary -> the step that acts there, and its position policy
-        self._steps: dict[int, tuple[Step, Positions]] = {}
-        pairs = zip(setup.method.steps, policies, strict=True)
-        for number, (method, policy) in enumerate(pairs):
-            step = Step(number, method, setup.depth, pool, setup.moves)
-            for reading in method.reads_at(setup.depth):
-                self._steps[setup.moved(reading.boundary)] = (step, policy)
+        self._boundaries = Boundaries(setup, policies, pool, self._taps)
 
         # layers that get other arguments than the model's; the first one always has a hook
-        first = min(self._steps, default=setup.depth)
+        first = self._boundaries.first
         self._hooked = sorted({0, *frozen, *range(first, setup.depth)})
         # those that only pass on what a stage in front of them left
-        self._passing = frozenset(range(first, setup.depth)) - frozen - self._steps.keys()
+        self._passing = frozenset(range(first, setup.depth)) - frozen - {*self._boundaries}
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
@@ -302,7 +294,7 @@ class Engine:
             return None
         self._switch_on(state, self._hooks.pruning)
         state.hooked = self._hooked
-        own = self._added.take(state, kwargs, min(self._steps, default=len(self._layers)))
+        own = self._added.take(state, kwargs, self._boundaries.first)
         return None if own is None else (args, own)
 
     def _switch_on(self, state: Pass, group: HookGroup) -> None:
@@ -372,9 +364,9 @@ class Engine:
 
         call = LayerCall(index, layer, kind, hidden, kwargs)
         # a later turn meets a pruned cache, but has nothing of its own to prune
-        staged = state.layout is not None and index in self._steps
+        staged = state.layout is not None and index in self._boundaries
         if staged:
-            hidden = self._prune(state, call)
+            hidden = self._boundaries.prune(state, call)
             call = LayerCall(index, layer, kind, hidden, kwargs)
         if index == 0 and state.layout is not None:
             for tap in self._taps:
@@ -403,57 +395,6 @@ class Engine:
                 continue  # a decoder that cut its rows has cut these too
             own[place] = state.of_rows(table)
         return tuple(own)
-
-    def _prune(self, state: Pass, call: LayerCall) -> Tensor:
-        """Run the stage in front of this layer; the hidden states of the rows that stay."""
-        step, policy = self._steps[call.index]
-        before = state.layout
-        assert before is not None
-
-        # signals are functions: what no method calls is never computed
-        signals: Signals = {}
-        for tap in self._taps:
-            tap.offer(state, call, signals)
-        batch = StageInput(call.index, before, call.hidden, signals)
-        result = run_stage(step, state, batch)
-        if result.changes_nothing:
-            self._record(state, step, call.index, result, before, before)
-            return call.hidden
-
-        # from here on, `before` describes the rows that arrived and `after` those that stay
-        index, after = result.survivors()
-        state.layout = after
-        state.pruned = True
-        state.row_version += 1
-        state.record.widths[call.index] = index.shape[1]
-        self._record(state, step, call.index, result, before, after)
-        state.renumbering.follow(before, after, index, closes=policy == "renumber")
-        if result.has_biases:
-            state.add_key_bias(before, result)
-        for tap in self._taps:
-            tap.prune(state, Pruning(call, before, result, index, signals))
-        return gather_rows(result.with_merged(call.hidden), index)
-
-    def _record(
-        self,
-        state: Pass,
-        step: Step,
-        boundary: int,
-        result: StageResult,
-        before: Layout,
-        after: Layout,
-    ) -> None:
-        """Note the stage for the trace."""
-        scores = []
-        if "scores" in self._setup.record:
-            for choice in result.choices:
-                own = choice.selection.scores
-                named = {name: score.detach().float() for name, score in own.items()}
-                images = tuple(pool.image for pool in choice.group.pools)
-                scores.append((choice.group.samples, images, named))
-        state.record.stages.append(
-            RecordedStage(boundary, step.method.name, before, after, tuple(scores))
-        )
 
     def _restore_length(self, layer: nn.Module, args: Any, output: Any) -> Any:
         """Back to the prompt's length, so that logits, labels and positions keep their meaning."""

@@ -93,14 +93,6 @@ class Conversation:
             self.pieces = [(ids, _join_positions([positions for _, positions in self.pieces]))]
         return self.pieces[0]
 
-    @property
-    def encodes(self) -> bool:
-        """The pictures are pixels, which the model encodes again."""
-        return any(
-            name.startswith("pixel_values") and value is not None
-            for name, value in self.inputs.items()
-        )
-
     def follow(self, ids: Tensor | None, positions: Tensor | None) -> None:
         """Note tokens [B, n] that entered the cache; None for tokens that nobody knows."""
         if ids is None:
@@ -256,7 +248,8 @@ class Refresher(Tap):
         ids = conversation.ids
         own = {**kwargs, **conversation.inputs_for(ids.shape[1])}
         own |= {"input_ids": ids, "position_ids": positions}
-        if not conversation.encodes:
+        # pixels are encoded again, and features were captured when they were encoded
+        if not self._setup.family.has_pixels(conversation.inputs):
             for tap, memory in zip(self._taps, conversation.memory, strict=True):
                 tap.recall(memory)
         cache = cache_of(kwargs)
