@@ -17,7 +17,8 @@
     ├── SceneError              a scene that cannot be drawn as asked
     ├── BenchError              a benchmark that cannot run as asked
     │   ├── TaskError           questions, answers or images that cannot be used
-    │   └── RecordError         a run folder that is damaged, in use, or of another run
+    │   ├── RecordError         a run folder that is damaged, in use, or of another run
+    │   └── TuneError           a search for settings that cannot run as asked
     ├── TrainingError           a training run that cannot go on as asked
     ├── TransformersError       a transformers release without something pruning builds on
     └── MissingExtra            an optional dependency is not installed
@@ -102,6 +103,10 @@ class TaskError(BenchError):
 
 class RecordError(BenchError):
     """A run folder is damaged, in use by another process, or holds a run with other settings."""
+
+
+class TuneError(BenchError):
+    """A search for settings cannot run as asked: no such budget, or another search's folder."""
 
 
 class TransformersError(PruneError, ImportError):

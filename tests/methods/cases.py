@@ -11,12 +11,17 @@ from dataclasses import dataclass, field
 
 from transprune import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
 from transprune.methods import (
+    ATP,
     EVS,
     PACT,
+    SCOPE,
+    STAR,
     AdaptInfer,
     CDPruner,
     Downsample,
+    FastAV,
     FasterVLM,
+    GridPrune,
     Method,
     Norm,
     Pool,
@@ -57,6 +62,7 @@ class MethodCase:
 
 METHODS = {
     "adaptinfer": MethodCase(AdaptInfer(STAGES), AdaptInfer(NONE_GO)),
+    "atp": MethodCase(ATP(0.4), ATP(1.0)),
     "cdpruner": MethodCase(CDPruner(0.4), CDPruner(1.0)),
     "compose": MethodCase(
         Compose([VisionZip(0.5), TransPrune({2: 0.75, 4: 0.4})]),
@@ -70,18 +76,24 @@ METHODS = {
     "evs": MethodCase(
         EVS(0.4), EVS(1.0), ties="a picture is new throughout, so tokens at even distances stay"
     ),
+    "fastav": MethodCase(FastAV(0.6, least=0.2, start=2), FastAV(1.0, start=2)),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
+    "gridprune": MethodCase(
+        GridPrune(0.4), GridPrune(1.0), ties="every zone has its part of the budget"
+    ),
     "norm": MethodCase(Norm(0.4), Norm(1.0)),
     "pact": MethodCase(PACT(layer=2), PACT(layer=2, keep_ratio=1.0, cutoff=0)),
     "pdrop": MethodCase(PDrop(STAGES), PDrop(NONE_GO)),
     "pool": MethodCase(Pool(0.4), Pool(1.0), ties="one token per cell of the grid"),
     "prumerge": MethodCase(PruMerge(0.4), PruMerge(1.0), ties="one token stands for all that go"),
     "random": MethodCase(Random(STAGES), Random(NONE_GO), ties="drawn at random"),
+    "scope": MethodCase(SCOPE(0.4), SCOPE(1.0)),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
     "sparsevlm": MethodCase(
         SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"
     ),
+    "star": MethodCase(STAR(0.6, {3: 0.4}), STAR(1.0, {3: 1.0})),
     "tome": MethodCase(ToMe(0.4), ToMe(1.0), ties="every second token is merged into the next"),
     "transprune": MethodCase(TransPrune(STAGES), TransPrune(NONE_GO)),
     "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO), ties="spread evenly"),
@@ -109,15 +121,24 @@ VARIANTS = {
     "cdpruner-embedding": MethodCase(
         CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")
     ),
+    "gridprune-embedding": MethodCase(
+        GridPrune(0.4, relevance="embedding"),
+        GridPrune(1.0, relevance="embedding"),
+        ties="every zone has its part of the budget",
+    ),
     "divprune-proportional": MethodCase(
         DivPrune(0.3, proportional=True), DivPrune(1.0, proportional=True)
     ),
     "prumerge-fixed-plus": MethodCase(
         PruMerge.plus(keep=0.4), PruMerge.plus(keep=1.0), ties="patches at even distances are added"
     ),
+    "star-instruction": MethodCase(
+        STAR(0.6, {3: 0.4}, queries="instruction"), STAR(1.0, {3: 1.0}, queries="instruction")
+    ),
     "vscan-without-cut": MethodCase(
         VScan(0.4, None), VScan(1.0, None), ties="every window keeps some"
     ),
+    "fastav-prefix": MethodCase(FastAV(0.7, prefix=0.8, least=0.4, start=3), FastAV(1.0, start=3)),
     "random-from-0": MethodCase(
         Random({0: 0.5, 3: 0.25}), Random({0: 1.0, 3: 1.0}), ties="drawn at random"
     ),
@@ -140,6 +161,7 @@ CASES = METHODS | VARIANTS
 ONE_STAGE = {2: 0.5}
 FEW_ATTEND = METHODS | {
     "adaptinfer": MethodCase(AdaptInfer(ONE_STAGE), AdaptInfer(NONE_GO)),
+    "fastav": MethodCase(FastAV(0.5, least=0.5, start=2), FastAV(1.0, least=1.0, start=2)),
     "pdrop": MethodCase(PDrop(ONE_STAGE), PDrop(NONE_GO)),
     "sparsevlm": MethodCase(SparseVLM(ONE_STAGE), SparseVLM(NONE_GO)),
     "transprune": MethodCase(TransPrune(ONE_STAGE), TransPrune(NONE_GO)),

@@ -134,6 +134,7 @@ ORDER = (
     "bench",
     "speed",
     "report",
+    "tune",
     "demo",
     "cli",
 )

@@ -58,10 +58,17 @@ def test_old_limits_of_pictures_hold_for_videos(tmp_path):
 
 
 def test_a_processor_with_a_video_part_keeps_it(tmp_path):
-    own = object()
-    processor = SimpleNamespace(video_processor=own)
+    processor = SimpleNamespace(video_processor=print)
     let_read_videos(processor, str(tmp_path), "a type that nobody knows")
-    assert processor.video_processor is own
+    assert processor.video_processor is print
+
+
+def test_an_empty_part_is_replaced(tmp_path):
+    """Processors loaded without torchvision have one for their chat templates to look at."""
+    processor = SimpleNamespace(video_processor=SimpleNamespace(num_frames=None, fps=None))
+    let_read_videos(processor, str(tmp_path), TYPE)
+    reader = processor.video_processor
+    assert reader == READERS[TYPE] and reader.fps is None and reader.num_frames is None
 
 
 def test_other_types_need_torchvision(tmp_path):

@@ -24,6 +24,7 @@ from transprune.cli.nano import nano_app
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
 from transprune.cli.suggest import suggest_command
+from transprune.cli.tune import tune_command
 
 app = typer.Typer(
     name="transprune",
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report_command,
     "doctor": doctor_command,
     "bench": bench_command,
+    "tune": tune_command,
     "calibrate": calibrate_command,
     "glossary": glossary_command,
 }

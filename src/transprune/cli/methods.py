@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transprune.cli.console import legend, new_table, print_json, show
-from transprune.cli.methods_settings import find_method, show_method
+from transprune.cli.methods_settings import find_method, show_method, write_fidelity
 from transprune.cli.options import Json
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ KINDS = {
     "hybrid": "both",
     "composition": "one method after another",
     "needs": "what the method reads of the model to choose; names as in its paper",
+    "exact": "as the paper or its code defines it, but for what it lists as deviating",
+    "reconstructed": "parts of the definition are not public; what was filled in is said",
+    "trained": "needs trained weights",
 }
 
 # signals, rows and similarities of a method's announcement -> words for people
@@ -93,6 +96,8 @@ def describe(name: str) -> dict[str, Any]:
         "paper": cls.paper,
         "presets": preset_names(name),
         "reads": _needs(cls),
+        "fidelity": cls.fidelity,
+        "reconstructed": cls.reconstructed,
         "deviates": cls.differs_from_code,
         "positions": cls.default_positions,
     }
@@ -123,12 +128,11 @@ def _papers(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         lines = [row["title"], row["paper"]]
 
-        # a control or a composition has no released code to deviate from
-        is_published = row["kind"] != "composition" and not row["paper"].startswith("control")
+        # what controls and compositions say of themselves is in the lines above
+        if row["fidelity"] not in ("", "control"):
+            lines.append(write_fidelity(row))
         if row["deviates"]:
             lines.append(f"deviates: {row['deviates']}")
-        elif is_published:
-            lines.append("as published")
 
         table.add_row(row["name"], "\n".join(lines))
     return table

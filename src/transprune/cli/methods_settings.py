@@ -59,6 +59,16 @@ def show_method(name: str, about: dict[str, Any], as_json: bool) -> None:
     show(*_example(about["name"], name, settings))
 
 
+def write_fidelity(about: dict[str, Any]) -> str:
+    """How close a method is to its definition, with what was filled in if it is not exact."""
+    if about["reconstructed"]:
+        return f"{about['fidelity']}: {about['reconstructed']}"
+    if about["fidelity"] == "exact" and not about["deviates"]:
+        return "exact: as published"
+
+    return str(about["fidelity"])
+
+
 def find_method(name: str) -> Method | None:
     """The method that a preset or recipe text names; None for the bare name of a method.
 
@@ -146,6 +156,8 @@ def _facts(about: dict[str, Any]) -> Table:
         "positions": POSITIONS[about["positions"]],
         "paper": about["paper"],
     }
+    if about["fidelity"] not in ("", "control"):
+        entries["fidelity"] = write_fidelity(about)
     if about["deviates"]:
         entries["differs"] = f"from the released code: {about['deviates']}"
     return legend(entries)

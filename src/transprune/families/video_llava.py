@@ -21,6 +21,10 @@ class VideoLlava(Placeholders):
     title: ClassVar[str] = "Video-LLaVA"
     even: ClassVar[bool] = True
 
+    def has_cls(self, base: Any) -> bool:
+        """Both towers have one, which the processor counts in videos."""
+        return True
+
     def load_processor(self, place: str) -> Any:
         """Without torchvision one that reads pictures only."""
         return load_with_or_without_videos(place, "VideoLlavaProcessor")

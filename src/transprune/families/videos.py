@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -62,6 +62,8 @@ class PatchReader:
     max_video_tokens: int = 128000
     min_pixels: int | None = None
     max_pixels: int | None = None
+    num_frames: ClassVar[None] = None  # chat templates ask for these two
+    fps: ClassVar[None] = None
 
     def __call__(self, videos: Sequence[Frames], **options: Any) -> dict[str, Any]:
         """Patches of all videos, and their grids of time, rows and columns."""
@@ -121,6 +123,8 @@ class SquareReader:
     image_mean: Sequence[float] = CLIP_MEAN
     image_std: Sequence[float] = CLIP_STD
     rescale_factor: float = 1 / 255
+    num_frames: ClassVar[None] = None
+    fps: ClassVar[None] = None
 
     def __call__(self, videos: Sequence[Frames], **options: Any) -> dict[str, Any]:
         """Pixels [videos, F, 3, H, W]; all videos have equally many frames."""
@@ -178,7 +182,8 @@ def let_read_videos(processor: Any, place: str, model_type: str) -> None:
     Raises:
         MissingExtra: no stand-in is known for this type of model.
     """
-    if getattr(processor, "video_processor", None) is not None:
+    # without torchvision it is missing, or holds nothing but what chat templates ask for
+    if callable(getattr(processor, "video_processor", None)):
         return
     if model_type not in READERS:
         known = ", ".join(READERS)

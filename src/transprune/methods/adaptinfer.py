@@ -15,7 +15,7 @@ from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
 from transprune.methods.common.checks import check_choice, check_share
-from transprune.methods.common.method import Positions
+from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.recipe import ADDED, register
 from transprune.methods.common.scheduled import ScheduledPruner
 
@@ -63,6 +63,7 @@ class AdaptInfer(ScheduledPruner):
 
     title: ClassVar[str] = "AdaptInfer: words weighted by each other rate the image"
     paper: ClassVar[str] = "Zhang et al., 2025, arXiv 2508.06084"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "one visual token stays where the code of the smallest budget drops all"
     )

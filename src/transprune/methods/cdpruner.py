@@ -14,6 +14,7 @@ from transprune.core.signals import Question, Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MissingSignal
 from transprune.methods.common.checks import check_choice
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import KeepPruner, keep_all_if_fits, split_budget
 from transprune.methods.common.recipe import register
 
@@ -62,6 +63,7 @@ class CDPruner(KeepPruner):
 
     title: ClassVar[str] = "CDPruner: conditional diversity by a determinantal point process"
     paper: ClassVar[str] = "Zhang et al., NeurIPS 2025, arXiv 2506.10967"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "relevance is normalised per sample, not over the batch; one pool per sample, newline "
         "tokens go first; long questions are cut into whole segments for the text tower"

@@ -9,7 +9,7 @@ from transprune.algebra.select import cosine_matrix, count_nearest, select_diver
 from transprune.core.plan import Reading
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.checks import check_flag, check_ratio
-from transprune.methods.common.method import ProjectorPruner
+from transprune.methods.common.method import Fidelity, ProjectorPruner
 from transprune.methods.common.recipe import register
 
 
@@ -42,6 +42,7 @@ class DivPrune(ProjectorPruner):
 
     title: ClassVar[str] = "DivPrune: max-min diversity of the projected features"
     paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
+    fidelity: ClassVar[Fidelity] = "exact"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,7 +20,7 @@ from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.checks import check_ratio
-from transprune.methods.common.method import ProjectorPruner
+from transprune.methods.common.method import Fidelity, ProjectorPruner
 from transprune.methods.common.recipe import register
 
 NEW = 2.0  # the largest dissimilarity there is: 1 - cosine of opposite vectors
@@ -53,6 +53,7 @@ class EVS(ProjectorPruner):
 
     title: ClassVar[str] = "EVS: of a video, what differs from the frame before"
     paper: ClassVar[str] = "Bagrov et al., 2025, arXiv 2510.14624"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "a budget below one frame thins the first frame evenly; serving engines keep it whole"
     )

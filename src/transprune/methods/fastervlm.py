@@ -8,6 +8,7 @@ from typing import ClassVar
 from transprune.algebra.select import select_top
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import KeepPruner
 from transprune.methods.common.recipe import register
 
@@ -38,6 +39,7 @@ class FasterVLM(KeepPruner):
 
     title: ClassVar[str] = "FasterVLM: patches by CLS attention"
     paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"
     )

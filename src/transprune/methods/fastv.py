@@ -11,7 +11,7 @@ from transprune.core.schedule import Schedule
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
 from transprune.methods.common.checks import check_count, check_ratio
-from transprune.methods.common.method import LayerPruner, Positions
+from transprune.methods.common.method import Fidelity, LayerPruner, Positions
 from transprune.methods.common.recipe import register
 
 
@@ -40,6 +40,7 @@ class FastV(LayerPruner):
 
     title: ClassVar[str] = "FastV: attention of the last token after layer K"
     paper: ClassVar[str] = "Chen et al., ECCV 2024, arXiv 2403.06764"
+    fidelity: ClassVar[Fidelity] = "exact"
     presets: ClassVar[tuple[str, ...]] = ("aggressive",)
     default_positions: ClassVar[Positions] = "keep"
     batched: ClassVar[bool] = True

@@ -21,7 +21,7 @@ from transprune.methods.common.checks import (
     check_number,
     check_ratio,
 )
-from transprune.methods.common.method import LayerPruner, Positions
+from transprune.methods.common.method import Fidelity, LayerPruner, Positions
 from transprune.methods.common.recipe import ADDED, register
 
 
@@ -68,6 +68,7 @@ class PACT(LayerPruner):
 
     title: ClassVar[str] = "PACT: mean query and norm, then density clusters that weigh by size"
     paper: ClassVar[str] = "Dhouib et al., CVPR 2025, arXiv 2504.08966"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "of equal scores and of equal densities the lower index comes first; in the code it is the "
         "higher one of equal densities (ties='last')"

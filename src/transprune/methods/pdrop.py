@@ -10,7 +10,7 @@ from torch import Tensor
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
-from transprune.methods.common.method import Positions
+from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
 
@@ -37,6 +37,7 @@ class PDrop(ScheduledPruner):
 
     title: ClassVar[str] = "PyramidDrop: halving in stages by the last token's attention"
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
+    fidelity: ClassVar[Fidelity] = "exact"
     default_positions: ClassVar[Positions] = "renumber"
     batched: ClassVar[bool] = True
     reads: ClassVar[Reads] = Reads(rows="last")

@@ -14,7 +14,7 @@ from transprune.core.rows import to_device
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.checks import check_count, check_flag, check_keep, resolve_count
-from transprune.methods.common.method import Positions, ProjectorPruner
+from transprune.methods.common.method import Fidelity, Positions, ProjectorPruner
 from transprune.methods.common.projector import (
     keep_all_if_fits,
     merge_into,
@@ -62,6 +62,7 @@ class PruMerge(ProjectorPruner):
 
     title: ClassVar[str] = "PruMerge: outliers of CLS attention, neighbours merged in"
     paper: ClassVar[str] = "Shang et al., ICCV 2025, arXiv 2403.15388"
+    fidelity: ClassVar[Fidelity] = "exact"
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     differs_from_code: ClassVar[str] = (
         "tokens stay in raster order instead of by attention; at least one outlier, and strides "

@@ -10,7 +10,7 @@ from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import as_boundary
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.checks import is_count
-from transprune.methods.common.method import Method
+from transprune.methods.common.method import Fidelity, Method
 from transprune.methods.common.recipe import register
 
 # model -> decoder layers, and the layers in the order in which they are frozen (released code,
@@ -55,6 +55,7 @@ class ShortV(Method):
 
     title: ClassVar[str] = "ShortV: visual tokens frozen in the layers that contribute least"
     paper: ClassVar[str] = "Yuan et al., ICCV 2025, arXiv 2504.00502"
+    fidelity: ClassVar[Fidelity] = "exact"
     kind: ClassVar[str] = "within-LLM"
 
     def __post_init__(self) -> None:

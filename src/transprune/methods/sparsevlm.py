@@ -23,7 +23,7 @@ from transprune.methods.common.checks import (
     check_number,
     is_count,
 )
-from transprune.methods.common.method import Positions
+from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
 
@@ -88,6 +88,7 @@ class SparseVLM(ScheduledPruner):
 
     title: ClassVar[str] = "SparseVLM: rated by the words that match the image, the rest recycled"
     paper: ClassVar[str] = "Zhang et al., ICML 2025, arXiv 2410.04417"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "a recycled token stays at its cluster's centre instead of behind all others; keeping "
         "everything is allowed (the code drops at least one); the guard of the decay is ours"

@@ -12,6 +12,7 @@ from transprune.algebra.select import match_bipartite, others
 from transprune.core.plan import Reading
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import (
     KeepPruner,
     keep_all_if_fits,
@@ -47,6 +48,10 @@ class ToMe(KeepPruner):
 
     title: ClassVar[str] = "ToMe: bipartite merging behind the tower"
     paper: ClassVar[str] = "Bolya et al., ICLR 2023, arXiv 2210.09461"
+    fidelity: ClassVar[Fidelity] = "reconstructed"
+    reconstructed: ClassVar[str] = (
+        "one reduction behind the tower and its budget, from the paper's matching of one block"
+    )
     differs_from_code: ClassVar[str] = (
         "merges once behind the tower instead of in each of its blocks, without size in attention"
     )

@@ -25,7 +25,7 @@ from transprune.core.views import LayerView, Scores
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods.common.checks import check_choice, check_flag, check_share
 from transprune.methods.common.layers import Layers, list_layers, move_layers, read_layers
-from transprune.methods.common.method import Positions
+from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
 
@@ -82,6 +82,7 @@ class TransPrune(ScheduledPruner):
 
     title: ClassVar[str] = "TransPrune: token transitions and instruction attention"
     paper: ClassVar[str] = "Li et al., CVPR 2026, arXiv 2507.20630"
+    fidelity: ClassVar[Fidelity] = "exact"
     presets: ClassVar[tuple[str, ...]] = ("high", "low", "ttv", "iga", "combined")
     default_positions: ClassVar[Positions] = "renumber"
     # Qwen2.5-VL-7B's 45.1 % comes from 7, 9, 12 of its 28 layers

@@ -21,7 +21,7 @@ from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection, VisionSignals
 from transprune.errors import ScheduleError
 from transprune.methods.common.checks import check_ratio
-from transprune.methods.common.method import Positions
+from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.projector import (
     KeepPruner,
     Merged,
@@ -62,6 +62,7 @@ class VisionZip(KeepPruner):
 
     title: ClassVar[str] = "VisionZip: dominant patches by CLS attention, the rest merged"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "contextual tokens stay at their own place instead of at the end; one pool per sample, so "
         "anyres tiles share the budget and newline tokens go first"

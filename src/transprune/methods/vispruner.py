@@ -15,6 +15,7 @@ from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import ScheduleError
 from transprune.methods.common.checks import check_count, check_share
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import (
     KeepPruner,
     keep_all_if_fits,
@@ -58,6 +59,7 @@ class VisPruner(KeepPruner):
 
     title: ClassVar[str] = "VisPruner: CLS attention, then the least duplicated"
     paper: ClassVar[str] = "Zhang et al., ICCV 2025, arXiv 2412.01818"
+    fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"
     )

@@ -20,7 +20,7 @@ from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.checks import check_count, check_keep, check_ratio
-from transprune.methods.common.method import Method, Positions
+from transprune.methods.common.method import Fidelity, Method, Positions
 from transprune.methods.common.projector import (
     KeepPruner,
     keep_all_if_fits,
@@ -153,6 +153,7 @@ class VScan(Method):
         "VScan: local and global scan with merging, then a cut in the language model"
     )
     paper: ClassVar[str] = "Zhang et al., TMLR 2026, arXiv 2505.22654"
+    fidelity: ClassVar[Fidelity] = "exact"
     kind: ClassVar[str] = "hybrid"
     differs_from_code: ClassVar[str] = (
         "one pool per sample: anyres tiles share the budget, and newline tokens go first"

@@ -30,6 +30,9 @@ from transprune.methods.common.scalable import Scalable
 Positions = Literal["keep", "renumber"]
 POSITIONS = ("keep", "renumber")
 
+# how close a method is to what its authors define
+Fidelity = Literal["", "exact", "reconstructed", "trained", "control"]
+
 # name in 0.1.0 -> name now; a subclass that still defines the old one would be ignored in silence
 RENAMED = {
     "amounts": "budget_fields",
@@ -62,6 +65,10 @@ class Method(Recipe, Scalable, ABC):
         title: name and idea in one line, for tables.
         paper: authors, venue and arXiv number; `"control"` for a rule that nobody proposes.
         kind: `"projector-side"`, `"within-LLM"`, `"hybrid"` or `"composition"`.
+        fidelity: `"exact"` (as the paper or its code defines it), `"reconstructed"` (parts of the
+            definition are not public and were filled in), `"trained"` (needs trained weights),
+            `"control"` (nobody's method); empty where nothing is claimed.
+        reconstructed: what was filled in, and from what; empty unless it is reconstructed.
         differs_from_code: where this implementation differs from the released code; empty if
             nowhere.
         default_positions: what the released code does with position ids.
@@ -71,6 +78,8 @@ class Method(Recipe, Scalable, ABC):
     title: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     kind: ClassVar[str] = ""
+    fidelity: ClassVar[Fidelity] = ""
+    reconstructed: ClassVar[str] = ""
     differs_from_code: ClassVar[str] = ""
     default_positions: ClassVar[Positions] = "keep"
     reads: ClassVar[Reads] = Reads()

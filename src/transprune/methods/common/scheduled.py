@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 from transprune.core.published import HIGH, LOW
 from transprune.core.schedule import Schedule, ScheduleLike
-from transprune.methods.common.method import LayerPruner
+from transprune.methods.common.method import Fidelity, LayerPruner
 
 C = TypeVar("C", bound="Control")
 S = TypeVar("S", bound="ScheduledPruner")
@@ -60,6 +60,7 @@ class Control(ScheduledPruner):
     keep: ScheduleLike = HIGH
 
     paper: ClassVar[str] = "control"
+    fidelity: ClassVar[Fidelity] = "control"
     presets: ClassVar[tuple[str, ...]] = ("high", "low")
     first_boundary: ClassVar[int] = 0
     published_depths: ClassVar[tuple[int, ...]] = (28,)

@@ -15,6 +15,7 @@ from transprune.core.rows import to_device
 from transprune.core.signals import Reads, VisionSignals
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import MissingSignal
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import (
     KeepPruner,
     Merged,
@@ -53,6 +54,7 @@ class Downsample(KeepPruner):
 
     title: ClassVar[str] = "Downsample: control, a smaller picture"
     paper: ClassVar[str] = "control, after Liao et al., ACL 2026, arXiv 2510.07143"
+    fidelity: ClassVar[Fidelity] = "control"
     reads: ClassVar[Reads] = Reads(vision=("place", "grid", "picture"))
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:

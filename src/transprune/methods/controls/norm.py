@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from transprune.algebra.select import select_top
 from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import KeepPruner
 from transprune.methods.common.recipe import register
 
@@ -25,6 +26,7 @@ class Norm(KeepPruner):
 
     title: ClassVar[str] = "Norm: control, longest features"
     paper: ClassVar[str] = "control"
+    fidelity: ClassVar[Fidelity] = "control"
 
     def select(self, view: ProjectorView) -> Selection:
         """The longest, ties to the lower index."""

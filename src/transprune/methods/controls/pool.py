@@ -13,6 +13,7 @@ from transprune.algebra.select import group_mean
 from transprune.core.rows import to_device
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
+from transprune.methods.common.method import Fidelity
 from transprune.methods.common.projector import (
     KeepPruner,
     Merged,
@@ -43,6 +44,7 @@ class Pool(KeepPruner):
 
     title: ClassVar[str] = "Pool: control, averages on the grid"
     paper: ClassVar[str] = "control"
+    fidelity: ClassVar[Fidelity] = "control"
     reads: ClassVar[Reads] = Reads(vision=("place", "grid"))
 
     def select(self, view: ProjectorView) -> Selection:

@@ -1,0 +1,17 @@
+"""`transprune tune`: the best setting of a method for one model, its questions and a budget.
+
+No labels are needed: a setting is good if the first answer tokens stay as the unpruned model gives
+them. Imports between the modules go one way:
+
+    plan       the options of a search
+    questions  questions from a file, without labels; the held-out part
+    unpruned   the reference: answers of the unpruned model, kept on disk
+    loss       how far a method is from the reference
+    budget     costs, and a method brought to a budget
+    space      what is searched, drawn from a trial
+    study      the trials, one after the other; resumable
+    settings   which search a folder holds
+    result     the held-out figures, the recipe, the provenance
+    plot       the trials and their front as a picture
+    launch     the whole search from one `Plan`
+"""

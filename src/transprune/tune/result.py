@@ -1,0 +1,141 @@
+"""The end of a search: figures on the held-out questions, the recipe, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transprune.bench.data.manifest import write_json
+from transprune.bench.data.tasks.base import Item
+from transprune.bench.results.statistics import (
+    RESAMPLES,
+    Difference,
+    Interval,
+    difference_of,
+    draw_weights,
+    interval_of,
+)
+from transprune.methods.common.method import Method
+from transprune.tune.loss import Distance
+from transprune.tune.study import Tried
+
+RESULT_FILE = "tune.json"
+FRONT_FOLDER = "front"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Figures of one setting on the held-out questions, with 95 % intervals over pictures.
+
+    Attributes:
+        name: what the setting is.
+        method_repr: the setting.
+        cost: share or milliseconds.
+        kl: mean KL divergence of the first answer tokens from the unpruned model, nats.
+        same: percent of the questions whose first answer tokens stay the same.
+        kl_against: `kl` minus that of the found setting; None for itself.
+        same_against: the same of `same`.
+    """
+
+    name: str
+    method_repr: str
+    cost: float
+    kl: Interval
+    same: Interval
+    kl_against: Difference | None
+    same_against: Difference | None
+
+
+def summarise(
+    items: Sequence[Item],
+    settings: Mapping[str, tuple[Method, float]],
+    distances: Mapping[str, Distance],
+    seed: int,
+) -> list[HeldOut]:
+    """One row per setting; the first is the found one, with which the others are compared.
+
+    Args:
+        items: the held-out questions.
+        settings: name -> method and its cost.
+        distances: name -> its distances, in the order of `items`.
+        seed: seed of the resamples.
+    """
+    images = sorted({item.image for item in items})
+    columns = [images.index(item.image) for item in items]
+
+    # pictures are resampled with all their questions, the same for every setting
+    weights = draw_weights(len(images), RESAMPLES, seed)[:, columns]  # [R + 1, n]
+    totals = np.maximum(weights.sum(axis=1), 1)
+
+    means: dict[str, tuple[Any, Any]] = {}
+    for name, one in distances.items():
+        kl = weights @ np.asarray(one.kl) / totals  # [R + 1]
+        same = 100 * (weights @ np.asarray(one.same, dtype=float)) / totals
+        means[name] = (kl, same)
+
+    first = next(iter(settings))
+    rows = []
+    for name, (method, cost) in settings.items():
+        kl, same = means[name]
+        kl_against = same_against = None
+        if name != first:
+            kl_against = difference_of(kl - means[first][0], len(images))
+            same_against = difference_of(same - means[first][1], len(images))
+        rows.append(
+            HeldOut(
+                name,
+                repr(method),
+                cost,
+                interval_of(kl),
+                interval_of(same),
+                kl_against,
+                same_against,
+            )
+        )
+    return rows
+
+
+def write_result(
+    folder: Path,
+    best: Tried,
+    front: Sequence[Tried],
+    rows: Sequence[HeldOut],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the recipe into `folder`, those of the front beside it, and the figures.
+
+    Raises:
+        RecipeError, RecordError: a file cannot be written.
+    """
+    best.method.save_pretrained(folder)
+    points = []
+    for number, point in enumerate(front):
+        name = f"{FRONT_FOLDER}/{number:02d}"
+        # with one point the recipe is the front
+        if len(front) > 1:
+            point.method.save_pretrained(folder / name)
+        points.append(_point(point) | {"recipe": name if len(front) > 1 else "."})
+
+    write_json(
+        folder / RESULT_FILE,
+        {
+            **provenance,
+            "found": _point(best),
+            "held_out_figures": [asdict(row) for row in rows],
+            "front": points,
+        },
+    )
+
+
+def _point(trial: Tried) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "cost": trial.cost,
+        "loss": trial.loss,
+        "base": trial.base,
+        "method": repr(trial.method),
+    }
