@@ -7,6 +7,7 @@ processor's placeholders, the family and the model's own features must agree wit
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -220,6 +221,10 @@ def checkpoints(tmp_path_factory):
     root = tmp_path_factory.mktemp("sizes")
 
     def opened(name: str) -> tuple[Any, Any]:
+        try:
+            getattr(hf, PUBLISHED[name].processor)
+        except ModuleNotFoundError as missing:
+            pytest.skip(f"this release of transformers has no such processor here: {missing}")
         folder = save(name, root / name)
         model = hf.AutoModelForImageTextToText.from_pretrained(folder).eval()
         return model, load_processor(folder, name)
@@ -235,7 +240,9 @@ def prepared(checkpoint: Any, name: str, size: tuple[int, int]) -> Any:
     """What the processor makes of a question about one picture."""
     text = f"w5 {PUBLISHED[name].prompt} w6 w7 w8"
     inputs = checkpoint[1](text=text, images=[photo(size)], return_tensors="pt")
-    if "pixel_values_images" in inputs:  # the old name, which Video-LLaVA's processor still uses
+    # the old name, which Video-LLaVA's processor still uses and its model does not
+    takes = inspect.signature(type(checkpoint[0]).forward).parameters
+    if "pixel_values_images" in inputs and "pixel_values" in takes:
         inputs["pixel_values"] = inputs.pop("pixel_values_images")
     return inputs
 
@@ -249,7 +256,13 @@ def test_tokens_of_a_picture(checkpoints, name, size):
     assert int(family.visual_mask(base, inputs["input_ids"]).sum()) == expected
     assert sum(family.tokens_per_raw_image(base, dict(inputs), expected)) == expected
 
-    keys = ("pixel_values", "image_sizes", "image_position_ids", "batch_num_images")
+    keys = (
+        "pixel_values",
+        "pixel_values_images",
+        "image_sizes",
+        "image_position_ids",
+        "batch_num_images",
+    )
     given = {key: inputs[key] for key in (*keys, "pixel_attention_mask") if key in inputs}
     with torch.no_grad():
         features = base.get_image_features(**given, return_dict=True).pooler_output

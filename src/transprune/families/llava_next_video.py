@@ -30,6 +30,13 @@ class LlavaNextVideo(LlavaNext):
         """Without torchvision one that reads pictures only."""
         return load_with_or_without_videos(place, "LlavaNextVideoProcessor")
 
+    def tokens_per_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
+        """Of encoded videos, the tokens of all frames: releases before 5.23 keep frames apart."""
+        outputs = kwargs.get("mm_encoder_outputs") or {}
+        if outputs.get("video") is None:
+            return super().tokens_per_image(base, kwargs, total)
+        return [rows.shape[:-1].numel() for rows in outputs["video"].pooler_output]
+
     def tokens_per_raw_image(self, base: Any, kwargs: Mapping[str, Any], total: int) -> list[int]:
         """Of images as LLaVA-NeXT's; of videos equal shares."""
         videos = kwargs.get("pixel_values_videos")

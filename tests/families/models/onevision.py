@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -71,7 +72,10 @@ def tiled_image(number: int) -> Image:
 
 
 def _one_image(number: int) -> Image:
-    return Image(16, {"pixel_values": noise(number, 1, 3, 28, 28)})
+    # releases before 5.23 have a name of their own for it
+    takes = inspect.signature(transformers.VideoLlavaForConditionalGeneration.forward).parameters
+    name = "pixel_values" if "pixel_values" in takes else "pixel_values_images"
+    return Image(16, {name: noise(number, 1, 3, 28, 28)})
 
 
 def video(number: int, tokens: int, frames: int = FRAMES) -> Image:
