@@ -1,10 +1,11 @@
-"""A method that keeps everything and remembers what the vision tower told of each sample."""
+"""A method that keeps everything and remembers the signals of each sample; parameters that run every time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import pytest
 import torch
 
 from families.cases import greedy
@@ -14,6 +15,15 @@ from transprune.core.views import Selection
 from transprune.methods import ProjectorPruner
 
 READ = ("saliency", "keys", "early_saliency", "outer_keys", "place", "grid")
+
+
+def quick(rows, some):
+    """Parameters, of which all but some run with `make test-all` only."""
+    marked = []
+    for row in rows:
+        marks = () if row in some else pytest.mark.slow
+        marked.append(pytest.param(row, marks=marks))
+    return marked
 
 
 @dataclass(frozen=True)

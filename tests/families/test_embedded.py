@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from families.cases import build, greedy
+from families.listener import quick
 from families.models.embedded import APART
 from methods.cases import METHODS
 from reference import Forced, draw_keeps
@@ -59,7 +60,7 @@ def run(model, method, inputs):
 
 
 @pytest.mark.parametrize("places", PLACES, ids=str)
-@pytest.mark.parametrize("kind", ["even", "ragged"])
+@pytest.mark.parametrize("kind", quick(["even", "ragged"], ["ragged"]))
 def test_pruned_equals_the_replay_at_every_step(name, model, kind, places):
     case = APART[name]
     samples = getattr(case, kind)()
@@ -83,7 +84,7 @@ def test_pruned_equals_the_replay_at_every_step(name, model, kind, places):
         assert float((steps - torch.stack([p[row] for p in plain.logits])).abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", quick(METHODS, ["divprune", "fastv", "transprune", "visionzip"]))
 def test_methods_run_or_refuse_by_name(name, model, method):
     inputs = APART[name].batch(APART[name].ragged())
     if method in READERS:

@@ -7,7 +7,7 @@ import torch
 
 from families.case import Image, Sample
 from families.cases import IMAGE, MODELS, VIDEO, build, greedy
-from families.listener import listen
+from families.listener import listen, quick
 from families.models.onevision import FRAMES, video
 from reference import Forced, draw_keeps
 from replay import replay
@@ -53,7 +53,7 @@ def clip(name: str, number: int = 0) -> Image:
 
 @each_name
 @pytest.mark.parametrize("kind", ["video", "two videos", "video and image", "image and video"])
-@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn", quick(["eager", "sdpa"], ["sdpa"]))
 def test_pruning_videos_equals_the_replay(zoo, name, kind, attn):
     model, picture = zoo(name, attn), MODELS[name].image(1)
     sample, inputs = prompt(
@@ -190,7 +190,7 @@ def pooled_signals(model, frames):
 
 
 @each_run
-@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn", quick(["eager", "sdpa"], ["sdpa"]))
 def test_signals_of_frames_are_those_of_an_eager_tower(zoo, attn, generate):
     """Beside a picture, whose patches are not pooled."""
     name = "llava_next_video"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from families.cases import IMAGE, MODELS, greedy
-from families.listener import listen
+from families.listener import listen, quick
 from families.models.merged import SIDE, TOKENS
 from transprune import prune
 from transprune.errors import MissingSignal
@@ -21,7 +21,7 @@ CLASS_TOKEN = ["internvl", "qianfan_ocr"]
 RESIZED = ["idefics3", "internvl", "qianfan_ocr", "smolvlm"]
 GRID, MERGE = 8, 2
 
-each_name = pytest.mark.parametrize("name", NAMES)
+each_name = pytest.mark.parametrize("name", quick(NAMES, ["gemma3", "internvl", "smolvlm"]))
 
 
 def attention_layers(model: Any) -> list[Any]:
@@ -66,7 +66,7 @@ def seen_by_patch(name: str, attention: Tensor) -> Tensor:
 
 @each_name
 @pytest.mark.parametrize("generate", [False, True], ids=["forward", "generate"])
-@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("attn", quick(["eager", "sdpa"], ["sdpa"]))
 def test_signals_are_those_of_an_eager_tower(zoo, name, attn, generate):
     case = MODELS[name]
     samples = case.ragged()
@@ -130,7 +130,7 @@ def test_the_model_merges_the_patches_that_are_averaged(zoo, name):
     assert torch.equal(ours.mean(dim=-1).flatten(), of_squares(numbers)[:, 0])
 
 
-@pytest.mark.parametrize("name", RESIZED)
+@pytest.mark.parametrize("name", quick(RESIZED, ["internvl", "smolvlm"]))
 def test_a_picture_encoded_at_its_own_size_is_itself(zoo, name):
     case = MODELS[name]
     sample = case.ragged()[0]
@@ -151,7 +151,7 @@ def test_a_projector_of_one_size_says_so(zoo, name):
         vision.encode(0, 2, 3)
 
 
-@pytest.mark.parametrize("name", ["aya_vision", "internvl", "qianfan_ocr"])
+@pytest.mark.parametrize("name", quick(["aya_vision", "internvl", "qianfan_ocr"], ["internvl"]))
 def test_another_layer_than_the_configuration_says(zoo, name):
     """A call that chooses its own is refused; in the configuration it counts."""
     case = MODELS[name]

@@ -23,6 +23,7 @@ from PIL import Image
 
 import transprune
 from families.cases import MODELS, VOCAB, build
+from families.listener import quick
 from transprune import TransPrune, prune
 from transprune.errors import MissingExtra
 from transprune.families import find_family
@@ -269,7 +270,7 @@ def test_tokens_of_a_picture(checkpoints, name, size):
     assert sum(len(rows) for rows in features) == expected
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", quick(PUBLISHED, ["gemma4", "internvl", "llava_onevision"]))
 def test_a_saved_checkpoint_answers_pruned(checkpoints, name):
     size = min(PUBLISHED[name].tokens, key=lambda size: PUBLISHED[name].tokens[size])
     model, inputs = checkpoints(name)[0], prepared(checkpoints(name), name, size)
@@ -282,7 +283,13 @@ def test_a_saved_checkpoint_answers_pruned(checkpoints, name):
 
 
 @pytest.mark.parametrize(
-    ("size", "tiles"), [(SQUARE, 17), (WIDE, 9), (LAPTOP, 13)], ids=["square", "wide", "laptop"]
+    ("size", "tiles"),
+    [
+        pytest.param(SQUARE, 17, marks=pytest.mark.slow),
+        (WIDE, 9),
+        pytest.param(LAPTOP, 13, marks=pytest.mark.slow),
+    ],
+    ids=["square", "wide", "laptop"],
 )
 def test_tiles_of_smolvlm(zoo, size, tiles):
     """Its processor needs num2words, so only its image processor runs here: 64 tokens for each tile of 512 pixels."""

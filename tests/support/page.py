@@ -5,13 +5,14 @@ A cell says what was run, or with a number why it was refused, or that nobody tr
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from support.record import read
 
 TESTED, FAILS, UNTESTED = "✓", "✗", "·"
 ATTENTIONS = {"eager", "sdpa"}
@@ -156,10 +157,12 @@ def methods() -> list[str]:
 
 def modes() -> list[str]:
     """What else the contracts try, the plainest first."""
-    from families.test_contract_modes import MODES
+    from families.test_contract_modes import MODES, TABLES
 
+    order = [table.__name__ for table in TABLES]
+    names = sorted(MODES, key=lambda name: order.index(MODES[name].__module__))
     rows = [f"attention rows, {source} layer" for source in ("next", "previous")]
-    return ["greedy", *MODES, *rows]
+    return ["greedy", *rows, *names]
 
 
 def write(cells: list[dict[str, Any]], versions: str) -> str:
@@ -181,8 +184,7 @@ def main(source: str, target: str) -> None:
     import torch
     import transformers
 
-    lines = Path(source).read_text(encoding="utf-8").splitlines()
-    cells = [json.loads(line) for line in lines if line]
+    cells = read(Path(source))
     versions = f"torch {torch.__version__} and transformers {transformers.__version__}"
     Path(target).write_text(write(cells, versions), encoding="utf-8")
     failed = sorted({f"{c['family']}: {c['item']}" for c in cells if c["outcome"] == "failed"})

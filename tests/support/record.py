@@ -32,9 +32,24 @@ class Recorder:
             self.cells.append({**cell, "outcome": report.outcome, "why": why})
 
     def pytest_sessionfinish(self) -> None:
+        """Write the cells, and keep what the file says of methods and modes that did not run now."""
+        ran = {key_of(cell) for cell in self.cells}
+        kept = [cell for cell in read(self.path) if key_of(cell) not in ran]
+        lines = sorted(json.dumps(cell, sort_keys=True) for cell in [*kept, *self.cells])
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        lines = sorted(json.dumps(cell, sort_keys=True) for cell in self.cells)
         self.path.write_text("\n".join(dict.fromkeys(lines)) + "\n", encoding="utf-8")
+
+
+def key_of(cell: dict[str, Any]) -> tuple[str, str, str]:
+    """Family, kind and item."""
+    return cell["family"], cell["kind"], cell["item"]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The cells of a file; none where there is no file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
 def add_option(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import page
+from support import page, record
 
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"
 
@@ -27,6 +27,7 @@ def tables() -> list[list[list[str]]]:
 
 
 def test_rows_are_the_families_and_columns_the_methods_and_modes():
+    """Where this fails, something new was added: run `make support`, with ARGS="-k NAME" for it alone."""
     by_method, by_mode = tables()
     assert by_method[0] == ["model type", *page.methods()]
     assert by_mode[0] == ["model type", *page.modes()]
@@ -41,7 +42,7 @@ def test_every_cell_is_tested_refused_or_untested_and_every_number_has_a_reason(
     for table in tables():
         for row in table[1:]:
             for cell in row[1:]:
-                assert re.fullmatch(r"✓( eager| sdpa)?|·|\d+(, \d+)*", cell), (row[0], cell)
+                assert re.fullmatch(r"✓( eager| sdpa)?|·|✗|\d+(, \d+)*", cell), (row[0], cell)
                 quoted |= set(re.findall(r"\d+", cell))
     assert quoted == reasons
 
@@ -66,6 +67,18 @@ def noted(outcome: str, **changes: str) -> dict[str, str]:
 )
 def test_a_cell_says_what_was_recorded(cells, expected):
     assert page.Page(cells).cell("llava", "method", "fastv") == expected
+
+
+def test_a_later_run_replaces_what_it_ran_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "out" / "cells"
+    for cells in ([noted("failed"), noted("passed", item="pdrop")], [noted("passed")]):
+        recorder = record.Recorder(path)
+        recorder.cells = cells
+        recorder.pytest_sessionfinish()
+    assert {cell["item"]: cell["outcome"] for cell in record.read(path)} == {
+        "fastv": "passed",
+        "pdrop": "passed",
+    }
 
 
 def test_reasons_are_numbered_in_the_order_of_the_page():

@@ -72,7 +72,7 @@ def inputs_of_turn(
             logits = model(**inputs, **cache, use_cache=True).logits[0]
         if apart(logits, expected) < 1e-3:
             return inputs
-    pytest.skip("unpruned, the class takes no image behind a filled cache either")
+    pytest.skip("the class takes no image behind a filled cache, pruned or not.")
 
 
 def empty_cache(model: Any) -> dict[str, Any]:
