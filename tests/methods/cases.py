@@ -17,6 +17,7 @@ from transprune.methods import (
     SCOPE,
     STAR,
     AdaptInfer,
+    ApET,
     CDPruner,
     Downsample,
     FastAV,
@@ -26,6 +27,7 @@ from transprune.methods import (
     Norm,
     Pool,
     PruMerge,
+    PruneSID,
     ShortV,
     SparseVLM,
     ToMe,
@@ -62,6 +64,11 @@ class MethodCase:
 
 METHODS = {
     "adaptinfer": MethodCase(AdaptInfer(STAGES), AdaptInfer(NONE_GO)),
+    "apet": MethodCase(
+        ApET(0.6, {3: 0.5}, basis=3),
+        ApET(1.0, {3: 1.0}),
+        ties="equal tokens merge into the first",
+    ),
     "atp": MethodCase(ATP(0.4), ATP(1.0)),
     "cdpruner": MethodCase(CDPruner(0.4), CDPruner(1.0)),
     "compose": MethodCase(
@@ -87,6 +94,9 @@ METHODS = {
     "pdrop": MethodCase(PDrop(STAGES), PDrop(NONE_GO)),
     "pool": MethodCase(Pool(0.4), Pool(1.0), ties="one token per cell of the grid"),
     "prumerge": MethodCase(PruMerge(0.4), PruMerge(1.0), ties="one token stands for all that go"),
+    "prunesid": MethodCase(
+        PruneSID(0.4, scale=4.0), PruneSID(1.0), ties="every group has its part of the budget"
+    ),
     "random": MethodCase(Random(STAGES), Random(NONE_GO), ties="drawn at random"),
     "scope": MethodCase(SCOPE(0.4), SCOPE(1.0)),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),

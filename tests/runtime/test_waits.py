@@ -23,6 +23,10 @@ NEEDED = {
     "pact": (1, "how many clusters there are comes out of the keys"),
     "pact-merging-much": (1, "the same"),
     "sparsevlm-rank": (3, "at each of three boundaries the rank of the attention is the budget"),
+    "prunesid": (
+        1,
+        "the groups are principal components, and eigenvectors are checked on the host",
+    ),
     "prumerge-adaptive": (1, "how many patches are outliers comes out of the attention"),
     "prumerge-adaptive-plus": (1, "the same"),
 }

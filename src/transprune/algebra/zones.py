@@ -39,7 +39,12 @@ def share_seats(share: Tensor, total: int) -> Tensor:
 
 
 def select_by_group(
-    score: Tensor, group: Tensor, seats: Tensor, priority: Tensor, k: int
+    score: Tensor,
+    group: Tensor,
+    seats: Tensor,
+    priority: Tensor,
+    k: int,
+    reserve: Tensor | None = None,
 ) -> Tensor:
     """The `k` tokens that fill the seats of their groups, the best of each, ascending. -> [k] long.
 
@@ -52,6 +57,8 @@ def select_by_group(
         seats: long [Z], at most `k` in all.
         priority: [Z].
         k: at most n.
+        reserve: bool [n], tokens that score lowest in their group and get a seat only when all
+            others have one; None for none.
     """
     rank = rank_in_group(score, group)
     # 0 for a token that has a seat, then 1, 2, ... for the rounds in which it would get one
@@ -59,6 +66,9 @@ def select_by_group(
 
     turn = _place_in(rankable(priority).argsort(descending=True, stable=True))
     order = late * len(seats) + turn[group].masked_fill(late == 0, 0)
+    if reserve is not None:
+        # behind the last round of all others
+        order = order + reserve * (len(score) + 1) * len(seats)
     return order.argsort(stable=True)[:k].sort().values
 
 

@@ -27,6 +27,10 @@ REFUSED = {
         "and read inputs by layer; rows cannot be taken out of them in the common way"
     ),
     "git": "its features are put in front of the prompt, and no placeholders stand for them",
+    "granite4_vision": (
+        "its visual rows are empty as they enter, and features of the picture are added in front of "
+        "several layers on the way, so there is nothing to choose among before the last of them"
+    ),
     "idefics": _OUTSIDE,
     "instructblip": _QUERY,
     "instructblipvideo": _QUERY,

@@ -312,6 +312,26 @@ def _kimi_k25() -> Any:
     )
 
 
+def _granite_docling() -> Any:
+    vision = siglip_config(model_type="granite_docling_vision", image_size=SIDE)
+    vision.pop("vision_use_head")
+    vision |= {"out_hidden_size": 64, "scale_factor": 2, "deepstack_visual_indexes": [0, 1]}
+    text = _text("granite_docling_text", embedding_multiplier=1.0, attention_multiplier=0.25)
+    return transformers.GraniteDoclingConfig(
+        vision_config=vision, text_config={**text, "logits_scaling": 1.0}, image_token_id=IMAGE
+    )
+
+
+class TilesWithMask(TilesOfSamples):
+    """Besides, which tiles are real, [samples, tiles]."""
+
+    def batch(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
+        inputs = super().batch(samples)
+        if "pixel_values" in inputs:
+            inputs["pixel_attention_mask"] = inputs["pixel_values"].flatten(2).any(dim=-1)
+        return inputs
+
+
 def _pixels(side: int, tokens: int) -> Callable[[int], Image]:
     """Every picture is a square of `side` pixels."""
 
@@ -356,6 +376,7 @@ CASES = {
     "aya_vision": FamilyCase(_aya_vision, _pixels(SIDE, TOKENS), packing="merged"),
     "deepseek_vl": FamilyCase(_deepseek_vl, _pixels(28, 16)),
     "glm_ocr": FamilyCase(_glm_ocr, FLAT, brackets=True, token_types=True, positions=KEEP),
+    "granite_docling": TilesWithMask(_granite_docling, _pixels(SIDE, TOKENS)),
     "hyperclovax_vision_v2": FamilyCase(_hyperclovax, FLAT),
     "idefics2": TilesOfSamples(_idefics2, _pixels(SIDE, TOKENS)),
     "janus": FamilyCase(_janus, _pixels(28, 16)),

@@ -53,7 +53,7 @@ def offload(beside: Beside) -> None:
     try:
         greedy(model, inputs, steps=1)
     except (RuntimeError, NotImplementedError):
-        pytest.skip("accelerate cannot offload this class, pruned or not.")
+        pytest.skip("under `generate`, accelerate cannot offload this class, pruned or not.")
     with prune(model, method):
         run = greedy(model, inputs)
     beside.check(samples, run, told)
