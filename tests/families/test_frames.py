@@ -11,11 +11,11 @@ from families.case import IMAGE, VIDEO
 from families.cases import greedy
 from families.contract import NEAR, apart
 from families.models.onevision import video
+from families.shares import kept_of
 from replay import replay
 from transprune import Random, TransPrune, prune
 from transprune.errors import LayoutError
 from transprune.families.frames import find_frames
-from transprune.methods import EVS
 
 FRAMES = 3
 # tokens of a frame, and of what stands behind the last one
@@ -43,9 +43,8 @@ def test_frames_of_llavas_relatives(zoo, name, how):
             model(**inputs)
         else:
             greedy(model, inputs, steps=2)
-    assert session.trace.frames == ((frames_of(name),),)
-    expected = tuple(tokens // 2 for tokens in frames_of(name))
-    assert session.trace.kept_per_frame() == ((expected,),)
+    expected = [tokens // 2 for tokens in frames_of(name)]
+    assert kept_of(session.trace, frames_of(name)) == expected
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
@@ -64,18 +63,12 @@ def test_pruned_frames_equal_the_replay(zoo, name):
     assert apart(torch.cat(pruned.logits), expected) <= NEAR
 
 
-@pytest.mark.parametrize("method", [TransPrune({2: 0.5, 5: 0.25}), EVS(0.5)], ids=repr)
 @pytest.mark.parametrize("name", sorted(SHAPES))
-def test_methods_run_on_their_videos(zoo, name, method):
-    pool = "sample" if method.name == "evs" else "frame"
-    with torch.no_grad(), prune(zoo(name, "sdpa"), method, pool=pool) as session:
+def test_transprune_runs_on_their_frames(zoo, name):
+    method = TransPrune({2: 0.5, 5: 0.25})
+    with torch.no_grad(), prune(zoo(name, "sdpa"), method, pool="frame") as session:
         zoo(name, "sdpa")(**video_prompt(name))
-    ((kept,),) = session.trace.kept_per_frame()[-1:]
-    if pool == "sample":
-        # the first frame, and the newline, which has no place in the frame before
-        assert kept[0] == frames_of(name)[0]
-    else:
-        assert all(0 < own < tokens for own, tokens in zip(kept, frames_of(name), strict=True))
+    assert kept_of(session.trace, frames_of(name)) == [n // 4 for n in frames_of(name)]
 
 
 def test_beams_of_encoded_frames_are_refused(zoo):

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from families.cases import IMAGE, LAYERS, VIDEO, VISION_END, VISION_START, greedy
+from families.shares import kept_of
 from methods.cases import METHODS
 from reference import TOLERANCE, reference
 from transprune import Random, TransPrune, VisionZip, prune
-from transprune.errors import LayoutError, MethodError
-from transprune.methods import EVS
+from transprune.errors import LayoutError
 
 FRAMES, SIDE, PATCH, UNIT = 2, 8, 7, 4
 
@@ -123,11 +123,7 @@ def test_every_frame_is_a_pool_of_its_own(zoo, method, first, how):
         else:
             greedy(model, inputs, steps=2)
     trace = session.trace
-    video, image = (SPATIAL, SPATIAL), (SPATIAL,)
-    assert trace.frames == ((image, video) if first else (video, image),)
-    assert trace.to_dict()["frames"] == [[list(clip) for clip in trace.frames[0]]]
-    last = trace.kept_per_frame()[-1]
-    assert [kept for clip in last for kept in clip] == [SPATIAL // 4] * 3
+    assert kept_of(trace, [SPATIAL] * 3) == [SPATIAL // 4] * 3
     for tokens, scores in zip(
         trace.stages[-1].candidates, trace.stages[-1].scores["score"], strict=True
     ):
@@ -138,8 +134,8 @@ def test_beams_have_the_frames_of_their_prompt(zoo):
     model = zoo("qwen2_5_vl", "sdpa")
     with prune(model, Random(keep={2: 0.25}), pool="frame") as session:
         greedy(model, prompt(with_image=False), steps=2, num_beams=2)
-    assert session.trace.frames == (((SPATIAL, SPATIAL),),) * 2
-    assert session.trace.kept_per_frame(1)[-1] == ((4, 4),)
+    for sample in (0, 1):
+        assert kept_of(session.trace, [SPATIAL] * 2, sample=sample) == [4, 4]
 
 
 @pytest.mark.parametrize("with_image", [False, True], ids=["video", "video and image"])
@@ -159,19 +155,16 @@ def test_pools_of_a_video_equal_the_slow_loop(zoo, attn, pool, with_image):
     torch.testing.assert_close(torch.cat(pruned.logits), expected, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+# of one frame alone there is nothing to compare
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"evs"}))
 def test_every_method_prunes_frames(zoo, name):
-    """The frames of a video get what a batch of pictures would; EVS has nothing to compare."""
+    """The frames of a video get what pictures of their size get."""
     model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=True)
     method = METHODS[name].method
     with torch.no_grad(), prune(model, method, pool="frame") as session:
-        if name == "evs":
-            with pytest.raises(MethodError, match="pool='frame'"):
-                model(**inputs)
-            return
         model(**inputs)
-    for kept in session.trace.kept_per_frame():
-        (first, second), (image,) = kept
+    for stage in range(len(session.trace.stages)):
+        first, second, image = kept_of(session.trace, [SPATIAL] * 3, stage)
         assert min(first, second, image) > 0
         if name not in ("pact", "prumerge"):  # how many they keep depends on the picture
             assert first == second == image
@@ -197,25 +190,6 @@ def test_a_frame_is_scored_as_if_it_were_a_picture(zoo):
     assert torch.equal(*kept)
 
 
-def test_evs_keeps_what_moves(zoo):
-    """A video whose second frame repeats the first but for one corner."""
-    model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=True)
-    frames = inputs["pixel_values_videos"].unflatten(0, (FRAMES, -1)).clone()
-    frames[1] = frames[0]
-    frames[1, :UNIT] += 3 * torch.randn(frames[1, :UNIT].shape)
-    inputs["pixel_values_videos"] = frames.flatten(0, 1)
-
-    method = EVS(keep_ratio=(SPATIAL + 1) / (2 * SPATIAL))
-    with torch.no_grad(), prune(model, method, pool="image", record=("scores",)) as session:
-        model(**inputs)
-    (video, picture), trace = session.trace.kept_per_frame()[0], session.trace
-    assert video == (SPATIAL, 1)
-    assert picture == (8,)
-    scores = trace.stages[0].scores["score"][0]
-    assert (scores[:SPATIAL] == 2).all() and (scores[-SPATIAL:] == 2).all()
-    assert scores[SPATIAL:-SPATIAL].argmax() + SPATIAL in trace.stages[0].keep[0]
-
-
 def test_unknown_frames_are_refused_only_where_they_are_needed(zoo, monkeypatch):
     from transprune.families import FAMILIES
 
@@ -224,7 +198,7 @@ def test_unknown_frames_are_refused_only_where_they_are_needed(zoo, monkeypatch)
     model, inputs = zoo("qwen2_5_vl", "sdpa"), prompt(with_image=False)
     with torch.no_grad(), prune(model, Random(keep={2: 0.5}), pool="image") as session:
         model(**inputs)
-    assert session.trace.frames == (((2 * SPATIAL,),),)
+    assert kept_of(session.trace, [2 * SPATIAL]) == [SPATIAL]
     with (
         torch.no_grad(),
         prune(model, Random(keep={2: 0.5}), pool="frame"),
