@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import new_table, print_json, show
+from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.options import (
     METHOD_HELP,
     OUT_HELP,
@@ -34,10 +34,9 @@ from transprune.cli.threads import use_threads
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from transprune.bench.results.statistics import Difference, Interval
+    from transprune.bench.results.statistics import Interval
     from transprune.tune.launch import Outcome
     from transprune.tune.plan import Plan
-    from transprune.tune.result import HeldOut
 
 
 class CostOption(str, Enum):
@@ -192,46 +191,62 @@ def _run(plan: Plan, notes: list[str], as_json: bool) -> Outcome:
 
 def _print(outcome: Outcome, notes: list[str]) -> None:
     folder = outcome.plan.out
-    show(*notes, _table(outcome), "")
+    show(*notes, _table(outcome), _comparison(outcome), _legend(), "")
     if len(outcome.front) > 1:
         show(_front_table(outcome), "")
-    show(f"{outcome.best.method!r}", "")
-    show(f"recipe: {folder}   where from: {folder}/tune.json   plot: {folder}/front.png")
-    show(f"try it: transprune bench --model {outcome.plan.model} --budgets own --methods {folder}")
+    show(
+        f"{outcome.best.method!r}",
+        "",
+        f"recipe: {folder}   where from: {folder}/tune.json   plot: {folder}/front.png",
+        f"use it: transprune run --model {outcome.plan.model} --method {folder} ...",
+    )
 
 
 def _table(outcome: Outcome) -> Table:
-    """The held-out figures."""
-    title = (
-        f"held-out questions, {len(outcome.trials)} settings tried; 95 % intervals over pictures"
-    )
-    columns = ("setting", "cost", "KL", "95 %", "same answers", "95 % ", "KL more than found")
+    """The held-out figures of the found setting and of every starting point."""
+    title = f"{outcome.questions} held-out questions; {len(outcome.trials)} settings were tried"
+    columns = ("setting", "cost", "KL", "95 %", "same answers", "95 % ")
     table = new_table(title, columns, wrap=("setting",))
     for row in outcome.held_out:
-        table.add_row(*_cells(outcome, row))
+        table.add_row(
+            row.name,
+            outcome.budget.shown(row.cost),
+            f"{row.kl.value:.4f}",
+            _range(row.kl, 4),
+            f"{row.same.value:.1f} %",
+            _range(row.same, 1),
+        )
     return table
 
 
-def _cells(outcome: Outcome, row: HeldOut) -> list[str]:
-    return [
-        row.name,
-        outcome.budget.shown(row.cost),
-        f"{row.kl.value:.4f}",
-        _range(row.kl, 4),
-        f"{row.same.value:.1f} %",
-        _range(row.same, 1),
-        _difference(row.kl_against),
-    ]
+def _comparison(outcome: Outcome) -> Table:
+    """The starting points minus the found setting, picture by picture."""
+    columns = ("minus found", "KL", "95 %", "same answers", "95 % ")
+    table = new_table("", columns, wrap=("minus found",))
+    for row in outcome.held_out:
+        if row.kl_against is not None and row.same_against is not None:
+            table.add_row(
+                row.name,
+                f"{row.kl_against.value:+.4f}",
+                _range(row.kl_against, 4),
+                f"{row.same_against.value:+.1f}",
+                _range(row.same_against, 1),
+            )
+    return table
+
+
+def _legend() -> Table:
+    return legend(
+        {
+            "KL": "divergence of the first answer tokens from the unpruned model, nats; 0 is equal",
+            "same answers": "questions whose first answer tokens all stay the most likely ones",
+            "95 %": "paired bootstrap over the held-out pictures, which the search never saw",
+        }
+    )
 
 
 def _range(interval: Interval, digits: int) -> str:
     return f"{interval.low:.{digits}f}..{interval.high:.{digits}f}"
-
-
-def _difference(found: Difference | None) -> str:
-    if found is None:
-        return ""
-    return f"{found.value:+.4f} ({_range(found, 4)})"
 
 
 def _front_table(outcome: Outcome) -> Table:

@@ -53,6 +53,7 @@ class Outcome:
         trials: all that have a loss.
         front: those that no other beats, cheapest first.
         held_out: figures on the held-out questions, the found setting first.
+        questions: how many questions were held out.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Outcome:
     trials: list[Tried]
     front: list[Tried]
     held_out: list[HeldOut]
+    questions: int
 
 
 def tune(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Outcome:
@@ -179,6 +181,7 @@ class _Search:
             # at one budget the best setting is the whole front
             front=front(trials) if self.budget.is_range else best_first[:1],
             held_out=self._judge(best_first[0]),
+            questions=len(self.split.held_out),
         )
         write_result(
             self.plan.out, outcome.best, outcome.front, outcome.held_out, self._provenance(outcome)

@@ -113,6 +113,8 @@ def _read(file: Path, n: int | None, strict: bool, skipped: list[str]) -> Iterat
         if used == n:
             return
         try:
+            if isinstance(data, ValueError):
+                raise data
             item = build_entry(without_labels(data), file, place).item
             first = seen.setdefault(item.id, place)
             if first != place:
@@ -136,7 +138,7 @@ def _read(file: Path, n: int | None, strict: bool, skipped: list[str]) -> Iterat
 
 def without_labels(data: Any) -> Any:
     """An entry whose label is a placeholder: fields are checked as in a benchmark, none is read."""
-    if not isinstance(data, Mapping) or isinstance(data, ValueError):
+    if not isinstance(data, Mapping):
         return data
 
     options = data.get("options")
@@ -158,6 +160,8 @@ def _entries(file: Path) -> Iterator[tuple[str, Any]]:
 
     if file.suffix == ".json":
         data = _parse(content)
+        if isinstance(data, ValueError):
+            raise TaskError(f"{file}: {data}") from data
         if not isinstance(data, list):
             raise TaskError(f"{file} must be a list of questions; got {shown(data)}")
         for number, entry in enumerate(data, start=1):
@@ -170,8 +174,8 @@ def _entries(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _parse(text: bytes) -> Any:
-    """JSON data; of a line that is none, a text that `build_entry` refuses by its type."""
+    """JSON data, or the error: one bad line must not end the loop over the lines."""
     try:
         return strict_json.read(text)
     except ValueError as error:
-        return f"not JSON ({error})"
+        return ValueError(f"not JSON ({error})")
