@@ -230,3 +230,30 @@ def test_frames_of_another_layer_and_of_another_size(zoo):
     [(vision, _)] = listen(zoo(name), inputs, ("place", "picture"))
     with pytest.raises(MissingSignal, match="at one size"):
         vision.encode(0, 1, 2)
+
+
+# --------------------------------------------------------- the tower of OneVision, through packing
+
+
+@each_run
+def test_signals_of_tiles_go_through_the_packing(zoo, generate):
+    """Numbered patches through the model's own packing say which token shows which patch; newlines show none."""
+    name, picture = "llava_onevision", MODELS["llava_onevision"].image(1)
+    _, inputs = prompt(name, [2, picture, 3])
+    [(vision, _)] = listen(zoo(name, "sdpa"), inputs, ("saliency", "place"), generate=generate)
+
+    model = zoo(name)
+    tiles = picture.tensors["pixel_values"][0, :3]
+    with torch.no_grad():
+        maps = model.model.vision_tower(tiles, output_attentions=True).attentions[-1]
+    received = maps.mean(dim=(1, 2)).flatten()
+    numbers = torch.arange(float(len(received))).view(3, 16, 1)
+    [rows], _ = model.model.pack_image_features(
+        [numbers], picture.tensors["image_sizes"], image_newline=torch.tensor([-1.0])
+    )
+    number = rows[:, 0].long()
+    expected = torch.where(number >= 0, received[number], float("nan"))
+    torch.testing.assert_close(vision["saliency"], expected, atol=1e-6, rtol=0, equal_nan=True)
+    assert torch.equal(vision.crop, torch.where(number >= 0, number // 16, -1))
+    row = torch.where(number >= 0, number % 16 // 4, -1)
+    assert torch.equal(vision["place"][:, 0], row)

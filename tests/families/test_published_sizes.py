@@ -28,7 +28,7 @@ from transprune import TransPrune, prune
 from transprune.errors import MissingExtra
 from transprune.families import find_family
 from transprune.families.without_videos import load_with_or_without_videos
-from transprune.models.processor import load_processor
+from transprune.models.checkpoint import load
 
 PICTURES = Path(transprune.__file__).parent / "demo" / "pictures"
 SQUARE, WIDE, LAPTOP = (448, 448), (640, 320), (640, 480)
@@ -226,9 +226,9 @@ def checkpoints(tmp_path_factory):
             getattr(hf, PUBLISHED[name].processor)
         except ModuleNotFoundError as missing:
             pytest.skip(f"this release of transformers has no such processor here: {missing}")
-        folder = save(name, root / name)
-        model = hf.AutoModelForImageTextToText.from_pretrained(folder).eval()
-        return model, load_processor(folder, name)
+        # with all checks that processor and model fit each other
+        checkpoint = load(save(name, root / name))
+        return checkpoint.model, checkpoint.processor
 
     return cache(opened)
 

@@ -22,7 +22,7 @@ class VideoLlava(Placeholders):
     even: ClassVar[bool] = True
 
     def has_cls(self, base: Any) -> bool:
-        """Both towers have one, which the processor counts in videos."""
+        """Both towers have one; of pictures it is left out."""
         return True
 
     def load_processor(self, place: str) -> Any:
