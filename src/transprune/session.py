@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, get_args
 
@@ -182,17 +183,17 @@ class Session:
 
         Raises:
             SessionError: this or another session is attached to the model already.
+            UnknownFamily: no family lists this type of model, and pruning it is not right.
             TransformersError: the installed transformers lacks something that pruning builds on.
         """
         base = self._setup.base
+        self._check_free()
+        # outside the lock: the proof of a model that no family lists attaches sessions of its own
+        model = self._setup.model
+        self.family.prove(model, partial(prune, model, positions="keep"))
 
         with _attached_lock:
-            if base in _attached:
-                raise SessionError(
-                    "this model is being pruned already; leave that session first, or put both "
-                    "methods into one Compose"
-                )
-
+            self._check_free()
             with ExitStack() as stack:
                 self._engine.attach(stack)
                 if self._decode == "static":
@@ -200,6 +201,14 @@ class Session:
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
             _attached.add(base)
         return self
+
+    def _check_free(self) -> None:
+        """Raise SessionError if the model is being pruned already."""
+        if self._setup.base in _attached:
+            raise SessionError(
+                "this model is being pruned already; leave that session first, or put both "
+                "methods into one Compose"
+            )
 
     def detach(self) -> None:
         """Stop pruning and remove every hook. Harmless when not attached.

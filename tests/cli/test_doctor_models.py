@@ -90,6 +90,20 @@ def test_weights_of_an_unlisted_type_are_proven(cli, llava, monkeypatch):
     assert proven[0] in generic._proven
 
 
+def test_an_unlisted_type_runs_with_everything_around_it(
+    cli, llava, picture, monkeypatch, tmp_path
+):
+    monkeypatch.delitem(FAMILIES._classes, "llava")
+    overlay = tmp_path / "kept.png"
+    asked = ("--image", picture, "--question", "what color is the circle ?")
+    method = ("--method", "fastv:layer=2,keep_ratio=0.5", "--overlay", overlay)
+    result = cli("run", "--model", llava, *asked, *method)
+    assert result.code == 0
+    assert "nobody tested" in result.err
+    suggested = cli("suggest", "--model", llava, "--budget", 41, "--json").data
+    assert "vision tower" in suggested["refused"]["visionzip"]
+
+
 def test_hybrid_layers_are_listed(cli, folder):
     text = {"model_type": "qwen3_5_text", **TEXT, "num_hidden_layers": 8, "head_dim": 16}
     config = hf.AutoConfig.for_model(

@@ -87,7 +87,8 @@ def test_kept_tokens_are_nested_ascending_and_original(model, case, samples, inp
         arrived = list(range(sample.visual_tokens))
         for stage, keep in zip(trace.stages, stages, strict=True):
             assert stage.candidates[row].tolist() == arrived
-            assert keep[row] == sorted(set(keep[row]))
+            assert len(keep[row]) == len(set(keep[row]))
+            assert case.order or keep[row] == sorted(keep[row])
             assert set(keep[row]) <= set(arrived)
             arrived = keep[row]
 
@@ -102,7 +103,7 @@ def test_text_is_never_dropped(model, case, samples, inputs):
         visual = torch.tensor(sample.ids) == IMAGE
         assert alive[~visual].all()
         left = stages[-1][row] if case.drops else list(range(sample.visual_tokens))
-        assert alive[visual].nonzero().flatten().tolist() == left
+        assert alive[visual].nonzero().flatten().tolist() == sorted(left)
 
 
 def test_no_order_and_no_padding_changes_a_choice(model, family, dropping, samples):

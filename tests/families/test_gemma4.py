@@ -1,4 +1,4 @@
-"""Gemma 4 with layers that read the keys of earlier ones: what can be pruned in front of them, and what is refused."""
+"""Gemma 4 with layers that read the keys of earlier ones, and with experts: what can be pruned, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from families.cases import build, greedy
 from families.listener import quick
-from families.models.patches import SHARED
+from families.models.patches import EXPERTS, SHARED
 from reference import Forced, draw_keeps
 from replay import replay
 from transprune import TransPrune, prune
@@ -75,6 +75,24 @@ def test_a_boundary_behind_the_first_shared_layer_is_refused(model, boundary):
 
 def test_attention_is_read_in_front_of_the_shared_layers(model):
     inputs = SHARED.batch(SHARED.ragged())
+    session = run(model, inputs, TransPrune(keep={2: 0.5, 4: 0.25}))
+    assert [stage.boundary for stage in session.trace.stages] == [2, 4]
+
+
+def test_experts_beside_the_mlp():
+    """26B-A4B: a token's experts are its own, so dropping others changes none of them."""
+    model, slow = build(EXPERTS).eval(), build(EXPERTS).eval()
+    model.set_attn_implementation("sdpa")
+    slow.set_attn_implementation("eager")
+    samples = EXPERTS.ragged()
+    keeps = [draw_keeps(sample, PLACES[1]) for sample in samples]
+    inputs = EXPERTS.batch(samples)
+    with torch.no_grad(), prune(model, Forced.of(samples, keeps)):
+        pruned = greedy(model, inputs, steps=4)
+    for row, (sample, keep) in enumerate(zip(samples, keeps, strict=True)):
+        expected = replay(slow, EXPERTS.batch([sample]), keep, pruned.sequences[row, -4:-1])
+        steps = torch.stack([logits[row] for logits in pruned.logits])
+        torch.testing.assert_close(steps, expected[len(sample.ids) - 1 :], atol=NEAR, rtol=0)
     session = run(model, inputs, TransPrune(keep={2: 0.5, 4: 0.25}))
     assert [stage.boundary for stage in session.trace.stages] == [2, 4]
 

@@ -12,7 +12,14 @@ import transformers
 from families.cases import FAMILIES, MODELS, build
 from families.contract import case_of
 from transprune import TransPrune, prune
-from transprune.errors import FamilyError, LayoutError, MissingSignal, PruneWarning, UnknownFamily
+from transprune.errors import (
+    FamilyError,
+    LayoutError,
+    MissingSignal,
+    PruneWarning,
+    SessionError,
+    UnknownFamily,
+)
 from transprune.families import generic
 from transprune.families.base import find_family
 from transprune.families.generic import Generic, GenericMRope, family_of, lacks_in_config
@@ -93,6 +100,27 @@ def test_it_prunes_as_its_own_family_would(name):
         with torch.no_grad(), prune(model, method) as session:
             assert torch.equal(model(**inputs).logits, expected)
     assert all(map(torch.equal, session.trace.stages[-1].keep, kept))
+
+
+def test_attaching_a_session_proves_the_model():
+    model = unlisted("llava")
+    with pytest.warns(PruneWarning, match="nobody tested"):
+        session = prune(model, "uniform")
+    with session:
+        assert model in generic._proven
+        with pytest.raises(SessionError, match="being pruned already"):
+            prune(model, "fastv").attach()
+
+
+def test_a_session_of_a_model_that_fails_the_proof_cannot_be_attached():
+    model = unlisted("llava")
+    look_at_the_prompt(model)
+    with pytest.warns(PruneWarning, match="nobody tested"):
+        session = prune(model, "uniform")
+    for _ in range(2):
+        with pytest.raises(UnknownFamily, match="not the same as a prompt without them"):
+            session.attach()
+    assert not session.attached
 
 
 def test_the_warning_comes_once_for_a_type():

@@ -35,6 +35,7 @@ from transprune.methods import (
     VScan,
 )
 
+LAST = "recycled tokens come last"
 STAGES = {2: 0.75, 4: 0.5, 6: 0.2}
 NONE_GO = {2: 1.0, 4: 1.0}
 
@@ -47,6 +48,8 @@ class MethodCase:
         refuses: family -> what the error says, for families on which the method cannot work.
         drops: False where every token stays; what is saved is then something else.
         ties: why equal tokens do not simply leave the first ones; empty where they do.
+        order: why rows do not stay in the order of the prompt where positions are renumbered; empty
+            where they do.
     """
 
     method: Method
@@ -54,6 +57,7 @@ class MethodCase:
     refuses: Mapping[str, str] = field(default_factory=dict)
     drops: bool = True
     ties: str = ""
+    order: str = ""
 
     @property
     def composed(self) -> Method:
@@ -101,7 +105,10 @@ METHODS = {
     "scope": MethodCase(SCOPE(0.4), SCOPE(1.0)),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
     "sparsevlm": MethodCase(
-        SparseVLM(STAGES), SparseVLM(NONE_GO), ties="the noise of the clustering decides"
+        SparseVLM(STAGES),
+        SparseVLM(NONE_GO),
+        ties="the noise of the clustering decides",
+        order=LAST,
     ),
     "star": MethodCase(STAR(0.6, {3: 0.4}), STAR(1.0, {3: 1.0})),
     "tome": MethodCase(ToMe(0.4), ToMe(1.0), ties="every second token is merged into the next"),
@@ -157,10 +164,13 @@ VARIANTS = {
         PACT(layer=3, keep_ratio=1.0, cutoff=0),
     ),
     "sparsevlm-plus": MethodCase(SparseVLM.plus(STAGES), SparseVLM.plus(NONE_GO)),
-    "sparsevlm-no-noise": MethodCase(SparseVLM(STAGES, seed=None), SparseVLM(NONE_GO, seed=None)),
+    "sparsevlm-no-noise": MethodCase(
+        SparseVLM(STAGES, seed=None), SparseVLM(NONE_GO, seed=None), order=LAST
+    ),
     "sparsevlm-rank": MethodCase(
         SparseVLM(STAGES, budget="rank", rank_scale=1.5, seed=None),
         SparseVLM(NONE_GO, budget="rank", rank_scale=1000),
+        order=LAST,
     ),
     "shortv-of-another-depth": MethodCase(ShortV(), ShortV(count=0), drops=False),
 }

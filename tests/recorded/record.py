@@ -111,7 +111,7 @@ def record_tiny(zoo: Zoo, family: str, recipe: str, options: dict[str, Any]) -> 
     model, case = zoo(family, "sdpa"), FAMILIES[family]
     inputs = case.batch(case.ragged())
     try:
-        with transprune.prune(model, recipe, record="scores", **options) as session:
+        with transprune.prune(model, placed(recipe), record="scores", **options) as session:
             logits = model(**inputs).logits
             found = record_trace(session.trace)
             generated = model.generate(**inputs, max_new_tokens=4, do_sample=False)
@@ -134,7 +134,7 @@ def record_nano(model: Any, processor: Any, recipe: str, question: str) -> dict[
         tokenize=False,
     )
     inputs = processor(text=prompt, images=[Image.open(picture)], return_tensors="pt")
-    with transprune.prune(model, recipe, record="scores") as session:
+    with transprune.prune(model, placed(recipe), record="scores") as session:
         generated = model.generate(**inputs, max_new_tokens=4, do_sample=False)
     found = record_trace(session.trace)
     found["answer"] = processor.tokenizer.decode(generated[0, inputs["input_ids"].shape[1] :])
@@ -145,6 +145,14 @@ def picture_folder() -> Path:
     """The pictures of the demo, wherever they live."""
     package = Path(transprune.__file__).parent
     return next(folder for folder in package.rglob("pictures") if folder.is_dir())
+
+
+def placed(recipe: str) -> str:
+    """The recipe as 0.1.0 ran it: recycled tokens stayed at the places of their clusters' centres."""
+    name, _, settings = recipe.partition(":")
+    if name != "sparsevlm":
+        return recipe
+    return f"{name}:{settings},order=in_place" if settings else f"{name}:order=in_place"
 
 
 def cases() -> list[tuple[str, str, dict[str, Any]]]:

@@ -14,7 +14,7 @@ from transprune.tune.budget import parse_budget
 from transprune.tune.loss import Distance
 from transprune.tune.plot import plot_front
 from transprune.tune.result import summarise, write_result
-from transprune.tune.study import Tried, front
+from transprune.tune.tried import Tried, front
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,10 @@ import pytest
 
 from transprune.errors import FamilyError, TuneError
 from transprune.tune.budget import Meter, parse_budget
+from transprune.tune.journal import JOURNAL_FILE, drop_incomplete_line, open_study
 from transprune.tune.space import Base
-from transprune.tune.study import (
-    JOURNAL_FILE,
-    drop_incomplete_line,
-    finished,
-    front,
-    open_study,
-    refusals,
-    run_trials,
-    tried,
-)
+from transprune.tune.study import run_trials
+from transprune.tune.tried import finished, front, refusals, tried
 
 ONE = parse_budget("0.4", "flops")
 RANGE = parse_budget("0.2:0.6", "flops")
@@ -66,7 +59,7 @@ def lines(study):
 
 
 def test_the_search_gets_better_and_never_worse_than_its_start(search):
-    found = tried(search("a", 40))
+    found = tried(search("a", 25))
     complete = [one.loss for one in found if not one.stopped]
 
     assert found[0].method.keep.boundaries  # the start is the first trial
@@ -81,20 +74,20 @@ def test_bad_trials_are_stopped_before_the_last_batch(search):
         asked.append(number)
         return search.loss(method, number)
 
-    stopped = [one for one in tried(search("a", 40, losses=counted)) if one.stopped]
-    assert len(stopped) >= 3
+    stopped = [one for one in tried(search("a", 30, losses=counted)) if one.stopped]
+    assert stopped
     assert asked.count(2) < asked.count(0)
 
 
 def test_a_stopped_search_goes_on_as_if_it_had_not_been(search):
-    whole = lines(search("whole", 24))
-    search("parts", 9)
-    search("parts", 17)
-    assert lines(search("parts", 24)) == whole
+    whole = lines(search("whole", 15))
+    search("parts", 6)
+    search("parts", 12)
+    assert lines(search("parts", 15)) == whole
 
 
 def test_a_killed_trial_runs_again(search):
-    whole = lines(search("whole", 20))
+    whole = lines(search("whole", 14))
     asked = []
 
     def dies(method, number):
@@ -104,8 +97,8 @@ def test_a_killed_trial_runs_again(search):
         return search.loss(method, number)
 
     with pytest.raises(Killed):
-        search("killed", 20, losses=dies)
-    assert lines(search("killed", 20)) == whole
+        search("killed", 14, losses=dies)
+    assert lines(search("killed", 14)) == whole
 
 
 def test_a_start_that_was_killed_is_tried_again(search):
@@ -113,21 +106,21 @@ def test_a_start_that_was_killed_is_tried_again(search):
         raise Killed
 
     with pytest.raises(Killed):
-        search("killed", 12, losses=dies)
-    assert lines(search("killed", 12)) == lines(search("whole", 12))
+        search("killed", 4, losses=dies)
+    assert lines(search("killed", 4)) == lines(search("whole", 4))
 
 
 def test_another_seed_is_another_search(search):
-    assert lines(search("a", 12, seed=0)) != lines(search("b", 12, seed=1))
+    assert lines(search("a", 4, seed=0)) != lines(search("b", 4, seed=1))
 
 
 def test_a_search_that_is_done_does_nothing_more(search):
-    search("a", 10)
+    search("a", 4)
 
     def never(method, number):
         raise AssertionError("asked again")
 
-    assert len(finished(search("a", 10, losses=never))) == 10
+    assert len(finished(search("a", 4, losses=never))) == 4
 
 
 def test_half_a_line_of_a_killed_process_is_dropped(search, tmp_path):

@@ -83,7 +83,7 @@ def test_tokens_without_a_place_are_left_out():
 
 def llava(size=336, patch=14, model_type="llava"):
     vision = SimpleNamespace(image_size=size, patch_size=patch)
-    return SimpleNamespace(model_type=model_type, vision_config=vision)
+    return SimpleNamespace(model_type=model_type, vision_config=vision, image_token_id=1)
 
 
 def test_grid_of_llava_is_square():
@@ -108,7 +108,7 @@ def test_grid_of_llava_next_is_its_base_view():
 
 def test_grid_of_qwen_comes_from_the_processor():
     vision = SimpleNamespace(spatial_merge_size=2)
-    config = SimpleNamespace(model_type="qwen2_5_vl", vision_config=vision)
+    config = SimpleNamespace(model_type="qwen2_5_vl", vision_config=vision, image_token_id=1)
     shapes = {"image_grid_thw": torch.tensor([[1, 8, 8], [1, 6, 10]])}
     assert find_grid(config, shapes, 0, 16) == Grid(4, 4, total=16)
     assert find_grid(config, shapes, 1, 15) == Grid(3, 5, total=15)
@@ -116,7 +116,7 @@ def test_grid_of_qwen_comes_from_the_processor():
 
 
 def test_unknown_vision_tower_has_no_grid():
-    config = SimpleNamespace(model_type="llava", vision_config=SimpleNamespace())
+    config = SimpleNamespace(model_type="llava", vision_config=SimpleNamespace(), image_token_id=1)
     assert find_grid(config, {}, 0, 10) is None
     assert find_grid(llava(size=[336, 336]), {}, 0, 576) is None
 

@@ -53,10 +53,10 @@ def _build(model: str) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from transprune.families import FAMILIES
+    from transprune.families.generic import family_of
     from transprune.models.source import read_config
 
     config = read_config(model)
-    FAMILIES.get(config.model_type)  # raises for a model that cannot be pruned
+    family_of(config)  # raises for a model that cannot be pruned
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config)

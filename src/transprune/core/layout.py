@@ -7,7 +7,7 @@ there are of each kind is known on the host, so nothing here waits for the devic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,12 +24,15 @@ class Layout:
 
     Attributes:
         prompt: the slots of the unpruned prompt.
-        origin: long [B, L], slot of each row in the unpruned sequence of this forward. A filler of
-            a ragged batch has the slot of a token that was dropped.
+        origin: long [B, L], slot of each row in the unpruned sequence of this forward, which gives
+            its position and what it may attend to. A filler of a ragged batch has the slot of a
+            token that was dropped.
         lengths: real rows per sample.
         visual_counts: visual rows per sample.
         images: visual rows of each image of each sample; None where only the device knows.
         whole: nothing was dropped yet.
+        own: long [B, L], the slot where the token of each row stood; None where that is `origin`.
+            A method with an order of its own puts its tokens into each other's slots.
     """
 
     prompt: PromptTable
@@ -38,6 +41,7 @@ class Layout:
     visual_counts: tuple[int, ...]
     images: tuple[tuple[int, ...], ...] | None = None
     whole: bool = False
+    own: Tensor | None = None
 
     @classmethod
     def of_prompt(cls, prompt: PromptTable) -> Layout:
@@ -50,6 +54,11 @@ class Layout:
             images=prompt.image_counts,
             whole=True,
         )
+
+    @property
+    def tokens(self) -> Tensor:
+        """Slot where the token of each row stood. long [B, L]."""
+        return self.origin if self.own is None else self.own
 
     @property
     def drafts(self) -> int:
@@ -168,7 +177,7 @@ class Layout:
         """The numbers of the slots of all rows; -1 for fillers."""
         if self.whole:
             return there
-        own = there.gather(1, self.origin)
+        own = there.gather(1, self.tokens)
         return own if self.dense else torch.where(self.valid, own, -1)
 
     # ------------------------------------------------------------------------------ pruning
@@ -221,7 +230,12 @@ class Layout:
     ) -> Layout:
         """The layout of the rows `index` [B, P], the last `kept` of which are real."""
         origin = index if self.whole else self.origin.gather(1, index)
-        return Layout(self.prompt, origin, kept, kept_visual, images)
+        own = None if self.own is None else self.own.gather(1, index)
+        return Layout(self.prompt, origin, kept, kept_visual, images, own=own)
+
+    def in_order(self, before: Layout, rows: Tensor) -> Layout:
+        """The same places, taken by the rows `rows` [B, L] of `before` in the order given."""
+        return replace(self, own=before.tokens.gather(1, rows))
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:

@@ -46,6 +46,8 @@ class Selection:
         features: [K, D] rows that replace the kept ones (merging methods), or None to leave them as
             they are.
         scores: the evidence of the choice, float [N] each; `"score"` is the one that ranked.
+        order: long [K], a method's own order of the rows: row k becomes that of `keep[order[k]]`.
+            None, and wherever positions are not renumbered: the order of the prompt.
         key_bias: float32 [K], added to the logits of the kept tokens as keys in every layer from
             here on, also while decoding: the logarithm of a size is proportional attention. None
             where all keys count alike.
@@ -55,6 +57,7 @@ class Selection:
     features: Tensor | None = None
     scores: Scores = field(default_factory=dict)
     key_bias: Tensor | None = None
+    order: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class Molmo2(Placeholders):
         rows = zip(super().layer_kinds(base), self.layers(base), decoder.rope_types, strict=False)
         for kind, layer, table in rows:
             norm: nn.Module | None = None if layer.norm_after else kind.norm
-            kinds.append(replace(kind, norm=norm, rotary=Rotary.of(tables[table], None)))
+            rotary = Rotary.of(tables[table], None)
+            kinds.append(replace(kind, norm=norm, type=table, rotary=rotary))
         return kinds
 
     def query_heads(self, attention: Any, projected: Tensor) -> Tensor:

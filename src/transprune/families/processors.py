@@ -121,6 +121,9 @@ def _of_the_size(image_processor: Any, vision: Any) -> Iterator[Difference]:
     expected = getattr(vision, "image_size", None)
     if not isinstance(expected, int):
         return
+    # pictures keep their shape, within a number of pixels; the size is that of the positions (GLM-V)
+    if _entry(getattr(image_processor, "size", None), "longest_edge") is not None:
+        return
 
     # what is cut last decides
     crops = bool(getattr(image_processor, "do_center_crop", False))

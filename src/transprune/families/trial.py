@@ -41,7 +41,7 @@ class Trial:
         embed = family.decoder(base).get_input_embeddings()
         text = self._words(BEFORE + BEHIND, embed.num_embeddings)
         self.ids = [*text[:BEFORE], *[self.config.image_token_id] * TOKENS, *text[BEFORE:]]
-        rows = embed(torch.tensor([text], device=model.device))
+        rows = embed(torch.tensor([text], dtype=torch.long, device=model.device))
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(TOKENS, rows.shape[-1], generator=generator, dtype=torch.float32)
         # as large as embeddings are
@@ -124,7 +124,7 @@ class Trial:
         slots = [*range(BEFORE), *[BEFORE + token for token in kept]]
         slots += range(BEFORE + TOKENS, len(self.ids))
         device = self.features.device
-        ids = torch.tensor([[self.ids[slot] for slot in slots]], device=device)
+        ids = torch.tensor([[self.ids[slot] for slot in slots]], dtype=torch.long, device=device)
         features = self.features[list(kept)]
         output = BaseModelOutputWithPooling(
             last_hidden_state=features[None], pooler_output=self.form(features)
@@ -137,7 +137,7 @@ class Trial:
             "mm_encoder_outputs": {"image": output},
         }
         if len(slots) < len(self.ids):
-            inputs["position_ids"] = torch.tensor([slots], device=device)
+            inputs["position_ids"] = torch.tensor([slots], dtype=torch.long, device=device)
         logits: Tensor = self.model(**inputs, **self._sizes(ids)).logits
         return logits
 
@@ -154,7 +154,7 @@ class Trial:
         types = (ids == self.config.image_token_id).long()
         vision = getattr(self.config, "vision_config", None)
         patches = SIDE * (getattr(vision, "spatial_merge_size", None) or 1)
-        grid = torch.tensor([[1, patches, patches]], device=ids.device)
+        grid = torch.tensor([[1, patches, patches]], dtype=torch.long, device=ids.device)
         known = {
             "token_type_ids": types,
             "mm_token_type_ids": types,

@@ -18,6 +18,7 @@ from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import MethodError
 from transprune.methods.common.budgets import budget_schedule
 from transprune.methods.common.checks import (
+    ORDERS,
     check_choice,
     check_count_or_share,
     check_number,
@@ -69,6 +70,8 @@ class SparseVLM(ScheduledPruner):
         heads: how many heads score, those with the most attention to the image after the division
             by `decay`: a count from 2 on (all heads where there are fewer), or a share of the heads
             up to 1. Default 1.0, all; version 2: 14.
+        order: `"official"` puts recycled tokens behind all kept ones, where positions are
+            renumbered; `"in_place"` leaves each at the place of its cluster's centre.
         seed: of the noise (up to 1e-6) that decides between equally dense tokens; None for no
             noise.
         positions: default `"renumber"`; `"keep"` in version 2.
@@ -85,13 +88,14 @@ class SparseVLM(ScheduledPruner):
     decay: Literal["off", "guarded", "released"] = "off"
     heads: int | float = 1.0
     seed: int | None = 0
+    order: Literal["official", "in_place"] = "official"
 
     title: ClassVar[str] = "SparseVLM: rated by the words that match the image, the rest recycled"
     paper: ClassVar[str] = "Zhang et al., ICML 2025, arXiv 2410.04417"
     fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
-        "a recycled token stays at its cluster's centre instead of behind all others; keeping "
-        "everything is allowed (the code drops at least one); the guard of the decay is ours"
+        "with positions kept a recycled token stays at its cluster's centre instead of behind all "
+        "others; keeping everything is allowed (the code drops at least one); the guard of the decay is ours"
     )
     presets: ClassVar[tuple[str, ...]] = ("plus",)
     default_positions: ClassVar[Positions] = "renumber"
@@ -100,6 +104,7 @@ class SparseVLM(ScheduledPruner):
     def __post_init__(self) -> None:
         check_choice("budget", self.budget, ("fixed", "rank"))
         check_choice("decay", self.decay, ("off", "guarded", "released"))
+        check_choice("order", self.order, ORDERS)
         check_count_or_share("heads", self.heads, "the heads")
         check_number("rank_scale", self.rank_scale, above=0)
         if self.seed is not None and not is_count(self.seed):
@@ -192,11 +197,12 @@ class SparseVLM(ScheduledPruner):
         centres, group = density_peaks(view.hidden[pool], clusters, self._noise(view, pool))
         merged = group_mean(view.hidden[pool], group, len(centres)).to(view.hidden.dtype)
 
-        # a recycled token stays at the place of its cluster's centre
+        # a recycled token takes the place of its cluster's centre, or the last of all
         keep = torch.cat([best, pool[centres]])  # [K]
         features = torch.cat([view.hidden[best], merged])  # [K, D]
-        order = keep.argsort()
-        return Selection(keep[order], features[order], scores)
+        by_place = keep.argsort()
+        own = by_place.argsort() if self.order == "official" else None
+        return Selection(keep[by_place], features[by_place], scores, order=own)
 
     def _count(self, view: LayerView, rated: Tensor, raters: Tensor) -> int:
         """How many of the best-rated tokens stay; the rank of their attention may lower it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from transprune.core.plan import Reading
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection, VisionSignals
 from transprune.errors import ScheduleError
-from transprune.methods.common.checks import check_ratio
+from transprune.methods.common.checks import ORDERS, check_choice, check_ratio
 from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.projector import (
     KeepPruner,
@@ -52,6 +52,8 @@ class VisionZip(KeepPruner):
             the paper's 162 dominant + 30 contextual.
         contextual: share of `keep` that is contextual. Default 5/32, the ratio of every published
             configuration.
+        order: `"official"` puts the CLS state first and contextual tokens last, where positions are
+            renumbered; `"in_place"` leaves each in the slot of a patch.
 
     Raises:
         ScheduleError: a count below 1 or a share outside (0, 1].
@@ -59,12 +61,14 @@ class VisionZip(KeepPruner):
     """
 
     contextual: float = 5 / 32
+    order: Literal["official", "in_place"] = "official"
 
     title: ClassVar[str] = "VisionZip: dominant patches by CLS attention, the rest merged"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
     fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
-        "contextual tokens stay at their own place instead of at the end; one pool per sample, so "
+        "with positions kept, contextual tokens stay at their own place instead of at the end, and "
+        "a CLS state takes that of a patch; one pool per sample, so "
         "anyres tiles share the budget and newline tokens go first"
     )
     default_positions: ClassVar[Positions] = "keep"
@@ -73,6 +77,7 @@ class VisionZip(KeepPruner):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ratio("contextual", self.contextual)
+        check_choice("order", self.order, ORDERS)
         if self.contextual >= 1:
             raise ScheduleError(
                 "contextual is a share of keep below 1; with 1 there would be no dominant token"
@@ -115,7 +120,8 @@ class VisionZip(KeepPruner):
         if vision.cls is not None:
             merged.append((cls_slots, vision.cls[: len(cls_slots)]))
 
-        return merge_into(view, torch.cat([dominant, targets, cls_slots]), merged, scores)
+        keep = torch.cat([cls_slots, dominant, targets])
+        return merge_into(view, keep, merged, scores, own_order=self.order == "official")
 
 
 def _absorb(

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from transprune.families import FAMILIES
 from transprune.families.base import Grid as Grid
+from transprune.families.generic import family_of
 from transprune.trace import Trace
 
 # lengths in pixels
@@ -91,7 +91,7 @@ def find_grid(
         tokens: visual tokens of that image.
         cropped: the processor crops to the centre.
     """
-    family = FAMILIES.get(config.model_type)()
+    family = family_of(config)
     return family.grid(config, inputs, image, tokens, cropped=cropped)
 
 

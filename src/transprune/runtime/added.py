@@ -81,7 +81,7 @@ class AddedRows:
         number, visual = taken.number, taken.features.mask
         if state.pruned:
             assert state.layout is not None
-            number = number.gather(1, state.layout.origin)
-            visual = visual.gather(1, state.layout.origin) & state.layout.valid
+            number = number.gather(1, state.layout.tokens)
+            visual = visual.gather(1, state.layout.tokens) & state.layout.valid
         full = torch.where(visual[..., None], hidden + features[number], hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full

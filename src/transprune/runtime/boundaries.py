@@ -75,6 +75,11 @@ class Boundaries:
 
         # from here on, `before` describes the rows that arrived and `after` those that stay
         index, after = result.survivors()
+        rows = index
+        # kept positions belong to the tokens, so only new ones can follow another order
+        if policy == "renumber" and result.reorders:
+            rows = self._rows(state, step, result, index)
+            after = after.in_order(before, rows)
         state.layout = after
         state.pruned = True
         state.row_version += 1
@@ -85,8 +90,21 @@ class Boundaries:
             self._check_weighing(step, call.index)
             state.add_key_bias(before, result)
         for tap in self._taps:
-            tap.prune(state, Pruning(call, before, result, index, signals))
-        return gather_rows(result.with_merged(call.hidden), index)
+            tap.prune(state, Pruning(call, before, result, rows, signals))
+        return gather_rows(result.with_merged(call.hidden), rows)
+
+    def _rows(self, state: Pass, step: Step, result: StageResult, index: Tensor) -> Tensor:
+        """The survivors `index` [B, P], in the order of their method where it has one.
+
+        Raises:
+            MethodError: keys are weighed by their slots, which an order of rows would exchange.
+        """
+        if state.key_bias is not None or result.has_biases:
+            raise MethodError(
+                f"{step.method.name} orders its tokens anew, and this session weighs keys by their "
+                "place; use order='in_place'"
+            )
+        return result.in_own_order(index)
 
     def _check_weighing(self, step: Step, boundary: int) -> None:
         """Raise MethodError if a layer behind the boundary reads keys stored in front of it."""

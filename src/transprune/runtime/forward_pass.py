@@ -100,7 +100,7 @@ class Pass:
         """Entries of a table [B or 1, length, D], one for each slot, for the rows that run now."""
         layout = self.layout
         assert layout is not None
-        rows = gather_rows(table, layout.origin) if self.pruned else table
+        rows = gather_rows(table, layout.tokens) if self.pruned else table
         return rows if self.query_rows is None else gather_rows(rows, self.query_rows.index)
 
     def layout_at(self, index: int) -> Layout | None:

@@ -16,11 +16,11 @@ def scatter_back(state: Pass, layout: Layout, hidden: Tensor) -> Tensor:
     values = hidden if layout.dense else hidden.masked_fill(~layout.valid[..., None], 0)
     if state.batch == 1:
         full = hidden.new_zeros(1, state.length, hidden.shape[-1])
-        return full.index_copy(1, layout.origin[0], values)
+        return full.index_copy(1, layout.tokens[0], values)
 
     # one flat index over the batch: slots of sample b start at b * L
     samples = torch.arange(state.batch, device=hidden.device)[:, None]
-    slots = (layout.origin + samples * state.length).flatten()
+    slots = (layout.tokens + samples * state.length).flatten()
     full = hidden.new_zeros(state.batch * state.length, hidden.shape[-1])
     full = full.index_copy(0, slots, values.flatten(0, 1))
     return full.unflatten(0, (state.batch, state.length))

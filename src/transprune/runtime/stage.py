@@ -255,11 +255,13 @@ def _with_leading(selection: Selection) -> Selection:
     """The selection of one pool as that of a group of one."""
     features = selection.features
     bias = selection.key_bias
+    order = selection.order
     return Selection(
         keep=selection.keep[None],
         features=None if features is None else features[None],
         scores={name: score[None] for name, score in selection.scores.items()},
         key_bias=None if bias is None else bias[None],
+        order=None if order is None else order[None],
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from torch import Tensor
 
 from transprune.core.layout import Layout
+from transprune.core.rows import upload
 from transprune.core.views import Selection
 from transprune.runtime.pools import PoolGroup
 
@@ -73,6 +75,36 @@ class StageResult:
             )
         assert self.stay is not None
         return self.layout.survivors(self.stay, self.kept, self.kept_visual, self.image_counts)
+
+    @property
+    def reorders(self) -> bool:
+        """Some method has an order of its own for the tokens it keeps."""
+        return any(choice.selection.order is not None for choice in self.choices)
+
+    def in_own_order(self, index: Tensor) -> Tensor:
+        """The rows `index` [B, P] of `survivors`, with kept tokens in the order of their method."""
+        ordered = index.clone()
+        for choice in self.choices:
+            order = choice.selection.order
+            if order is None:
+                continue
+            samples = choice.group.sample_index
+            ordered[samples, self._places(choice, index.shape[1])] = choice.rows.gather(1, order)
+        return ordered
+
+    def _places(self, choice: Choice, width: int) -> Tensor:
+        """Where the kept tokens of a choice stand among the `width` survivors. long [G, K]."""
+        if self.block is not None:
+            first = self.block.start
+            every = self.layout.prompt.slots_there[:1, first : first + choice.kept]
+            return every.expand(len(choice.rows), -1)
+
+        assert self.stay is not None
+        samples = choice.group.sample_index
+        rank = self.stay.cumsum(dim=1)[samples, choice.rows] - 1
+        # fillers stand in front of all that stay
+        fillers = [width - self.kept[sample] for sample in choice.group.samples]
+        return rank + upload(np.array(fillers)[:, None], rank.device)
 
     @property
     def merges(self) -> bool:

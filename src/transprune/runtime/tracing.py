@@ -158,13 +158,13 @@ def _recorded(record: Record) -> Iterator[Tensor]:
     """Every tensor of the device that the trace is made of, each once."""
     seen = {}
     for stage in record.stages:
-        for tensor in (stage.before.origin, stage.after.origin):
+        for tensor in (stage.before.tokens, stage.after.tokens):
             seen[id(tensor)] = tensor
         for _, _, scores in stage.scores:
             seen.update({id(score): score for score in scores.values()})
     for change in (*record.transitions, *record.changes):
         seen[id(change.values)] = change.values
-        seen[id(change.layout.origin)] = change.layout.origin
+        seen[id(change.layout.tokens)] = change.layout.tokens
     yield from seen.values()
 
 
@@ -184,10 +184,10 @@ def _stage(stage: RecordedStage, there: OnHost) -> TraceStage:
 
 
 def _slots(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:
-    """Slots of the real rows of a sample."""
+    """Slots of the tokens of the real rows of a sample."""
     if layout.whole:
         return layout.prompt.valid[sample].nonzero()[0]
-    return there[id(layout.origin)][sample, layout.rows_total - layout.lengths[sample] :]
+    return there[id(layout.tokens)][sample, layout.rows_total - layout.lengths[sample] :]
 
 
 def _tokens(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:

@@ -8,8 +8,11 @@ them. Imports between the modules go one way:
     unpruned   the reference: answers of the unpruned model, kept on disk
     loss       how far a method is from the reference
     budget     costs, and a method brought to a budget
+    bounds     what a recipe text holds fixed, and where a method may begin
     space      what is searched, drawn from a trial
-    study      the trials, one after the other; resumable
+    journal    the file of the trials, usable after a kill
+    tried      what the trials found
+    study      the trials, one after the other
     settings   which search a folder holds
     result     the held-out figures, the recipe, the provenance
     plot       the trials and their front as a picture

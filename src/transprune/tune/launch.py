@@ -14,6 +14,7 @@ from transprune.errors import MissingExtra, TuneError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import load
 from transprune.tune.budget import Budget, Meter, check_reachable, parse_budget
+from transprune.tune.journal import need_optuna, open_study
 from transprune.tune.loss import Distance, distance, losses
 from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
@@ -21,16 +22,8 @@ from transprune.tune.questions import Split, load_questions
 from transprune.tune.result import HeldOut, summarise, write_result
 from transprune.tune.settings import check_folder, describe, only_one, open_folder
 from transprune.tune.space import Base
-from transprune.tune.study import (
-    Tried,
-    finished,
-    front,
-    need_optuna,
-    open_study,
-    refusals,
-    run_trials,
-    tried,
-)
+from transprune.tune.study import run_trials
+from transprune.tune.tried import Tried, finished, front, refusals, tried
 from transprune.tune.unpruned import Reference, references
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from transprune.errors import MissingExtra, TuneError
 from transprune.tune.budget import Budget
-from transprune.tune.study import Tried, front
+from transprune.tune.tried import Tried, front
 
 PLOT_FILE = "front.png"
 FAINT = "#9aa5b1"

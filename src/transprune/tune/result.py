@@ -21,7 +21,7 @@ from transprune.bench.results.statistics import (
 )
 from transprune.methods.common.method import Method
 from transprune.tune.loss import Distance
-from transprune.tune.study import Tried
+from transprune.tune.tried import Tried
 
 RESULT_FILE = "tune.json"
 FRONT_FOLDER = "front"

@@ -17,17 +17,20 @@ from typing import Any, Protocol
 
 from transprune.bench.run.nominal import NominalPrompt
 from transprune.core.schedule import Schedule
-from transprune.errors import MethodError, ScheduleError
-from transprune.methods.common.method import LayerPruner, Method, ProjectorPruner
-from transprune.methods.common.recipe import METHODS, resolve
-from transprune.methods.common.recipe_text import split_part
+from transprune.methods.common.method import LayerPruner, Method
+from transprune.methods.common.recipe import resolve
 from transprune.methods.compose import Compose
+from transprune.tune.bounds import (
+    given_settings,
+    is_scheduled,
+    latest_boundary,
+    share_field,
+    widest_gap,
+)
 
 STAGES = 3
 SMALLEST_SHARE = 0.05
 STEP = 0.05  # of shares and of alpha: finer settings cannot be told apart on some hundred questions
-FEWEST = 1e-4  # a share that keeps one token
-SHARES = ("keep_ratio", "keep")
 
 
 class Draw(Protocol):
@@ -79,12 +82,12 @@ class Base:
         self._mrope = mrope
 
         methods = self.method.parts if isinstance(self.method, Compose) else (self.method,)
-        given = _given(text, len(methods))
+        given = given_settings(text, len(methods))
         self.parts: list[Part] = []
         for number, method in enumerate(methods):
             leads = number == 0
             names = {field.name for field in fields(method)} - given[number]
-            latest = _latest(method, prompt, budget) if leads else self.layers - 1
+            latest = latest_boundary(method, prompt, budget) if leads else self.layers - 1
             self.parts.append(Part(method, frozenset(names), leads, latest, f"{text}/{number}."))
 
     def draw(self, trial: Draw) -> Method:
@@ -105,7 +108,7 @@ class Base:
         # a schedule first: the accumulation layers follow from it
         if is_scheduled(method) and "keep" in part.free:
             changes |= self._draw_schedule(trial, part)
-        elif share := _share_field(method):
+        elif share := share_field(method):
             if part.leads:
                 # all of it: scaling to the budget then shrinks this part and no other
                 changes[share] = 1.0
@@ -168,7 +171,7 @@ class Base:
 
         if is_scheduled(method) and "keep" in part.free:
             found |= self._start_schedule(part, fitted)
-        elif (share := _share_field(method)) and not part.leads and share in part.free:
+        elif (share := share_field(method)) and not part.leads and share in part.free:
             value = getattr(method, share)
             found[share] = _on_grid(value if isinstance(value, float) else 0.5)
 
@@ -204,25 +207,6 @@ class Base:
         return found
 
 
-def is_scheduled(method: Method) -> bool:
-    """Whether the method's `keep` is a schedule."""
-    return isinstance(method, LayerPruner) and isinstance(getattr(method, "keep", None), Schedule)
-
-
-def widest_gap(layers: int) -> int:
-    """The most layers between two boundaries: a third of the depth."""
-    return max(1, layers // 3)
-
-
-def _share_field(method: Method) -> str:
-    """The setting that says how much a method with one budget keeps; empty if it has none."""
-    for name in SHARES:
-        value = getattr(method, name, None)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return name
-    return ""
-
-
 def _draw_share(trial: Draw, name: str, low: float = SMALLEST_SHARE) -> float:
     # rounded: a recipe with 0.8500000000000001 is hard to read
     return round(trial.suggest_float(name, low, 1.0, step=STEP), 6)
@@ -231,46 +215,3 @@ def _draw_share(trial: Draw, name: str, low: float = SMALLEST_SHARE) -> float:
 def _on_grid(value: float, low: float = SMALLEST_SHARE) -> float:
     """The nearest value that can be drawn."""
     return min(1.0, max(low, round(round(value / STEP) * STEP, 6)))
-
-
-def _given(text: str, parts: int) -> list[set[str]]:
-    """The settings that each part of a recipe text gives, which are not searched.
-
-    A preset or a file gives none; a named recipe stands for its text.
-    """
-    named: dict[str, str] = {}
-    for method in METHODS:
-        named |= METHODS.get(method).recipes
-
-    found = [set(split_part(part.strip())[1]) for part in named.get(text, text).split("+")]
-    return found if len(found) == parts else [set() for _ in range(parts)]
-
-
-def _latest(method: Method, prompt: NominalPrompt, budget: float) -> int:
-    """The last boundary at which a method can begin and still reach the budget.
-
-    The layers in front of the boundary process every token.
-    """
-    latest = prompt.geometry.layers - 1
-    if isinstance(method, ProjectorPruner):
-        return latest
-
-    for boundary in range(latest, 0, -1):
-        try:
-            if prompt.share(_cheapest(method, boundary)) <= budget:
-                return boundary
-        except (MethodError, ScheduleError):
-            continue
-    return 1
-
-
-def _cheapest(method: Method, boundary: int) -> Method:
-    """The method with one boundary, behind which one token is left."""
-    if not is_scheduled(method):
-        changes: dict[str, Any] = {"layer": boundary} if hasattr(method, "layer") else {}
-        return replace(method.scaled_by(FEWEST), **changes)
-
-    changes = {"keep": Schedule({boundary: FEWEST})}
-    if hasattr(method, "accumulate"):
-        changes["accumulate"] = range(boundary, boundary + 1)
-    return replace(method, **changes)

@@ -1,4 +1,4 @@
-"""The trials: an Optuna study in a journal file, one trial after the other.
+"""The trials, one after the other.
 
 The sampler of each trial is seeded by the number of trials finished before it. So a search that was
 stopped and continued tries the very settings of an undisturbed one; a trial that was cut off runs
@@ -8,94 +8,24 @@ again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from transprune.bench.run.budgets import Fit
 from transprune.core import strict_json
-from transprune.errors import MissingExtra, PruneError, TuneError
+from transprune.errors import PruneError, TuneError
 from transprune.methods.common.method import Method
-from transprune.methods.common.recipe import from_dict
 from transprune.tune.budget import Budget, Meter
+from transprune.tune.journal import RANDOM_TRIALS
 from transprune.tune.space import Base
+from transprune.tune.tried import finished
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
-    from optuna.trial import FrozenTrial
 
-JOURNAL_FILE = "study.journal"
-NAME = "tune"
-
-# the first trials are drawn at random and never stopped
-RANDOM_TRIALS = 10
+STARTED = "starting points are in the queue"
 _SEED_STEP = 1_000_003  # a prime above any number of trials
 
 Batch = Callable[[Method, int], list[float]]  # losses of a method on one batch
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One finished trial.
-
-    Attributes:
-        number: of the trial.
-        cost: share or milliseconds.
-        loss: mean over the questions it was asked.
-        method: the setting.
-        stopped: whether it was stopped early, as worse than the median of the others.
-        base: the recipe text it started from.
-    """
-
-    number: int
-    cost: float
-    loss: float
-    method: Method
-    stopped: bool
-    base: str
-
-
-def need_optuna() -> None:
-    """Raise MissingExtra unless optuna is installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra("searches need optuna: pip install 'transprune[tune]'") from error
-
-
-def open_study(folder: Path, budget: Budget) -> Study:
-    """The study of a folder, made if it is not there.
-
-    Raises:
-        TuneError: its file is damaged.
-    """
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    file = folder / JOURNAL_FILE
-    drop_incomplete_line(file)
-    directions: list[Literal["minimize", "maximize"]] = ["minimize"]
-    if budget.is_range:
-        directions.append("minimize")  # cost and loss
-    try:
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(file))),
-            study_name=NAME,
-            directions=directions,
-            load_if_exists=True,
-            # a trial is compared from its second batch on
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=1),
-        )
-    except (ValueError, KeyError, OSError) as error:
-        raise TuneError(
-            f"{file} cannot be used ({error}); remove the folder to begin anew, or give another "
-            "--out"
-        ) from error
-
-    _restart_cut_off(study)
-    return study
 
 
 def run_trials(
@@ -125,7 +55,9 @@ def run_trials(
     """
     import optuna
 
-    enqueue_starts(study, bases, meter, budget)
+    if STARTED not in study.user_attrs:
+        enqueue_starts(study, bases, meter, budget)
+        study.set_user_attr(STARTED, True)
     while (done := len(finished(study))) < trials:
         on_trial(done, trials, _best_note(study, budget))
         seed_now = seed * _SEED_STEP + done
@@ -209,79 +141,6 @@ def _loss(
             if number < batches - 1 and trial.should_prune():
                 return None
     return mean
-
-
-def finished(study: Study) -> list[FrozenTrial]:
-    """Trials that ran, to their end or until they were stopped."""
-    from optuna.trial import TrialState
-
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-
-
-def tried(study: Study) -> list[Tried]:
-    """Every trial that has a loss, in order."""
-    from optuna.trial import TrialState
-
-    found = []
-    for trial in finished(study):
-        notes = trial.user_attrs
-        if "loss" not in notes:
-            continue
-        found.append(
-            Tried(
-                number=trial.number,
-                cost=notes["cost"],
-                loss=notes["loss"],
-                method=_method(notes["recipe"]),
-                stopped=trial.state == TrialState.PRUNED,
-                base=notes["base"],
-            )
-        )
-    return found
-
-
-def refusals(study: Study) -> list[str]:
-    """Why settings could not run, each reason once."""
-    reasons = [trial.user_attrs.get("refused", "") for trial in finished(study)]
-    return list(dict.fromkeys(filter(None, reasons)))
-
-
-def _method(recipe: str) -> Method:
-    method = from_dict(strict_json.read(recipe))
-    assert isinstance(method, Method)  # every registered recipe is one
-    return method
-
-
-def front(trials: Sequence[Tried]) -> list[Tried]:
-    """Trials that no other beats in both cost and loss, cheapest first; stopped ones left out."""
-    complete = [trial for trial in trials if not trial.stopped]
-    best: list[Tried] = []
-    for trial in sorted(complete, key=lambda one: (one.cost, one.loss)):
-        if not best or trial.loss < best[-1].loss:
-            best.append(trial)
-    return best
-
-
-def drop_incomplete_line(file: Path) -> None:
-    """Cut off what a killed process left behind the last complete line."""
-    if not file.exists():
-        return
-    with file.open("rb+") as stream:
-        content = stream.read()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            stream.truncate(end)
-
-
-def _restart_cut_off(study: Study) -> None:
-    """Close trials that a killed process left running; a starting point is tried again."""
-    from optuna.trial import TrialState
-
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-        fixed = trial.system_attrs.get("fixed_params")
-        if fixed:
-            study.enqueue_trial(fixed)
 
 
 def _best_note(study: Study, budget: Budget) -> str:

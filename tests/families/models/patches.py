@@ -72,6 +72,18 @@ def _gemma4_shared() -> Any:
     return _gemma4(hidden_size_per_layer_input=16, num_kv_shared_layers=3)
 
 
+def _gemma4_experts() -> Any:
+    """As 26B-A4B: experts beside the MLP of every layer."""
+    return _gemma4(
+        hidden_size_per_layer_input=0,
+        use_bidirectional_attention="vision",
+        enable_moe_block=True,
+        num_experts=4,
+        top_k_experts=2,
+        moe_intermediate_size=32,
+    )
+
+
 def _gemma4_image(number: int) -> Image:
     """8 x 8 patches, or 4 x 8 that are filled up; four become a token."""
     rows, columns = (4, 8) if number == 1 else (8, 8)
@@ -238,5 +250,6 @@ CASES = {
     "minicpmv4_6": PackedPatches(_minicpmv, _minicpmv_image, packing="merged"),
     "molmo2": Pooled(_molmo2, _molmo2_image, token_types=True, packing="merged"),
 }
-# not every boundary has something to prune here (`test_gemma4`)
+# tested by themselves (`test_gemma4`): of the first, not every boundary has something to prune
 SHARED = FamilyCase(_gemma4_shared, _gemma4_image, token_types=True, packing="merged")
+EXPERTS = FamilyCase(_gemma4_experts, _gemma4_image, token_types=True, packing="merged")

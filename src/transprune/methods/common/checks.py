@@ -12,6 +12,9 @@ from typing import Any
 from transprune.core.schedule import count_kept
 from transprune.errors import MethodError, ScheduleError
 
+# where tokens made of others stand: as the method's own code puts them, or where one of them was
+ORDERS = ("official", "in_place")
+
 
 def check_ratio(name: str, value: float) -> None:
     """Raise ScheduleError unless `value` is a number in (0, 1]."""

@@ -69,16 +69,24 @@ def control_selection(
 
 
 def merge_into(
-    view: ProjectorView, keep: Tensor, merged: Sequence[Merged], scores: Scores
+    view: ProjectorView,
+    keep: Tensor,
+    merged: Sequence[Merged],
+    scores: Scores,
+    own_order: bool = False,
 ) -> Selection:
-    """The selection `keep` (in any order), some of whose features are replaced by merged ones."""
+    """The selection `keep` (in any order), some of whose features are replaced by merged ones.
+
+    With `own_order` the order of `keep` is that of the rows, where positions are renumbered.
+    """
     # a clone: the view keeps the features as the model made them
     features = view.features.clone()  # [N, D]
     for slots, rows in merged:
         features[slots] = rows.to(features.dtype)
 
-    keep = keep.sort().values
-    return Selection(keep, features=features[keep], scores=scores)
+    ascending = keep.sort().values
+    order = torch.searchsorted(ascending, keep) if own_order else None
+    return Selection(ascending, features=features[ascending], scores=scores, order=order)
 
 
 def split_budget(vision: VisionSignals, count: int) -> tuple[Tensor, Tensor]:
