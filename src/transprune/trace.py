@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from transprune.core.frames import count_per_frame
 from transprune.core.plan import Reading, Stage, per_layer
 from transprune.cost.count import Convention, Cost, count_cost, sum_costs
 from transprune.cost.geometry import Geometry
@@ -87,6 +88,9 @@ class Trace:
             between the two (TransPrune, equations 1 and 2, before any weighting); NaN as above. Too
             many numbers for `to_dict`, which leaves them out.
         dtype, attention: of the language model, as text.
+        frames: per sample, per picture or video in the order of the prompt, the visual tokens of
+            each frame; a still picture is one frame. Empty for a sample whose pictures stand
+            between each other's tokens.
     """
 
     method: str
@@ -107,6 +111,22 @@ class Trace:
     dtype: str = "float32"
     dtype_bytes: int = 4
     attention: str = "sdpa"
+    frames: tuple[tuple[tuple[int, ...], ...], ...] = ()
+
+    def kept_per_frame(self, sample: int = 0) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Tokens that stayed of each frame: per stage, per picture or video, per frame.
+
+        Empty where the trace does not tell frames apart (`frames`).
+        """
+        clips = self.frames[sample] if self.frames else ()
+        if not clips:
+            return ()
+
+        stages = []
+        for stage in self.stages:
+            kept = stage.keep[sample].tolist()
+            stages.append(count_per_frame(kept, clips))
+        return tuple(stages)
 
     def tokens_per_layer(self, sample: int = 0) -> tuple[int, ...]:
         """Visual tokens of one sample that entered each decoder layer."""
@@ -153,6 +173,7 @@ class Trace:
             "visual_tokens": list(self.visual_tokens),
             "text_tokens": list(self.text_tokens),
             "instruction_tokens": list(self.instruction_tokens),
+            "frames": [[list(clip) for clip in clips] for clips in self.frames],
             "stages": [stage.to_dict() for stage in self.stages],
             "frozen": list(self.frozen),
             "kv_lengths": list(self.kv_lengths),
@@ -214,6 +235,7 @@ class Trace:
         ]
         if self.stages:
             lines += _table(self.stages)
+        lines += _frame_lines(self)
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
 
@@ -246,6 +268,27 @@ def _table(stages: Sequence[TraceStage]) -> list[str]:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells))
     return lines
+
+
+def _frame_lines(trace: Trace) -> list[str]:
+    """For the first sample, if it has a video: tokens of each frame at first, and at each stage."""
+    clips = trace.frames[0] if trace.frames else ()
+    lines = []
+    for number, clip in enumerate(clips):
+        if len(clip) < 2:
+            continue
+        name = "frames" if len(clips) == 1 else f"frames of picture {number + 1}"
+        lines.append(f"{name}: {_joined(clip)} visual tokens")
+        for stage, kept in zip(trace.stages, trace.kept_per_frame(), strict=True):
+            lines.append(f"  kept from layer {stage.boundary}: {_joined(kept[number])}")
+    return lines
+
+
+def _joined(counts: Sequence[int]) -> str:
+    """`8 x 16` of equal numbers, else all of them."""
+    if len(set(counts)) == 1:
+        return f"{len(counts)} x {counts[0]}"
+    return ", ".join(map(str, counts))
 
 
 def _counts(tokens: Sequence[Tensor]) -> str:

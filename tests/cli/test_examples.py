@@ -21,6 +21,7 @@ ENVIRONMENT = {
     [
         ("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"),
         ("ablations.py", "TTV alone"),
+        ("video.py", "((6,), (16, 3, 3, 3))"),
     ],
 )
 def test_an_example_runs(name, expected):

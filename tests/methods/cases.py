@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from transprune import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
 from transprune.methods import (
     ATP,
+    EVS,
     PACT,
     SCOPE,
     STAR,
@@ -82,6 +83,9 @@ METHODS = {
     "divprune": MethodCase(DivPrune(0.3), DivPrune(1.0)),
     "downsample": MethodCase(
         Downsample(0.4), Downsample(1.0), ties="a smaller picture has its own tokens"
+    ),
+    "evs": MethodCase(
+        EVS(0.4), EVS(1.0), ties="a picture is new throughout, so tokens at even distances stay"
     ),
     "fastav": MethodCase(FastAV(0.6, least=0.2, start=2), FastAV(1.0, start=2)),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from transprune.core.frames import Frames
 from transprune.core.plan import Stage
 from transprune.core.signals import SIGNALS, JointSpace, VisionSignals
 from transprune.core.views import LayerView, ProjectorView
@@ -45,6 +47,7 @@ class Pool:
                 ),
                 signals={
                     "vision": self.vision,
+                    "frames": self.frames,
                     "joint": lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
                 },
             )
@@ -56,6 +59,11 @@ class Pool:
             merged=stage.merged,
             signals={"attention": lambda: self, "embeddings": self.embeddings},
         )
+
+    def frames(self) -> Frames:
+        """One video, whose frames have four tokens each, but for the last one."""
+        tokens = np.arange(self.n)
+        return Frames(np.zeros_like(tokens), tokens // 4, tokens % 4)
 
     def vision(self) -> VisionSignals:
         """All signals of one crop with a grid of one row."""

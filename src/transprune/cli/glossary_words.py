@@ -158,7 +158,13 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
         ),
         Word(
             "pool",
-            "the visual tokens that are ranked together: all of one sample, or those of one picture",
+            "the visual tokens that are ranked together: all of one sample, those of one picture "
+            "or whole video, or those of one frame",
+        ),
+        Word(
+            "frame",
+            "one time step of a video in the language model; of Qwen two pictures of the video, "
+            "elsewhere one. A still picture is a single frame",
         ),
     ),
     "How tokens are chosen": (

@@ -48,6 +48,7 @@ ROWS = {
 SIMILARITIES = {
     "features": "features compared with each other",
     "layer_keys": "keys of a layer",
+    "previous_frame": "features compared with those of the frame before",
 }
 
 

@@ -1,4 +1,4 @@
-"""`transprune run`: one question about pictures, on any model, with one or several methods."""
+"""`transprune run`: one question about pictures and videos, on any model, with several methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from transprune.cli.options import (
     DeviceOption,
     Dtype,
     DtypeOption,
-    Images,
     Json,
     Method,
     Model,
@@ -28,6 +27,7 @@ from transprune.cli.options import (
 )
 from transprune.cli.run_overlay import check_overlay, write_overlay
 from transprune.cli.run_report import MethodRun, print_runs, to_document
+from transprune.cli.run_shown import Frames, Images, Pool, Pools, Videos, open_all
 from transprune.core.plan import UNPRUNED
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ Overlay = Annotated[
 
 def run_command(
     model: Model,
-    image: Images,
     question: Question,
+    image: Images = None,
+    video: Videos = None,
+    frames: Frames = 8,
     method: Method = "transprune-high",
     compare: Compare = None,
     dtype: DtypeOption = Dtype.auto,
@@ -69,15 +71,19 @@ def run_command(
     text_tower: TextTower = None,
     max_new_tokens: MaxNewTokens = 64,
     repeat: Repeat = 1,
+    pool: Pool = Pools.sample,
     overlay: Overlay = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a question about pictures, pruned and unpruned.
+    """Ask a question about pictures or videos, pruned and unpruned.
 
-    One method runs alone; with --compare several and the unpruned model run side by side.
+    Of a video --frames are taken at even distances. One method runs alone; with --compare
+    several and the unpruned model run side by side.
     """
     if not question.strip():
         raise typer.BadParameter("the question is empty", param_hint="--question")
+    if not image and not video:
+        raise typer.BadParameter("give a picture with --image, or a video with --video")
     names = [UNPRUNED, method, *compare] if compare else [method]
     check_overlay(overlay)
 
@@ -88,24 +94,24 @@ def run_command(
         from transprune.cli.guard import quiet_libraries
         from transprune.models.answer import prepare
         from transprune.models.checkpoint import load
-        from transprune.models.images import open_image
 
         with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
             # mistakes in the options show before the model is loaded
             methods = _resolve(names)
-            pictures = [open_image(file) for file in image]
+            shown = open_all(image or [], video or [], frames, progress)
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
             _check_fit(checkpoint, methods.values())
-            inputs = prepare(checkpoint, pictures, question)
-            runs = _ask_all(checkpoint, inputs, methods, max_new_tokens, repeat, progress)
+            inputs = prepare(checkpoint, shown.pictures, question, shown.clips)
+            limits = {"max_new_tokens": max_new_tokens, "pool": pool.value}
+            runs = _ask_all(checkpoint, inputs, methods, limits, repeat, progress)
             if overlay is not None:
-                write_overlay(overlay, checkpoint, inputs, pictures, question, runs)
+                write_overlay(overlay, checkpoint, inputs, shown, question, runs)
 
     if as_json:
-        print_json(to_document(checkpoint, inputs, image, question, runs, overlay))
+        print_json(to_document(checkpoint, inputs, shown, question, runs, overlay))
         return
-    print_runs(checkpoint, inputs, question, runs, repeat)
+    print_runs(checkpoint, inputs, shown, question, runs, repeat)
     if overlay is not None:
         show("", f"what was kept: {overlay}")
 
@@ -130,11 +136,11 @@ def _ask_all(
     checkpoint: Checkpoint,
     inputs: Any,
     methods: Mapping[str, PruningMethod | None],
-    max_new_tokens: int,
+    limits: Mapping[str, Any],
     repeat: int,
     progress: Callable[[str], None],
 ) -> list[MethodRun]:
-    """Run every method `repeat` times."""
+    """Run every method `repeat` times; `limits` are options of `ask`."""
     from transprune.models.answer import ask
 
     progress("warming up")
@@ -146,7 +152,7 @@ def _ask_all(
     for number in range(1, repeat + 1):
         for name, method in methods.items():
             progress(f"{name}, round {number} of {repeat}" if repeat > 1 else name)
-            answers[name].append(ask(checkpoint, inputs, method, max_new_tokens))
+            answers[name].append(ask(checkpoint, inputs, method, **limits))
     return [_collect(checkpoint, inputs, name, given) for name, given in answers.items()]
 
 

@@ -10,10 +10,10 @@ import typer
 from transprune.cli.targets import need_file
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from transprune.cli.run_report import MethodRun
+    from transprune.cli.run_shown import Shown
     from transprune.models.checkpoint import Checkpoint
+    from transprune.report.frame_strips import FrameStrip
     from transprune.report.overlay import Strip
 
 LONGEST = 90  # characters of a title
@@ -43,20 +43,20 @@ def write_overlay(
     file: Path,
     checkpoint: Checkpoint,
     inputs: Any,
-    pictures: list[Image],
+    shown: Shown,
     question: str,
     runs: list[MethodRun],
 ) -> None:
-    """Draw one row per method and picture, and save the sheet.
+    """Draw one row per method and picture, one per stage of a video, and save the sheet.
 
     Raises:
         BadParameter: the file cannot be written.
     """
     from transprune.report.overlay import draw_sheet
 
-    strips = []
+    strips: list[Strip | FrameStrip] = []
     for run in runs:
-        strips += _strips(run, checkpoint, inputs, pictures)
+        strips += _strips(run, checkpoint, inputs, shown)
     sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")
     try:
         sheet.save(file)
@@ -66,10 +66,10 @@ def write_overlay(
 
 
 def _strips(
-    run: MethodRun, checkpoint: Checkpoint, inputs: Any, pictures: list[Image]
-) -> list[Strip]:
-    """One row for each picture; none for the unpruned model."""
-    from transprune.models.answer import count_images
+    run: MethodRun, checkpoint: Checkpoint, inputs: Any, shown: Shown
+) -> list[Strip | FrameStrip]:
+    """One row for each picture, and one for each stage of a video; none for the unpruned model."""
+    from transprune.report.frame_strips import find_frame_grid, frame_strips
     from transprune.report.overlay import Strip, find_grid, stage_panels
 
     trace = run.answer.trace
@@ -77,16 +77,26 @@ def _strips(
         return []
 
     config = checkpoint.model.config
-    lengths = count_images(checkpoint, inputs)
-    strips = []
+    strips: list[Strip | FrameStrip] = []
     first = 0  # index of the picture's first visual token
-    for number, (picture, tokens) in enumerate(zip(pictures, lengths, strict=False)):
+    # pictures come first in the prompt, and one of more than one frame is no picture
+    pictures = len(shown.pictures)
+    lengths = [sum(frames) for frames in trace.frames[0]]
+    for number, (picture, tokens) in enumerate(zip(shown.pictures, lengths, strict=False)):
         grid = find_grid(config, inputs, number, tokens, cropped=checkpoint.crops)
 
         # numbered only where there is more than one
-        which = f" (picture {number + 1})" if len(pictures) > 1 else ""
+        which = f" (picture {number + 1})" if pictures > 1 else ""
         title = f"{run.method}{which}: {_shorten(run.answer.text or '(empty)')}"
         strips.append(Strip(title, picture, grid, stage_panels(trace, tokens, first), tokens))
+        first += tokens
+
+    for number, (clip, tokens) in enumerate(zip(shown.clips, lengths[pictures:], strict=False)):
+        which = f" (video {number + 1})" if len(shown.clips) > 1 else ""
+        title = f"{run.method}{which}: {_shorten(run.answer.text or '(empty)')}"
+        frames = trace.frames[0][pictures + number]
+        grid = find_frame_grid(config, inputs, number, frames)
+        strips += frame_strips(trace, title, clip.frames, frames, first, grid)
         first += tokens
     return strips
 

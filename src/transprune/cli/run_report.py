@@ -13,6 +13,7 @@ from transprune.cli.units import duration, mebibytes, percent, scientific, with_
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from transprune.cli.run_shown import Shown
     from transprune.cost.count import Cost
     from transprune.models.answer import Answer
     from transprune.models.checkpoint import Checkpoint
@@ -74,7 +75,7 @@ class MethodRun:
 def to_document(
     checkpoint: Checkpoint,
     inputs: Any,
-    image: list[Path],
+    shown: Shown,
     question: str,
     runs: list[MethodRun],
     overlay: Path | None,
@@ -82,7 +83,6 @@ def to_document(
     """The results as one JSON document."""
     model = checkpoint.model
     visual, text = _prompt_size(checkpoint, inputs)
-    images = [str(file) for file in image]
 
     return {
         "model": checkpoint.source,
@@ -90,7 +90,7 @@ def to_document(
         "dtype": _dtype(checkpoint),
         "device": model.device.type,
         "attention": model.config._attn_implementation,
-        "images": images,
+        **shown.to_dict(),
         "question": question,
         "visual_tokens": visual,
         "text_tokens": text,
@@ -100,12 +100,18 @@ def to_document(
 
 
 def print_runs(
-    checkpoint: Checkpoint, inputs: Any, question: str, runs: list[MethodRun], repeat: int
+    checkpoint: Checkpoint,
+    inputs: Any,
+    shown: Shown,
+    question: str,
+    runs: list[MethodRun],
+    repeat: int,
 ) -> None:
     """Print the results as tables."""
     visual, text = _prompt_size(checkpoint, inputs)
     # what ran; then the answers, which matter most; then tokens and costs
-    show(_describe(checkpoint), f"{visual} visual + {text} text tokens: {question}", "")
+    show(_describe(checkpoint), *map(str, shown.clips))
+    show(f"{visual} visual + {text} text tokens: {question}", "")
     if len(runs) == 1:
         show(runs[0].answer.text or "(an empty answer)", "")
     else:

@@ -13,7 +13,7 @@ from typing import Literal
 
 Rows = Literal["instruction", "last", "mean"]
 Source = Literal["next", "previous"]
-Similarity = Literal["features", "keys", "layer_keys"]
+Similarity = Literal["features", "keys", "layer_keys", "previous_frame"]
 
 UNPRUNED = "unpruned"  # the name of a run without a method, in every list and record
 
@@ -52,7 +52,8 @@ class Reading:
             before this boundary.
         similarity: visual tokens are compared with each other, by `"features"` (width of the
             language model), by `"keys"` (head width of the vision tower) or by `"layer_keys"` (all
-            key heads of the layer together).
+            key heads of the layer together); `"previous_frame"`: each with the one at the same
+            place a frame earlier, by features.
         pairs: which share of all pairs of visual tokens is compared.
         embeddings: the visual tokens that entered layer 0 are multiplied with the instruction
             tokens there.

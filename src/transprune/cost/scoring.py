@@ -85,6 +85,8 @@ def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> in
     """FLOPs of comparing `candidates` visual tokens with each other, all pairs or a share."""
     if reading.similarity is None:
         return 0
+    if reading.similarity == "previous_frame":
+        return 2 * candidates * geometry.hidden  # one other token each
 
     widths = {
         "features": geometry.hidden,

@@ -21,6 +21,7 @@ from transprune.models.prompt import build_prompt as build_prompt
 from transprune.models.prompt import count_images as count_images
 from transprune.models.prompt import count_visual as count_visual
 from transprune.models.prompt import prepare as prepare
+from transprune.runtime.pools import Pool
 from transprune.session import prune
 from transprune.trace import Trace
 
@@ -56,12 +57,17 @@ def ask(
     inputs: Any,
     method: Method | str | None = None,
     max_new_tokens: int = 64,
+    pool: Pool = "sample",
 ) -> Answer:
-    """The greedy answer to a prepared prompt, pruned by `method`; None runs the model unpruned."""
+    """The greedy answer to a prepared prompt, pruned by `method`; None runs the model unpruned.
+
+    `pool` is what the method ranks together, as in `prune`.
+    """
     if method is None:
         return _generate(checkpoint, inputs, max_new_tokens)
 
-    with prune(checkpoint.model, method, text_tower=checkpoint.text_tower) as session:
+    text_tower = checkpoint.text_tower
+    with prune(checkpoint.model, method, pool=pool, text_tower=text_tower) as session:
         answer = _generate(checkpoint, inputs, max_new_tokens)
     return replace(answer, trace=session.trace)
 

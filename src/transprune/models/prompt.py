@@ -1,4 +1,4 @@
-"""The prompt for a question about pictures: its text, and the model's inputs.
+"""The prompt for a question about pictures and videos: its text, and the model's inputs.
 
 The processor's chat template makes the prompt; a processor without a template gets the plain prompt
 of its family.
@@ -12,15 +12,19 @@ from typing import Any
 from PIL import Image
 
 from transprune.core.shown import shown
-from transprune.errors import CheckpointError, ImageError, LayoutError
+from transprune.errors import CheckpointError, ImageError, LayoutError, PruneError
 from transprune.families import find_family
 from transprune.families.base import PLAIN_PROMPT
+from transprune.families.videos import let_read_videos
 from transprune.models.checkpoint import Checkpoint
-from transprune.models.source import first_line
+from transprune.models.source import first_line, locate
+from transprune.video.clip import Clip
 
 
-def build_prompt(processor: Any, question: str, images: int = 1, plain: str = PLAIN_PROMPT) -> str:
-    """The prompt for a question about `images` pictures, ready for `processor(text=, images=)`.
+def build_prompt(
+    processor: Any, question: str, images: int = 1, plain: str = PLAIN_PROMPT, videos: int = 0
+) -> str:
+    """The prompt for a question about so many pictures and videos, ready for `processor(text=)`.
 
     Raises:
         CheckpointError: the chat template is broken.
@@ -29,11 +33,14 @@ def build_prompt(processor: Any, question: str, images: int = 1, plain: str = PL
     template = getattr(processor, "chat_template", None)
     template = template or getattr(processor.tokenizer, "chat_template", None)
     if not template:
-        token = getattr(processor, "image_token", "<image>")
-        return plain.format(images=f"{token}\n" * images, question=question)
+        picture = getattr(processor, "image_token", "<image>")
+        video = getattr(processor, "video_token", "<video>")
+        media = f"{picture}\n" * images + f"{video}\n" * videos
+        return plain.format(images=media, question=question)
 
-    # the pictures come first, as in the prompts the models were trained on
-    content = [{"type": "image"}] * images + [{"type": "text", "text": question}]
+    # what is shown comes first, as in the prompts the models were trained on
+    shown_first = [{"type": "image"}] * images + [{"type": "video"}] * videos
+    content = [*shown_first, {"type": "text", "text": question}]
     messages = [{"role": "user", "content": content}]
     try:
         prompt = processor.apply_chat_template(
@@ -46,26 +53,44 @@ def build_prompt(processor: Any, question: str, images: int = 1, plain: str = PL
     return prompt
 
 
-def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: str) -> Any:
+def prepare(
+    checkpoint: Checkpoint,
+    pictures: Sequence[Image.Image],
+    question: str,
+    clips: Sequence[Clip] = (),
+) -> Any:
     """The model's inputs for a question: token ids, pixels and masks, on the model's device.
 
+    Pictures come first in the prompt, then videos, then the question.
+
     Raises:
-        LayoutError: the question is no text; the prompt has another number of image placeholders
-            than there are pictures, or of placeholder tokens than these pictures have visual tokens.
-        ImageError: the processor refuses a picture.
-        CheckpointError: the chat template leaves out the pictures.
+        LayoutError: the question is no text; the model takes no videos; the prompt has another
+            number of image placeholders than there are pictures, or of placeholder tokens than
+            these pictures have visual tokens.
+        ImageError: the processor refuses a picture or a video.
+        CheckpointError: the chat template leaves out the pictures or videos.
+        MissingExtra: videos of this model cannot be read without torchvision.
     """
     processor = checkpoint.processor
-    plain = find_family(checkpoint.model).plain_prompt
-    prompt = build_prompt(processor, question, len(pictures), plain)
+    family = find_family(checkpoint.model)
+    if clips:
+        _check_takes_videos(checkpoint)
+    prompt = build_prompt(processor, question, len(pictures), family.plain_prompt, len(clips))
 
     _check_text(question)
-    _check_placeholders(processor, prompt, question, len(pictures))
+    _check_placeholders(processor, prompt, question, len(pictures), "image")
+    _check_placeholders(processor, prompt, question, len(clips), "video")
+    videos = _video_options(checkpoint, clips) if clips else {}
     try:
-        inputs = processor(text=prompt, images=list(pictures) or None, return_tensors="pt")
+        inputs = processor(
+            text=prompt, images=list(pictures) or None, return_tensors="pt", **videos
+        )
+    except PruneError:
+        raise
     # extreme shapes (thinner than a patch, an aspect ratio out of bounds) fail in many ways
     except Exception as error:
-        sizes = ", ".join(f"{picture.width} x {picture.height}" for picture in pictures)
+        shapes = [*pictures, *(clip.frames[0] for clip in clips)]
+        sizes = ", ".join(f"{shape.width} x {shape.height}" for shape in shapes)
         raise ImageError(
             f"the processor of {checkpoint.source} refuses these pictures ({sizes}): "
             f"{first_line(error)}"
@@ -73,6 +98,38 @@ def prepare(checkpoint: Checkpoint, pictures: Sequence[Image.Image], question: s
 
     _check_tokens(checkpoint, inputs)
     return inputs.to(checkpoint.model.device, checkpoint.model.dtype)
+
+
+def _check_takes_videos(checkpoint: Checkpoint) -> None:
+    """Raise for a model without a placeholder for videos."""
+    import torch
+
+    family = find_family(checkpoint.model)
+    base = family.base(checkpoint.model)
+    no_ids = torch.zeros(1, 1, dtype=torch.long)
+    if "video" not in family.visual_masks(base, no_ids):
+        raise LayoutError(
+            f"{checkpoint.source} ({family.title}) has no video token, so it takes pictures only; "
+            "show it single frames as pictures"
+        )
+
+
+def _video_options(checkpoint: Checkpoint, clips: Sequence[Clip]) -> dict[str, Any]:
+    """What a processor takes of videos whose frames have been chosen already."""
+    from transformers.video_utils import VideoMetadata
+
+    let_read_videos(
+        checkpoint.processor, locate(checkpoint.source), checkpoint.model.config.model_type
+    )
+    metadata = []
+    for clip in clips:
+        indices = list(clip.indices)
+        metadata.append(VideoMetadata(clip.total, clip.fps, frames_indices=indices))
+    return {
+        "videos": [clip.pixels for clip in clips],
+        "video_metadata": metadata,
+        "do_sample_frames": False,
+    }
 
 
 def _check_text(question: str) -> None:
@@ -85,21 +142,24 @@ def _check_text(question: str) -> None:
         ) from error
 
 
-def _check_placeholders(processor: Any, prompt: str, question: str, pictures: int) -> None:
-    """Raise unless the prompt has one image placeholder per picture."""
-    token = getattr(processor, "image_token", None)
-    if not token or prompt.count(token) == pictures:
+def _check_placeholders(
+    processor: Any, prompt: str, question: str, expected: int, medium: str
+) -> None:
+    """Raise unless the prompt has one placeholder for each picture, or each video."""
+    token = getattr(processor, f"{medium}_token", None)
+    if not token or prompt.count(token) == expected:
         return
 
-    found = f"the prompt has {prompt.count(token)} image placeholders for {pictures} pictures"
+    media = "pictures" if medium == "image" else "videos"
+    found = f"the prompt has {prompt.count(token)} {medium} placeholders for {expected} {media}"
     # the processor would expand it to the tokens of a picture
     if token in question:
         raise LayoutError(
-            f"{found}; leave {token!r} out of the question, the pictures are put in front of it"
+            f"{found}; leave {token!r} out of the question, the {media} are put in front of it"
         )
     raise CheckpointError(
         f"{found}: the chat template of the processor has to write {token!r} once for every "
-        "content of type 'image'; correct chat_template.jinja, or fetch it again"
+        f"content of type {medium!r}; correct chat_template.jinja, or fetch it again"
     )
 
 
@@ -107,7 +167,7 @@ def _check_tokens(checkpoint: Checkpoint, inputs: Any) -> None:
     """Raise where the prompt has no place for a visual token of these very pictures."""
     # `load` tried one picture; how many tokens a picture gets may depend on its shape
     placed = count_visual(checkpoint, inputs)
-    made = sum(count_images(checkpoint, inputs)) if placed else 0
+    made = sum(count_parts(checkpoint, inputs)) if placed else 0
     if placed != made:
         raise LayoutError(
             f"the processor of {checkpoint.source} wrote {placed} placeholders for {made} visual "
@@ -128,3 +188,16 @@ def count_images(checkpoint: Checkpoint, inputs: Any) -> list[int]:
     family = find_family(checkpoint.model)
     base = family.base(checkpoint.model)
     return family.tokens_per_image(base, inputs, count_visual(checkpoint, inputs))
+
+
+def count_parts(checkpoint: Checkpoint, inputs: Any) -> list[int]:
+    """The same of each image, and then of each video."""
+    family = find_family(checkpoint.model)
+    base = family.base(checkpoint.model)
+    counts = []
+    for medium, mask in family.visual_masks(base, inputs["input_ids"]).items():
+        placed = int(mask.sum())
+        if placed:
+            own = family.of_medium(medium, inputs)
+            counts += family.tokens_per_image(base, own, placed)
+    return counts

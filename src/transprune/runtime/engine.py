@@ -60,6 +60,7 @@ from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Setup, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
+from transprune.runtime.taps.frames import FrameTap
 from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
@@ -67,7 +68,14 @@ from transprune.runtime.taps.vision.tap import VisionTap
 from transprune.runtime.turns import Refresher, Turns
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
-TAPS: tuple[type[Tap], ...] = (VisionTap, QuestionTap, EmbeddingTap, TransitionTap, AttentionTap)
+TAPS: tuple[type[Tap], ...] = (
+    VisionTap,
+    QuestionTap,
+    FrameTap,
+    EmbeddingTap,
+    TransitionTap,
+    AttentionTap,
+)
 
 
 class Engine:
@@ -76,7 +84,8 @@ class Engine:
     Args:
         setup: the model, the method, and what is recorded.
         policies: position policy of each step of the method.
-        pool: whether a sample's visual tokens are ranked together or image by image.
+        pool: whether a sample's visual tokens are ranked together, image by image or frame by
+            frame.
         publish: called with the finished Pass of every prefill, and its cache.
         compile_backend: of torch.compile, for decode steps on static caches; None runs them
             eagerly.

@@ -143,7 +143,15 @@ class PendingTrace:
             dtype=str(dtype).removeprefix("torch."),
             dtype_bytes=dtype.itemsize,
             attention=str(decoder.config._attn_implementation),
+            frames=_frames(self.prompt),
         )
+
+
+def _frames(prompt: PromptTable | None) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Visual tokens of each frame of each picture or video of each sample."""
+    if prompt is None:
+        return ()
+    return tuple(prompt.frame_counts(sample) for sample in range(len(prompt.visual)))
 
 
 def _recorded(record: Record) -> Iterator[Tensor]:
