@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -86,6 +87,7 @@ class Boundaries:
         state.record.widths[call.index] = index.shape[1]
         self._record(state, step, call.index, result, before, after)
         state.renumbering.follow(before, after, index, closes=policy == "renumber")
+        state.numberings.append((call.index, replace(state.renumbering)))
         if result.has_biases:
             self._check_weighing(step, call.index)
             state.add_key_bias(before, result)

@@ -53,6 +53,7 @@ class Pass:
         row_version: how many stages changed the rows.
         projections: arguments for the rows of a stage, shared by its layers; the newest first.
         renumbering: what pruning does to positions.
+        numberings: the same as each boundary left it.
         key_bias: float32 [B, length], added by every later query to its logits of each slot's key;
             None where all keys count alike.
         query_rows: the rows that are computed in the frozen layer that runs now; None in any other
@@ -85,6 +86,7 @@ class Pass:
     row_version: int = 0
     projections: list[Any] = field(default_factory=list)
     renumbering: Renumbering = field(default_factory=Renumbering)
+    numberings: list[tuple[int, Renumbering]] = field(default_factory=list)
     key_bias: Tensor | None = None
     query_rows: Any = None
     frozen_input: FrozenInput | None = None

@@ -160,7 +160,9 @@ class Freezer:
     ) -> tuple[Tensor, dict[str, Any]]:
         """The query rows [B, T, D] and their arguments; `kwargs` are those of all running rows."""
         _check(call)
-        key = (state.row_version, id(kwargs.get("attention_mask")), id(call.prefix))
+        # layers of one kind of mask may still have rotary tables of two kinds
+        given = (kwargs.get("attention_mask"), kwargs["position_embeddings"], call.prefix)
+        key = (state.row_version, *map(id, given))
         known = state.captured.get(FROZEN)
         if known is None or known[0] != key:
             assert state.layout is not None

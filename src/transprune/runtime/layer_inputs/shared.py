@@ -16,6 +16,7 @@ from transprune.runtime.forward_pass import Pass
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.gather import gather_ids
 from transprune.runtime.layer_inputs.masks import MaskProjection
+from transprune.runtime.renumbering import Renumbering
 from transprune.runtime.slots import Slots
 
 
@@ -37,13 +38,31 @@ def shared_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
 
     # a decoder that cut its rows has cut their tables too
     if tables is not None and running == layout.rows_total:
-        replaced["position_embeddings"] = state.renumbering.tables(
+        # numbered as the keys were stored, also where a cut lies between both layers
+        replaced["position_embeddings"] = _as_stored(state, call, layout).tables(
             tables, layout, call.hidden, call.kind.rotary, state.positions
         )
     ids = call.kwargs.get("position_ids")
     if ids is not None and ids.shape[-1] == state.length:
         replaced["position_ids"] = gather_ids(ids, projection.rows)
     return replaced
+
+
+def _as_stored(state: Pass, call: LayerCall, layout: Layout) -> Renumbering:
+    """How far the running rows had moved when the other layer stored its keys."""
+    owner = call.kind.keys_of
+    assert owner is not None
+    then = Renumbering()
+    for boundary, numbering in state.numberings:
+        if boundary <= owner:
+            then = numbering
+
+    stored = state.layout_at(owner)
+    shift = None if stored is None else then.of_rows(stored)
+    if stored is None or shift is None:
+        return Renumbering()
+    by_slot = shift.new_zeros(len(shift), state.length).scatter(1, stored.origin, shift)
+    return Renumbering(by_slot.gather(1, layout.origin))
 
 
 def _projection(state: Pass, call: LayerCall) -> MaskProjection:
