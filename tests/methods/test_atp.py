@@ -37,6 +37,13 @@ def test_of_a_long_question_the_best_segment_counts() -> None:
     assert selection.keep.tolist() == [0, 2], "the middle one is far from both"
 
 
+def test_the_sign_can_be_turned() -> None:
+    joint, saliency = (directions(0.1, 0.5, 0.9), QUESTION), torch.ones(3)
+    assert choose(ATP(1), numbered(3), joint=joint, saliency=saliency).keep.tolist() == [2]
+    turned = choose(ATP(1, sign=-1), numbered(3), joint=joint, saliency=saliency)
+    assert turned.keep.tolist() == [0]
+
+
 def test_without_the_question_it_is_fastervlm() -> None:
     saliency = torch.rand(30, generator=torch.Generator().manual_seed(0))
     joint = (torch.randn(30, 2), QUESTION)
@@ -73,6 +80,6 @@ def test_without_clip_the_nearest_word_stands_in() -> None:
 
 
 def test_settings_are_checked() -> None:
-    for wrong in ({"alpha": -0.1}, {"relevance": "clap"}):
+    for wrong in ({"alpha": -0.1}, {"relevance": "clap"}, {"sign": 0}):
         with pytest.raises(MethodError):
             ATP(**wrong)

@@ -53,7 +53,8 @@ OTHER = """
 Not run at all: FlashAttention kernels, several devices, tensor parallelism, bitsandbytes, real
 checkpoints. In tests of their own, for the families named there: videos, compiled decoding, further
 training settings (`tests/families/test_*video*.py`, `tests/runtime`), layers that read the keys of
-earlier ones (Gemma 4 E2B and E4B, `tests/families/test_gemma4.py`), models of no listed type
+earlier ones (Gemma 4 E2B and E4B, `tests/families/test_gemma4.py`), GOT-OCR
+2, PaliGemma and Kimi K2.5 (`tests/families/test_embedded.py`), models of no listed type
 (`tests/families/test_generic.py`), and recurrent layers in float64
 (`tests/families/test_contract_recurrent.py`).
 """

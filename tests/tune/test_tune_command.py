@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 from transprune.cli import app
 from transprune.core import strict_json
 from transprune.methods.common.recipe import resolve
+from transprune.tune.journal import JOURNAL_FILE
 from transprune.tune.settings import only_one
 
 SMALL = ("--threads", "1", "--n", "3", "--batch-size", "9", "--answer-tokens", "2")
@@ -149,3 +153,29 @@ def test_without_optuna_the_extra_is_named(cli, tmp_path, monkeypatch):
     result = cli("--budget", "0.4", "--out", tmp_path / "out", "--n", "2")
     assert result.exit_code == 1
     assert "pip install 'transprune[tune]'" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on(cli, tmp_path):
+    arguments = ("--budget", "0.4", "--trials", "6", *SMALL)
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "transprune.cli", "tune", "--out", str(killed), *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = killed / JOURNAL_FILE
+
+    # some trials are written, others are not
+    for _ in range(1200):
+        if journal.exists() and journal.read_bytes().count(b'"recipe"') >= 3:
+            break
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    assert not (killed / "tune.json").exists()
+
+    results = []
+    for folder in (killed, tmp_path / "whole"):
+        result = cli("--out", folder, *arguments, "--json")
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(result.stdout)
+        results.append((found["found"]["method"], found["found"]["loss"], found["complete"]))
+    assert results[0] == results[1]

@@ -56,4 +56,4 @@ def select_coverage(similarity: Tensor, weight: Tensor, k: int) -> tuple[Tensor,
 def _gain(similarity: Tensor, covered: Tensor) -> Tensor:
     """How much every token would add to the coverage of all. [N, N], [N] -> [N]."""
     more = similarity - covered[:, None]
-    return torch.where(more > FLOOR, more, 0.0).sum(dim=0)
+    return torch.threshold_(more, FLOOR, 0.0).sum(dim=0)

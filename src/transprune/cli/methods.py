@@ -26,7 +26,7 @@ KINDS = {
     "composition": "one method after another",
     "needs": "what the method reads of the model to choose; names as in its paper",
     "exact": "as the paper or its code defines it, but for what it lists as deviating",
-    "reconstructed": "parts of the definition are not public; what was filled in is said",
+    "reconstructed": "parts of the definition were not at hand; what was filled in is said",
     "trained": "needs trained weights",
 }
 

@@ -191,7 +191,7 @@ def _run(plan: Plan, notes: list[str], as_json: bool) -> Outcome:
 
 def _print(outcome: Outcome, notes: list[str]) -> None:
     folder = outcome.plan.out
-    show(*notes, _table(outcome), _comparison(outcome), _legend(), "")
+    show(*notes, _table(outcome), "", _comparison(outcome), "", _legend(), "")
     if len(outcome.front) > 1:
         show(_front_table(outcome), "")
     show(

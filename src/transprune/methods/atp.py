@@ -35,14 +35,13 @@ class ATP(KeepPruner):
     features; without a CLS token it is the mean attention a patch receives. Where the tower is not
     CLIP's, the cosine is that with the nearest input embedding of the instruction.
 
-    The plus sign is the paper's; CDPruner's authors found that the patches a text names score low
-    in CLIP's space.
-
     Args:
         keep: tokens that stay, an int (count) or a float (share, rounded up). Default 0.6: the
             authors report about 150 of 256.
         alpha: weight of the cosine. Default 0.5; the authors tuned none.
         relevance: `"clip"`, `"embedding"` (the substitute), or None: whichever the model allows.
+        sign: of the cosine, 1 or -1. Default 1, as in the paper; CDPruner's authors found that the
+            patches a text names score low in CLIP's space.
 
     Raises:
         MethodError, ScheduleError: settings out of range.
@@ -53,6 +52,7 @@ class ATP(KeepPruner):
     keep: int | float = 0.6
     alpha: float = 0.5
     relevance: Space | None = None
+    sign: int = 1
 
     title: ClassVar[str] = "ATP: CLS attention and likeness to the question, half and half"
     paper: ClassVar[str] = "NeurIPS 2025 workshop, arXiv 2512.12701"
@@ -66,6 +66,7 @@ class ATP(KeepPruner):
         super().__post_init__()
         check_share("alpha", self.alpha, "weighs attention (0) against the question (1)")
         check_choice("relevance", self.relevance, ("clip", "embedding", None))
+        check_choice("sign", self.sign, (-1, 1))
 
     @property
     def reads(self) -> Reads:  # type: ignore[override]
@@ -82,7 +83,8 @@ class ATP(KeepPruner):
 
     def select(self, view: ProjectorView) -> Selection:
         """The best scored, ties to the lower index."""
-        question = rescale_to_one(cosines_with_question(view, self.relevance).amax(dim=-1))
+        cosines = self.sign * cosines_with_question(view, self.relevance)  # [N, M]
+        question = rescale_to_one(cosines.amax(dim=-1))
         attention = rescale_to_one(view.vision["saliency"])
         # newline tokens show no patch: their attention is NaN, and so is the score
         score = self.alpha * question + (1 - self.alpha) * attention

@@ -66,7 +66,7 @@ class Method(Recipe, Scalable, ABC):
         paper: authors, venue and arXiv number; `"control"` for a rule that nobody proposes.
         kind: `"projector-side"`, `"within-LLM"`, `"hybrid"` or `"composition"`.
         fidelity: `"exact"` (as the paper or its code defines it), `"reconstructed"` (parts of the
-            definition are not public and were filled in), `"trained"` (needs trained weights),
+            definition were not at hand and were filled in), `"trained"` (needs trained weights),
             `"control"` (nobody's method); empty where nothing is claimed.
         reconstructed: what was filled in, and from what; empty unless it is reconstructed.
         differs_from_code: where this implementation differs from the released code; empty if
