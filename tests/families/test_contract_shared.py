@@ -1,4 +1,4 @@
-"""Layers that read the keys of earlier ones number their rows as those keys were, also where a cut lies between both."""
+"""Layers that read the keys of earlier ones number their rows as those keys were, with a cut between both too."""
 
 from __future__ import annotations
 

@@ -86,3 +86,14 @@ def test_glm_has_one_medium_per_prompt(zoo, name):
         model(**inputs)
     with pytest.raises(ValueError, match=mismatch), prune(model, Random(keep={3: 0.5})):
         model(**inputs)
+
+
+@pytest.mark.parametrize("name", quick(PACKED))
+def test_every_frame_can_be_a_pool(zoo, name):
+    """Between its neighbours' time stamps, or by its size where nothing stands between."""
+    inputs = video_prompt(name, FRAMES)
+    with torch.no_grad(), prune(zoo(name, "sdpa"), Random({3: 0.25}), pool="frame") as session:
+        zoo(name, "sdpa")(**inputs)
+    kept = session.trace.stages[-1].keep[0]
+    shares = [int((kept // EACH == frame).sum()) for frame in range(FRAMES)]
+    assert shares == [EACH // 4] * FRAMES

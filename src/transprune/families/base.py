@@ -340,6 +340,15 @@ class Family(ABC):
         """
         return {}
 
+    def candidate_rows(self, base: Any, capture: VisionCapture) -> Tensor:
+        """Rows of one call of the tower that may become visual tokens. [R, D].
+
+        The projector's rows, unless a model makes tokens of them behind it (LLaVA-OneVision).
+        `vision_rows` and `vision_signal` describe these rows, in this order.
+        """
+        assert capture.rows is not None
+        return capture.rows
+
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Where the projector rows come from, of one call of the tower."""

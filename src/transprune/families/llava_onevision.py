@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from transprune.core.library import private
-from transprune.families.base import register_family
+from transprune.families.base import VisionCapture, VisionRows, register_family
+from transprune.families.depths import is_attention
+from transprune.families.llava_capture import picture_sides, projector_input
 from transprune.families.llava_next import LlavaNext
+from transprune.families.tower import grid_places
 from transprune.families.without_videos import load_with_or_without_videos
 
 
@@ -17,10 +22,10 @@ from transprune.families.without_videos import load_with_or_without_videos
 class LlavaOnevision(LlavaNext):
     """LLaVA-OneVision (0.5B to 72B).
 
-    A single image is cut into tiles, each of several images in one prompt is not. More than nine
-    tiles are scaled down to nine after the projector: tokens of such a picture are no rows of the
-    projector, and count as tokens without a patch in methods that read the tower. So are the tokens
-    of videos, whose rows are scaled down too.
+    A single image is cut into tiles, each of several images in one prompt is not. Frames of a video
+    are pooled behind the projector, and so are the signals of their patches. More than nine tiles
+    are scaled down to nine by the size of the picture, which is not followed: methods that read the
+    tower refuse such a picture.
     """
 
     title: ClassVar[str] = "LLaVA-OneVision"
@@ -70,3 +75,54 @@ class LlavaOnevision(LlavaNext):
             number = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
             tiles.append(number if cut else 1)
         return tiles
+
+    # ------------------------------------------------------------------------ vision signals
+
+    # Whether a tower input is a tile or a frame, the tower is not told. So every input has two sets
+    # of rows, those of the projector and the pooled ones, and a token finds its own by content.
+
+    def candidate_rows(self, base: Any, capture: VisionCapture) -> Tensor:
+        """Rows of the projector, then the same pooled."""
+        rows = super().candidate_rows(base, capture)
+        return torch.cat([rows, _pooled(base, capture, rows)])
+
+    def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
+        """The pooled rows of an input belong to the same crop; their states are pooled likewise."""
+        own = super().vision_rows(base, capture)
+        states = own.states
+        if states is not None:
+            states = torch.cat([states, _pooled(base, capture, states)])
+
+        crops = torch.arange(int(own.crop.max()) + 1)
+        each = math.prod(_small_sides(base, capture))
+        return VisionRows(torch.cat([own.crop, crops.repeat_interleave(each)]), own.cls, states)
+
+    def vision_signal(self, base: Any, capture: VisionCapture, name: str) -> Tensor:
+        """Of pooled rows, the pooled signal; a smaller grid."""
+        values = super().vision_signal(base, capture, name)
+        if is_attention(name):
+            table = values if values.ndim == 2 else values[:, None]
+            return torch.cat([values, _pooled(base, capture, table).view(-1, *values.shape[1:])])
+
+        rows, columns = _small_sides(base, capture)
+        places = grid_places(rows, columns)
+        if name == "grid":
+            places = places.new_tensor([[rows, columns]]).expand_as(places)
+        return torch.cat([values, places.repeat(len(projector_input(capture)), 1)])
+
+
+def _small_sides(base: Any, capture: VisionCapture) -> tuple[int, int]:
+    """Pooled tokens down and across; none where a patch was left out in front of the projector."""
+    rows, columns = picture_sides(base, capture)[0]
+    if projector_input(capture).shape[1] != rows * columns:
+        return 0, 0
+    return math.ceil(rows / 2), math.ceil(columns / 2)
+
+
+def _pooled(base: Any, capture: VisionCapture, values: Tensor) -> Tensor:
+    """Values of all patches as the model pools a video's rows. [R, d] -> [R', d]."""
+    if 0 in _small_sides(base, capture):
+        return values[:0]
+    inputs = len(projector_input(capture))
+    pooled: Tensor = base.apply_pooling(values.unflatten(0, (inputs, -1)))
+    return pooled.flatten(0, 1)

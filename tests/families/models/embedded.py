@@ -248,6 +248,26 @@ def _glm_ocr() -> Any:
     )
 
 
+def _exaone4_5() -> Any:
+    vision = {
+        "model_type": "exaone4_5_vision",
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 4,
+        "num_key_value_heads": 2,
+        "patch_size": 7,
+        "temporal_patch_size": 1,
+        "window_size": 28,
+        "out_hidden_size": 64,
+        "fullatt_block_indexes": [1],
+    }
+    text = _text("exaone4", sliding_window=WINDOW, layer_types=ALTERNATING)
+    return transformers.Exaone4_5_Config(
+        vision_config=vision, text_config=text, image_token_id=IMAGE, video_token_id=VIDEO
+    )
+
+
 def _hyperclovax() -> Any:
     vision = {
         "model_type": "qwen2_5_vl_vision",
@@ -375,6 +395,7 @@ CASES = {
     "aria": FamilyCase(_aria, _pixels(SIDE, TOKENS)),
     "aya_vision": FamilyCase(_aya_vision, _pixels(SIDE, TOKENS), packing="merged"),
     "deepseek_vl": FamilyCase(_deepseek_vl, _pixels(28, 16)),
+    "exaone4_5": FamilyCase(_exaone4_5, FLAT),
     "glm_ocr": FamilyCase(_glm_ocr, FLAT, brackets=True, token_types=True, positions=KEEP),
     "granite_docling": TilesWithMask(_granite_docling, _pixels(SIDE, TOKENS)),
     "hyperclovax_vision_v2": FamilyCase(_hyperclovax, FLAT),

@@ -125,7 +125,8 @@ class AttentionTap(Tap):
         kind = self._kinds[boundary]
         key_projection = getattr(kind.mixer, "k_proj", None)
         for name, module in ((NORM, kind.norm), (KEYS, key_projection)):
-            if module is not None:
+            # a family says Identity where nothing normalises rows in front of attention
+            if module is not None and not isinstance(module, nn.Identity):
                 hooks.pruning.before(module, partial(feed_no_rows, (boundary, name)))
                 hooks.pruning.after(module, partial(return_precomputed, (boundary, name)))
 

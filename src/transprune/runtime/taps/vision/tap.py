@@ -123,12 +123,13 @@ class VisionTap(Tap):
                 "the session. Pass pixel_values to the call, or encode inside the session."
             )
         self._check_complete(captures)
-        hashes = [hash_rows(_rows_of(capture).to(dtype)) for capture in captures]
-        wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
-        found = copy_to_host([tokens, *hashes], captures, wanted)
 
         def of_calls(compute: Callable[..., Any], *args: Any) -> list[Any]:
             return [self._untapped(compute, self._base, call, *args) for call in captures]
+
+        hashes = [hash_rows(rows.to(dtype)) for rows in of_calls(self._family.candidate_rows)]
+        wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
+        found = copy_to_host([tokens, *hashes], captures, wanted)
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
         values = {}
@@ -157,6 +158,14 @@ class VisionTap(Tap):
         if not found.any():
             raise MissingSignal(
                 "none of this prompt's visual tokens came from the last call of the vision tower"
+            )
+        # newlines are few; more tokens without a patch were made of patches behind the projector
+        if 2 * found.sum() < len(found):
+            raise MissingSignal(
+                f"{len(found) - int(found.sum())} of {len(found)} visual tokens are no row of the "
+                "projector: the model scaled them down behind it, so what its tower saw of them is "
+                "not known. Use a method that reads the projected features only, such as DivPrune, "
+                "or a smaller picture"
             )
 
         # crops are numbered in the order of this pool, however the batch was encoded
