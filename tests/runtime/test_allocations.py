@@ -9,11 +9,19 @@ from families.cases import FAMILIES, IMAGE, VISION_END, VISION_START
 from methods.cases import METHODS
 from transprune import prune
 from transprune.core.signals import Reads
-from transprune.methods import LayerPruner
+from transprune.methods import ATP, GridPrune, LayerPruner
 
 PAIRS = {
     "divprune": "compares every feature with every other, by definition",
     "cdpruner": "its kernel holds every pair of tokens, by definition",
+    "prunesid": "its components are those of every pair of patches, by definition",
+    "scope": "how well each patch covers each other is what it chooses by",
+}
+
+# the long models have no text tower
+WITHOUT_CLIP = {
+    "atp": ATP(0.4, relevance="embedding"),
+    "gridprune": GridPrune(0.4, relevance="embedding"),
 }
 
 
@@ -102,7 +110,7 @@ def test_no_method_allocates_one(long, name):
     if name in PAIRS:
         pytest.skip(PAIRS[name])
     model, inputs, tokens, patches = long
-    method = METHODS[name].method
+    method = WITHOUT_CLIP.get(name, METHODS[name].method)
     side = (
         patches if any(step.reads.vision for step in method.steps) else tokens
     )  # of the larger map it could make
