@@ -13,7 +13,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.tune.budget import parse_budget
 from transprune.tune.loss import Distance
 from transprune.tune.plot import plot_front
-from transprune.tune.result import summarise, write_result
+from transprune.tune.result import doubts, summarise, write_result
 from transprune.tune.tried import Tried, front
 
 
@@ -56,6 +56,13 @@ def test_questions_about_one_picture_are_drawn_together():
     assert by_picture.value == inside.value == 0.5
     assert by_picture.high - by_picture.low > 0.3
     assert inside.low == inside.high == 0.5
+
+
+def test_a_start_that_is_better_held_out_is_told():
+    assert doubts(rows([0.1] * 24, [0.2] * 24)) == []
+    assert doubts(rows([0.1] * 24, [0.1] * 24)) == []
+    (doubt,) = doubts(rows([0.2] * 24, [0.1] * 24))
+    assert "start is nearer" in doubt
 
 
 def trial(number, cost, loss, stopped=False):

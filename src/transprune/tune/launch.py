@@ -19,7 +19,7 @@ from transprune.tune.loss import Distance, distance, losses
 from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
 from transprune.tune.questions import Split, load_questions
-from transprune.tune.result import HeldOut, summarise, write_result
+from transprune.tune.result import HeldOut, doubts, summarise, write_result
 from transprune.tune.settings import check_folder, describe, only_one, open_folder
 from transprune.tune.space import Base
 from transprune.tune.study import run_trials
@@ -135,9 +135,10 @@ class _Search:
         return self._finish(study, on_note)
 
     def _bases(self) -> list[Base]:
-        share = 1.0 if self.plan.cost == "ms" else self.budget.high
+        share = self.budget.high
         if self.plan.cost == "ms":
-            share = min(1.0, self.budget.high / self.meter.unpruned_ms)
+            # time shrinks less than work does, so this leaves out no boundary that fits
+            share = min(1.0, share / self.meter.unpruned_ms)
 
         found = []
         for text in dict.fromkeys(self.plan.methods):
@@ -179,6 +180,8 @@ class _Search:
         write_result(
             self.plan.out, outcome.best, outcome.front, outcome.held_out, self._provenance(outcome)
         )
+        for doubt in doubts(outcome.held_out):
+            on_note(doubt)
         try:
             plot_front(trials, self.budget, self.plan.loss, self.plan.out / PLOT_FILE)
         except MissingExtra as error:

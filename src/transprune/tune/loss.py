@@ -21,7 +21,7 @@ from transprune.bench.run.answers import reads_tower, to_device
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.methods.common.method import Method
 from transprune.tune.plan import LossKind
-from transprune.tune.unpruned import Reference, last_hidden
+from transprune.tune.unpruned import GREEDY, Reference, last_hidden
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,8 @@ def distance(
         given = model.generate(
             **inputs,
             max_new_tokens=reference.tokens.shape[1],
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
             logits_processor=LogitsProcessorList([forced]),
-            output_logits=True,
-            return_dict_in_generate=True,
+            **GREEDY,
         )
     return compare(reference, torch.stack(given.logits, dim=1).float().cpu())
 

@@ -99,6 +99,18 @@ def summarise(
     return rows
 
 
+def doubts(rows: Sequence[HeldOut]) -> list[str]:
+    """A sentence for each setting that is better than the found one on the held-out questions."""
+    found = []
+    for row in rows:
+        if row.kl_against is not None and row.kl_against.value < 0:
+            found.append(
+                f"on the held-out questions {row.name} is nearer to the unpruned model than what "
+                "was found: search with more questions, or with more --trials"
+            )
+    return found
+
+
 def write_result(
     folder: Path,
     best: Tried,

@@ -21,6 +21,18 @@ from transprune.bench.run.answers import to_device
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.errors import TuneError
 
+# how `generate` is called: greedy, with the model's own logits; the sampling settings of a checkpoint
+# are unset, because transformers warns that they are ignored
+GREEDY: dict[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "temperature": None,
+    "top_p": None,
+    "top_k": None,
+    "output_logits": True,
+    "return_dict_in_generate": True,
+}
+
 OnBatch = Callable[[int, int], None]  # done, total
 
 
@@ -88,13 +100,7 @@ def _run(questions: PreparedQuestions, items: Sequence[Item], answer_tokens: int
         given = model.generate(
             **inputs,
             max_new_tokens=answer_tokens,
-            do_sample=False,
-            num_beams=1,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            output_logits=True,
-            return_dict_in_generate=True,
+            **GREEDY,
         )
 
     logits = torch.stack(given.logits, dim=1).float()  # [B, T, V]
