@@ -31,6 +31,7 @@ from transprune.methods import (
     ShortV,
     SparseVLM,
     ToMe,
+    TopV,
     VisPruner,
     VScan,
 )
@@ -112,6 +113,11 @@ METHODS = {
     ),
     "star": MethodCase(STAR(0.6, {3: 0.4}), STAR(1.0, {3: 1.0})),
     "tome": MethodCase(ToMe(0.4), ToMe(1.0), ties="every second token is merged into the next"),
+    "topv": MethodCase(
+        TopV(layer=2, keep_ratio=0.4),
+        TopV(layer=2, keep_ratio=1.0),
+        ties="some of those that go are taken back at even distances",
+    ),
     "transprune": MethodCase(TransPrune(STAGES), TransPrune(NONE_GO)),
     "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO), ties="spread evenly"),
     "vispruner": MethodCase(

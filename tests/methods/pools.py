@@ -57,7 +57,11 @@ class Pool:
             tokens,
             lambda: hidden,
             merged=stage.merged,
-            signals={"attention": lambda: self, "embeddings": self.embeddings},
+            signals={
+                "attention": lambda: self,
+                "embeddings": self.embeddings,
+                "layer_rows": self.layer_rows,
+            },
         )
 
     def frames(self) -> Frames:
@@ -105,6 +109,9 @@ class Pool:
 
     def rotary_decay(self, queries: str) -> Tensor:
         return torch.ones(WORDS, self.n)
+
+    def layer_rows(self) -> tuple[Tensor, Tensor]:
+        return self.draw(self.n, WIDTH), self.draw(self.n, WIDTH) + 0.1
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         return self.draw(self.n, WIDTH), torch.randn(

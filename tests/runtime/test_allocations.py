@@ -16,6 +16,7 @@ PAIRS = {
     "cdpruner": "its kernel holds every pair of tokens, by definition",
     "prunesid": "its components are those of every pair of patches, by definition",
     "scope": "how well each patch covers each other is what it chooses by",
+    "topv": "a cost for every pair of tokens is what it transports by",
 }
 
 # the long models have no text tower

@@ -61,6 +61,7 @@ from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Setup, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
 from transprune.runtime.taps.frames import FrameTap
+from transprune.runtime.taps.layer_rows import LayerRowsTap
 from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.transitions import TransitionTap
@@ -74,6 +75,7 @@ TAPS: tuple[type[Tap], ...] = (
     FrameTap,
     EmbeddingTap,
     TransitionTap,
+    LayerRowsTap,
     AttentionTap,
 )
 
