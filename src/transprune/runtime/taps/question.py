@@ -67,7 +67,7 @@ class QuestionTap(Tap):
         if vision.states is None:
             raise MissingSignal(
                 "this model's features come from several layers of the tower, which have no place "
-                "in CLIP's space; use cdpruner:relevance=embedding"
+                "in CLIP's space; use relevance=embedding"
             )
 
         prompt = layout.prompt

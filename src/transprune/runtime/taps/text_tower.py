@@ -141,7 +141,7 @@ def _load_for(given: str | os.PathLike[str] | None, checkpoint: str) -> TextTowe
             "prune(model, method, text_tower=...) or --text-tower, which for LLaVA-1.5 and "
             "LLaVA-NeXT is 'openai/clip-vit-large-patch14-336'; or "
             f"put a CLIPModel with its tokenizer into {FOLDER}/ beside the weights; or do without: "
-            "cdpruner:relevance=embedding"
+            "relevance=embedding of the method"
         )
 
     try:
