@@ -60,6 +60,7 @@ RECURRENT = {"static cache": NO_STATIC, "assisted": STATEFUL, "prompt lookup": S
 REFUSES: Mapping[str, Mapping[str, Refusal]] = {
     "aya_vision": {"static cache": NO_STATIC},
     "cohere2_vision": {"static cache": NO_STATIC},
+    "exaone4_5": {"static cache": NO_STATIC},
     "gemma3": {"static cache": NO_STATIC},
     "gemma4": {"static cache": NO_STATIC, "shortv": KEYS_ARE_VALUES},
     "gemma4_small": {"static cache": NO_STATIC},
