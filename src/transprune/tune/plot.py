@@ -60,14 +60,19 @@ def _draw_costs(axes: Any, trials: Sequence[Tried], budget: Budget) -> None:
 
     for stopped, marker, label in ((True, "x", "stopped early"), (False, "o", "complete")):
         chosen = [trial for trial in trials if trial.stopped == stopped]
+        if not chosen:
+            continue
         costs = [scale * trial.cost for trial in chosen]
         axes.scatter(
             costs, [trial.loss for trial in chosen], s=16, c=FAINT, marker=marker, label=label
         )
 
+    # at one budget only the best setting counts: costs differ by rounding
     best = front(trials)
+    if not budget.is_range:
+        best = best[-1:]
     costs = [scale * trial.cost for trial in best]
-    axes.plot(costs, [trial.loss for trial in best], "o-", c=STRONG, ms=5, label="front")
+    axes.plot(costs, [trial.loss for trial in best], "o-", c=STRONG, ms=5, label="best")
     axes.set_xlabel(names[budget.cost])
     axes.set_yscale("symlog", linthresh=1e-3)
     axes.legend(frameon=False, fontsize=8)
