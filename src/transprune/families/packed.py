@@ -17,8 +17,8 @@ from torch import Tensor
 from transprune.core.library import private
 from transprune.core.rows import upload
 from transprune.families.base import Family, Grid, TapPoints, VisionCapture, VisionRows
-from transprune.families.images_only import load_images_only
 from transprune.families.tower import attention_received, grid_places, resize
+from transprune.families.without_videos import load_with_or_without_videos
 
 # share of the tower below VScan's early layer: 5 of CLIP-L's 22 layers
 EARLY = 5 / 22
@@ -67,10 +67,7 @@ class Packed(Family):
 
     def load_processor(self, place: str) -> Any:
         """Without torchvision, a processor that knows images only: just its video part needs it."""
-        try:
-            return super().load_processor(place)
-        except ImportError:
-            return load_images_only(place, self.processor)
+        return load_with_or_without_videos(place, self.processor)
 
     # ------------------------------------------------------------------------ vision signals
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from transprune.algebra.approximation import approximation_error, farthest_points
 from transprune.algebra.select import assign_nearest, group_mean, others, select_top
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Reading
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, ProjectorView, Scores, Selection
@@ -26,7 +26,7 @@ from transprune.methods.common.projector import (
 )
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
-from transprune.methods.compose import Compose
+from transprune.methods.common.two_stages import TwoStages
 
 THIRD = Schedule({16: 1 / 3}, depth=32)
 
@@ -103,7 +103,7 @@ class ApproximatedAgain(ScheduledPruner):
 
 @register("apet")
 @dataclass(frozen=True)
-class ApET(Method):
+class ApET(TwoStages):
     """Keep the tokens that a linear mixture of a few others approximates worst; merge the rest.
 
     Ma et al., "ApET: Approximation-Error Guided Token Compression for Efficient VLMs", CVPR 2026.
@@ -153,33 +153,16 @@ class ApET(Method):
             object.__setattr__(self, "then", Schedule.of(self.then))
 
     @property
-    def steps(self) -> tuple[Method, ...]:
-        """Both stages, or the first alone."""
-        first = Approximated(self.keep, self.basis, positions=self.positions)
+    def first(self) -> Method:
+        """In front of the language model."""
+        return Approximated(self.keep, self.basis, positions=self.positions)
+
+    @property
+    def second(self) -> ApproximatedAgain | None:
+        """The same again inside it, if it is asked for."""
         if self.then is None:
-            return (first,)
-
-        return first, ApproximatedAgain(self.then, self.basis, positions=self.positions)
-
-    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
-        """The stages of both."""
-        return Compose(self.steps).plan(num_layers, visual_tokens)
-
-    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """The readings of both."""
-        return Compose(self.steps).reads_at(num_layers)
-
-    def notes(self, num_layers: int) -> tuple[str, ...]:
-        """How the second stage was adapted to this depth."""
-        return Compose(self.steps).notes(num_layers)
-
-    def shifted_earlier(self, layers: int, num_layers: int) -> ApET:
-        """With the second stage so much earlier."""
-        if self.then is None:
-            return super().shifted_earlier(layers, num_layers)
-
-        again = ApproximatedAgain(self.then).shifted_earlier(layers, num_layers)
-        return replace(self, then=again.keep)
+            return None
+        return ApproximatedAgain(self.then, self.basis, positions=self.positions)
 
 
 def _error(rows: Tensor, basis: int) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from transprune.core.plan import Reading, Stage
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores
@@ -15,7 +14,7 @@ from transprune.methods.common.checks import check_choice, check_keep
 from transprune.methods.common.method import Fidelity, Method, Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
-from transprune.methods.compose import Compose
+from transprune.methods.common.two_stages import TwoStages
 from transprune.methods.fastervlm import FasterVLM
 
 HALFWAY = Schedule({16: 0.1}, depth=32)
@@ -49,7 +48,7 @@ class Attended(ScheduledPruner):
 
 @register("star")
 @dataclass(frozen=True)
-class STAR(Method):
+class STAR(TwoStages):
     """Keep the patches the vision tower attends to, then those of them that the text attends to.
 
     Guo et al., "STAR: Stage-Wise Attention-Guided Token Reduction for Efficient Large
@@ -99,29 +98,13 @@ class STAR(Method):
             object.__setattr__(self, "then", Schedule.of(self.then))
 
     @property
-    def steps(self) -> tuple[Method, ...]:
-        """Both stages, or the first alone."""
-        first = Salient(self.keep, positions=self.positions)
+    def first(self) -> Method:
+        """By the attention of the tower."""
+        return Salient(self.keep, positions=self.positions)
+
+    @property
+    def second(self) -> Attended | None:
+        """By that of the language model, if it is asked for."""
         if self.then is None:
-            return (first,)
-
-        return first, Attended(self.then, self.queries, positions=self.positions)
-
-    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
-        """The stages of both."""
-        return Compose(self.steps).plan(num_layers, visual_tokens)
-
-    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """The readings of both."""
-        return Compose(self.steps).reads_at(num_layers)
-
-    def notes(self, num_layers: int) -> tuple[str, ...]:
-        """How the second stage was adapted to this depth."""
-        return Compose(self.steps).notes(num_layers)
-
-    def shifted_earlier(self, layers: int, num_layers: int) -> STAR:
-        """With the second stage so much earlier."""
-        if self.then is None:
-            return super().shifted_earlier(layers, num_layers)
-
-        return replace(self, then=Attended(self.then).shifted_earlier(layers, num_layers).keep)
+            return None
+        return Attended(self.then, self.queries, positions=self.positions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,7 +15,7 @@ from transprune.algebra.select import (
     select_spread,
     select_top,
 )
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Reading
 from transprune.core.schedule import Schedule, ScheduleLike, count_kept
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
@@ -28,7 +28,7 @@ from transprune.methods.common.projector import (
     split_budget,
 )
 from transprune.methods.common.recipe import register
-from transprune.methods.compose import Compose
+from transprune.methods.common.two_stages import TwoStages
 from transprune.methods.pdrop import PDrop
 
 HALFWAY = Schedule({16: 1 / 3}, depth=32)
@@ -119,7 +119,7 @@ class Cut(PDrop):
 
 @register("vscan")
 @dataclass(frozen=True)
-class VScan(Method):
+class VScan(TwoStages):
     """Keep locally and globally salient patches, merge the others, and cut once in the LLM.
 
     Zhang et al., TMLR 2026. https://arxiv.org/abs/2505.22654
@@ -171,32 +171,16 @@ class VScan(Method):
             object.__setattr__(self, "then", Schedule.of(self.then))
 
     @property
-    def steps(self) -> tuple[Method, ...]:
-        """The scans, and the cut if there is one."""
-        scan = Scan(self.keep, self.local, self.window, positions=self.positions)
+    def first(self) -> Method:
+        """The scans."""
+        return Scan(self.keep, self.local, self.window, positions=self.positions)
+
+    @property
+    def second(self) -> Cut | None:
+        """The cut, if there is one."""
         if self.then is None:
-            return (scan,)
-
-        return scan, Cut(self.then, positions=self.positions)
-
-    def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
-        """The stages of both."""
-        return Compose(self.steps).plan(num_layers, visual_tokens)
-
-    def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
-        """The readings of both."""
-        return Compose(self.steps).reads_at(num_layers)
-
-    def notes(self, num_layers: int) -> tuple[str, ...]:
-        """How the cut was adapted to this depth."""
-        return Compose(self.steps).notes(num_layers)
-
-    def shifted_earlier(self, layers: int, num_layers: int) -> VScan:
-        """With the cut so much earlier."""
-        if self.then is None:
-            return super().shifted_earlier(layers, num_layers)
-
-        return replace(self, then=Cut(self.then).shifted_earlier(layers, num_layers).keep)
+            return None
+        return Cut(self.then, positions=self.positions)
 
 
 def number_windows(place: Tensor, grid: Tensor, crop: Tensor, side: int) -> Tensor:
