@@ -7,6 +7,8 @@ from families.cases import FAMILIES, Zoo
 from support import record as support
 from transprune.core import library
 
+ECHOES = {("llava_next", "eager"), ("vipllava", "eager")}
+
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
 library._warned = (
     True  # a newer transformers is judged by these tests, not by the warning that nobody tried it
@@ -19,6 +21,18 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     support.start(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what the command line does not select
+def pytest_collection_modifyitems(items):
+    """LLaVA's siblings differ from it in the picture, not in attention: their eager runs are slow ones."""
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        if (
+            chosen is not None
+            and (chosen.params.get("family"), chosen.params.get("attn")) in ECHOES
+        ):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)
