@@ -51,9 +51,10 @@ def test_tokens_equal_a_hand_computation():
         rows[target] = patches[target] + (patches[mine].mean(0) if mine else 0)
     cls_slot = next(i for i in range(144) if i not in rows)
     rows[cls_slot] = hidden[0]
-    expected = projector(torch.stack([rows[i] for i in sorted(rows)]))
+    order = [cls_slot, *dominant, *targets]  # as the released code returns them
+    expected = projector(torch.stack([rows[i] for i in order]))
 
-    assert session.trace.stages[0].keep[0].tolist() == sorted(rows)
+    assert session.trace.stages[0].keep[0].tolist() == order
     torch.testing.assert_close(
         entered["rows"][0, 2:66], expected, atol=2e-5, rtol=1e-6
     )  # features reach 70
