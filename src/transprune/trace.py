@@ -34,7 +34,8 @@ class TraceStage:
         method: name of the method that chose.
         candidates: per sample, the original numbers (0..N-1) of the visual tokens that arrived.
             long [n].
-        keep: per sample, those that stayed, ascending. long [k].
+        keep: per sample, those that stayed, in the order of their rows: ascending, unless a method
+            that renumbers positions has an order of its own. long [k].
         scores: with `record=("scores",)`: name -> per sample, float32 [n], in the order of
             `candidates`.
     """

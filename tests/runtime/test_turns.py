@@ -184,3 +184,34 @@ def test_what_cannot_be_refreshed_says_so(zoo):
         prune(model, BLIND, turns="again")
     with pytest.raises(MethodError, match="static"):
         prune(model, BLIND, turns="refresh", decode="static")
+
+
+def test_a_conversation_that_begins_with_text_is_not_known(zoo):
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    with torch.no_grad(), prune(model, BLIND, turns="refresh"):
+        first = greedy(model, case.batch([case.sample([], [6])]), steps=2)
+        picture = case.batch([case.sample([0], [2, 3], seed=1)])
+        picture["input_ids"] = torch.cat([first.sequences, picture["input_ids"]], dim=1)
+        picture["attention_mask"] = torch.ones_like(picture["input_ids"])
+        second = greedy(model, picture, steps=2, **cache_argument(model, cache_of_output(first)))
+        ids = torch.cat([second.sequences, NEW], dim=1)
+        given = cache_argument(model, cache_of_output(second))
+        with pytest.raises(CacheError, match="Begin the conversation"):
+            greedy(model, turn_of("llava", ids), steps=2, **given)
+
+
+@pytest.mark.parametrize("change", ["select", "repeat"])
+def test_samples_that_are_exchanged_are_not_known(zoo, change):
+    model, case = zoo("llava", "sdpa"), FAMILIES["llava"]
+    with torch.no_grad(), prune(model, BLIND, turns="refresh"):
+        first = greedy(model, case.batch(case.even()), steps=2)
+        cache = cache_of_output(first)
+        ids = first.sequences.flip(0)
+        if change == "select":
+            cache.batch_select_indices(torch.tensor([1, 0]))
+        else:
+            cache.batch_repeat_interleave(2)
+            ids = first.sequences.repeat_interleave(2, dim=0)
+        ids = torch.cat([ids, NEW.expand(len(ids), -1)], dim=1)
+        with pytest.raises(CacheError, match="exchanged"):
+            greedy(model, turn_of("llava", ids), steps=2, **cache_argument(model, cache))

@@ -50,7 +50,8 @@ class Frames:
 def count_per_frame(
     kept: Sequence[int], clips: Sequence[Sequence[int]]
 ) -> tuple[tuple[int, ...], ...]:
-    """How many of the ascending token numbers `kept` lie in each frame of each clip."""
+    """How many of the token numbers `kept`, in any order, lie in each frame of each clip."""
+    kept = sorted(kept)
     counts = []
     end = 0
     for clip in clips:

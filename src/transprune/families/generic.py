@@ -19,7 +19,7 @@ from transprune.errors import FamilyError, PruneWarning, UnknownFamily
 from transprune.families.base import FAMILIES, Family, Grid, register_family
 from transprune.families.placeholders import Placeholders
 from transprune.families.refused import reason_against
-from transprune.families.shape import has_mrope, lacks_in_config, lacks_in_modules
+from transprune.families.shape import has_mrope, is_token_id, lacks_in_config, lacks_in_modules
 
 _warned: set[str] = set()
 _proven: WeakSet[nn.Module] = WeakSet()
@@ -136,7 +136,7 @@ def _check_image_token(config: Any, family: Family) -> None:
     if type(family).visual_mask is not Family.visual_mask:
         return
     token = getattr(config, "image_token_id", None)
-    if not isinstance(token, int):
+    if not is_token_id(token):
         raise FamilyError(
             f"visual tokens are found by image_token_id, a token id in config.json; got {token!r}. "
             "Set it to the id that the tokenizer gives to the processor's image_token"

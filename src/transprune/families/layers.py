@@ -145,7 +145,9 @@ def owners(layers: list[Any]) -> list[int | None]:
 
 def split_heads(attention: Any, projected: Tensor, norm: str = "") -> Tensor:
     """[B, L, H * d] -> [B, H, L, d], with the per-head norm `norm` if the attention has one."""
-    heads = projected.view(*projected.shape[:-1], -1, attention.head_dim)
+    # the number of heads by name: of no row it could not be inferred
+    count = projected.shape[-1] // attention.head_dim
+    heads = projected.view(*projected.shape[:-1], count, attention.head_dim)
     normalise = getattr(attention, norm, None) if norm else None
     if normalise is not None:
         heads = normalise(heads)

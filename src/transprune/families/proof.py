@@ -74,9 +74,14 @@ def _check_dropping(trial: Trial, session: Session, plain: Tensor) -> None:
 
 def _check_attention(trial: Trial, session: Session) -> None:
     """Compare what methods read of the layers at a boundary with the maps of the model itself."""
-    half = trial.layers // 2
     # FastV reads the layer in front of its boundary, PyramidDrop the one behind it
-    for recipe, layer in ((f"fastv:layer={half}", half - 1), (f"pdrop:keep={half}:0.5", half)):
+    readings = [(f"pdrop:keep={layer}:0.5", layer) for layer in trial.one_of_each_kind if layer > 0]
+    readings += [
+        (f"fastv:layer={layer + 1}", layer)
+        for layer in trial.one_of_each_kind
+        if layer + 1 < trial.layers
+    ]
+    for recipe, layer in readings:
         scores = trial.scores(session, recipe)
         if scores is None:
             continue  # there is no attention that can be read, and the method says so

@@ -17,7 +17,7 @@ BETWEEN_LAYERS = ("deepstack_visual_embeds", "deepstack_features")
 def lacks_in_config(config: Any) -> list[str]:
     """What a configuration lacks of the common shape, in words; empty if nothing."""
     lacks = []
-    if not isinstance(getattr(config, "image_token_id", None), int):
+    if not is_token_id(getattr(config, "image_token_id", None)):
         lacks.append("an image_token_id, by which visual tokens are found in a prompt")
     if getattr(config, "is_encoder_decoder", False):
         lacks.append("a decoder that reads the picture in its own prompt (it has an encoder)")
@@ -65,3 +65,8 @@ def has_mrope(config: Any) -> bool:
     text = config.get_text_config()
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
     return "mrope_section" in rope
+
+
+def is_token_id(token: Any) -> bool:
+    """Whether a value of a configuration may be the number of a token."""
+    return isinstance(token, int) and not isinstance(token, bool) and token >= 0

@@ -96,6 +96,16 @@ class Trial:
         scores: Tensor = running.trace.stages[-1].scores["score"][0]
         return scores
 
+    @property
+    def one_of_each_kind(self) -> list[int]:
+        """A decoder layer of each kind of attention, as near the middle as there is one."""
+        layers = self.family.layers(self.family.base(self.model))
+        nearest = sorted(range(len(layers)), key=lambda index: abs(index - len(layers) // 2))
+        kinds: dict[tuple[Any, ...], int] = {}
+        for index in nearest:
+            kinds.setdefault(_settings(layers[index].self_attn), index)
+        return sorted(kinds.values())
+
     def attention(self, layer: int) -> Tensor | None:
         """The model's own attention map [1, H, L, L] of a decoder layer, or None."""
         base = self.family.base(self.model)
@@ -194,3 +204,10 @@ def _as_rows(features: Tensor) -> Tensor:
 
 def _parameters(module: nn.Module) -> set[str]:
     return set(inspect.signature(type(module).forward).parameters)
+
+
+def _settings(module: Any) -> tuple[Any, ...]:
+    """The plain settings of a module; layers that differ in one may rotate or mask otherwise."""
+    plain = (bool, int, float, str, type(None))
+    own = vars(module).items()
+    return tuple((name, v) for name, v in own if isinstance(v, plain) and name != "layer_idx")

@@ -9,6 +9,7 @@ On the command line: `transprune calibrate --model ... --image ... --question ..
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class LayerContributions:
 
     Attributes:
         nats: per layer, the mean KL divergence of the next-token distribution when that layer
-            alone is frozen.
+            alone is frozen; NaN for layers without keys of their own, which cannot be.
         prompts: number of prompts in the mean.
     """
 
@@ -37,9 +38,10 @@ class LayerContributions:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """All layers, smallest contribution first. Of equal ones the deeper layer comes first."""
+        """All that were measured, smallest contribution first; of equal ones the deeper one."""
         # freezing a deep layer changes fewer layers after it
-        return tuple(sorted(range(len(self.nats)), key=lambda layer: (self.nats[layer], -layer)))
+        measured = [layer for layer, nats in enumerate(self.nats) if not math.isnan(nats)]
+        return tuple(sorted(measured, key=lambda layer: (self.nats[layer], -layer)))
 
 
 @torch.no_grad()
@@ -63,14 +65,17 @@ def layer_contributions(
         SessionError: the model is being pruned.
     """
     family = find_family(model)
-    layers = len(family.layers(family.base(model)))
-    total = torch.zeros(layers, dtype=torch.float64)  # sums of many small numbers
+    kinds = family.layer_kinds(family.base(model))
+    frozen = [layer for layer, kind in enumerate(kinds) if kind.stores_keys]
+    # sums of many small numbers
+    total = torch.full((len(kinds),), math.nan, dtype=torch.float64)
+    total[frozen] = 0
     count = 0
 
     for inputs in prompts:
         full = _next_token(model, inputs)
         count += len(full)
-        for layer in range(layers):
+        for layer in frozen:
             with prune(model, ShortV((layer,))):
                 total[layer] += _divergence(_next_token(model, inputs), full)
 

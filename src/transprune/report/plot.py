@@ -114,7 +114,9 @@ def _one_sample(trace: Trace, sample: int) -> Trace:
         )
 
     stages = tuple(replace(stage, keep=(stage.keep[sample],)) for stage in trace.stages)
-    return replace(trace, visual_tokens=(trace.visual_tokens[sample],), stages=stages)
+    frames = (trace.frames[sample],) if trace.frames else ()
+    visual = (trace.visual_tokens[sample],)
+    return replace(trace, visual_tokens=visual, stages=stages, frames=frames)
 
 
 def _tokens_per_picture(trace: Trace, pictures: int) -> list[int]:
@@ -124,6 +126,21 @@ def _tokens_per_picture(trace: Trace, pictures: int) -> list[int]:
         LayoutError: the tokens are those of another number of pictures.
     """
     total = trace.visual_tokens[0]
+    clips = trace.frames[0] if trace.frames else ()
+    if any(len(frames) > 1 for frames in clips):
+        raise LayoutError(
+            "this prompt had a video, whose frames are drawn by `transprune run --video ... "
+            "--overlay`; kept_per_frame() has the numbers"
+        )
+    if clips and sum(map(sum, clips)) == total:
+        if pictures != len(clips):
+            raise LayoutError(
+                f"the prompt had {len(clips)} picture(s) of {', '.join(str(sum(c)) for c in clips)} "
+                f"visual tokens; got {pictures} to draw"
+            )
+        return [sum(frames) for frames in clips]
+
+    # a trace of 0.1 does not tell pictures apart
     side = _square_side(trace)
     nominal = side**2 if side else 0
 

@@ -353,7 +353,8 @@ class Engine:
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run the stage in front of a layer, and give the layer the arguments of its rows."""
         state = self._running()
-        if state is None or not state.hooked:
+        # another thread may have put on hooks that this pass does not need
+        if state is None or index not in state.hooked:
             return None
 
         hidden = args[0] if args else kwargs["hidden_states"]

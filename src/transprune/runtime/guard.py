@@ -52,10 +52,22 @@ class Guard:
             self.conversation.crop(-tokens_to_remove)
         return -tokens_to_remove
 
+    # samples that are exchanged, repeated or left out no longer fit the tokens that were noted
+
     def reorder_cache(self, beam_idx: Any) -> None:
-        """Reorder samples for beam search, whose tokens are then in another order than they came."""
+        """Reorder samples for beam search."""
         self.conversation = None
         super().reorder_cache(beam_idx)  # type: ignore[misc]
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat every sample `repeats` times."""
+        self.conversation = None
+        super().batch_repeat_interleave(repeats)  # type: ignore[misc]
+
+    def batch_select_indices(self, indices: Any) -> None:
+        """Keep only the samples `indices`."""
+        self.conversation = None
+        super().batch_select_indices(indices)  # type: ignore[misc]
 
     def check_own_crop(self, n: int) -> None:
         """Check that nothing among the newest `n` tokens of this layer was pruned.

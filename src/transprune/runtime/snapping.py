@@ -28,11 +28,16 @@ def moves_of(method: Method, kinds: Sequence[LayerKind]) -> dict[int, int]:
     newest = -1
     for reading in method.reads_at(len(kinds)):
         boundary = _next_readable(reading, kinds)
-        if boundary is None or boundary <= newest:
+        if boundary is not None and boundary <= newest:
+            raise ScheduleError(
+                f"the stage in front of boundary {reading.boundary} reads attention, which not every "
+                f"layer of this model has, and moved up to boundary {newest}; let this stage act "
+                "behind it"
+            )
+        if boundary is None:
             raise ScheduleError(
                 f"boundary {reading.boundary} reads attention, which not every layer of this model "
-                f"has; boundaries at which it can be read are {_readable(reading, kinds)}, and "
-                "each stage needs one of its own"
+                f"has; boundaries at which it can be read are {_readable(reading, kinds)}"
             )
         if boundary != reading.boundary:
             moves[reading.boundary] = boundary

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from transprune.core.library import CACHE_NAMES, cache_of, cache_of_output
+from transprune.core.library import CACHE_NAMES, cache_length, cache_of, cache_of_output
 from transprune.errors import CacheError, LayoutError
 from transprune.runtime.cache import guard_of, renewed
 from transprune.runtime.calls import Calls
@@ -34,8 +34,9 @@ REFRESHED = (
 )
 LOST = (
     "this cache does not know the tokens of its earlier turns, which turns='refresh' prefills again: "
-    "it was filled in another session, or by beams, or from embeddings. Begin the conversation in "
-    "this session, with one beam, or use turns='keep'"
+    "it was filled in another session, by beams, from embeddings, or with text in front of the first "
+    "picture's turn, or its samples were exchanged. Begin the conversation with its picture, in this "
+    "session and with one beam, or use turns='keep'"
 )
 
 NEW_PICTURE = (
@@ -162,12 +163,14 @@ class Turn:
     Attributes:
         ids: its tokens, [B, n], or None.
         kwargs: its other arguments.
+        past: tokens that were in its cache.
         refresh: the whole conversation in its place, where it is a new turn of one.
         conversation: the one that it begins or refreshes; None where it does neither.
     """
 
     ids: Tensor | None
     kwargs: dict[str, Any]
+    past: int = 0
     refresh: Refresh | None = None
     conversation: Conversation | None = None
 
@@ -199,6 +202,8 @@ class Refresher(Tap):
         if not turns or turns[-1].ids is None:
             return
         turn = turns[-1]
+        if turn.conversation is None and turn.past:
+            return  # tokens in front of this prompt are in the cache, and nobody knows them
         if turn.conversation is None:
             assert turn.ids is not None
             inputs = {name: v for name, v in turn.kwargs.items() if name not in OF_ONE_CALL}
@@ -218,14 +223,15 @@ class Refresher(Tap):
     def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Begin a call; a new turn gets the arguments of its conversation."""
         ids = kwargs.get("input_ids", args[0] if args else None)
-        turn = Turn(ids, kwargs)
+        cache = cache_of(kwargs)
+        turn = Turn(ids, kwargs, 0 if cache is None else cache_length(cache))
         # first of all, because the hook behind the model takes away one turn whatever happens
         self._turns().append(turn)
 
         calls = self._calls()
         drafts = calls.verified
         calls.verified = 0
-        guard = guard_of(cache_of(kwargs))
+        guard = guard_of(cache)
         # one token, or one and its drafts, is a step of decoding
         if guard is None or ids is None or ids.shape[1] - drafts < 2:
             return None

@@ -156,7 +156,7 @@ class StaticKeptLayer(Guard, StaticLayer):
             "prompt need; leave cache_implementation unset (and decode='dynamic')"
         )
 
-    batch_repeat_interleave = batch_select_indices = crop
+    batch_repeat_interleave = batch_select_indices = crop  # type: ignore[assignment]
 
 
 def is_static(cache: Any) -> bool:
