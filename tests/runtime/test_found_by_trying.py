@@ -48,5 +48,5 @@ def test_layers_without_keys_are_not_calibrated(zoo):
 
 def test_a_stage_that_another_moved_past_is_named(zoo):
     parts = [FastV(layer=2), Uniform({3: 0.5})]
-    with pytest.raises(ScheduleError, match="moved up to boundary 4"):
+    with pytest.raises(ScheduleError, match="boundary 2 moved up to 4"):
         prune(zoo("qwen3_5", "sdpa"), Compose(parts))

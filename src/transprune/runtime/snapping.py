@@ -26,22 +26,25 @@ def moves_of(method: Method, kinds: Sequence[LayerKind]) -> dict[int, int]:
     _check_frozen(method, kinds)
     moves: dict[int, int] = {}
     newest = -1
+    before: Reading | None = None
     for reading in method.reads_at(len(kinds)):
         boundary = _next_readable(reading, kinds)
-        if boundary is not None and boundary <= newest:
-            raise ScheduleError(
-                f"the stage in front of boundary {reading.boundary} reads attention, which not every "
-                f"layer of this model has, and moved up to boundary {newest}; let this stage act "
-                "behind it"
-            )
         if boundary is None:
             raise ScheduleError(
                 f"boundary {reading.boundary} reads attention, which not every layer of this model "
                 f"has; boundaries at which it can be read are {_readable(reading, kinds)}"
             )
+        if boundary <= newest:
+            assert before is not None
+            raise ScheduleError(
+                f"boundary {before.boundary} moved up to {newest}, because it reads attention, and "
+                f"the stage of boundary {reading.boundary} comes behind it; boundaries at which "
+                f"attention can be read are {_readable(before, kinds)}"
+            )
         if boundary != reading.boundary:
             moves[reading.boundary] = boundary
         newest = boundary
+        before = reading
     _check_shared(newest, kinds)
     return moves
 
