@@ -215,3 +215,15 @@ def test_samples_that_are_exchanged_are_not_known(zoo, change):
         ids = torch.cat([ids, NEW.expand(len(ids), -1)], dim=1)
         with pytest.raises(CacheError, match="exchanged"):
             greedy(model, turn_of("llava", ids), steps=2, **cache_argument(model, cache))
+
+
+def test_another_number_of_samples_is_refused_before_anything_is_touched(zoo):
+    model = zoo("llava", "sdpa")
+    with torch.no_grad(), prune(model, BLIND, turns="refresh"):
+        first = greedy(model, inputs_of("llava"), steps=2)
+        cache = cache_of_output(first)
+        layers = list(cache.layers)
+        ids = torch.cat([first.sequences, NEW], dim=1).expand(2, -1)
+        with pytest.raises(CacheError, match="turns='keep'"):
+            greedy(model, turn_of("llava", ids), steps=2, **cache_argument(model, cache))
+        assert all(a is b for a, b in zip(cache.layers, layers, strict=True))

@@ -251,6 +251,7 @@ def _stages() -> Iterator[StageProgress]:
     with follow(bar_per_step=True) as report:
 
         def progress(stage: str, step: int, steps: int, metrics: dict[str, float]) -> None:
+            """A line of JSON for every step that has figures, where nobody watches."""
             # "test scenes" of the card has no metrics, so it prints nothing here
             if metrics and not console.is_terminal:
                 line = {"stage": stage, "step": step, "of": steps, **metrics}

@@ -55,8 +55,8 @@ class Rotary:
         """Of a decoder's rotary module, or None where it has none."""
         if module is None:
             return None
-        takes_type = "layer_type" in inspect.signature(type(module).forward).parameters
-        return cls(module, layer_type if takes_type else None)
+        kind: Any = type(module)
+        return cls(module, layer_type if _takes_type(kind) else None)
 
     def tables(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin [B, L, d] at `positions`, long [B, L]; `hidden` gives device and dtype."""
@@ -81,3 +81,9 @@ class Rotary:
     def longest(self) -> int:
         """The longest sequence the module has met, which may choose its frequencies."""
         return int(getattr(self.module, "max_seq_len_cached", 0))
+
+
+@cache
+def _takes_type(rotary: Any) -> bool:
+    """Whether a rotary module wants to know the kind of layer."""
+    return "layer_type" in inspect.signature(rotary.forward).parameters

@@ -47,7 +47,6 @@ NEW_PICTURE = (
 # arguments that belong to one call alone
 OF_ONE_CALL = {"input_ids", "inputs_embeds", "attention_mask", "position_ids", *CACHE_NAMES}
 
-
 MIXED = (
     "the first turn came with position ids and a later one without, so those of the whole "
     "conversation are not known; call the model in one way, with model.generate or without, or use "
@@ -105,9 +104,9 @@ class Conversation:
         """The conversation with the tokens [B, n] of a new turn.
 
         Raises:
-            CacheError: earlier tokens are not known.
+            CacheError: earlier tokens are not known, or there were other samples.
         """
-        if not self.known:
+        if not self.known or len(ids) != len(self.pieces[0][0]):
             raise CacheError(LOST)
         return replace(self, pieces=[*self.pieces, (ids, positions)])
 
