@@ -17,6 +17,7 @@ from transprune.cli.options import (
     OUT_HELP,
     Attention,
     AttentionOption,
+    BatchSize,
     Device,
     DeviceOption,
     Dtype,
@@ -25,6 +26,7 @@ from transprune.cli.options import (
     Model,
     OptionalThreads,
     Seed,
+    Strict,
     TextTower,
     load_options,
 )
@@ -96,13 +98,7 @@ Ablations = Annotated[
     bool, typer.Option("--ablations", help="Add the ablations of the TransPrune paper.")
 ]
 Bill = Annotated[bool, typer.Option("--bill/--no-bill", help="Measure time and memory, too.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it.")
-]
 # how the model runs, and what is shown
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
-]
 MaxNewTokens = Annotated[
     int | None,
     typer.Option(

@@ -117,6 +117,12 @@ TextTower = Annotated[
 ]
 
 # How it runs, and what is printed.
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it.")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
+]
 Threads = Annotated[int, typer.Option("--threads", min=1, metavar="N", help=f"{THREADS_HELP}.")]
 OptionalThreads = Annotated[
     int | None,

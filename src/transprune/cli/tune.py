@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.options import (
-    METHOD_HELP,
-    OUT_HELP,
     Attention,
     AttentionOption,
+    BatchSize,
     Device,
     DeviceOption,
     Dtype,
@@ -24,12 +19,27 @@ from transprune.cli.options import (
     Model,
     OptionalThreads,
     Seed,
+    Strict,
     TextTower,
     load_options,
 )
 from transprune.cli.progress import follow
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
+from transprune.cli.tune_options import (
+    AnswerTokens,
+    Budget,
+    Cost,
+    CostOption,
+    HeldOut,
+    Loss,
+    LossOption,
+    SampleSize,
+    Trials,
+    TuneMethods,
+    TuneOut,
+    TuneQuestions,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,104 +49,21 @@ if TYPE_CHECKING:
     from transprune.tune.plan import Plan
 
 
-class CostOption(str, Enum):
-    """The choices of `--cost`."""
-
-    flops = "flops"
-    kv = "kv"
-    ms = "ms"
-
-
-class LossOption(str, Enum):
-    """The choices of `--loss`."""
-
-    kl = "kl"
-    last_token = "last-token"
-
-
 def tune_command(
-    budget: Annotated[
-        str,
-        typer.Option(
-            "--budget",
-            metavar="COST",
-            help="Share of the unpruned cost, as 0.35 or 35%; a range, as 0.2:0.6, for a front.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help=f"{OUT_HELP}; it becomes the recipe, and a stopped search in it goes on.",
-        ),
-    ],
+    budget: Budget,
+    out: TuneOut,
     model: Model = "nano",
-    questions: Annotated[
-        str,
-        typer.Option(
-            "--questions",
-            metavar="QUESTIONS",
-            help="Folder or file of questions, answers not needed; 'nano': bundled validation "
-            "scenes.",
-        ),
-    ] = "nano",
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--method",
-            metavar="METHOD",
-            help=f"{METHOD_HELP}; repeat for several; settings written in it are not searched. "
-            "Default: transprune.",
-        ),
-    ] = None,
-    cost: Annotated[
-        CostOption,
-        typer.Option(
-            "--cost",
-            help="What the budget counts: exact FLOPs of the prefill, bytes of keys and values, or "
-            "milliseconds of a prefill, measured here.",
-        ),
-    ] = CostOption.flops,
-    loss: Annotated[
-        LossOption,
-        typer.Option(
-            "--loss",
-            help="Distance from the unpruned model: KL of the first answer tokens, or the last "
-            "hidden state of the last prompt token.",
-        ),
-    ] = LossOption.kl,
-    trials: Annotated[
-        int,
-        typer.Option("--trials", min=1, metavar="N", help="Settings to try, earlier ones counted."),
-    ] = 80,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            min=1,
-            metavar="N",
-            help="Number of scenes (nano; default 40) or questions (file; default all).",
-        ),
-    ] = None,
-    held_out: Annotated[
-        float,
-        typer.Option(
-            "--held-out", metavar="SHARE", help="Share of the pictures that is never searched on."
-        ),
-    ] = 0.3,
-    answer_tokens: Annotated[
-        int,
-        typer.Option("--answer-tokens", min=1, metavar="N", help="First answer tokens to compare."),
-    ] = 4,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it."),
-    ] = False,
+    questions: TuneQuestions = "nano",
+    method: TuneMethods = None,
+    cost: Cost = CostOption.flops,
+    loss: Loss = LossOption.kl,
+    trials: Trials = 80,
+    n: SampleSize = None,
+    held_out: HeldOut = 0.3,
+    answer_tokens: AnswerTokens = 4,
+    strict: Strict = False,
     seed: Seed = 0,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
-    ] = 32,
+    batch_size: BatchSize = 32,
     threads: OptionalThreads = None,
     dtype: DtypeOption = Dtype.auto,
     device: DeviceOption = Device.auto,
