@@ -135,6 +135,7 @@ ORDER = (
     "speed",
     "report",
     "tune",
+    "integrations",
     "demo",
     "cli",
 )

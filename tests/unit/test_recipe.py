@@ -282,7 +282,7 @@ def test_a_missing_file_is_not_looked_for_on_the_hub(
 
 
 def test_an_unreachable_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(repository: str, file: str) -> str:
+    def unreachable(repository: str, file: str, **options: Any) -> str:
         raise OSError("no route to host")
 
     monkeypatch.setattr("transformers.utils.hub.cached_file", unreachable)
@@ -295,14 +295,16 @@ def test_an_unreachable_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_repository_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def cached(repository: str, file: str) -> str:
-        asked.append((repository, file))
+    def cached(repository: str, file: str, revision: str | None, token: str | None) -> str:
+        asked.append((repository, file, revision))
         return str(tmp_path / file)
 
     FastV(layer=3).save_pretrained(tmp_path)
     monkeypatch.setattr("transformers.utils.hub.cached_file", cached)
-    assert FastV.from_pretrained("someone/recipe") == FastV(layer=3)
-    assert asked == [("someone/recipe", "pruning_config.json")]
+    assert FastV.from_pretrained("someone/recipe", revision="v2") == FastV(layer=3)
+    assert resolve("someone/recipe") == FastV(layer=3)
+    name = "pruning_config.json"
+    assert asked == [("someone/recipe", name, "v2"), ("someone/recipe", name, None)]
 
 
 def test_a_recipe_of_another_method(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from transprune.cli.glossary import POINTER, glossary_command
 from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
+from transprune.cli.push import push_command
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
 from transprune.cli.suggest import suggest_command
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
     "bench": bench_command,
     "tune": tune_command,
+    "push": push_command,
     "calibrate": calibrate_command,
     "glossary": glossary_command,
 }

@@ -21,8 +21,10 @@ from typing import Any, ClassVar, TypeVar
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import MethodError, RecipeError, UnknownMethod
+from transprune.methods.common.recipe_card import make_card
 from transprune.methods.common.recipe_check import LONGEST_NAME, check_settings
-from transprune.methods.common.recipe_file import FILE_NAME, read_json
+from transprune.methods.common.recipe_file import FILE_NAME, is_hub_id, read_json
+from transprune.methods.common.recipe_hub import upload_recipe
 from transprune.methods.common.recipe_text import split_part
 from transprune.registry import Registry, did_you_mean
 
@@ -77,14 +79,62 @@ class Recipe:
 
         return file
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        card: str | None = None,
+        base_model: str | None = None,
+        commit_message: str = "Upload a pruning recipe",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Upload the recipe with a card to the Hugging Face hub; `transprune push` adds figures.
+
+        Args:
+            repo_id: `"user/name"`; made if it is missing.
+            card: Markdown of the card; None writes one from what the method says of itself.
+            base_model: hub id of the model it was made for, for that card.
+            commit_message, private, token, revision, create_pr: as for any upload to the hub.
+
+        Returns:
+            Address of the commit, or of the pull request.
+
+        Raises:
+            RecipeError: no right to write there, or the hub cannot be reached.
+        """
+        return upload_recipe(
+            self,
+            repo_id,
+            make_card(self, repo_id, base_model) if card is None else card,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            revision=revision,
+            create_pr=create_pr,
+        )
+
     @classmethod
-    def from_pretrained(cls: type[R], source: str | os.PathLike[str]) -> R:
+    def from_pretrained(
+        cls: type[R],
+        source: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> R:
         """Read a recipe from a folder, a file or a hub repository.
+
+        Args:
+            source: where it is; a local folder or file wins over a repository of that name.
+            revision: branch, tag or commit of a repository.
+            token: of a private repository; None takes the one of `hf auth login`.
 
         Raises:
             RecipeError: no recipe there, or one of another method than the class this is called on.
         """
-        recipe = read_recipe(source)
+        recipe = from_dict(read_json(source, revision=revision, token=token))
         if not isinstance(recipe, cls):
             raise RecipeError(
                 f"{os.fspath(source)!r} is a recipe of {recipe.name}, not of {cls.__name__}"
@@ -93,7 +143,7 @@ class Recipe:
 
 
 def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
-    """A Method from itself, a preset or recipe text, or a recipe file or folder.
+    """A Method from itself, a preset or recipe text, or a recipe file, folder or hub repository.
 
     Typed Any because this module knows methods only as recipes.
     """
@@ -113,7 +163,8 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
     # the name of a method wins over a folder of that name: a clone of this repository is one
     if os.path.isdir(text) and text not in (*METHODS, *preset_names()):
         return read_recipe(text)
-    return parse(text)
+    # no recipe text has a slash in front of its settings
+    return read_recipe(text) if is_hub_id(text) else parse(text)
 
 
 def parse(text: str) -> Recipe:

@@ -1,0 +1,1 @@
+"""Other libraries' own interfaces to pruning, one module each. None is imported unless asked for."""

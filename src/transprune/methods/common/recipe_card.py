@@ -1,0 +1,83 @@
+"""The card of a recipe on the Hugging Face hub: what it is, where it comes from, how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from transprune.core import strict_json
+
+if TYPE_CHECKING:
+    from transprune.methods.common.recipe import Recipe
+
+LIBRARY = "transprune"
+TAGS = (LIBRARY, "token-pruning", "vision-language-model")
+
+USE = """## Use
+
+```python
+from transprune import prune
+
+with prune(model, "{repo_id}") as session:      # an unmodified transformers model
+    out = model.generate(**inputs)
+print(session.trace)
+```
+
+```
+transprune run --model {model} --method {repo_id} --image FILE --question QUESTION
+```
+"""
+
+
+def make_card(
+    recipe: Recipe,
+    repo_id: str,
+    base_model: str | None = None,
+    sections: Sequence[str] = (),
+) -> str:
+    """The card as Markdown, with the metadata the hub reads in front.
+
+    Args:
+        recipe: the method.
+        repo_id: where it will be.
+        base_model: hub id of the model it was made for; None where it is for any.
+        sections: further parts, Markdown with a heading each, as costs and measured figures.
+    """
+    from huggingface_hub import ModelCardData
+
+    metadata = ModelCardData(
+        library_name=LIBRARY,
+        pipeline_tag="image-text-to-text",
+        tags=list(TAGS),
+        base_model=base_model,
+    )
+    parts = [
+        f"---\n{metadata.to_yaml()}\n---\n",
+        f"# {repo_id.split('/')[-1]}\n",
+        _opening(recipe),
+        _sources(recipe),
+        f"```json\n{strict_json.write(recipe.to_dict(), indent=2)}\n```\n",
+        USE.format(repo_id=repo_id, model=base_model or "MODEL"),
+        *sections,
+    ]
+    return "\n".join(parts)
+
+
+def _opening(recipe: Recipe) -> str:
+    return (
+        "A recipe that makes a vision-language model cheaper at inference: it drops visual tokens, "
+        "without training and without changes to the model.\n"
+    )
+
+
+def _sources(recipe: Recipe) -> str:
+    """One line per method of the recipe: its title and paper, and how close it is to them."""
+    lines = []
+    for part in getattr(recipe, "parts", (recipe,)):
+        paper = f" ({part.paper})" if part.paper else ""
+        lines.append(f"- {part.title}{paper}")
+        if part.reconstructed:
+            lines.append(f"  - reconstructed: {part.reconstructed}")
+        if part.differs_from_code:
+            lines.append(f"  - differs from the released code: {part.differs_from_code}")
+    return "\n".join(lines) + "\n"
