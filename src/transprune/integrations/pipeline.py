@@ -30,7 +30,7 @@ TASK = "image-text-to-text"
 Pruning = Method | str | os.PathLike[str] | None
 
 
-class PrunedPipeline(ImageTextToTextPipeline):  # type: ignore[misc]
+class PrunedPipeline(ImageTextToTextPipeline):
     """transformers' `ImageTextToTextPipeline` with two more arguments, at construction or per call.
 
     Args of both:

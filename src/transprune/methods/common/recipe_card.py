@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transprune.core import strict_json
 
@@ -73,7 +73,8 @@ def _opening(recipe: Recipe) -> str:
 def _sources(recipe: Recipe) -> str:
     """One line per method of the recipe: its title and paper, and how close it is to them."""
     lines = []
-    for part in getattr(recipe, "parts", (recipe,)):
+    parts: Any = getattr(recipe, "parts", (recipe,))
+    for part in parts:
         paper = f" ({part.paper})" if part.paper else ""
         lines.append(f"- {part.title}{paper}")
         if part.reconstructed:
