@@ -1,0 +1,233 @@
+"""Evict visual keys from the cache: layers are scored as they run, and keys go when all have run.
+
+The number of keys that stay may depend on the attention of each layer. It is read for all layers
+together behind the last one, so that a prefill waits for the device once more and not once per
+layer. Until then the cache holds everything, as it does without pruning.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from transprune.core.library import CACHE_NAMES, cache_of
+from transprune.errors import CacheError, LayoutError, PruneWarning
+from transprune.families.layers import LayerKind
+from transprune.methods.common.cache_pruner import CachePruner
+from transprune.runtime.cache import differs_by_head, install
+from transprune.runtime.eviction.kept import KeptRows, entries_of, kept_rows, take_entries
+from transprune.runtime.eviction.scored import ScoredLayer, score_layer
+from transprune.runtime.forward_pass import Pass
+from transprune.runtime.hooks import Hooks
+from transprune.runtime.host import to_host
+from transprune.runtime.layer_inputs.call import LayerCall
+from transprune.runtime.layer_inputs.project import announce_static
+from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
+from transprune.runtime.record import RecordedEviction
+from transprune.runtime.static.layers import is_static
+from transprune.runtime.taps.attention.ran import RanLayer
+from transprune.runtime.taps.base import Setup, not_measured
+
+READER = "eviction"
+NO_CACHE = (
+    "nothing was evicted: this call stored no keys (use_cache=False), so it ran as the unpruned "
+    "model does"
+)
+OWN_MASK = (
+    "every head keeps other visual keys, so a mask of rows and columns cannot say which of them a "
+    "row may attend to; pass the padding mask [samples, tokens]"
+)
+
+
+class Evictor:
+    """Evicts keys behind each prefill with visual tokens.
+
+    Args:
+        setup: model and method.
+        pool: whether a sample's visual tokens are ranked together or image by image.
+
+    Raises:
+        CacheError: keys of this model are not all seen by all later tokens of their own layer only.
+    """
+
+    def __init__(self, setup: Setup, pool: Pool) -> None:
+        self._pool = pool
+        self._layers = setup.layers
+        self._kinds = setup.kinds
+        self._method = next((s for s in setup.method.steps if isinstance(s, CachePruner)), None)
+        self._scored: list[int] = []
+        self._ran: dict[int, RanLayer] = {}
+        if self._method is None:
+            return
+
+        check_kinds(self._method, setup.kinds)
+        wanted = self._method.layers(setup.depth)
+        self._scored = [index for index in wanted if setup.kinds[index].stores_keys]
+        if not self._scored:
+            raise CacheError(
+                f"{self._method.name} evicts keys of decoder layers {_listed(wanted)}, none of which "
+                "stores any in this model"
+            )
+        if self._method.reads.rows is not None:
+            for index in self._scored:
+                self._ran[index] = RanLayer(setup.layers, setup.kinds, index, READER)
+
+    def attach(self, hooks: Hooks) -> None:
+        """Register the hooks behind each layer."""
+        for index in self._scored:
+            if index in self._ran:
+                self._ran[index].attach(hooks)
+            hooks.pruning.after(
+                self._layers[index], partial(self._score, hooks, index), with_kwargs=True
+            )
+
+    def check_mask(self, mask: Any, cache: Any, prunes: bool) -> None:
+        """Refuse a mask that may choose among visual tokens, of which every head has others.
+
+        Args:
+            mask: what the caller passed.
+            cache: the cache, or None.
+            prunes: whether keys will be evicted behind this call, if the method does that.
+
+        Raises:
+            LayoutError: it has rows and columns.
+        """
+        # `generate` makes such masks itself for static caches, from the padding mask
+        if getattr(mask, "ndim", 2) != 4 or is_static(cache):
+            return
+        if (prunes and self._method is not None) or differs_by_head(cache):
+            raise LayoutError(OWN_MASK)
+
+    def _score(
+        self, hooks: Hooks, index: int, layer: nn.Module, args: Any, kwargs: Any, output: Any
+    ) -> None:
+        state = hooks.running()
+        if state is None or state.layout is None or self._method is None:
+            return
+        # in a frozen layer something stands in for it
+        cache = cache_of(kwargs)
+        cache = getattr(cache, "real", cache)
+        ran = self._ran[index].take(state) if index in self._ran else None
+        state.captured[READER, index] = None
+
+        layout = state.layout
+        # only the number of rows and their device are read of what stands for them
+        rows = layout.origin.expand(layout.batch, -1)[..., None]
+        groups = _groups(list(pools_of(layout, rows, self._pool)))
+        if not any(self._drops(index, group.pools[0].count) for group in groups):
+            return
+        if cache is None:
+            state.captured[READER, NO_CACHE] = True
+            return
+        call = LayerCall(index, layer, self._kinds[index], rows, {CACHE_NAMES[-1]: cache})
+        scored = score_layer(state, call, ran, groups, self._method)
+        state.captured[READER, index] = scored
+
+    def _drops(self, index: int, total: int) -> bool:
+        """Whether a head may lose any of `total` visual keys in this layer."""
+        assert self._method is not None
+        return min(self._method.counts(index, total)) < total
+
+    def end(self, state: Pass) -> None:
+        """Let the keys go that no head keeps.
+
+        Raises:
+            MissingSignal: a layer ran without having been scored.
+            MethodError: a third party's method chose a number of keys that it does not have.
+        """
+        if self._method is None:
+            return
+        missing = [index for index in self._scored if (READER, index) not in state.captured]
+        if missing:
+            raise not_measured(missing[0], "self_attn")
+
+        layers = [state.captured.pop((READER, index)) for index in self._scored]
+        scored: list[ScoredLayer] = [layer for layer in layers if layer is not None]
+        if state.captured.pop((READER, NO_CACHE), False):
+            state.record.note(NO_CACHE)
+            warnings.warn(NO_CACHE, PruneWarning, stacklevel=2)
+
+        choices = [
+            ranked.ranking.choice
+            for layer in scored
+            for ranked in layer.ranked
+            if ranked.ranking.choice is not None
+        ]
+        # read together, and all of it before the first key goes: an error leaves the cache whole
+        found = iter(to_host(choices))
+        kept = [kept_rows(layer, found) for layer in scored]
+        for layer, rows in zip(scored, kept, strict=True):
+            evict(state, layer, rows)
+            state.record.evictions.append(recorded(self._method.name, layer, rows))
+
+
+def evict(state: Pass, scored: ScoredLayer, rows: KeptRows) -> None:
+    """Keep these rows of a layer in its cache."""
+    if rows.kept == scored.layout.lengths:
+        return  # every head keeps everything
+    call = scored.call
+    entries, slots = entries_of(scored, rows)
+    stored = [take_entries(tensor, entries) for tensor in scored.stored()]
+
+    if is_static(call.cache):
+        announce_static(state, call, slots)
+        call.cache.layers[call.index].update(*stored)
+        return
+    install(call.cache, call.index).shrink(*stored, slots)
+
+
+def recorded(name: str, scored: ScoredLayer, rows: KeptRows) -> RecordedEviction:
+    """The layer for the trace."""
+    scores = []
+    for ranked in scored.ranked:
+        pools = ranked.group.pools
+        images = tuple(pool.image for pool in pools)
+        scores.append((ranked.group.samples, images, ranked.ranking.scores.detach().float()))
+    return RecordedEviction(
+        scored.call.index, name, scored.layout, rows.index, rows.kept, rows.visual, tuple(scores)
+    )
+
+
+def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
+    """Refuse a model in which it matters which visual key a head keeps, or whose it is.
+
+    Raises:
+        CacheError: sliding windows or shared keys.
+    """
+    windowed = [index for index, kind in enumerate(kinds) if kind.windowed]
+    if windowed:
+        raise CacheError(
+            f"{method.name} lets every head keep other keys of a layer; decoder layers "
+            f"{_listed(windowed)} attend to the newest tokens only, where it matters how old each "
+            "key is. Use a method that drops tokens (`transprune methods`)"
+        )
+    shared = [index for index, kind in enumerate(kinds) if kind.keys_of is not None]
+    if shared:
+        raise CacheError(
+            f"{method.name} chooses keys by the attention of the layer that stores them; decoder "
+            f"layers {_listed(shared)} read those of other layers. Use a method that drops tokens "
+            "(`transprune methods`)"
+        )
+
+
+def _groups(pools: list[PoolRows]) -> list[PoolGroup]:
+    """Pools of equal size together, where query rows of several samples end at the same row."""
+    if not all(pool.layout.aligned for pool in pools):
+        return [PoolGroup([pool]) for pool in pools]
+    groups: dict[int, list[PoolRows]] = defaultdict(list)
+    for pool in pools:
+        groups[pool.count].append(pool)
+    return [PoolGroup(members) for members in groups.values()]
+
+
+def _listed(layers: Sequence[int]) -> str:
+    """`3 to 7` or `1, 4`, and how many more there are."""
+    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
+        return f"{layers[0]} to {layers[-1]}"
+    more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+    return ", ".join(map(str, layers[:6])) + more
