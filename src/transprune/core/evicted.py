@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from torch import Tensor
@@ -38,6 +37,20 @@ class TraceEviction:
         return {"layer": self.layer, "method": self.method, "kept": list(self.counts)}
 
 
+def runs_of_layers(
+    evictions: Sequence[TraceEviction],
+) -> list[tuple[tuple[int, ...], list[int]]]:
+    """Layers that follow each other and keep equally many: (keys per sample, layers) of each run."""
+    runs: list[tuple[tuple[int, ...], list[int]]] = []
+    for eviction in evictions:
+        counts = eviction.counts
+        if runs and runs[-1][0] == counts and runs[-1][1][-1] == eviction.layer - 1:
+            runs[-1][1].append(eviction.layer)
+        else:
+            runs.append((counts, [eviction.layer]))
+    return runs
+
+
 def eviction_lines(evictions: Sequence[TraceEviction], visual: Sequence[int]) -> list[str]:
     """A line for people: how many keys stay in which layers.
 
@@ -49,9 +62,7 @@ def eviction_lines(evictions: Sequence[TraceEviction], visual: Sequence[int]) ->
         return []
 
     parts = []
-    for counts, equal in groupby(evictions, key=lambda eviction: eviction.counts):
-        layers = [eviction.layer for eviction in equal]
-        # equal neighbours, of which some layer in between may keep everything
+    for counts, layers in runs_of_layers(evictions):
         where = str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
         parts.append(f"{', '.join(map(str, counts))} in {where}")
     total = ", ".join(map(str, visual))
