@@ -23,12 +23,13 @@ class CacheView:
     Attributes:
         layer: 0-based decoder layer, which has run on all of them.
         total: N.
-        kv_heads: Hkv.
+        heads, kv_heads: H and Hkv.
         rows: whose attention rows the method announced.
     """
 
     layer: int
     total: int
+    heads: int
     kv_heads: int
     rows: Rows | None
     _attention: Callable[[Rows], Tensor]
@@ -57,8 +58,11 @@ class CacheView:
 
     def attention_by_kv_head(self, rows: Rows = "last") -> Tensor:
         """The same, summed over the query heads that share keys. -> [G, Hkv, T, N]."""
+        attention = self.attention(rows)
+        if attention.shape[1] == self.kv_heads:
+            return attention
         # neighbours share a head
-        return self.attention(rows).unflatten(1, (self.kv_heads, -1)).sum(dim=2)
+        return attention.unflatten(1, (self.kv_heads, -1)).sum(dim=2)
 
     @property
     def keys(self) -> Tensor:

@@ -62,6 +62,11 @@ class LayerKind:
         """Queries are normalised head by head, so they are no linear function of the input."""
         return _first(self.mixer, ("q_norm", "q_layernorm")) is not None
 
+    @property
+    def query_groups(self) -> int:
+        """Query heads that share the keys of one head."""
+        return int(getattr(self.mixer, "num_key_value_groups", 1))
+
     @cached_property
     def rotation(self) -> Rotation | None:
         """(queries, keys, cos, sin) -> both rotated; None where this layer does not rotate."""

@@ -98,12 +98,13 @@ class PLPHP(CachePruner):
 
     def rank(self, view: CacheView) -> HeadRanking:
         """By the attention of the last token, summed over the heads that share keys."""
-        attention = view.attention("last")[:, :, 0]  # [G, H, 1, N] -> [G, H, N]
-        looked = attention.sum(dim=-1).mean(dim=1)  # [G]
-        # neither: 1; a layer is attentive where both thresholds are met at once
+        attention = view.attention_by_kv_head("last")[:, :, 0]  # [G, Hkv, N]
+        looked = attention.sum(dim=(1, 2)) / view.heads  # mean over query heads, [G]
+
+        # where both thresholds are one number, it makes a layer attentive
         attentive = looked >= self.alpha
-        choice = attentive.long() * 2 + (~attentive & (looked > self.beta)).long()
-        return HeadRanking(view.attention_by_kv_head("last")[:, :, 0], choice)
+        choice = attentive.long() + (attentive | (looked > self.beta))
+        return HeadRanking(attention, choice)
 
     def scaled_by(self, factor: float) -> PLPHP:
         """With `factor` times the rates of all three classes, each at most 1."""

@@ -13,14 +13,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from transprune.core.layout import Layout
 from transprune.core.library import CACHE_NAMES, cache_of
 from transprune.errors import CacheError, LayoutError, PruneWarning
 from transprune.families.layers import LayerKind
 from transprune.methods.common.cache_pruner import CachePruner
 from transprune.runtime.cache import differs_by_head, install
-from transprune.runtime.eviction.kept import KeptRows, entries_of, kept_rows, take_entries
+from transprune.runtime.eviction.entries import entries_of, slots_of, take_entries
+from transprune.runtime.eviction.kept import KeptRows, alike, counts_of, kept_rows
 from transprune.runtime.eviction.scored import ScoredLayer, score_layer
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
@@ -29,11 +32,13 @@ from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import announce_static
 from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
 from transprune.runtime.record import RecordedEviction
+from transprune.runtime.slots import Slots
 from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.attention.ran import RanLayer
 from transprune.runtime.taps.base import Setup, not_measured
 
 READER = "eviction"
+POOLS = "pools"
 NO_CACHE = (
     "nothing was evicted: this call stored no keys (use_cache=False), so it ran as the unpruned "
     "model does"
@@ -118,7 +123,7 @@ class Evictor:
         layout = state.layout
         # only the number of rows and their device are read of what stands for them
         rows = layout.origin.expand(layout.batch, -1)[..., None]
-        groups = _groups(list(pools_of(layout, rows, self._pool)))
+        groups = self._groups(state, layout, rows)
         if not any(self._drops(index, group.pools[0].count) for group in groups):
             return
         if cache is None:
@@ -127,6 +132,15 @@ class Evictor:
         call = LayerCall(index, layer, self._kinds[index], rows, {CACHE_NAMES[-1]: cache})
         scored = score_layer(state, call, ran, groups, self._method)
         state.captured[READER, index] = scored
+
+    def _groups(self, state: Pass, layout: Layout, rows: Tensor) -> list[PoolGroup]:
+        """The pools of the rows that run, made once for all layers between two boundaries."""
+        known = state.captured.get((READER, POOLS))
+        if known is None or known[0] is not layout:
+            known = (layout, groups_of(list(pools_of(layout, rows, self._pool))))
+            state.captured[READER, POOLS] = known
+        groups: list[PoolGroup] = known[1]
+        return groups
 
     def _drops(self, index: int, total: int) -> bool:
         """Whether a head may lose any of `total` visual keys in this layer."""
@@ -160,18 +174,38 @@ class Evictor:
         ]
         # read together, and all of it before the first key goes: an error leaves the cache whole
         found = iter(to_host(choices))
-        kept = [kept_rows(layer, found) for layer in scored]
-        for layer, rows in zip(scored, kept, strict=True):
-            evict(state, layer, rows)
-            state.record.evictions.append(recorded(self._method.name, layer, rows))
+        counts = [counts_of(layer, found) for layer in scored]
+        for together, of_each in alike(scored, counts):
+            self._evict(state, together, kept_rows(together, of_each))
+        self._note_scores(state, scored)
+        state.record.evictions.sort(key=lambda eviction: eviction.layer)
+
+    def _note_scores(self, state: Pass, scored: Sequence[ScoredLayer]) -> None:
+        """Let scores that are not finite be found; one sum per pool tells."""
+        assert self._method is not None
+        sums = [one.ranking.scores.sum(dim=(1, 2)) for layer in scored for one in layer.ranked]
+        where = f"layers {_listed([layer.call.index for layer in scored])}"
+        state.record.note_scores(self._method.name, where, torch.cat(sums))
+
+    def _evict(self, state: Pass, layers: Sequence[ScoredLayer], rows: KeptRows) -> None:
+        """Keep these rows of some layers, of each those of its own heads."""
+        assert self._method is not None
+        shared = slots_of(layers[0], rows)
+        first = 0
+        for layer in layers:
+            own = rows.of_heads(slice(first, first + layer.heads))
+            first += layer.heads
+            # one object serves all layers, as their masks are made by its identity
+            alone = layer.history is not layers[0].history and layer.history.length
+            if own.kept != layer.layout.lengths:
+                evict(state, layer, own, slots_of(layer, own) if alone else shared)
+            state.record.evictions.append(recorded(self._method.name, layer, own))
 
 
-def evict(state: Pass, scored: ScoredLayer, rows: KeptRows) -> None:
+def evict(state: Pass, scored: ScoredLayer, rows: KeptRows, slots: Slots) -> None:
     """Keep these rows of a layer in its cache."""
-    if rows.kept == scored.layout.lengths:
-        return  # every head keeps everything
     call = scored.call
-    entries, slots = entries_of(scored, rows)
+    entries = entries_of(scored, rows)
     stored = [take_entries(tensor, entries) for tensor in scored.stored()]
 
     if is_static(call.cache):
@@ -215,7 +249,7 @@ def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
         )
 
 
-def _groups(pools: list[PoolRows]) -> list[PoolGroup]:
+def groups_of(pools: list[PoolRows]) -> list[PoolGroup]:
     """Pools of equal size together, where query rows of several samples end at the same row."""
     if not all(pool.layout.aligned for pool in pools):
         return [PoolGroup([pool]) for pool in pools]

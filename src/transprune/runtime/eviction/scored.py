@@ -97,8 +97,6 @@ def score_layer(
         counts = method.counts(call.index, group.pools[0].count)
         ranking = method.rank(_view(scored, source, group, method.reads.rows))
         _check(method, ranking, group, scored.heads)
-        # one sum per head tells whether any is not finite
-        state.record.note_scores(method.name, f"layer {call.index}", ranking.scores.sum(dim=-1))
         scored.ranked.append(Ranked(group, ranking, counts))
     return scored
 
@@ -126,10 +124,11 @@ def _view(
 ) -> CacheView:
     """The view of a group of pools; everything is computed when it is read."""
     earlier = scored.earlier
+    read = None if source is None else GroupAttention(group, source)
 
     def attention(asked: Any) -> Tensor:
-        assert source is not None
-        return GroupAttention(group, source).to_visual(asked)
+        assert read is not None
+        return read.to_visual(asked)
 
     def visual(number: int) -> Tensor:
         stored = scored.stored()[number]
@@ -139,6 +138,7 @@ def _view(
     return CacheView(
         layer=scored.call.index,
         total=group.pools[0].count,
+        heads=scored.call.kind.query_groups * scored.heads,
         kv_heads=scored.heads,
         rows=rows,
         _attention=attention,
