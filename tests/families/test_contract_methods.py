@@ -41,9 +41,7 @@ def noting(method: Method) -> Iterator[dict[int, list[Selection]]]:
         yield seen
 
 
-def told_of(
-    trace: Any, seen: dict[int, list[Selection]], row: int, length: int
-) -> dict[str, Any]:
+def told_of(trace: Any, seen: dict[int, list[Selection]], row: int, length: int) -> dict[str, Any]:
     """What the replay must be told of one sample: tokens, contents and weights, frozen layers, evicted keys."""
     chosen = {boundary: selections[row] for boundary, selections in seen.items()}
     biases, contents = {}, {}

@@ -66,7 +66,9 @@ class Compose(Method):
             raise MethodError(
                 "projector-side methods act before the language model, so one may only come first"
             )
-        evicting = [step.name for part in parts for step in part.steps if isinstance(step, CachePruner)]
+        evicting = [
+            step.name for part in parts for step in part.steps if isinstance(step, CachePruner)
+        ]
         if len(evicting) > 1:
             raise MethodError(
                 f"one method evicts keys from the cache, behind all others; got {len(evicting)}: "

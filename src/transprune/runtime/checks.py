@@ -96,9 +96,7 @@ def read_flags(record: Record, found: Sequence[NDArray[Any]] | None = None) -> N
 
 def _warn_not_finite(record: Record, method: str, where: str) -> None:
     """Warn of scores that are not numbers, and note it."""
-    message = (
-        f"{method} at {where}: scores are not finite (NaN or inf in the hidden states)"
-    )
+    message = f"{method} at {where}: scores are not finite (NaN or inf in the hidden states)"
     record.note(f"{message}; those tokens rank last")
     warnings.warn(
         f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2

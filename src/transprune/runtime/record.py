@@ -10,6 +10,9 @@ from torch import Tensor
 
 from transprune.core.layout import Layout
 
+# of a group of pools: samples [G], images [G], scores [G, Hkv, N]
+RecordedScores = tuple[tuple[int, ...], tuple[int, ...], Tensor]
+
 
 @dataclass(frozen=True)
 class RecordedStage:
@@ -60,8 +63,7 @@ class RecordedEviction:
             sample are real.
         kept: their number, per sample.
         visual: how many of them are visual.
-        scores: (samples [G], images [G], scores [G, Hkv, N]) of each group of pools; nothing if
-            scores are not recorded.
+        scores: of each group of pools; nothing if scores are not recorded.
     """
 
     layer: int
@@ -70,7 +72,7 @@ class RecordedEviction:
     rows: Tensor
     kept: tuple[int, ...]
     visual: tuple[int, ...]
-    scores: tuple[tuple[tuple[int, ...], tuple[int, ...], Tensor], ...] = ()
+    scores: tuple[RecordedScores, ...] = ()
 
     @property
     def width(self) -> int:

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from transprune.core.layout import Layout
 from transprune.core.library import CACHE_NAMES, cache_of
-from transprune.errors import CacheError, LayoutError, PruneWarning
-from transprune.families.layers import LayerKind
+from transprune.errors import CacheError, PruneWarning
 from transprune.methods.common.cache_pruner import CachePruner
-from transprune.runtime.cache import differs_by_head, install
+from transprune.runtime.cache import install
+from transprune.runtime.eviction.checks import check_kinds, check_mask, listed
 from transprune.runtime.eviction.entries import entries_of, slots_of, take_entries
 from transprune.runtime.eviction.kept import KeptRows, alike, counts_of, kept_rows
 from transprune.runtime.eviction.scored import ScoredLayer, score_layer
@@ -31,7 +31,7 @@ from transprune.runtime.host import to_host
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import announce_static
 from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
-from transprune.runtime.record import RecordedEviction
+from transprune.runtime.record import RecordedEviction, RecordedScores
 from transprune.runtime.slots import Slots
 from transprune.runtime.static.layers import is_static
 from transprune.runtime.taps.attention.ran import RanLayer
@@ -42,10 +42,6 @@ POOLS = "pools"
 NO_CACHE = (
     "nothing was evicted: this call stored no keys (use_cache=False), so it ran as the unpruned "
     "model does"
-)
-OWN_MASK = (
-    "every head keeps other visual keys, so a mask of rows and columns cannot say which of them a "
-    "row may attend to; pass the padding mask [samples, tokens]"
 )
 
 
@@ -62,6 +58,7 @@ class Evictor:
 
     def __init__(self, setup: Setup, pool: Pool) -> None:
         self._pool = pool
+        self._records_scores = "scores" in setup.record
         self._layers = setup.layers
         self._kinds = setup.kinds
         self._method = next((s for s in setup.method.steps if isinstance(s, CachePruner)), None)
@@ -75,7 +72,7 @@ class Evictor:
         self._scored = [index for index in wanted if setup.kinds[index].stores_keys]
         if not self._scored:
             raise CacheError(
-                f"{self._method.name} evicts keys of decoder layers {_listed(wanted)}, none of which "
+                f"{self._method.name} evicts keys of decoder layers {listed(wanted)}, none of which "
                 "stores any in this model"
             )
         if self._method.reads.rows is not None:
@@ -92,21 +89,14 @@ class Evictor:
             )
 
     def check_mask(self, mask: Any, cache: Any, prunes: bool) -> None:
-        """Refuse a mask that may choose among visual tokens, of which every head has others.
+        """Refuse a mask that may choose among visual tokens; see `check_mask`.
 
-        Args:
-            mask: what the caller passed.
-            cache: the cache, or None.
-            prunes: whether keys will be evicted behind this call, if the method does that.
+        `prunes` where the call has visual tokens.
 
         Raises:
             LayoutError: it has rows and columns.
         """
-        # `generate` makes such masks itself for static caches, from the padding mask
-        if getattr(mask, "ndim", 2) != 4 or is_static(cache):
-            return
-        if (prunes and self._method is not None) or differs_by_head(cache):
-            raise LayoutError(OWN_MASK)
+        check_mask(mask, cache, evicts=prunes and self._method is not None)
 
     def _score(
         self, hooks: Hooks, index: int, layer: nn.Module, args: Any, kwargs: Any, output: Any
@@ -165,6 +155,8 @@ class Evictor:
         if state.captured.pop((READER, NO_CACHE), False):
             state.record.note(NO_CACHE)
             warnings.warn(NO_CACHE, PruneWarning, stacklevel=2)
+        if not scored:
+            return
 
         choices = [
             ranked.ranking.choice
@@ -184,7 +176,7 @@ class Evictor:
         """Let scores that are not finite be found; one sum per pool tells."""
         assert self._method is not None
         sums = [one.ranking.scores.sum(dim=(1, 2)) for layer in scored for one in layer.ranked]
-        where = f"layers {_listed([layer.call.index for layer in scored])}"
+        where = f"layers {listed([layer.call.index for layer in scored])}"
         state.record.note_scores(self._method.name, where, torch.cat(sums))
 
     def _evict(self, state: Pass, layers: Sequence[ScoredLayer], rows: KeptRows) -> None:
@@ -199,54 +191,41 @@ class Evictor:
             alone = layer.history is not layers[0].history and layer.history.length
             if own.kept != layer.layout.lengths:
                 evict(state, layer, own, slots_of(layer, own) if alone else shared)
-            state.record.evictions.append(recorded(self._method.name, layer, own))
+            scores = recorded_scores(layer) if self._records_scores else ()
+            state.record.evictions.append(
+                RecordedEviction(
+                    layer=layer.call.index,
+                    method=self._method.name,
+                    layout=layer.layout,
+                    rows=own.index,
+                    kept=own.kept,
+                    visual=own.visual,
+                    scores=scores,
+                )
+            )
 
 
 def evict(state: Pass, scored: ScoredLayer, rows: KeptRows, slots: Slots) -> None:
     """Keep these rows of a layer in its cache."""
     call = scored.call
     entries = entries_of(scored, rows)
-    stored = [take_entries(tensor, entries) for tensor in scored.stored()]
+    keys, values = (take_entries(tensor, entries) for tensor in scored.stored())
 
     if is_static(call.cache):
         announce_static(state, call, slots)
-        call.cache.layers[call.index].update(*stored)
+        call.cache.layers[call.index].update(keys, values)
         return
-    install(call.cache, call.index).shrink(*stored, slots)
+    install(call.cache, call.index).shrink(keys, values, slots)
 
 
-def recorded(name: str, scored: ScoredLayer, rows: KeptRows) -> RecordedEviction:
-    """The layer for the trace."""
-    scores = []
+def recorded_scores(scored: ScoredLayer) -> tuple[RecordedScores, ...]:
+    """The scores of a layer for the trace."""
+    found = []
     for ranked in scored.ranked:
         pools = ranked.group.pools
         images = tuple(pool.image for pool in pools)
-        scores.append((ranked.group.samples, images, ranked.ranking.scores.detach().float()))
-    return RecordedEviction(
-        scored.call.index, name, scored.layout, rows.index, rows.kept, rows.visual, tuple(scores)
-    )
-
-
-def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
-    """Refuse a model in which it matters which visual key a head keeps, or whose it is.
-
-    Raises:
-        CacheError: sliding windows or shared keys.
-    """
-    windowed = [index for index, kind in enumerate(kinds) if kind.windowed]
-    if windowed:
-        raise CacheError(
-            f"{method.name} lets every head keep other keys of a layer; decoder layers "
-            f"{_listed(windowed)} attend to the newest tokens only, where it matters how old each "
-            "key is. Use a method that drops tokens (`transprune methods`)"
-        )
-    shared = [index for index, kind in enumerate(kinds) if kind.keys_of is not None]
-    if shared:
-        raise CacheError(
-            f"{method.name} chooses keys by the attention of the layer that stores them; decoder "
-            f"layers {_listed(shared)} read those of other layers. Use a method that drops tokens "
-            "(`transprune methods`)"
-        )
+        found.append((ranked.group.samples, images, ranked.ranking.scores.detach().float()))
+    return tuple(found)
 
 
 def groups_of(pools: list[PoolRows]) -> list[PoolGroup]:
@@ -257,11 +236,3 @@ def groups_of(pools: list[PoolRows]) -> list[PoolGroup]:
     for pool in pools:
         groups[pool.count].append(pool)
     return [PoolGroup(members) for members in groups.values()]
-
-
-def _listed(layers: Sequence[int]) -> str:
-    """`3 to 7` or `1, 4`, and how many more there are."""
-    if len(layers) > 1 and list(layers) == list(range(layers[0], layers[-1] + 1)):
-        return f"{layers[0]} to {layers[-1]}"
-    more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
-    return ", ".join(map(str, layers[:6])) + more

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from transprune.algebra.select import select_top
 from transprune.core.layout import Layout
-from transprune.core.rows import upload
 from transprune.errors import MethodError
 from transprune.runtime.eviction.scored import Ranked, ScoredLayer
 from transprune.runtime.pools import PoolGroup
