@@ -147,7 +147,8 @@ def _cache_note(method: Method, share: float, budget: float, prompt: NominalProm
     bound = "at most " if any(kept.at_most for kept in prompt.evictions(method)) else ""
     return (
         f"{budget:.0%} cannot be reached: {share:.1%} at any setting, because it saves no work of "
-        f"the prefill; as given it stores {bound}{cost.kv_share:.0%} of the keys and values"
+        f"the prefill; as given it stores {bound}{cost.kv_share:.0%} of the keys and values, and the "
+        "first token of every answer is the unpruned model's"
     )
 
 
