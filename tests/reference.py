@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from evicted import Evicted
 from families.cases import Sample
 from transprune.core.schedule import Schedule
 from transprune.core.views import LayerView, Scores, Selection
@@ -45,6 +46,7 @@ def reference(
     biases: Biases | None = None,
     frozen: Iterable[int] = (),
     contents: Contents | None = None,
+    evicts: Sequence[Evicted] = (),
 ) -> Tensor:
     """Logits [L + n, V] of one unpadded prompt of L tokens and `extra` [n] tokens behind it; NaN for dropped tokens."""
     decoder = model.get_decoder()
@@ -85,9 +87,12 @@ def reference(
         distance = running[:, None] - running[None, :]  # in the unpruned prompt
         mask += gain[running][None, :]
         mask[(distance < 0) | (distance >= window)] = torch.finfo(hidden.dtype).min
+        mask = mask[None, None]
+        for gone in evicts:
+            mask = gone.close(mask, index, layer, visual_slots, running, running)
         output = layer(
             hidden,
-            attention_mask=mask[None, None],
+            attention_mask=mask,
             position_embeddings=decoder.rotary_emb(hidden, here),
             position_ids=None,
         )

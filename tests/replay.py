@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evicted import Evicted
 from families.case import IMAGE, VIDEO
 
 Keeps = Mapping[int, Sequence[int]]  # boundary -> numbers of the visual tokens that stay
@@ -73,6 +74,7 @@ def replay(
     biases: Mapping[int, Sequence[float]] | None = None,
     frozen: Iterable[int] = (),
     contents: Mapping[int, Tensor] | None = None,
+    evicts: Sequence[Evicted] = (),
 ) -> Tensor:
     """Logits [L + n, V] of one unpadded prompt of L tokens and `extra` [n] behind it; NaN for dropped tokens.
 
@@ -85,6 +87,7 @@ def replay(
         biases: boundary -> for each token that stays, what its key's logits gain.
         frozen: layers that leave visual rows as they were.
         contents: boundary -> [K, D], what the tokens that stay become.
+        evicts: keys that heads lack behind a prompt.
     """
     prompt = inputs["input_ids"][0]
     whole = _continued(inputs, extra)
@@ -107,6 +110,11 @@ def replay(
 
         stored.running = running
         args, kwargs = _arguments(given, index, layer, stored, gain, positions)
+        for gone in evicts:
+            mask = kwargs["attention_mask"] if index in gone.layers else None
+            if mask is not None:
+                closed = gone.close(mask, index, layer, visual, running, running)
+                kwargs["attention_mask"] = closed
         output = rows_of(layer(hidden, *args, **kwargs))
         if index in frozen:
             # the last token of the prompt answers, so it always runs

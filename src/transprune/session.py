@@ -93,6 +93,7 @@ def prune(
             depth.
         UnknownFamily, MissingSignal: the model.
         PositionsError: renumbering was asked for under M-RoPE.
+        CacheError: the method evicts keys, and layers have sliding windows or share keys.
     """
     resolved: Method = resolve(method)
     family = find_family(model)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from transprune.core.evicted import TraceEviction as TraceEviction
+from transprune.core.evicted import eviction_lines
 from transprune.core.frames import count_per_frame
-from transprune.core.plan import Reading, Stage, per_layer
+from transprune.core.plan import Eviction, Reading, Rows, Stage, cached_per_layer, per_layer
 from transprune.cost.count import Convention, Cost, count_cost, sum_costs
 from transprune.cost.geometry import Geometry
 
@@ -89,6 +91,9 @@ class Trace:
             between the two (TransPrune, equations 1 and 2, before any weighting); NaN as above. Too
             many numbers for `to_dict`, which leaves them out.
         dtype, attention: of the language model, as text.
+        evictions: what heads kept of the visual keys of each layer behind the prefill; empty where
+            the cache holds what ran.
+        evicted_by: whose attention rows chose those keys, for the cost.
         frames: per sample, per picture or video in the order of the prompt, the visual tokens of
             each frame; a still picture is one frame. Empty for a sample whose pictures stand
             between each other's tokens.
@@ -113,6 +118,8 @@ class Trace:
     dtype_bytes: int = 4
     attention: str = "sdpa"
     frames: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    evictions: tuple[TraceEviction, ...] = ()
+    evicted_by: Rows | None = None
 
     def kept_per_frame(self, sample: int = 0) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """Tokens that stayed of each frame: per stage, per picture or video, per frame.
@@ -158,8 +165,21 @@ class Trace:
             convention=convention,
             readings=readings,
             frozen=self.frozen,
+            evictions=self._evictions(sample),
             instruction=self.instruction_tokens[sample],
             dtype_bytes=self.dtype_bytes,
+        )
+
+    def cached_per_layer(self, sample: int = 0) -> tuple[int, ...]:
+        """Visual keys of one sample that each head of each decoder layer has in the cache."""
+        return cached_per_layer(self.tokens_per_layer(sample), self._evictions(sample))
+
+    def _evictions(self, sample: int) -> tuple[Eviction, ...]:
+        """What stayed of one sample, for the cost."""
+        return tuple(
+            Eviction(eviction.layer, (eviction.counts[sample],), self.evicted_by)
+            for eviction in self.evictions
+            if self.visual_tokens[sample]
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -182,6 +202,9 @@ class Trace:
             "cost": {"paper": self.cost("paper").to_dict(), "exact": self.cost("exact").to_dict()},
             "notes": list(self.notes),
         }
+
+        if self.evictions:
+            data["evictions"] = [eviction.to_dict() for eviction in self.evictions]
 
         # many numbers, so only where they were asked for
         if self.transitions:
@@ -239,6 +262,8 @@ class Trace:
         lines += _frame_lines(self)
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
+
+        lines += eviction_lines(self.evictions, self.visual_tokens)
 
         # both conventions, because papers count visual tokens only
         paper = self.cost("paper")

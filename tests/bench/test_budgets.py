@@ -19,6 +19,7 @@ from transprune.bench.run.trials import ORACLES, default_methods
 from transprune.core.published import HIGH, LOW
 from transprune.core.schedule import Schedule
 from transprune.errors import MethodError
+from transprune.methods import PLPHP
 from transprune.methods.common.recipe import METHODS, resolve
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
@@ -55,6 +56,19 @@ def test_every_method_reaches_every_budget_or_notes_why_not(prompt, name) -> Non
 )
 def test_these_methods_reach_these_budgets(prompt, name, budget) -> None:
     assert fit(_method(name), budget, prompt).reached
+
+
+def test_a_method_that_only_evicts_keys_runs_as_it_is(prompt) -> None:
+    found = fit(PLPHP(), 0.41, prompt)
+    assert found.method == PLPHP()
+    assert not found.reached
+    assert "at any setting, because it saves no work of the prefill" in found.note
+    share = prompt.cost(PLPHP()).kv_share
+    assert 0.7 < share < 0.8
+    assert f"at most {share:.0%} of the keys and values" in found.note
+
+    # behind another one, that one is scaled
+    assert fit(resolve("divprune+plphp"), 0.41, prompt).reached
 
 
 def test_a_budget_below_the_cheapest_setting_is_not_reached(prompt) -> None:

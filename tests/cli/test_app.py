@@ -59,7 +59,7 @@ def test_methods(cli):
     for row in rows:
         assert row["title"]
         assert row["paper"]
-        assert row["kind"] in ("projector-side", "within-LLM", "hybrid", "composition")
+        assert row["kind"] in ("projector-side", "within-LLM", "hybrid", "cache", "composition")
 
     by_name = {row["name"]: row for row in rows}
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from evicted import evicted_of
 from families.cases import FAMILIES, IMAGE, greedy
 from methods.cases import CASES, METHODS, PROBES
 from reference import TOLERANCE, reference
@@ -166,6 +167,7 @@ def test_the_answer_is_that_of_the_oracle_for_the_tokens_kept(
             },
             frozen=session.trace.frozen,
             contents={b: one.features for b, one in of_row.items() if one.features is not None},
+            evicts=evicted_of(session.trace, row, len(sample.ids)),
         )[-9:]
         torch.testing.assert_close(
             torch.stack(run.logits, dim=1)[row], expected, atol=TOLERANCE, rtol=0
@@ -180,7 +182,7 @@ def test_the_cache_really_is_shorter_and_its_bytes_are_told(model, case, samples
         t.numel() * t.element_size() for layer in layers for t in (layer.keys, layer.values)
     )
     assert session.trace.kv_bytes == stored
-    assert (layers[-1].keys.shape[-2] < longest) == case.drops
+    assert (layers[-1].keys.shape[-2] < longest) == (case.drops or case.evicts)
     assert tuple(layer.keys.shape[-2] for layer in layers) == session.trace.kv_lengths
 
 

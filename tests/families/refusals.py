@@ -53,17 +53,24 @@ KEYS_ARE_VALUES = Refusal(
     "ShortV freezes tokens of layers with keys and values of their own; here keys are values.",
 )
 
+WINDOWS = Refusal(
+    "attend to the newest tokens only",
+    "PLPHP lets every head keep other keys, and in layers with a sliding window it matters how old each "
+    "key is.",
+)
+WINDOWED = {"static cache": NO_STATIC, "plphp": WINDOWS}
+
 RECURRENT = {"static cache": NO_STATIC, "assisted": STATEFUL, "prompt lookup": STATEFUL}
 
 # family -> what it refuses. What: a method, a mode of `test_contract_modes`, or something that methods
 # read: "vision" (signals of the tower) or "picture" (encoded at another size)
 REFUSES: Mapping[str, Mapping[str, Refusal]] = {
-    "aya_vision": {"static cache": NO_STATIC},
-    "cohere2_vision": {"static cache": NO_STATIC},
-    "exaone4_5": {"static cache": NO_STATIC},
-    "gemma3": {"static cache": NO_STATIC},
-    "gemma4": {"static cache": NO_STATIC, "shortv": KEYS_ARE_VALUES},
-    "gemma4_small": {"static cache": NO_STATIC},
+    "aya_vision": WINDOWED,
+    "cohere2_vision": WINDOWED,
+    "exaone4_5": WINDOWED,
+    "gemma3": WINDOWED,
+    "gemma4": {**WINDOWED, "shortv": KEYS_ARE_VALUES},
+    "gemma4_small": WINDOWED,
     "lfm2_vl": {"static cache": NO_STATIC},
     "minicpmv4_6": RECURRENT,
     "qwen3_5": RECURRENT,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from evicted import evicted_of
 from families.cases import MODELS
 from families.contract import ATTENTIONS, Beside, case_of, declared, products, run_pruned
 from methods.cases import FEW_ATTEND, METHODS, MethodCase
@@ -40,8 +41,8 @@ def noting(method: Method) -> Iterator[dict[int, list[Selection]]]:
         yield seen
 
 
-def told_of(trace: Any, seen: dict[int, list[Selection]], row: int) -> dict[str, Any]:
-    """What the replay must be told of one sample: tokens, their contents and weights, frozen layers."""
+def told_of(trace: Any, seen: dict[int, list[Selection]], row: int, length: int) -> dict[str, Any]:
+    """What the replay must be told of one sample: tokens, contents and weights, frozen layers, evicted keys."""
     chosen = {boundary: selections[row] for boundary, selections in seen.items()}
     biases, contents = {}, {}
     for boundary, selection in chosen.items():
@@ -50,7 +51,8 @@ def told_of(trace: Any, seen: dict[int, list[Selection]], row: int) -> dict[str,
         if selection.features is not None:
             contents[boundary] = selection.features
     keeps = {stage.boundary: stage.keep[row].tolist() for stage in trace.stages}
-    return {"keeps": keeps, "biases": biases, "contents": contents, "frozen": trace.frozen}
+    told = {"keeps": keeps, "biases": biases, "contents": contents, "frozen": trace.frozen}
+    return {**told, "evicts": evicted_of(trace, row, length)}
 
 
 def fitting(method: str, model: Any) -> MethodCase:
@@ -83,7 +85,8 @@ def test_the_answer_is_the_replay_of_what_was_kept(zoo, record_property, name, m
     with declared(record_property, name, "method", method, attn, tried.method, family):
         with noting(tried.method) as seen:
             run, trace = run_pruned(beside.model, case, samples, tried.method)
-        told = [told_of(trace, seen, row) for row in range(len(samples))]
+        lengths = [len(sample.ids) for sample in samples]
+        told = [told_of(trace, seen, row, length) for row, length in enumerate(lengths)]
         beside.check(samples, run, told)
 
         left = [len(stage.keep[0]) for stage in trace.stages] or [samples[0].visual_tokens]

@@ -14,6 +14,7 @@ from transprune.methods import (
     ATP,
     EVS,
     PACT,
+    PLPHP,
     SCOPE,
     STAR,
     AdaptInfer,
@@ -48,6 +49,7 @@ class MethodCase:
     Attributes:
         refuses: family -> what the error says, for families on which the method cannot work.
         drops: False where every token stays; what is saved is then something else.
+        evicts: keys leave the cache behind the prefill.
         ties: why equal tokens do not simply leave the first ones; empty where they do.
         order: why rows do not stay in the order of the prompt where positions are renumbered; empty
             where they do.
@@ -57,6 +59,7 @@ class MethodCase:
     keep_all: Method
     refuses: Mapping[str, str] = field(default_factory=dict)
     drops: bool = True
+    evicts: bool = False
     ties: str = ""
     order: str = ""
 
@@ -97,6 +100,12 @@ METHODS = {
     "norm": MethodCase(Norm(0.4), Norm(1.0)),
     "pact": MethodCase(PACT(layer=2), PACT(layer=2, keep_ratio=1.0, cutoff=0)),
     "pdrop": MethodCase(PDrop(STAGES), PDrop(NONE_GO)),
+    "plphp": MethodCase(
+        PLPHP(alpha=0.5, beta=0.4, layer=1),
+        PLPHP(rate=1.0, step=0.0),
+        drops=False,
+        evicts=True,
+    ),
     "pool": MethodCase(Pool(0.4), Pool(1.0), ties="one token per cell of the grid"),
     "prumerge": MethodCase(PruMerge(0.4), PruMerge(1.0), ties="one token stands for all that go"),
     "prunesid": MethodCase(

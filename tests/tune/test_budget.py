@@ -6,6 +6,7 @@ import pytest
 
 from transprune import DivPrune, TransPrune
 from transprune.errors import TuneError
+from transprune.methods import PLPHP
 from transprune.methods.common.recipe import resolve
 from transprune.tune.budget import Budget, Meter, check_reachable, parse_budget
 
@@ -61,6 +62,14 @@ def test_keys_and_values_are_another_cost_than_work(prepared, items):
     work = Meter(prepared, items, "flops").fit(TransPrune.high(), 0.5).method
     memory = Meter(prepared, items, "kv").fit(TransPrune.high(), 0.5).method
     assert work != memory
+
+
+def test_a_method_that_only_evicts_keys_has_budgets_of_memory(prepared, items):
+    found = Meter(prepared, items, "kv").fit(PLPHP(), 0.5)
+    assert found.reached
+    # the most it may store: what an attentive layer keeps
+    assert prepared.nominal().cost(found.method).kv_share == pytest.approx(0.5, abs=0.01)
+    assert not Meter(prepared, items, "flops").fit(PLPHP(), 0.5).reached
 
 
 def test_milliseconds_are_measured_and_corrected(prepared, items, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from transprune import DivPrune, TransPrune
 from transprune.bench.run.answers import answer
 from transprune.errors import TuneError
+from transprune.methods import PLPHP
 from transprune.tune.loss import compare, distance, losses
 from transprune.tune.unpruned import Reference, _real, references
 
@@ -112,3 +113,15 @@ def test_a_file_of_another_batch_is_refused(prepared, items, tmp_path):
     references(prepared, [items[:2]], tmp_path, 2, lambda done, total: None)
     with pytest.raises(TuneError, match="holds 2 answers, but its batch has 3"):
         references(prepared, [items[:3]], tmp_path, 2, lambda done, total: None)
+
+
+def test_a_loss_about_the_prompt_is_refused_where_only_the_cache_changes(
+    prepared, items, reference
+):
+    # every setting would look perfect
+    with pytest.raises(TuneError, match="evicts keys behind it.*use --loss kl"):
+        losses(prepared, items, reference, PLPHP(), "last-token")
+
+    # the first token is the model's own, those behind it are not
+    few = PLPHP(rate=0.01, step=0.0, layer=0)
+    assert max(losses(prepared, items, reference, few, "kl")) > 0

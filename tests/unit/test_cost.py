@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import pytest
 
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Eviction, Reading, Stage
 from transprune.cost.count import Convention, Cost, count_cost, count_method, sum_costs
 from transprune.cost.geometry import Geometry, known_geometry
 from transprune.cost.layers import decode_cost, head_cost, kv_bytes, layer_cost, prefill_cost
@@ -32,6 +32,9 @@ class Halving:
         return (Reading(1, rows="instruction"),)
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
+        return ()
+
+    def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
         return ()
 
 

@@ -94,10 +94,11 @@ def cost_command(
     visual = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text_tokens is None else text_tokens
     costs = _count(geometry, method or DEFAULT_METHODS, visual, text, dtype_bytes)
+    bounded = [name for name in costs if _is_bound(geometry, name, visual)]
     if as_json:
-        print_json(document(geometry, visual, text, costs))
+        print_json(document(geometry, visual, text, costs, bounded))
         return
-    show(table(geometry, visual, text, costs), "", explanations(dtype_bytes))
+    show(table(geometry, visual, text, costs), "", explanations(dtype_bytes, bounded))
 
 
 def _refuse_counts(visual_tokens: int | None, text_tokens: int | None) -> None:
@@ -143,6 +144,17 @@ def _read_geometry(model: str, unknown: Exception) -> Geometry:
             return Geometry.from_config(read_config(model), name=model)
         except CheckpointError as error:
             raise UnknownFamily(f"{unknown} As a hub id: {error}") from error
+
+
+def _is_bound(geometry: Geometry, name: str, visual: int) -> bool:
+    """Whether the picture decides how much a method keeps, so that its cost is the most it can be."""
+    from transprune.core.plan import per_layer
+    from transprune.methods.common.recipe import resolve
+
+    method = resolve(name)
+    stages = method.plan(geometry.layers, visual)
+    evicted = method.evicts(geometry.layers, per_layer(geometry.layers, visual, stages))
+    return any(kept.at_most for kept in (*stages, *evicted))
 
 
 def _count(geometry: Geometry, methods: Any, visual: int, text: int, dtype_bytes: int) -> Costs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,13 @@ def table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
     return found
 
 
-def explanations(dtype_bytes: int) -> Table:
-    """What the columns count."""
+def explanations(dtype_bytes: int, bounded: Sequence[str] = ()) -> Table:
+    """What the columns count, and of which methods they are upper bounds."""
+    entries = {}
+    if bounded:
+        entries["at most"] = (
+            f"{', '.join(bounded)}: the picture decides how much stays; counted is the most"
+        )
     return legend(
         {
             "visual work": "of reading the prompt (prefill), visual tokens only, multiply-adds; "
@@ -63,14 +69,17 @@ def explanations(dtype_bytes: int) -> Table:
             "choice": "the part of exact that choosing the tokens costs",
             "next token": "the first one of the answer (exact)",
             "memory": f"keys and values of all prompt tokens at {dtype_bytes} bytes a number",
+            **entries,
         }
     )
 
 
-def document(geometry: Geometry, visual: int, text: int, costs: Costs) -> dict[str, Any]:
-    """The same figures and more, for programs."""
+def document(
+    geometry: Geometry, visual: int, text: int, costs: Costs, bounded: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The same figures and more, for programs; those of `bounded` are the most it can cost."""
     methods = {
-        name: {"paper": paper.to_dict(), "exact": exact.to_dict()}
+        name: {"paper": paper.to_dict(), "exact": exact.to_dict(), "at_most": name in bounded}
         for name, (paper, exact) in costs.items()
     }
 

@@ -138,6 +138,13 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             ("frozen",),
         ),
         Word(
+            "evict",
+            "keys and values of visual tokens leave the cache behind the prompt, which costs its full "
+            "work; memory and decoding get cheaper",
+            "PLPHP does this, for each layer and each head anew.",
+            ("evicted", "eviction"),
+        ),
+        Word(
             "merge",
             "several tokens become one, often their mean, instead of being dropped",
             "VisionZip, PruMerge, ToMe, SparseVLM and PACT do this.",

@@ -17,12 +17,15 @@ USAGE = (
     "Give settings after a colon, compose with a plus: "
     "fastv:layer=3,keep_ratio=0.25  visionzip:keep=192+pdrop"
 )
-LAYERS = 32  # needs are listed for this depth, that of LLaVA-1.5-7B
+# needs are listed for the depth and the visual tokens of LLaVA-1.5-7B
+LAYERS = 32
+TOKENS = 576
 
 KINDS = {
     "projector-side": "drops once, in front of the language model",
     "within-LLM": "drops between layers of the language model; shortv lets tokens skip layers",
     "hybrid": "both",
+    "cache": "evicts keys and values behind the prompt: saves memory and decoding, no prefill",
     "composition": "one method after another",
     "needs": "what the method reads of the model to choose; names as in its paper",
     "exact": "as the paper or its code defines it, but for what it lists as deviating",
@@ -150,6 +153,7 @@ def _needs(cls: Any) -> list[str]:
 
     # listed in the order of the tables above, so that two methods are easy to compare
     rows = {reading.rows for reading in readings}
+    rows |= {evicted.rows for evicted in method.evicts(LAYERS, [TOKENS] * LAYERS)}
     similarities = {reading.similarity for reading in readings}
     needs = [text for name, text in SIGNALS.items() if name in method.reads.vision]
     if method.reads.question:

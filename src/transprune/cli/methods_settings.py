@@ -22,6 +22,7 @@ WHERE = {
     "projector-side": "in front of the language model, once (projector-side)",
     "within-LLM": "between layers of the language model (within-LLM)",
     "hybrid": "in front of and inside the language model (hybrid)",
+    "cache": "in the cache of each layer, behind the prompt (cache)",
     "composition": "one method after another (composition)",
 }
 POSITIONS = {

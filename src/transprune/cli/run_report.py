@@ -50,6 +50,11 @@ class MethodRun:
         times = [answer.per_token for answer in self.answers if answer.per_token is not None]
         return median(times) if times else None
 
+    @property
+    def evicts(self) -> bool:
+        """Whether keys left the cache behind the prompt."""
+        return self.answer.trace is not None and bool(self.answer.trace.evictions)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready mapping."""
         trace = self.answer.trace
@@ -116,7 +121,10 @@ def print_runs(
         show(runs[0].answer.text or "(an empty answer)", "")
     else:
         show(_answers(runs), "")
-    show(_stages(runs), "", _costs(runs), "", _legend(runs, repeat))
+    show(_stages(runs), "", _costs(runs), "")
+    if any(run.evicts for run in runs):
+        show(_evictions(runs), "")
+    show(_legend(runs, repeat))
 
 
 def _describe(checkpoint: Checkpoint) -> str:
@@ -162,6 +170,26 @@ def _stages(runs: list[MethodRun]) -> Table:
             kept = len(stage.keep[0])
             share = percent(kept / trace.visual_tokens[0])
             table.add_row(run.method, str(stage.boundary), str(arriving), str(kept), share)
+        table.add_section()
+    return table
+
+
+def _evictions(runs: list[MethodRun]) -> Table:
+    """For each method that evicts keys, how many visual ones each head keeps in which layers."""
+    from transprune.core.evicted import runs_of_layers
+
+    columns = ("method", "layers", "visual keys", "stay", "share")
+    table = new_table("what each head keeps in the cache", columns, wrap=("method", "layers"))
+    for run in runs:
+        trace = run.answer.trace
+        if trace is None or not trace.evictions:
+            continue
+        arrived = trace.tokens_per_layer()
+        for counts, layers in runs_of_layers(trace.evictions):
+            there = arrived[layers[0]]
+            share = percent(counts[0] / there)
+            where = str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+            table.add_row(run.method, where, str(there), str(counts[0]), share)
         table.add_section()
     return table
 

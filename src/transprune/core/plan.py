@@ -7,7 +7,7 @@ and a real run come from one source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +66,41 @@ class Reading:
     similarity: Similarity | None = None
     pairs: float = 1.0
     embeddings: bool = False
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """Each key/value head keeps some visual keys of one pool in the cache of a decoder layer.
+
+    The layer itself has run on all of them, so this costs and saves nothing in the prefill.
+
+    Attributes:
+        layer: 0-based decoder layer.
+        counts: visual keys that a head keeps; several where the data decide which of these it is.
+        rows: whose attention rows in this layer are read to choose them, or None.
+    """
+
+    layer: int
+    counts: tuple[int, ...]
+    rows: Rows | None = None
+
+    @property
+    def count(self) -> int:
+        """The most that a head keeps."""
+        return max(self.counts)
+
+    @property
+    def at_most(self) -> bool:
+        """The number depends on the data, and `count` is only its upper bound."""
+        return len(set(self.counts)) > 1
+
+
+def cached_per_layer(visual: Sequence[int], evictions: Sequence[Eviction]) -> tuple[int, ...]:
+    """Visual tokens in the cache of each layer, of the `visual[i]` that enter layer i."""
+    counts = list(visual)
+    for eviction in evictions:
+        counts[eviction.layer] = min(counts[eviction.layer], eviction.count)
+    return tuple(counts)
 
 
 def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:

@@ -27,12 +27,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
-from transprune.core.plan import Reading, Stage, per_layer
+from transprune.core.plan import Eviction, Reading, Stage, cached_per_layer, per_layer
 from transprune.cost.geometry import Geometry
 from transprune.cost.layers import Convention as Convention
 from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost
 from transprune.cost.moves import move_boundaries
-from transprune.cost.scoring import scoring_cost
+from transprune.cost.scoring import eviction_cost, scoring_cost
 from transprune.errors import MethodError, ScheduleError
 
 Unit = Literal["MACs", "FLOPs"]
@@ -49,6 +49,9 @@ class Planned(Protocol):
 
     def frozen(self, num_layers: int) -> tuple[int, ...]:
         """Layers in which the visual tokens only give keys and values."""
+
+    def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
+        """What caches keep of the visual tokens that enter each layer."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def count_method(
 ) -> Cost:
     """The cost of `method` on a prompt with one pool of visual tokens, by default the nominal one.
 
-    Where the data decide how many tokens stay, this is the upper bound (`Stage.at_most`).
+    Where the data decide how many tokens stay, this is the upper bound (`Stage.at_most`,
+    `Eviction.at_most`).
 
     Raises:
         ScheduleError: the method does not fit the depth of this model.
@@ -124,15 +128,17 @@ def count_method(
     # the plan needs no model and no prompt, only the two sizes
     planned = tuple(method.plan(geometry.layers, unpruned))
     stages, readings = move_boundaries(geometry, planned, method.reads_at(geometry.layers))
+    visual = per_layer(geometry.layers, unpruned, stages)
 
     return count_cost(
         geometry,
-        per_layer(geometry.layers, unpruned, stages),
+        visual,
         text,
         unpruned=unpruned,
         convention=convention,
         readings=readings,
         frozen=method.frozen(geometry.layers),
+        evictions=method.evicts(geometry.layers, visual),
         instruction=instruction,
         dtype_bytes=dtype_bytes,
     )
@@ -147,6 +153,7 @@ def count_cost(
     convention: Convention = "paper",
     readings: Sequence[Reading] = (),
     frozen: Collection[int] = (),
+    evictions: Sequence[Eviction] = (),
     instruction: int | None = None,
     dtype_bytes: int = 2,
 ) -> Cost:
@@ -160,6 +167,7 @@ def count_cost(
         convention: `"paper"` or `"exact"`.
         readings: what the method reads to choose. Ignored by `paper`.
         frozen: 0-based layers in which visual tokens only give keys and values.
+        evictions: what the cache of some layers keeps, behind a prefill that this does not change.
         instruction: text tokens after the image, whose attention rows a method may read; by default
             all of `text`, an upper bound that needs no knowledge of the chat template.
         dtype_bytes: bytes of one K/V number, 2 for half precision.
@@ -175,7 +183,8 @@ def count_cost(
     others = text if exact else 0
     own = 1 if exact else 0
     lengths = [count + others for count in visual]
-    decode_lengths = [length + own for length in lengths]
+    cached = [count + others for count in cached_per_layer(visual, evictions)]
+    decode_lengths = [length + own for length in cached]
     full = unpruned + others
     frozen_rows = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
 
@@ -186,6 +195,7 @@ def count_cost(
         scoring = scoring_cost(
             geometry, visual, text, readings, unpruned=unpruned, instruction=rows
         )
+        scoring += eviction_cost(geometry, lengths, evictions, rows)
 
     return Cost(
         convention=convention,
@@ -193,7 +203,7 @@ def count_cost(
         prefill=prefill_cost(geometry, lengths, convention, frozen_rows) + scoring,
         scoring=scoring,
         decode=decode_cost(geometry, decode_lengths, convention),
-        kv_bytes=kv_bytes(geometry, lengths, dtype_bytes),
+        kv_bytes=kv_bytes(geometry, cached, dtype_bytes),
         full_prefill=prefill_cost(geometry, [full] * geometry.layers, convention),
         full_decode=decode_cost(geometry, [full + own] * geometry.layers, convention),
         full_kv_bytes=kv_bytes(geometry, [full] * geometry.layers, dtype_bytes),

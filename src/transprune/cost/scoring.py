@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transprune.core.plan import Reading
+from transprune.core.plan import Eviction, Reading
 from transprune.cost.geometry import Geometry
 from transprune.errors import ScheduleError
 
@@ -73,6 +73,27 @@ def attention_reading_cost(
         return logits
     projected = rows * layer.q_width + dropped * layer.kv_width
     return logits + 2 * geometry.hidden * projected
+
+
+def eviction_cost(
+    geometry: Geometry, lengths: Sequence[int], evictions: Sequence[Eviction], instruction: int
+) -> int:
+    """FLOPs of the attention rows by which keys are evicted; the layers projected them anyway.
+
+    Args:
+        geometry: sizes of the language model.
+        lengths: tokens entering each layer.
+        evictions: what is evicted.
+        instruction: rows of the instruction.
+    """
+    total = 0
+    for eviction in evictions:
+        if eviction.rows is not None:
+            rows = instruction if eviction.rows == "instruction" else 1
+            layer = geometry.layer(eviction.layer)
+            # a recurrent layer has no keys to evict
+            total += 2 * rows * lengths[eviction.layer] * layer.q_width
+    return total
 
 
 def transition_cost(geometry: Geometry, tokens: int) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MIXERS = ("self_attn", "linear_attn", "conv", "short_conv")
 NORMS = ("input_layernorm", "operator_norm")
+WINDOWED = ("sliding_attention", "chunked_attention")
 MLPS = ("mlp", "feed_forward", "block_sparse_moe")
 
 
@@ -38,6 +39,7 @@ class LayerKind:
         keys_of: 0-based layer whose keys this one reads; None where it has its own.
         type: the layer's type, where a model has several.
         rotary: makes its tables of cos and sin, or None.
+        windowed: its rows attend to the newest keys only, or to those of their chunk.
     """
 
     family: Family
@@ -48,6 +50,7 @@ class LayerKind:
     keys_of: int | None = None
     type: str | None = None
     rotary: Rotary | None = None
+    windowed: bool = False
 
     @property
     def stores_keys(self) -> bool:
@@ -58,6 +61,11 @@ class LayerKind:
     def normalises_queries(self) -> bool:
         """Queries are normalised head by head, so they are no linear function of the input."""
         return _first(self.mixer, ("q_norm", "q_layernorm")) is not None
+
+    @property
+    def query_groups(self) -> int:
+        """Query heads that share the keys of one head."""
+        return int(getattr(self.mixer, "num_key_value_groups", 1))
 
     @cached_property
     def rotation(self) -> Rotation | None:
@@ -124,7 +132,16 @@ def layer_kind(
         keys_of=keys_of,
         type=kind,
         rotary=Rotary.of(getattr(decoder, "rotary_emb", None), kind),
+        windowed=_is_windowed(decoder.config, types[index] if types else None),
     )
+
+
+def _is_windowed(config: Any, kind: str | None) -> bool:
+    """Whether a layer of this type attends to a part of the keys in front of a row only."""
+    if kind is not None:
+        return kind in WINDOWED
+    # one window for all layers, as in Mistral
+    return getattr(config, "sliding_window", None) is not None
 
 
 def owners(layers: list[Any]) -> list[int | None]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import ClassVar
 
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Eviction, Reading, Stage
 from transprune.errors import MethodError, ScheduleError
+from transprune.methods.common.cache_pruner import CachePruner
 from transprune.methods.common.method import Method, ProjectorPruner
 from transprune.methods.common.recipe import register
 
@@ -65,6 +66,14 @@ class Compose(Method):
             raise MethodError(
                 "projector-side methods act before the language model, so one may only come first"
             )
+        evicting = [
+            step.name for part in parts for step in part.steps if isinstance(step, CachePruner)
+        ]
+        if len(evicting) > 1:
+            raise MethodError(
+                f"one method evicts keys from the cache, behind all others; got {len(evicting)}: "
+                f"{', '.join(evicting)}"
+            )
         if self.positions is not None:
             raise MethodError(
                 "a composition has no positions of its own: set them on its parts, or in prune(...)"
@@ -105,6 +114,10 @@ class Compose(Method):
             layers.update(part.frozen(num_layers))
 
         return tuple(sorted(layers))
+
+    def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
+        """What the part that evicts keys leaves of the tokens that the others left."""
+        return tuple(kept for part in self.parts for kept in part.evicts(num_layers, visual))
 
     def notes(self, num_layers: int) -> tuple[str, ...]:
         """The notes of all parts."""

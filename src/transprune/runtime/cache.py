@@ -49,6 +49,11 @@ def has_pruned_prefix(cache: Any) -> bool:
     return any(getattr(layer, "prefix", None) is not None for layer in layers)
 
 
+def differs_by_head(cache: Any) -> bool:
+    """Whether the heads of some layer of this cache hold keys of different tokens."""
+    return any(getattr(layer, "by_head", False) for layer in getattr(cache, "layers", ()))
+
+
 def guard_of(cache: Any) -> Guard | None:
     """The guarded first layer of a cache that lacks pruned tokens; None of any other cache."""
     layers = getattr(cache, "layers", None)

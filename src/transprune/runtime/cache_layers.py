@@ -22,7 +22,8 @@ from transprune.runtime.slots import Slots
 class KeptLayer(Guard, DynamicLayer):
     """A cache layer with a pruned prefix and a contiguous tail.
 
-    `prefix` describes the pruned entries; `tail` entries follow and end at slot `logical - 1`.
+    `prefix` describes the pruned entries; `tail` entries follow and end at slot `logical - 1`. With
+    `by_head` the entries of every head belong to other visual tokens.
     """
 
     def __init__(self, old: Any) -> None:
@@ -31,6 +32,7 @@ class KeptLayer(Guard, DynamicLayer):
         self.is_sliding = old.is_sliding
         self.logical = 0
         self.tail = 0
+        self.by_head = False
         self.prefix: Slots | None = None
         self._announced: tuple[Slots, int] | None = None
 
@@ -71,6 +73,17 @@ class KeptLayer(Guard, DynamicLayer):
         """
         self._announced = (prefix, logical)
 
+    def shrink(self, keys: Tensor, values: Tensor, prefix: Slots) -> None:
+        """Keep `keys` and `values` [B, H, P, d] of what is stored, other tokens for each head.
+
+        `prefix` describes them: a visual slot stands for whichever visual token a head kept.
+        """
+        self.by_head = True
+        self.keys = keys
+        self.values = values
+        self.prefix = prefix
+        self.tail = 0
+
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
@@ -109,6 +122,7 @@ class KeptLayer(Guard, DynamicLayer):
         super().reset()
         self.logical = 0
         self.tail = 0
+        self.by_head = False
         self.prefix = None
         self.forget_announcement()
 

@@ -89,16 +89,14 @@ def read_flags(record: Record, found: Sequence[NDArray[Any]] | None = None) -> N
     for (_, error), bad in zip(keeps, found, strict=False):
         if bad:
             raise error()
-    for (name, boundary, _), score in zip(scores, found[len(keeps) :], strict=True):
+    for (name, where, _), score in zip(scores, found[len(keeps) :], strict=True):
         if not np.isfinite(score).all():
-            _warn_not_finite(record, name, boundary)
+            _warn_not_finite(record, name, where)
 
 
-def _warn_not_finite(record: Record, method: str, boundary: int) -> None:
+def _warn_not_finite(record: Record, method: str, where: str) -> None:
     """Warn of scores that are not numbers, and note it."""
-    message = (
-        f"{method} at boundary {boundary}: scores are not finite (NaN or inf in the hidden states)"
-    )
+    message = f"{method} at {where}: scores are not finite (NaN or inf in the hidden states)"
     record.note(f"{message}; those tokens rank last")
     warnings.warn(
         f"{message}; those tokens rank last, ties to the lower index", PruneWarning, stacklevel=2

@@ -7,10 +7,11 @@ ExitStack.
     module         before                               after
     whole model    count drafts to be verified
     outer model    note which slots are visual          forget them
-    decoder        begin a Pass                         end it, publish the trace
+    decoder        begin a Pass                         end it, evict keys, publish the trace
     first layer    see whether layers need their hooks
     layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
-                   project the layer's inputs           (last layer) restore the prompt's length
+                   project the layer's inputs           (cache) rank the keys it has stored
+                                                        (last layer) restore the prompt's length
 
 The taps (`runtime/taps`) have hooks of their own, only for methods that announce a signal. Hooks of
 layers and taps are on the model while a forward needs them, and off in most steps of decoding.
@@ -44,6 +45,7 @@ from transprune.runtime.cache import forget_announcements, has_pruned_prefix, pr
 from transprune.runtime.calls import Calls, count_drafts, count_verified, is_being_called
 from transprune.runtime.checks import is_free, read_flags, to_read
 from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
+from transprune.runtime.eviction.evictor import Evictor
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import HookGroup, Hooks
@@ -122,6 +124,7 @@ class Engine:
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
+        self._evictor = Evictor(setup, pool)
         self._added = AddedRows(self._family, self._layers)
         decoder = setup.family.decoder(setup.base)
         self._static = StaticDecode(decoder, setup.layers, compile_backend)
@@ -174,6 +177,8 @@ class Engine:
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
+        # behind the taps: what they replace in a layer is what it computes
+        self._evictor.attach(hooks)
         hooks.switch_on()
 
     def runs_here(self) -> bool:
@@ -220,6 +225,8 @@ class Engine:
         prompt = read_prompt(
             self._family, self._base, ids, kwargs, drafts, partial(_flags, unread), self._by_frame
         )
+        prunes = prompt.layout is not None
+        self._evictor.check_mask(kwargs.get("attention_mask"), cache_of(kwargs), prunes)
         if prompt.layout is not None:
             prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
@@ -317,6 +324,7 @@ class Engine:
 
         state.check_all_layers_ran()
         if state.layout is not None:
+            self._evictor.end(state)
             for tap in self._taps:
                 tap.end(state)
             self._unread.append(state.record)

@@ -111,6 +111,11 @@ class JointCache:
         self._values = values
         self._place = place
 
+    @property
+    def real(self) -> Any:
+        """The cache that it stands for."""
+        return self._cache
+
     def update(
         self, keys: Tensor, values: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:

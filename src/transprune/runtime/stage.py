@@ -245,7 +245,9 @@ def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage:
     keep = check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
     # in front of the language model NaN is expected: newline tokens have no patch and no saliency
     if "score" in selection.scores and not step.in_front:
-        state.record.note_scores(method.name, batch.boundary, selection.scores["score"])
+        state.record.note_scores(
+            method.name, f"boundary {batch.boundary}", selection.scores["score"]
+        )
     if keep is not selection.keep:
         selection = replace(selection, keep=keep)
     return Choice(group, selection)

@@ -20,6 +20,7 @@ from transprune.core.prompt import PromptTable
 from transprune.errors import SessionError
 from transprune.families.layers import LayerKind
 from transprune.methods.common.method import Method, Positions
+from transprune.runtime.eviction.tracing import evicted_by, tensors_of, trace_eviction
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.host import to_host
 from transprune.runtime.record import Record, RecordedChange, RecordedStage
@@ -144,7 +145,13 @@ class PendingTrace:
             dtype_bytes=dtype.itemsize,
             attention=str(decoder.config._attn_implementation),
             frames=_frames(self.prompt),
+            evictions=tuple(trace_eviction(e, there, self._wants_scores) for e in record.evictions),
+            evicted_by=evicted_by(setup.method),
         )
+
+    @property
+    def _wants_scores(self) -> bool:
+        return "scores" in self.setup.record
 
 
 def _frames(prompt: PromptTable | None) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -165,6 +172,9 @@ def _recorded(record: Record) -> Iterator[Tensor]:
     for change in (*record.transitions, *record.changes):
         seen[id(change.values)] = change.values
         seen[id(change.layout.tokens)] = change.layout.tokens
+    for eviction in record.evictions:
+        for tensor in tensors_of(eviction):
+            seen[id(tensor)] = tensor
     yield from seen.values()
 
 
@@ -247,7 +257,9 @@ def _kv_lengths(state: Pass, kinds: list[LayerKind], cache: Any) -> tuple[int, .
     """Entries per sample that each layer stores, or would store if there were a cache."""
     # the buffers of a static cache have room for tokens to come, which is not counted
     if cache is None or is_static(cache):
-        widths = per_layer_widths(len(kinds), state.length, state.record.widths)
+        counted = per_layer_widths(len(kinds), state.length, state.record.widths)
+        evicted = {e.layer: e.width for e in state.record.evictions}
+        widths = tuple(evicted.get(index, width) for index, width in enumerate(counted))
     else:
         # earlier turns and the fillers of ragged batches are stored too, so they count
         stores = [index for index, kind in enumerate(kinds) if kind.stores_keys]

@@ -19,6 +19,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.answers import reads_tower, to_device
 from transprune.bench.run.prepared import PreparedQuestions
+from transprune.errors import TuneError
 from transprune.methods.common.method import Method
 from transprune.tune.plan import LossKind
 from transprune.tune.unpruned import GREEDY, Reference, last_hidden
@@ -64,10 +65,19 @@ def losses(
     method: Method,
     kind: LossKind,
 ) -> list[float]:
-    """One loss per question; 0 is the unpruned model."""
+    """One loss per question; 0 is the unpruned model.
+
+    Raises:
+        TuneError: the loss is about the prompt, which the method leaves as it is.
+    """
     if kind == "kl":
         return distance(questions, items, reference, method).kl
 
+    if questions.nominal().evictions(method):
+        raise TuneError(
+            f"loss 'last-token' looks at the prompt, and {method.name} evicts keys behind it, so every "
+            "setting would look perfect; use --loss kl, which follows the answer"
+        )
     with questions.prune(method), torch.no_grad():
         last = last_hidden(questions, _inputs(questions, items, method)).cpu()  # [B, D]
     away = 1 - cosine_similarity(last, reference.last, dim=-1)  # [B]

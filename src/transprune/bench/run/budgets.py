@@ -11,6 +11,9 @@ happens, the start at which most tokens stay within the budget is taken, and if 
 budget, the cheapest setting runs with a note. A method that prunes in front of the language model
 can reach any budget, so a composition or hybrid that begins there keeps its boundaries. Answers are
 never used here.
+
+A method that evicts keys from the cache behind the prefill saves none of its work at any setting, so
+no budget fits it. It runs as it is, with a note of its memory.
 """
 
 from __future__ import annotations
@@ -68,6 +71,11 @@ def fit(method: Method, budget: float, prompt: NominalPrompt, *, move: bool = Tr
     Raises:
         MethodError: the method has no budget fields, or does not fit the model.
     """
+    if _saves_no_prefill(method, prompt):
+        share = prompt.share(method)
+        note = _cache_note(method, share, budget, prompt)
+        return Fit(method, share, abs(share - budget) <= TOLERANCE, note)
+
     best: Fit | None = None
 
     for layers, start in _starts(method, prompt, move):
@@ -125,6 +133,23 @@ def fit_measured(
     if best.note:
         notes.append(best.note)
     return replace(best, note="; ".join(notes))
+
+
+def _saves_no_prefill(method: Method, prompt: NominalPrompt) -> bool:
+    """Whether the method only evicts keys, and the budget is one of prefill."""
+    if not prompt.evictions(method) or prompt.boundaries(method):
+        return False
+    return prompt.share(method.scaled_by(_LOWEST_FACTOR)) >= 1
+
+
+def _cache_note(method: Method, share: float, budget: float, prompt: NominalPrompt) -> str:
+    cost = prompt.cost(method)
+    bound = "at most " if any(kept.at_most for kept in prompt.evictions(method)) else ""
+    return (
+        f"{budget:.0%} cannot be reached: {share:.1%} at any setting, because it saves no work of "
+        f"the prefill; as given it stores {bound}{cost.kv_share:.0%} of the keys and values, and the "
+        "first token of every answer is the unpruned model's"
+    )
 
 
 def has_variable_count(method: Method, prompt: NominalPrompt) -> bool:

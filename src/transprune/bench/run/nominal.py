@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transprune.core.plan import per_layer
+from transprune.core.plan import Eviction, per_layer
 from transprune.cost.count import Convention, Cost, count_method
 from transprune.cost.geometry import Geometry
 from transprune.methods.common.method import Method
@@ -39,6 +39,10 @@ class NominalPrompt:
         layers = self.geometry.layers
         stages = tuple(method.plan(layers, self.visual_tokens))
         return per_layer(layers, self.visual_tokens, stages)
+
+    def evictions(self, method: Method) -> tuple[Eviction, ...]:
+        """What the caches of some layers keep of the visual tokens that enter them."""
+        return tuple(method.evicts(self.geometry.layers, self.tokens(method)))
 
     def boundaries(self, method: Method) -> tuple[int, ...]:
         """Boundaries at which the method prunes."""

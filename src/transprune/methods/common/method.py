@@ -8,13 +8,14 @@ subclass writes only its maths.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor
 
 from transprune.algebra.select import select_top
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Eviction, Reading, Stage
 from transprune.core.schedule import Schedule, count_kept
 from transprune.core.signals import Reads
 from transprune.core.transitions import LayerTransitions, Transitions
@@ -64,7 +65,7 @@ class Method(Recipe, Scalable, ABC):
     Attributes:
         title: name and idea in one line, for tables.
         paper: authors, venue and arXiv number; `"control"` for a rule that nobody proposes.
-        kind: `"projector-side"`, `"within-LLM"`, `"hybrid"` or `"composition"`.
+        kind: `"projector-side"`, `"within-LLM"`, `"hybrid"`, `"cache"` or `"composition"`.
         fidelity: `"exact"` (as the paper or its code defines it), `"reconstructed"` (parts of the
             definition were not at hand and were filled in), `"trained"` (needs trained weights),
             `"control"` (nobody's method); empty where nothing is claimed.
@@ -125,6 +126,13 @@ class Method(Recipe, Scalable, ABC):
         """0-based decoder layers in which visual tokens only give keys and values.
 
         They keep their hidden state there.
+        """
+        return ()
+
+    def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
+        """What the cache of some layers keeps of the `visual[i]` visual tokens that enter layer i.
+
+        Only methods that evict keys behind the prefill return any (`CachePruner`).
         """
         return ()
 

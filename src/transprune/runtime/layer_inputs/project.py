@@ -83,7 +83,7 @@ def project_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
     if state.pruned and call.cache is not None:
         # as late as this, because a cache grows its list of layers while it is filled
         if is_static(call.cache):
-            _announce_static(state, call, projection.slots)
+            announce_static(state, call, projection.slots)
             return {**call.kwargs, **projection.replaced}
         stored = install(call.cache, call.index)
         if stored.is_initialized and state.renumbering.moved:
@@ -93,7 +93,7 @@ def project_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
     return {**call.kwargs, **projection.replaced}
 
 
-def _announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
+def announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
     """Announce to a static cache what it is about to store."""
     if is_flash(call.implementation):
         raise CacheError(NO_MASK)  # now, and not in the first decode step

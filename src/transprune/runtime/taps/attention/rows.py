@@ -104,6 +104,8 @@ class AttentionRows:
         mask: the mask the layer was given, unprojected.
         history: keys stored in the cache before this forward, rotated [B, Hkv, past, d], or None.
         causal: each row attends to all keys in front of it and to nothing else.
+        rotated: rotated keys of every row, earlier ones first [B, Hkv, past + L, d], where a cache
+            has them; None to rotate those of `projections`.
 
     Raises:
         MissingSignal: the layer has no query and key projections.
@@ -118,6 +120,7 @@ class AttentionRows:
         mask: Tensor | None,
         history: Tensor | None,
         causal: bool,
+        rotated: Tensor | None = None,
     ) -> None:
         attention = kind.mixer
         missing = [name for name in ("q_proj", "k_proj") if not hasattr(attention, name)]
@@ -134,7 +137,7 @@ class AttentionRows:
         self._mask = mask
         self._history = history
         self._causal = causal
-        self._rotated: Tensor | None = None
+        self._rotated = rotated
 
     @property
     def past(self) -> int:

@@ -25,13 +25,13 @@ from transprune.runtime.layer_inputs.call import LayerCall, history_of
 from transprune.runtime.layer_inputs.project import project_mask, projected
 from transprune.runtime.pools import PoolGroup, PoolRows
 from transprune.runtime.taps.attention.pool import GroupAttention, PoolAttention
+from transprune.runtime.taps.attention.ran import RanLayer
 from transprune.runtime.taps.attention.rows import (
     AheadProjections,
     AttentionRows,
     RawProjections,
-    TappedProjections,
 )
-from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap, not_measured
+from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 
 SIGNAL = "attention"
 NORM, KEYS = "norm", "k_proj"  # modules of a layer whose output was computed ahead
@@ -66,6 +66,12 @@ class AttentionTap(Tap):
         self._kinds = setup.kinds
         self._frozen = frozenset(setup.method.frozen(setup.depth))
         self._readings = readings
+        # boundary -> the layer in front of it, which has run
+        self._ran = {
+            boundary: RanLayer(setup.layers, setup.kinds, boundary - 1, SIGNAL)
+            for boundary, reading in readings.items()
+            if reading.source == "previous"
+        }
 
     @classmethod
     def needed(cls, setup: Setup) -> AttentionTap | None:
@@ -77,36 +83,9 @@ class AttentionTap(Tap):
         """Register the hooks in front of or behind each boundary."""
         for boundary, reading in self._readings.items():
             if reading.source == "previous":
-                self._attach_previous(hooks, boundary - 1)
+                self._ran[boundary].attach(hooks)
             else:
                 self._attach_next(hooks, boundary)
-
-    def _attach_previous(self, hooks: Hooks, index: int) -> None:
-        """Capture what layer `index` projects, and the mask it was given."""
-        attention = self._kinds[index].mixer
-
-        def keep_mask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            state = hooks.running()
-            if state is not None and state.layout is not None:
-                state.captured[index, "mask"] = kwargs.get("attention_mask")
-
-        def keep_embeddings(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-            state = hooks.running()
-            if state is not None and state.layout is not None:
-                state.captured[index, "embeddings"] = kwargs["position_embeddings"]
-
-        def keep_output(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-            state = hooks.running()
-            if state is not None and state.layout is not None:
-                state.captured[index, name] = output
-
-        # first of all: later hooks fit the mask to the rows, and layers of other kinds have others
-        hooks.pruning.before(self._layers[index], keep_mask, prepend=True)
-        hooks.pruning.before(attention, keep_embeddings)
-        for name in ("q_proj", "k_proj"):
-            module = getattr(attention, name, None)
-            if module is not None:
-                hooks.pruning.after(module, partial(keep_output, name))
 
     def _attach_next(self, hooks: Hooks, boundary: int) -> None:
         """Let layer `boundary` use what was computed ahead instead of computing it again."""
@@ -166,21 +145,8 @@ class AttentionTap(Tap):
         store_survivors(state, pruning.call, signal.ahead, pruning.index)
 
     def _rows_of_previous(self, state: Pass, call: LayerCall) -> AttentionRows:
-        index = call.index - 1
-        # taken out, so that the tensors are freed when this stage is done
-        captured = []
-        for name in ("q_proj", "k_proj", "embeddings", "mask"):
-            if (index, name) not in state.captured:
-                raise not_measured(index, name if name.endswith("proj") else "self_attn")
-            captured.append(state.captured.pop((index, name)))
-        query, key, embeddings, mask = captured
-
-        frozen = state.frozen_input
-        if frozen is not None and frozen.index == index:
-            # a frozen layer projected only some of its rows
-            ahead = AheadProjections(self._kinds[index], frozen.hidden)
-            return self._rows(state, call, index, ahead, frozen.position_embeddings, mask)
-        return self._rows(state, call, index, TappedProjections(query, key), embeddings, mask)
+        ran = self._ran[call.index].take(state)
+        return self._rows(state, call, call.index - 1, ran.projections, ran.embeddings, ran.mask)
 
     def _rows(
         self,

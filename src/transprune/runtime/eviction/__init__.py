@@ -1,0 +1,1 @@
+"""Eviction: visual keys and values that leave the cache behind the prefill, head by head."""
