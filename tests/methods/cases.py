@@ -22,6 +22,7 @@ from transprune.methods import (
     Downsample,
     FastAV,
     FasterVLM,
+    FitPrune,
     GridPrune,
     Method,
     Norm,
@@ -38,6 +39,7 @@ from transprune.methods import (
 
 LAST = "recycled tokens come last"
 STAGES = {2: 0.75, 4: 0.5, 6: 0.2}
+EVERY_LAYER = {1: 0.9, 2: 0.75, 3: 0.7, 5: 0.45, 6: 0.2}
 NONE_GO = {2: 1.0, 4: 1.0}
 
 
@@ -91,6 +93,7 @@ METHODS = {
     "fastav": MethodCase(FastAV(0.6, least=0.2, start=2), FastAV(1.0, start=2)),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
+    "fitprune": MethodCase(FitPrune(EVERY_LAYER), FitPrune(NONE_GO)),
     "gridprune": MethodCase(
         GridPrune(0.4), GridPrune(1.0), ties="every zone has its part of the budget"
     ),
@@ -188,6 +191,7 @@ ONE_STAGE = {2: 0.5}
 FEW_ATTEND = METHODS | {
     "adaptinfer": MethodCase(AdaptInfer(ONE_STAGE), AdaptInfer(NONE_GO)),
     "fastav": MethodCase(FastAV(0.5, least=0.5, start=2), FastAV(1.0, least=1.0, start=2)),
+    "fitprune": MethodCase(FitPrune(ONE_STAGE), FitPrune(NONE_GO)),
     "pdrop": MethodCase(PDrop(ONE_STAGE), PDrop(NONE_GO)),
     "sparsevlm": MethodCase(SparseVLM(ONE_STAGE), SparseVLM(NONE_GO)),
     "transprune": MethodCase(TransPrune(ONE_STAGE), TransPrune(NONE_GO)),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MIXERS = ("self_attn", "linear_attn", "conv", "short_conv")
 NORMS = ("input_layernorm", "operator_norm")
+OUTPUTS = ("o_proj", "out_proj")
 MLPS = ("mlp", "feed_forward", "block_sparse_moe")
 
 
@@ -58,6 +59,11 @@ class LayerKind:
     def normalises_queries(self) -> bool:
         """Queries are normalised head by head, so they are no linear function of the input."""
         return _first(self.mixer, ("q_norm", "q_layernorm")) is not None
+
+    @property
+    def output(self) -> Any:
+        """The module that puts the heads together again, or None where it is not known."""
+        return _first(self.mixer, OUTPUTS)
 
     @cached_property
     def rotation(self) -> Rotation | None:

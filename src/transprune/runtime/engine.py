@@ -11,6 +11,7 @@ ExitStack.
     first layer    see whether layers need their hooks
     layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
                    project the layer's inputs           (last layer) restore the prompt's length
+    parts of it    (cut inside) leave rows out          put zeros in their place
 
 The taps (`runtime/taps`) have hooks of their own, only for methods that announce a signal. Hooks of
 layers and taps are on the model while a forward needs them, and off in most steps of decoding.
@@ -47,6 +48,7 @@ from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_c
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import HookGroup, Hooks
+from transprune.runtime.inside import InsideCuts
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import (
     inputs_of_stage,
@@ -130,6 +132,7 @@ class Engine:
             self._taps.append(Refresher(setup, lambda: self._calls, self._taps))
 
         self._boundaries = Boundaries(setup, policies, pool, self._taps)
+        self._inside = InsideCuts(setup, self._boundaries)
 
         # layers that get other arguments than the model's; the first one always has a hook
         first = self._boundaries.first
@@ -174,6 +177,7 @@ class Engine:
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
+        self._inside.attach(hooks)
         hooks.switch_on()
 
     def runs_here(self) -> bool:
