@@ -2,7 +2,7 @@
 
 Existence is scored as POPE does over its three kinds of negatives, multiple choice by the option
 letter, everything else by exact match. The test split is for reporting; choose on the validation
-split.
+split, and fit on the training split.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transprune.bench.data.tasks.base import Item, Questions, Task
 from transprune.errors import TaskError
 from transprune.nano import NANO, questions, scenes
 
-SPLITS: tuple[scenes.Split, ...] = ("test", "validation")
+SPLITS: tuple[scenes.Split, ...] = ("test", "validation", "train")
 _METRICS = {"exist": "pope", "mc": "mc"}
 _SEED_STEP = 1_000_003  # a prime above any number of scenes, so that no two seeds share questions
 
@@ -30,7 +30,7 @@ def ask_scenes(split: str, n: int, seed: int = 0) -> Questions:
     """
     if split not in SPLITS or n < 1:
         raise TaskError(
-            f"scenes come from the splits {' and '.join(SPLITS)}, at least one; got {split!r}, {n}"
+            f"scenes come from the splits {', '.join(SPLITS)}, at least one; got {split!r}, {n}"
         )
 
     items: dict[str, list[Item]] = defaultdict(list)
