@@ -39,7 +39,7 @@ from transprune.methods import (
 
 LAST = "recycled tokens come last"
 STAGES = {2: 0.75, 4: 0.5, 6: 0.2}
-EVERY_LAYER = {1: 0.9, 2: 0.75, 3: 0.7, 5: 0.45, 6: 0.2}
+EVERY_LAYER = {2: 0.9, 3: 0.75, 4: 0.7, 5: 0.45, 6: 0.2}
 NONE_GO = {2: 1.0, 4: 1.0}
 
 
@@ -146,6 +146,9 @@ VARIANTS = {
     ),
     "cdpruner-embedding": MethodCase(
         CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")
+    ),
+    "fitprune-from-layer-0": MethodCase(
+        FitPrune({1: 0.8, 2: 0.6, 7: 0.3}), FitPrune({1: 1.0, 7: 1.0})
     ),
     "gridprune-embedding": MethodCase(
         GridPrune(0.4, relevance="embedding"),
