@@ -86,7 +86,9 @@ def test_gradients_are_those_of_a_cut_behind_the_layer(zoo):
     for method in (FitPrune(CUTS), Behind(CUTS)):
         model = zoo.fresh("llava", "sdpa")
         with prune(model, method):
-            model(**FAMILIES["llava"].batch(FAMILIES["llava"].ragged())).logits[:, -1].sum().backward()
+            model(**FAMILIES["llava"].batch(FAMILIES["llava"].ragged())).logits[
+                :, -1
+            ].sum().backward()
         weights = model.get_decoder().layers[1].mlp.up_proj.weight.grad
         gradients.append(weights)
         assert weights.abs().max() > 0
@@ -194,16 +196,12 @@ def test_what_tokens_receive_is_that_of_the_eager_maps(zoo, model, family, monke
 
     monkeypatch.setattr(pool, "BLOCK", block)
     samples = FAMILIES[family].ragged()
-    _, trace = run(
-        model, FAMILIES[family].batch(samples), FitPrune({3: 1.0}), record=("scores",)
-    )
+    _, trace = run(model, FAMILIES[family].batch(samples), FitPrune({3: 1.0}), record=("scores",))
     scores = trace.stages[0].scores
     for row, (of_image, of_words) in enumerate(eager_received(zoo, family, samples, layer=2)):
         torch.testing.assert_close(scores["from_image"][row], of_image, atol=1e-5, rtol=0)
         torch.testing.assert_close(scores["from_words"][row], of_words, atol=1e-5, rtol=0)
-        torch.testing.assert_close(
-            scores["score"][row], of_image * of_words, atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(scores["score"][row], of_image * of_words, atol=1e-5, rtol=0)
 
 
 def test_a_picture_of_its_own_receives_from_its_own_rows(zoo):

@@ -65,9 +65,10 @@ def attention_reading_cost(
 ) -> int:
     """FLOPs of the attention rows that are read at one boundary.
 
-    `tokens` stand in front of it, `candidates` of them visual, and `dropped` of them leave there. The rows' logits against every
-    token count always. If they are read ahead (`source="next"`), so do the queries of the rows and
-    the keys of the dropped tokens; the layer reuses the survivors' keys, which cost nothing extra.
+    `tokens` stand in front of it, `candidates` of them visual, and `dropped` of them leave there.
+    The rows' logits against every token count always. If they are read ahead (`source="next"`), so
+    do the queries of the rows and the keys of the dropped tokens; the layer reuses the survivors'
+    keys, which cost nothing extra.
     """
     if reading.rows is None:
         return 0

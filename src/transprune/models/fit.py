@@ -58,7 +58,7 @@ def fit(
     prompts: Sequence[Mapping[str, Any]],
     saving: float,
     *,
-    on_pass: OnPass = lambda what, done, total: None,
+    on_pass: OnPass | None = None,
 ) -> Fitted:
     """Find the schedule that saves `saving` and changes the attention of these prompts least.
 
@@ -71,7 +71,7 @@ def fit(
         prompts: what the processor returns for a picture and a question, already on the model's
             device; one prompt each, run one by one.
         saving: share of the prefill to save, in (0, 1): visual tokens only, as papers count.
-        on_pass: called in front of each prompt of each pass over the prompts, and behind the last.
+        on_pass: called in front of each prompt of each pass over the prompts, and at the end.
 
     Raises:
         LayoutError: no prompts, a batch, or a prompt without a picture.
@@ -85,8 +85,7 @@ def fit(
     if not len(prompts):
         raise LayoutError("a fit needs at least one prompt with a picture")
 
-    search = _Search(model, prompts, saving, on_pass)
-    return search.run()
+    return _Search(model, prompts, saving, on_pass or _say_nothing).run()
 
 
 class _Search:
@@ -159,6 +158,10 @@ class _Search:
             left=sum(left) / len(left),
             prompts=len(left),
         )
+
+
+def _say_nothing(what: str, done: int, total: int) -> None:
+    """No progress."""
 
 
 def write_schedule(shares: Mapping[int, float], layers: int) -> Schedule:

@@ -61,7 +61,7 @@ class Layers:
         `left` is the number of `tokens` that stay behind each boundary so far.
         """
         stages = tuple(Stage(boundary, count) for boundary, count in left.items())
-        schedule = Schedule({boundary: 1.0 for boundary in self.boundaries})
+        schedule = Schedule(dict.fromkeys(self.boundaries, 1.0))
         cost = count_cost(
             self.geometry,
             per_layer(self.geometry.layers, tokens, stages),
@@ -110,7 +110,7 @@ class Fitting(LayerPruner):
 
     def schedule(self, num_layers: int) -> Schedule:
         """Every boundary."""
-        return Schedule({boundary: 1.0 for boundary in self.layers.boundaries})
+        return Schedule(dict.fromkeys(self.layers.boundaries, 1.0))
 
     def plan(self, num_layers: int, visual_tokens: int) -> tuple[Stage, ...]:
         """The attention decides how many stay."""

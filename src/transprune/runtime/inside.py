@@ -88,9 +88,7 @@ class InsideCuts:
             return None
         return (gather_rows(args[0], staying.index), *args[1:]), kwargs
 
-    def _put_back(
-        self, hooks: Hooks, layer: int, module: nn.Module, args: Any, output: Any
-    ) -> Any:
+    def _put_back(self, hooks: Hooks, layer: int, module: nn.Module, args: Any, output: Any) -> Any:
         """Rows in the number the layer expects. [B, P, D] -> [B, L, D]."""
         state = hooks.running()
         staying = None if state is None else state.captured.get(INSIDE)
@@ -108,7 +106,11 @@ class InsideCuts:
 
         behind = layer + 1
         call = LayerCall(
-            behind, self._layers[behind], self._kinds[behind], rows, {"past_key_values": state.cache}
+            behind,
+            self._layers[behind],
+            self._kinds[behind],
+            rows,
+            {"past_key_values": state.cache},
         )
         index = self._boundaries.choose(state, call)
         staying = Staying(layer, index, rows.shape[1])

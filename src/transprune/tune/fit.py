@@ -99,9 +99,7 @@ def run_fit(plan: FitPlan, on_progress: OnProgress, on_note: OnNote) -> Fitted:
     on_progress(f"loading {plan.model}", 0, 0)
     questions = PreparedQuestions(load(plan.model, plan.loading), items)
     _check_pictures(questions, items)
-    found = fit(
-        questions.checkpoint.model, Inputs(questions, items), saving, on_pass=on_progress
-    )
+    found = fit(questions.checkpoint.model, Inputs(questions, items), saving, on_pass=on_progress)
 
     FitPrune(found.keep).save_pretrained(plan.out)
     write_json(plan.out / FIT_FILE, _record(plan, saving, found))

@@ -83,7 +83,7 @@ def load_items(
         TaskError: nothing there, nothing usable, or with `strict` the first bad line.
     """
     if source == NANO:
-        return ask_scenes(split, n or SCENES, seed).items, ()
+        return tuple(ask_scenes(split, n or SCENES, seed).items), ()
 
     skipped: list[str] = []
     items = tuple(_read(_find(Path(source)), n, strict, skipped))
