@@ -148,7 +148,7 @@ VARIANTS = {
         CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")
     ),
     "fitprune-from-layer-0": MethodCase(
-        FitPrune({1: 0.8, 2: 0.6, 7: 0.3}), FitPrune({1: 1.0, 7: 1.0})
+        FitPrune({1: 0.8, 2: 0.6, 5: 0.3}), FitPrune({1: 1.0, 5: 1.0})
     ),
     "gridprune-embedding": MethodCase(
         GridPrune(0.4, relevance="embedding"),
