@@ -88,11 +88,12 @@ def test_dropping_stops_when_enough_is_saved(prepared, prompts, layers):
     left = drop_by_alpha(prepared.checkpoint.model, prompt, layers, 0.3, 0.3)
     counts = [left[boundary] for boundary in layers.boundaries]
     assert counts == sorted(counts, reverse=True)
-    reached = next(
-        number
-        for number in range(len(counts))
-        if layers.saving(prompt.tokens, dict(zip(layers.boundaries, counts[: number + 1]))) >= 0.3
-    )
+    savings = []
+    for number, boundary in enumerate(layers.boundaries, start=1):
+        assert left[boundary] == counts[number - 1]
+        so_far = {at: left[at] for at in layers.boundaries[:number]}
+        savings.append(layers.saving(prompt.tokens, so_far))
+    reached = next(number for number, saved in enumerate(savings) if saved >= 0.3)
     assert len(set(counts[reached:])) == 1
     assert counts[reached] < counts[0] or reached == 0
 
@@ -228,8 +229,7 @@ def test_the_command_writes_a_recipe_that_runs(questions, tmp_path):
     assert method.keep == Schedule.of(data["found"]["keep"])
     run = CliRunner().invoke(
         app,
-        ["run", "--model", "nano", "--method", str(out), "--image", str(tmp_path / "0.png")]
-        + ["--question", "what color?", "--json"],
+        f"run --model nano --method {out} --image {tmp_path}/0.png --question color? --json",
         catch_exceptions=False,
     )
     assert run.exit_code == 0, run.stderr
