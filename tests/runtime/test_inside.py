@@ -8,12 +8,15 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from families.cases import FAMILIES, IMAGE
+from families.cases import FAMILIES, IMAGE, build
+from families.contract import case_of
 from transprune import Compose, TransPrune, prune
 from transprune.core.plan import Reading, inside_layers
 from transprune.core.signals import Reads
 from transprune.cost import count_method
+from transprune.cost.layers import head_cost
 from transprune.methods import FitPrune, ShortV
 from transprune.runtime import inside
 
@@ -226,3 +229,33 @@ def test_a_picture_of_its_own_receives_from_its_own_rows(zoo):
     torch.testing.assert_close(
         trace.stages[0].scores["from_image"][0], torch.cat(expected), atol=1e-5, rtol=0
     )
+
+
+@torch.no_grad()
+def counted_by_torch(model, inputs, method):
+    """FLOPs of the decoder in one prefill, and its trace."""
+    counter = FlopCounterMode(display=False)
+
+    def start(module, args):
+        counter.__enter__()
+
+    def stop(module, args, output):
+        counter.__exit__(None, None, None)
+
+    with ExitStack() as stack:
+        decoder = model.get_decoder()
+        stack.callback(decoder.register_forward_pre_hook(start).remove)
+        stack.callback(decoder.register_forward_hook(stop).remove)
+        session = stack.enter_context(prune(model, method))
+        model(**inputs, use_cache=True)
+    return counter.get_total_flops(), session.trace
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma4"])
+def test_torch_counts_as_many_flops(name):
+    """Layers, the half of them that runs on fewer rows, and the attention that is read: nothing else multiplies."""
+    case = case_of(name)
+    model = build(case).eval()
+    model.set_attn_implementation("eager")
+    flops, trace = counted_by_torch(model, case.batch(case.even()[:1]), FitPrune(CUTS))
+    assert trace.cost("exact").prefill - head_cost(trace.geometry, "exact") == flops
