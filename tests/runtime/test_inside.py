@@ -17,6 +17,7 @@ from transprune.core.plan import Reading, inside_layers
 from transprune.core.signals import Reads
 from transprune.cost import count_method
 from transprune.cost.layers import head_cost
+from transprune.errors import MissingSignal
 from transprune.methods import FitPrune, ShortV
 from transprune.runtime import inside
 
@@ -259,3 +260,24 @@ def test_torch_counts_as_many_flops(name):
     model.set_attn_implementation("eager")
     flops, trace = counted_by_torch(model, case.batch(case.even()[:1]), FitPrune(CUTS))
     assert trace.cost("exact").prefill - head_cost(trace.geometry, "exact") == flops
+
+
+def test_a_module_that_is_given_rows_of_another_shape_is_refused(zoo):
+    model = zoo.fresh("llava", "sdpa")
+    layer = model.get_decoder().layers[1]
+    inputs = FAMILIES["llava"].batch(FAMILIES["llava"].even())
+
+    def flat(module, args):
+        return (args[0].flatten(0, 1),)
+
+    def shaped(module, args, output):
+        return output.view(len(inputs["input_ids"]), -1, output.shape[-1])
+
+    layer.mlp.register_forward_pre_hook(flat)
+    layer.mlp.register_forward_hook(shaped)
+    with (
+        torch.no_grad(),
+        prune(model, FitPrune({2: 0.5})),
+        pytest.raises(MissingSignal, match=r"\[batch, rows, width\]"),
+    ):
+        model(**inputs)

@@ -76,8 +76,8 @@ def test_masses_are_those_of_the_eager_maps(prepared, prompts, layers):
 
 def test_nothing_goes_at_alpha_0_and_all_but_one_at_1(prepared, prompts, layers):
     prompt = measure_masses(prepared.checkpoint.model, prompts[0], layers)
-    at_0 = drop_by_alpha(prepared.checkpoint.model, prompt, layers, 0.0, 0.5)
-    at_1 = drop_by_alpha(prepared.checkpoint.model, prompt, layers, 1.0, 0.5)
+    at_0 = drop_by_alpha(prepared.checkpoint.model, prompts[0], prompt, layers, 0.0, 0.5)
+    at_1 = drop_by_alpha(prepared.checkpoint.model, prompts[0], prompt, layers, 1.0, 0.5)
     # columns that no head looks at are free; here there are hardly any
     assert min(at_0.values()) > 0.97 * prompt.tokens
     assert set(at_1.values()) == {1}
@@ -85,7 +85,7 @@ def test_nothing_goes_at_alpha_0_and_all_but_one_at_1(prepared, prompts, layers)
 
 def test_dropping_stops_when_enough_is_saved(prepared, prompts, layers):
     prompt = measure_masses(prepared.checkpoint.model, prompts[0], layers)
-    left = drop_by_alpha(prepared.checkpoint.model, prompt, layers, 0.3, 0.3)
+    left = drop_by_alpha(prepared.checkpoint.model, prompts[0], prompt, layers, 0.3, 0.3)
     counts = [left[boundary] for boundary in layers.boundaries]
     assert counts == sorted(counts, reverse=True)
     savings = []
@@ -134,20 +134,22 @@ def test_a_smaller_alpha_saves_too_little(prepared, prompts, layers, fitted):
     for inputs in prompts:
         prompt = measure_masses(prepared.checkpoint.model, inputs, layers)
         less = found.alpha - WIDTH
-        left = drop_by_alpha(prepared.checkpoint.model, prompt, layers, less, 0.4)
+        left = drop_by_alpha(prepared.checkpoint.model, inputs, prompt, layers, less, 0.4)
         for boundary, count in left.items():
             shares[boundary] += count / prompt.tokens / len(prompts)
-    method = FitPrune(write_schedule(shares, found.keep.depth))
+    method = FitPrune(write_schedule(shares, found.keep.depth, prompt.tokens))
     cost = count_method(prepared.geometry, method, prompt.tokens, 0)
     assert 1 - cost.prefill_share < 0.4
 
 
 def test_a_schedule_has_only_boundaries_at_which_tokens_go():
-    assert write_schedule({1: 1.0, 2: 0.5, 3: 0.5, 4: 0.25001}, 8) == Schedule(
-        {2: 0.5, 4: 0.25}, depth=8
-    )
-    assert write_schedule({1: 0.99999, 2: 1e-9}, 8) == Schedule({2: 0.0001}, depth=8)
-    assert write_schedule({2: 1.0, 3: 1.0}, 8) == Schedule({2: 1.0}, depth=8)
+    halves = write_schedule({1: 1.0, 2: 0.5, 3: 0.5, 4: 0.25001}, 8, tokens=10)
+    assert halves == Schedule({2: 0.5, 4: 0.25}, depth=8)
+    # less than a token of ten waits for the next boundary
+    waits = write_schedule({1: 0.95, 2: 0.88, 3: 0.8, 4: 0.79}, 8, tokens=10)
+    assert waits == Schedule({2: 0.88}, depth=8)
+    assert write_schedule({1: 0.99999, 2: 1e-9}, 8, 10) == Schedule({2: 0.0001}, depth=8)
+    assert write_schedule({2: 1.0, 3: 1.0}, 8, 10) == Schedule({2: 1.0}, depth=8)
 
 
 def test_layers_without_attention_or_with_the_keys_of_others_drop_nothing(zoo):

@@ -69,7 +69,8 @@ def fit(
     Args:
         model: a model of a known family, not being pruned.
         prompts: what the processor returns for a picture and a question, already on the model's
-            device; one prompt each, run one by one.
+            device; one prompt each, run one by one. They are asked for anew in every pass, so that a
+            sequence may make them as they are needed.
         saving: share of the prefill to save, in (0, 1): visual tokens only, as papers count.
         on_pass: called in front of each prompt of each pass over the prompts, and at the end.
 
@@ -101,10 +102,11 @@ class _Search:
         self.on_pass = on_pass
         self.layers = Layers.of(model, self.geometry)
 
-        self.prompts: list[Prompt] = []
+        self.prompts = prompts
+        self.known: list[Prompt] = []
         for number, inputs in enumerate(prompts):
             on_pass("unpruned", number, len(prompts))
-            self.prompts.append(measure_masses(model, inputs, self.layers))
+            self.known.append(measure_masses(model, inputs, self.layers))
 
     def run(self) -> Fitted:
         """The smallest alpha that saves enough, to within `WIDTH`."""
@@ -125,32 +127,31 @@ class _Search:
             else:
                 low = middle
 
-        self.on_pass("fitted", len(self.prompts), len(self.prompts))
+        self.on_pass("fitted", len(self.known), len(self.known))
         return best
 
     def _at(self, alpha: float) -> Fitted:
         """What is kept at this alpha, on average."""
         kept = []
-        for number, prompt in enumerate(self.prompts):
-            self.on_pass(f"alpha {alpha:.3f}", number, len(self.prompts))
-            kept.append(drop_by_alpha(self.model, prompt, self.layers, alpha, self.saving))
+        for number, (inputs, known) in enumerate(zip(self.prompts, self.known, strict=True)):
+            self.on_pass(f"alpha {alpha:.3f}", number, len(self.known))
+            kept.append(drop_by_alpha(self.model, inputs, known, self.layers, alpha, self.saving))
 
         shares = {}
         for boundary in self.layers.boundaries:
             of_prompts = [
                 left[boundary] / prompt.tokens
-                for left, prompt in zip(kept, self.prompts, strict=True)
+                for left, prompt in zip(kept, self.known, strict=True)
             ]
             shares[boundary] = sum(of_prompts) / len(of_prompts)
-        return self._judged(alpha, write_schedule(shares, self.geometry.layers))
+        tokens = max(prompt.tokens for prompt in self.known)
+        return self._judged(alpha, write_schedule(shares, self.geometry.layers, tokens))
 
     def _judged(self, alpha: float, keep: Schedule) -> Fitted:
         """What a schedule saves on the prompts, and what it leaves."""
         method = FitPrune(keep)
-        costs = [count_method(self.geometry, method, prompt.tokens, 0) for prompt in self.prompts]
-        left = [
-            method.plan(self.geometry.layers, prompt.tokens)[-1].count for prompt in self.prompts
-        ]
+        costs = [count_method(self.geometry, method, prompt.tokens, 0) for prompt in self.known]
+        left = [method.plan(self.geometry.layers, prompt.tokens)[-1].count for prompt in self.known]
         return Fitted(
             keep=keep,
             alpha=alpha,
@@ -164,13 +165,16 @@ def _say_nothing(what: str, done: int, total: int) -> None:
     """No progress."""
 
 
-def write_schedule(shares: Mapping[int, float], layers: int) -> Schedule:
-    """The boundaries at which the share falls, rounded to `DIGITS` digits; for `layers` layers."""
+def write_schedule(shares: Mapping[int, float], layers: int, tokens: int) -> Schedule:
+    """The boundaries at which one of `tokens` or more goes, for a model of `layers` layers.
+
+    Choosing costs work at each of them, so what is less than a token waits for a later one.
+    """
     keep = {}
     newest = 1.0
     for boundary, share in sorted(shares.items()):
         rounded = max(round(share, DIGITS), 10**-DIGITS)
-        if rounded < newest:
+        if newest - rounded >= 1 / tokens:
             keep[boundary] = newest = rounded
     # an alpha at which nothing goes
     return Schedule(keep or {min(shares): 1.0}, depth=layers)

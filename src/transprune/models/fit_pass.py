@@ -74,15 +74,13 @@ class Layers:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt, and what the unpruned model gives its visual tokens.
+    """What the unpruned model gives the visual tokens of one prompt.
 
     Attributes:
-        inputs: of the model.
         tokens: visual tokens.
         masses: boundary -> attention received in the layer in front of it.
     """
 
-    inputs: Mapping[str, Any]
     tokens: int
     masses: Mapping[int, Mass]
 
@@ -163,17 +161,22 @@ def measure_masses(model: nn.Module, inputs: Mapping[str, Any], layers: Layers) 
         raise LayoutError(f"a fit takes prompts one by one; got a batch of {len(tokens)}")
     if tokens[0] == 0:
         raise LayoutError("a fit needs prompts with a picture; got one without")
-    return Prompt(inputs, tokens[0], reader.masses)
+    return Prompt(tokens[0], reader.masses)
 
 
 @torch.no_grad()
 def drop_by_alpha(
-    model: nn.Module, prompt: Prompt, layers: Layers, alpha: float, saving: float
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    prompt: Prompt,
+    layers: Layers,
+    alpha: float,
+    saving: float,
 ) -> dict[int, int]:
     """Run one prompt with each layer losing `alpha`: tokens that stay behind each boundary."""
     method = replace(Fitting(layers, alpha, saving), masses=dict(prompt.masses), left={})
     with prune(model, method):
-        model(**prompt.inputs, use_cache=False)
+        model(**inputs, use_cache=False)
     return method.left
 
 

@@ -83,10 +83,17 @@ class InsideCuts:
             state.record.note(WHOLE_LAYERS)
             return None
 
-        staying = self._staying(state, layer, args[0])
+        rows: Any = args[0] if args else None
+        if not _is_of_layer(rows, state.layout.rows_total):
+            raise MissingSignal(
+                f"this method drops tokens inside decoder layer {layer}, whose "
+                f"{type(module).__name__} is not given its rows as [batch, rows, width]"
+            )
+
+        staying = self._staying(state, layer, rows)
         if staying.index is None:
             return None
-        return (gather_rows(args[0], staying.index), *args[1:]), kwargs
+        return (gather_rows(rows, staying.index), *args[1:]), kwargs
 
     def _put_back(self, hooks: Hooks, layer: int, module: nn.Module, args: Any, output: Any) -> Any:
         """Rows in the number the layer expects. [B, P, D] -> [B, L, D]."""
@@ -126,6 +133,11 @@ def spread(rows: Tensor, staying: Staying) -> Tensor:
     if batch == 1:
         return full.index_copy(1, staying.index[0], rows)
     return full.scatter(1, staying.index[..., None].expand_as(rows), rows)
+
+
+def _is_of_layer(rows: Any, total: int) -> bool:
+    """Whether they are all rows of the layer, [B, L, W]."""
+    return isinstance(rows, Tensor) and rows.ndim == 3 and rows.shape[1] == total
 
 
 def _is_checkpointed(layer: Any) -> bool:

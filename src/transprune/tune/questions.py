@@ -15,7 +15,7 @@ from typing import Any, Literal
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.data.tasks.entry import build_entry
 from transprune.bench.data.tasks.files import NAMES
-from transprune.bench.data.tasks.scenes import ask_scenes
+from transprune.bench.data.tasks.scenes import ask_scenes, ask_training_scenes
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import ImageError, TaskError, TuneError
@@ -83,7 +83,10 @@ def load_items(
         TaskError: nothing there, nothing usable, or with `strict` the first bad line.
     """
     if source == NANO:
-        return tuple(ask_scenes(split, n or SCENES, seed).items), ()
+        count = n or SCENES
+        if split == "train":
+            return ask_training_scenes(count, seed), ()
+        return tuple(ask_scenes(split, count, seed).items), ()
 
     skipped: list[str] = []
     items = tuple(_read(_find(Path(source)), n, strict, skipped))

@@ -2,7 +2,7 @@
 
 Existence is scored as POPE does over its three kinds of negatives, multiple choice by the option
 letter, everything else by exact match. The test split is for reporting; choose on the validation
-split, and fit on the training split.
+split. Scenes of the training split are asked about where something is fitted, and never scored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transprune.bench.data.tasks.base import Item, Questions, Task
 from transprune.errors import TaskError
 from transprune.nano import NANO, questions, scenes
 
-SPLITS: tuple[scenes.Split, ...] = ("test", "validation", "train")
+SPLITS: tuple[scenes.Split, ...] = ("test", "validation")
 _METRICS = {"exist": "pope", "mc": "mc"}
 _SEED_STEP = 1_000_003  # a prime above any number of scenes, so that no two seeds share questions
 
@@ -30,9 +30,18 @@ def ask_scenes(split: str, n: int, seed: int = 0) -> Questions:
     """
     if split not in SPLITS or n < 1:
         raise TaskError(
-            f"scenes come from the splits {', '.join(SPLITS)}, at least one; got {split!r}, {n}"
+            f"scenes come from the splits {' and '.join(SPLITS)}, at least one; got {split!r}, {n}"
         )
 
+    return _ask(split, n, seed)
+
+
+def ask_training_scenes(n: int, seed: int = 0) -> tuple[Item, ...]:
+    """The same questions about the first `n` scenes of the training split."""
+    return tuple(_ask("train", n, seed).items)
+
+
+def _ask(split: scenes.Split, n: int, seed: int) -> Questions:
     items: dict[str, list[Item]] = defaultdict(list)
     for index in range(n):
         scene = scenes.draw(split, index)
