@@ -21,6 +21,7 @@ from transprune.methods import (
     Compose,
     DivPrune,
     FastV,
+    FitPrune,
     Method,
     PDrop,
     Random,
@@ -260,3 +261,32 @@ def test_every_row_of_ours_in_the_table_is_what_a_method_gives() -> None:
         assert (share if row.unit == "%" else tera) == pytest.approx(row.ours, rel=1e-12), row
         checked += 1
     assert checked == 5 + 5 + 2 + 3 + 2 * 6 + 5
+
+
+@pytest.mark.parametrize(
+    ("method", "saved", "left"),
+    [(FitPrune.saving40(), "38.8", 240), (FitPrune.saving60(), "59.7", 127)],
+    ids=["40 %", "60 %"],
+)
+def test_fitprune_s_tables_save_what_they_are_made_for(
+    method: FitPrune, saved: str, left: int
+) -> None:
+    """The cut lies inside each layer, in front of its output projection."""
+    cost = count_method(known_geometry(LLAVA), method)
+    assert f"{100 * (1 - cost.prefill_share):.1f}" == saved
+    assert method.plan(32, 576)[-1].count == left
+
+
+def test_cuts_inside_a_layer_by_hand() -> None:
+    """A layer that drops 176 of 576 tokens spares their output projection and their MLP."""
+    sizes = known_geometry(LLAVA)
+    d, m = sizes.hidden, sizes.intermediate
+    inside = count_method(sizes, FitPrune({31: 400 / 576}), 576)
+    behind = count_method(sizes, PDrop({31: 400 / 576}), 576)
+    assert behind.prefill - inside.prefill == 176 * (d * d + 3 * d * m)
+    exact = count_method(sizes, FitPrune({31: 400 / 576}), 576, 64, "exact", instruction=20)
+    plain = count_method(sizes, PDrop({31: 400 / 576}), 576, 64, "exact", instruction=20)
+    spared = 2 * 176 * (d * d + 3 * d * m)
+    assert plain.prefill - plain.scoring - (exact.prefill - exact.scoring) == spared
+    # rows of the image and of 20 words against all keys of the layer in front
+    assert exact.scoring == 2 * (576 + 20) * (576 + 64) * d

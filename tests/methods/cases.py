@@ -23,6 +23,7 @@ from transprune.methods import (
     Downsample,
     FastAV,
     FasterVLM,
+    FitPrune,
     GridPrune,
     Method,
     Norm,
@@ -39,6 +40,7 @@ from transprune.methods import (
 
 LAST = "recycled tokens come last"
 STAGES = {2: 0.75, 4: 0.5, 6: 0.2}
+EVERY_LAYER = {2: 0.9, 3: 0.75, 4: 0.7, 5: 0.45, 6: 0.2}
 NONE_GO = {2: 1.0, 4: 1.0}
 
 
@@ -94,6 +96,7 @@ METHODS = {
     "fastav": MethodCase(FastAV(0.6, least=0.2, start=2), FastAV(1.0, start=2)),
     "fastervlm": MethodCase(FasterVLM(0.4), FasterVLM(1.0)),
     "fastv": MethodCase(FastV(layer=2, keep_ratio=0.4), FastV(layer=2, keep_ratio=1.0)),
+    "fitprune": MethodCase(FitPrune(EVERY_LAYER), FitPrune(NONE_GO)),
     "gridprune": MethodCase(
         GridPrune(0.4), GridPrune(1.0), ties="every zone has its part of the budget"
     ),
@@ -153,6 +156,9 @@ VARIANTS = {
     "cdpruner-embedding": MethodCase(
         CDPruner(0.4, relevance="embedding"), CDPruner(1.0, relevance="embedding")
     ),
+    "fitprune-from-layer-0": MethodCase(
+        FitPrune({1: 0.8, 2: 0.6, 5: 0.3}), FitPrune({1: 1.0, 5: 1.0})
+    ),
     "gridprune-embedding": MethodCase(
         GridPrune(0.4, relevance="embedding"),
         GridPrune(1.0, relevance="embedding"),
@@ -197,6 +203,7 @@ ONE_STAGE = {2: 0.5}
 FEW_ATTEND = METHODS | {
     "adaptinfer": MethodCase(AdaptInfer(ONE_STAGE), AdaptInfer(NONE_GO)),
     "fastav": MethodCase(FastAV(0.5, least=0.5, start=2), FastAV(1.0, least=1.0, start=2)),
+    "fitprune": MethodCase(FitPrune(ONE_STAGE), FitPrune(NONE_GO)),
     "pdrop": MethodCase(PDrop(ONE_STAGE), PDrop(NONE_GO)),
     "sparsevlm": MethodCase(SparseVLM(ONE_STAGE), SparseVLM(NONE_GO)),
     "transprune": MethodCase(TransPrune(ONE_STAGE), TransPrune(NONE_GO)),

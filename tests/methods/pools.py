@@ -107,6 +107,10 @@ class Pool:
     def mean_query(self) -> Tensor:
         return torch.randn(HEADS, 3, generator=torch.Generator().manual_seed(3))
 
+    def received(self) -> tuple[Tensor, Tensor]:
+        of_words = self.to_visual("instruction").amax(dim=0).sum(dim=0)
+        return self.draw(self.n).sigmoid(), of_words
+
     def rotary_decay(self, queries: str) -> Tensor:
         return torch.ones(WORDS, self.n)
 

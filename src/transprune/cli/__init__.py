@@ -17,6 +17,7 @@ from transprune.cli.calibrate import calibrate_command
 from transprune.cli.cost import cost_command
 from transprune.cli.demo import demo_command
 from transprune.cli.doctor import doctor_command
+from transprune.cli.fit import fit_command
 from transprune.cli.glossary import POINTER, glossary_command
 from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune_command,
     "push": push_command,
     "calibrate": calibrate_command,
+    "fit": fit_command,
     "glossary": glossary_command,
 }
 for name, function in COMMANDS.items():

@@ -47,6 +47,7 @@ ROWS = {
     "instruction": "attention of the instruction",
     "last": "attention of the last token",
     "mean": "mean query",
+    "all": "attention received, of the image and of the instruction",
 }
 SIMILARITIES = {
     "features": "features compared with each other",

@@ -7,11 +7,11 @@ and a real run come from one source.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Rows = Literal["instruction", "last", "mean"]
+Rows = Literal["instruction", "last", "mean", "all"]
 Source = Literal["next", "previous"]
 Similarity = Literal["features", "keys", "layer_keys", "previous_frame"]
 
@@ -44,7 +44,8 @@ class Reading:
     Attributes:
         boundary: 0-based decoder layer in front of which the choice is made.
         rows: whose attention rows are read, `"instruction"` (every token after the image),
-            `"last"`, `"mean"` (one query, the mean of those up to the last visual token), or None.
+            `"last"`, `"mean"` (one query, the mean of those up to the last visual token), `"all"`
+            (the visual tokens themselves and the instruction), or None.
         source: `"next"` projects the keys of `layers[boundary]` ahead of time (the survivors' keys
             are then reused by that layer); `"previous"` reads the projections that
             `layers[boundary - 1]` made anyway.
@@ -57,6 +58,8 @@ class Reading:
         pairs: which share of all pairs of visual tokens is compared.
         embeddings: the visual tokens that entered layer 0 are multiplied with the instruction
             tokens there.
+        inside: the choice is made inside `layers[boundary - 1]`, behind its attention, and its
+            output projection and MLP run on the survivors only.
     """
 
     boundary: int
@@ -66,6 +69,19 @@ class Reading:
     similarity: Similarity | None = None
     pairs: float = 1.0
     embeddings: bool = False
+    inside: bool = False
+
+
+def inside_layers(readings: Iterable[Reading], frozen: Collection[int] = ()) -> tuple[int, ...]:
+    """0-based layers whose second half runs on the survivors of a choice made inside them.
+
+    Frozen layers run on other rows than the survivors, and layers whose transitions are observed
+    show all of their rows: both drop their tokens behind the layer.
+    """
+    readings = tuple(readings)
+    observed = {layer - 1 for reading in readings for layer in reading.observed}
+    cut = [reading.boundary - 1 for reading in readings if reading.inside]
+    return tuple(layer for layer in cut if layer not in observed and layer not in frozen)
 
 
 @dataclass(frozen=True)

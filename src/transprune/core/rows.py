@@ -60,6 +60,13 @@ def without_last(rows: Rows, count: int) -> Rows:
     return rows[: len(rows) - count]
 
 
+def some_rows(rows: Rows, first: int, count: int) -> Rows:
+    """At most `count` of them, from number `first` on."""
+    if isinstance(rows, slice):
+        return slice(rows.start + first, min(rows.start + first + count, rows.stop))
+    return rows[first : first + count]
+
+
 def pick(rows: Rows, index: Tensor) -> Tensor:
     """Entries `index` (long, any shape) of the rows."""
     return rows.start + index if isinstance(rows, slice) else rows[index]

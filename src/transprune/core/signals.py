@@ -57,10 +57,14 @@ class Reads:
             accepts a model without CLIP, `"required"` refuses it; None does not read the question.
         rows: whose attention rows are read at a boundary: `"instruction"` (every token after the
             image), `"last"`, `"mean"` (one query, the mean of those up to the last visual token,
-            and the keys of the same rows), or None.
+            and the keys of the same rows), `"all"` (the visual tokens and the instruction, for
+            `view.received()`), or None.
         source: `"next"` reads the layer behind the boundary, `"previous"` the one in front of it.
         embeddings: the visual and instruction tokens as they entered layer 0.
         signals: names of further taps (`runtime.taps`), read with `view.read(name)`.
+        inside: the choice is made inside the layer in front of the boundary, behind its attention
+            (`source="previous"`), so that its MLP runs on the survivors only. `view.hidden` is then
+            the output of its heads.
     """
 
     vision: tuple[str, ...] = ()
@@ -69,6 +73,7 @@ class Reads:
     source: Source = "next"
     embeddings: bool = False
     signals: tuple[str, ...] = ()
+    inside: bool = False
 
 
 @dataclass(frozen=True)

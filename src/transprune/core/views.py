@@ -163,6 +163,9 @@ class LayerAttention(Protocol):
     def mean_query(self) -> Tensor:
         """Mean query. [H, d]."""
 
+    def received(self) -> tuple[Tensor, Tensor]:
+        """Attention that each token receives. [N], [N]."""
+
     def rotary_decay(self, queries: Queries) -> Tensor:
         """Effect of distance on a logit. [T, N]."""
 
@@ -223,6 +226,14 @@ class LayerView(View):
     def mean_query(self) -> Tensor:
         """Mean query of all rows up to the pool's last token, fp32, not rotated. -> [H, d]."""
         return self._layer().mean_query()
+
+    def received(self) -> tuple[Tensor, Tensor]:
+        """What each token receives from the tokens of its pool, and from the instruction, fp32.
+
+        Of each row the largest probability of all heads; the mean over the rows of the pool, and the
+        sum over those of the instruction. A method that reads it announces `rows="all"`. -> [N], [N].
+        """
+        return self._layer().received()
 
     def rotary_decay(self, queries: Queries = "instruction") -> Tensor:
         """The effect of distance alone on a logit, fp32: 1 at no distance. -> [T, N].

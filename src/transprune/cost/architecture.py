@@ -7,9 +7,10 @@ multiplied) counts nowhere, as everywhere in `transprune.cost`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from transprune.cost.feed_forward import feed_forward, shares_keys
+from transprune.cost.feed_forward import beside_mlp, feed_forward, shares_keys
 from transprune.cost.layer_sizes import LayerSizes
 from transprune.errors import FamilyError
 
@@ -40,7 +41,8 @@ def read_layers(text: dict[str, Any]) -> tuple[LayerSizes, ...]:
         elif kind == CONVOLUTION:
             layers.append(LayerSizes(_short_convolution(own), 0, 0, 0, mlp))
         else:
-            layers.append(_attention(own, index, kind, mlp))
+            beside = beside_mlp(own, index)
+            layers.append(replace(_attention(own, index, kind, mlp), beside=beside))
     return tuple(layers)
 
 
@@ -83,7 +85,8 @@ def _attention(text: dict[str, Any], index: int, kind: str, mlp: int) -> LayerSi
     keys_and_values = hidden * kv * (1 if same else 2)
 
     outputs = 3 if _is_gated(text) else 2  # q, its gate, o
-    return LayerSizes(outputs * hidden * q + keys_and_values, keys_and_values, q, kv, mlp)
+    work = outputs * hidden * q + keys_and_values
+    return LayerSizes(work, keys_and_values, q, kv, mlp, output=hidden * q)
 
 
 def _latent_attention(text: dict[str, Any], mlp: int) -> LayerSizes:
@@ -105,8 +108,9 @@ def _latent_attention(text: dict[str, Any], mlp: int) -> LayerSizes:
     compressed = text["kv_lora_rank"]
     keys_and_values = hidden * (compressed + rotated) + compressed * heads * (plain + value)
     both = (width + heads * value) // 2
-    work = queries + keys_and_values + heads * value * hidden
-    return LayerSizes(work, keys_and_values, both, both, mlp)
+    output = heads * value * hidden
+    work = queries + keys_and_values + output
+    return LayerSizes(work, keys_and_values, both, both, mlp, output=output)
 
 
 def _is_gated(text: dict[str, Any]) -> bool:

@@ -4,7 +4,8 @@ Two conventions, and every figure carries the name of its own; never compare acr
 
 `paper`: the convention of nearly every table in the field. Visual tokens only, multiply-adds (MACs,
 printed there as "TFLOPs"), decoder only, keys and values as wide as queries:
-`4nd^2 + 2n^2 d + 3ndm` per layer. The work of scoring is left out, as it is there.
+`4nd^2 + 2n^2 d + 3ndm` per layer. The work of scoring is left out, as it is there. Where a method
+drops tokens inside a layer, behind its attention, d^2 of the four and the 3dm count what is left.
 
 `exact`: all tokens, two FLOPs per multiply-add, projections as narrow as grouped-query attention
 makes them, the LM head of the one position that is sampled from, and the scoring. Causal attention
@@ -27,7 +28,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
-from transprune.core.plan import Eviction, Reading, Stage, cached_per_layer, per_layer
+from transprune.core.plan import Eviction, Reading, Stage, cached_per_layer, inside_layers, per_layer
 from transprune.cost.geometry import Geometry
 from transprune.cost.layers import Convention as Convention
 from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost
@@ -165,7 +166,8 @@ def count_cost(
         text: all other prompt tokens; they are never pruned. Ignored by `paper`.
         unpruned: visual tokens before any pruning.
         convention: `"paper"` or `"exact"`.
-        readings: what the method reads to choose. Ignored by `paper`.
+        readings: what the method reads to choose, and whether it chooses inside a layer; `paper`
+            ignores all but the latter.
         frozen: 0-based layers in which visual tokens only give keys and values.
         evictions: what the cache of some layers keeps, behind a prefill that this does not change.
         instruction: text tokens after the image, whose attention rows a method may read; by default
@@ -187,6 +189,7 @@ def count_cost(
     decode_lengths = [length + own for length in cached]
     full = unpruned + others
     frozen_rows = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
+    inside = inside_layers(readings, frozen)
 
     scoring = 0
     if exact:
@@ -200,7 +203,7 @@ def count_cost(
     return Cost(
         convention=convention,
         unit="FLOPs" if exact else "MACs",
-        prefill=prefill_cost(geometry, lengths, convention, frozen_rows) + scoring,
+        prefill=prefill_cost(geometry, lengths, convention, frozen_rows, inside) + scoring,
         scoring=scoring,
         decode=decode_cost(geometry, decode_lengths, convention),
         kv_bytes=kv_bytes(geometry, cached, dtype_bytes),

@@ -15,19 +15,32 @@ def feed_forward(text: dict[str, Any], index: int) -> int:
     The gated MLP; or the router, the experts it chooses and those that are never left out; and the
     two linear maps around the layer's own embedding of a token, where there is one.
     """
-    hidden = text["hidden_size"]
-    # down to the width of that embedding, and up again
-    per_layer = 2 * hidden * (text.get("hidden_size_per_layer_input") or 0)
-    dense = 3 * hidden * _dense_width(text, index)
+    dense = 3 * text["hidden_size"] * _dense_width(text, index)
     if not _is_sparse(text, index):
-        return int(dense + per_layer)
+        return int(dense + _own_embedding(text))
 
+    # with a switch of their own, the experts stand beside the MLP and not in its place
+    both = dense if text.get("enable_moe_block") else 0
+    return int(_experts(text) + both + _own_embedding(text))
+
+
+def beside_mlp(text: dict[str, Any], index: int) -> int:
+    """Those of `feed_forward` that are no part of the layer's MLP module."""
+    beside = _is_sparse(text, index) and text.get("enable_moe_block")
+    return int(_own_embedding(text) + (_experts(text) if beside else 0))
+
+
+def _experts(text: dict[str, Any]) -> int:
+    """The router, the experts that it chooses, and those that are never left out."""
+    hidden = text["hidden_size"]
     router = hidden * _first(text, EXPERTS)
     shared_gate = hidden if text.get("shared_expert_intermediate_size") else 0
-    experts = router + 3 * hidden * visited_width(text) + shared_gate
-    # with a switch of their own, the experts stand beside the MLP and not in its place
-    beside = dense if text.get("enable_moe_block") else 0
-    return int(experts + beside + per_layer)
+    return int(router + 3 * hidden * visited_width(text) + shared_gate)
+
+
+def _own_embedding(text: dict[str, Any]) -> int:
+    """Down to the width of the layer's own embedding of a token, and up again; 0 without one."""
+    return int(2 * text["hidden_size"] * (text.get("hidden_size_per_layer_input") or 0))
 
 
 def visited_width(text: dict[str, Any]) -> int:

@@ -23,6 +23,9 @@ class LayerSizes:
             and where the keys of another layer are read.
         mlp: multiply-adds of the gated MLP, or of the router, the experts that one token visits and
             those that all tokens visit.
+        output: those of `projections` that put the heads together again (`o_proj`).
+        beside: those of `mlp` that are no part of the layer's MLP module: experts beside it, and
+            the maps around a layer's own embedding of a token.
     """
 
     projections: int
@@ -30,6 +33,8 @@ class LayerSizes:
     q_width: int
     kv_width: int
     mlp: int
+    output: int = 0
+    beside: int = 0
 
     @property
     def attends(self) -> bool:
@@ -46,4 +51,5 @@ def plain_layer(hidden: int, q_width: int, kv_width: int, intermediate: int) -> 
         q_width=q_width,
         kv_width=kv_width,
         mlp=3 * hidden * intermediate,  # gate, up and down
+        output=hidden * q_width,
     )

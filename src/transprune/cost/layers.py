@@ -6,7 +6,7 @@ keys and values as wide as queries, `exact` counts FLOPs of all tokens with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, get_args
 
 from transprune.cost.geometry import Geometry
@@ -24,22 +24,25 @@ def layer_cost(
     frozen: int = 0,
     *,
     index: int = 0,
+    gone: int = 0,
 ) -> int:
     """Decoder layer `index`: `rows` tokens are projected, attend to `keys` tokens, pass the MLP.
 
     A frozen layer has `frozen` more tokens that only give keys and values. At prefill
     rows + frozen = keys. A recurrent layer attends to no keys: its work is linear in the rows.
+    Of the rows, `gone` are dropped behind the attention, in front of the output projection.
     """
     layer = geometry.layer(index)
     if check_convention(convention) == "paper":
-        return _paper_layer(geometry.hidden, layer, rows, keys, frozen)
+        return _paper_layer(geometry.hidden, layer, rows, keys, frozen, gone)
 
     attention = 2 * rows * keys * layer.q_width  # logits, and the weighted sum of values
     projected = rows * (layer.projections + layer.mlp) + frozen * layer.kv_projections
-    return 2 * (projected + attention)
+    spared = gone * (layer.output + layer.mlp - layer.beside)
+    return 2 * (projected + attention - spared)
 
 
-def _paper_layer(d: int, layer: LayerSizes, rows: int, keys: int, frozen: int) -> int:
+def _paper_layer(d: int, layer: LayerSizes, rows: int, keys: int, frozen: int, gone: int) -> int:
     """The same with keys and values as wide as queries, and these as wide as the model."""
     if not layer.attends:  # recurrent: no published figure says how to count it
         return rows * (layer.projections + layer.mlp)
@@ -47,7 +50,8 @@ def _paper_layer(d: int, layer: LayerSizes, rows: int, keys: int, frozen: int) -
     # q and o; k and v, unless they are those of another layer
     own = 2 * d * d if layer.kv_width else 0
     attention = 2 * rows * keys * d
-    return rows * (2 * d * d + own + layer.mlp) + attention + frozen * own
+    spared = gone * (d * d + layer.mlp - layer.beside)
+    return rows * (2 * d * d + own + layer.mlp) + attention + frozen * own - spared
 
 
 def head_cost(geometry: Geometry, convention: Convention) -> int:
@@ -63,17 +67,21 @@ def prefill_cost(
     lengths: Sequence[int],
     convention: Convention,
     frozen: Sequence[int] | None = None,
+    inside: Collection[int] = (),
 ) -> int:
     """All layers over the prompt, and the LM head; scoring not included.
 
     `lengths[i]` tokens enter layer i, of which `frozen[i]` only give keys and values there (none by
-    default).
+    default). The layers `inside` drop tokens behind their attention already.
     """
     frozen = frozen or [0] * len(lengths)
     total = head_cost(geometry, convention)
 
     for index, (tokens, still) in enumerate(zip(lengths, frozen, strict=True)):
-        total += layer_cost(geometry, tokens - still, tokens, convention, still, index=index)
+        gone = tokens - lengths[index + 1] if index in inside else 0
+        total += layer_cost(
+            geometry, tokens - still, tokens, convention, still, index=index, gone=gone
+        )
 
     return total
 

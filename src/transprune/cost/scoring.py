@@ -40,7 +40,9 @@ def scoring_cost(
 
         candidates = visual[reading.boundary - 1] if reading.boundary else unpruned
         dropped = candidates - visual[reading.boundary]
-        total += attention_reading_cost(geometry, reading, candidates + text, dropped, instruction)
+        total += attention_reading_cost(
+            geometry, reading, candidates + text, dropped, instruction, candidates
+        )
         total += similarity_cost(geometry, reading, candidates)
         if reading.embeddings:
             # every visual token times every instruction token, as they entered layer 0
@@ -54,18 +56,24 @@ def scoring_cost(
 
 
 def attention_reading_cost(
-    geometry: Geometry, reading: Reading, tokens: int, dropped: int, instruction: int
+    geometry: Geometry,
+    reading: Reading,
+    tokens: int,
+    dropped: int,
+    instruction: int,
+    candidates: int = 0,
 ) -> int:
     """FLOPs of the attention rows that are read at one boundary.
 
-    `tokens` stand in front of it, and `dropped` of them leave there. The rows' logits against every
-    token count always. If they are read ahead (`source="next"`), so do the queries of the rows and
-    the keys of the dropped tokens; the layer reuses the survivors' keys, which cost nothing extra.
+    `tokens` stand in front of it, `candidates` of them visual, and `dropped` of them leave there.
+    The rows' logits against every token count always. If they are read ahead (`source="next"`), so
+    do the queries of the rows and the keys of the dropped tokens; the layer reuses the survivors'
+    keys, which cost nothing extra.
     """
     if reading.rows is None:
         return 0
 
-    rows = instruction if reading.rows == "instruction" else 1
+    rows = {"instruction": instruction, "all": candidates + instruction}.get(reading.rows, 1)
     previous = reading.source == "previous"
     layer = geometry.layer(max(reading.boundary - previous, 0))
     logits = 2 * rows * tokens * layer.q_width

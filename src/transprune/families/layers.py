@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MIXERS = ("self_attn", "linear_attn", "conv", "short_conv")
 NORMS = ("input_layernorm", "operator_norm")
 WINDOWED = ("sliding_attention", "chunked_attention")
+OUTPUTS = ("o_proj", "out_proj")
 MLPS = ("mlp", "feed_forward", "block_sparse_moe")
 
 
@@ -66,6 +67,11 @@ class LayerKind:
     def query_groups(self) -> int:
         """Query heads that share the keys of one head."""
         return int(getattr(self.mixer, "num_key_value_groups", 1))
+
+    @property
+    def output(self) -> Any:
+        """The module that puts the heads together again, or None where it is not known."""
+        return _first(self.mixer, OUTPUTS)
 
     @cached_property
     def rotation(self) -> Rotation | None:

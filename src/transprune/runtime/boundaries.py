@@ -18,6 +18,8 @@ from transprune.runtime.stage import StageInput, Step, run_stage
 from transprune.runtime.stage_result import StageResult
 from transprune.runtime.taps.base import Pruning, Setup, Signals, Tap
 
+CHOSEN = "chosen"  # (this, boundary) -> what was chosen inside the layer in front of it
+
 
 class Boundaries:
     """Runs the stage in front of a decoder layer.
@@ -64,12 +66,8 @@ class Boundaries:
         before = state.layout
         assert before is not None
 
-        # signals are functions: what no method calls is never computed
-        signals: Signals = {}
-        for tap in self._taps:
-            tap.offer(state, call, signals)
-        batch = StageInput(call.index, before, call.hidden, signals)
-        result = run_stage(step, state, batch)
+        chosen = state.captured.pop((CHOSEN, call.index), None)
+        result, signals = chosen or self._run(state, call)
         if result.changes_nothing:
             self._record(state, step, call.index, result, before, before)
             return call.hidden
@@ -94,6 +92,30 @@ class Boundaries:
         for tap in self._taps:
             tap.prune(state, Pruning(call, before, result, rows, signals))
         return gather_rows(result.with_merged(call.hidden), rows)
+
+    def choose(self, state: Pass, call: LayerCall) -> Tensor | None:
+        """Choose for the boundary in front of `call` ahead of it, inside the layer in front.
+
+        `call` holds the rows that run in that layer.
+
+        Returns:
+            long [B, P], the rows that stay; None where all of them do.
+        """
+        result, signals = self._run(state, call)
+        state.captured[CHOSEN, call.index] = result, signals
+        return None if result.changes_nothing else result.survivors()[0]
+
+    def _run(self, state: Pass, call: LayerCall) -> tuple[StageResult, Signals]:
+        """What the step of this boundary chooses, and what it was offered."""
+        step, _ = self._steps[call.index]
+        assert state.layout is not None
+
+        # signals are functions: what no method calls is never computed
+        signals: Signals = {}
+        for tap in self._taps:
+            tap.offer(state, call, signals)
+        batch = StageInput(call.index, state.layout, call.hidden, signals)
+        return run_stage(step, state, batch), signals
 
     def _rows(self, state: Pass, step: Step, result: StageResult, index: Tensor) -> Tensor:
         """The survivors `index` [B, P], in the order of their method where it has one.

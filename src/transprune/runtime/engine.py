@@ -12,6 +12,7 @@ ExitStack.
     layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
                    project the layer's inputs           (cache) rank the keys it has stored
                                                         (last layer) restore the prompt's length
+    parts of it    (cut inside) leave rows out          put zeros in their place
 
 The taps (`runtime/taps`) have hooks of their own, only for methods that announce a signal. Hooks of
 layers and taps are on the model while a forward needs them, and off in most steps of decoding.
@@ -49,6 +50,7 @@ from transprune.runtime.eviction.evictor import Evictor
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
 from transprune.runtime.hooks import HookGroup, Hooks
+from transprune.runtime.inside import InsideCuts
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import (
     inputs_of_stage,
@@ -133,6 +135,7 @@ class Engine:
             self._taps.append(Refresher(setup, lambda: self._calls, self._taps))
 
         self._boundaries = Boundaries(setup, policies, pool, self._taps)
+        self._inside = InsideCuts(setup, self._boundaries)
 
         # layers that get other arguments than the model's; the first one always has a hook
         first = self._boundaries.first
@@ -179,6 +182,7 @@ class Engine:
             tap.attach(hooks)
         # behind the taps: what they replace in a layer is what it computes
         self._evictor.attach(hooks)
+        self._inside.attach(hooks)
         hooks.switch_on()
 
     def runs_here(self) -> bool:

@@ -17,4 +17,5 @@ them. Imports between the modules go one way:
     result     the held-out figures, the recipe, the provenance
     plot       the trials and their front as a picture
     launch     the whole search from one `Plan`
+    fit        `transprune fit`, which searches nothing: FitPrune's own fit, with the same questions
 """

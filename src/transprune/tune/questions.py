@@ -10,17 +10,19 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.data.tasks.entry import build_entry
 from transprune.bench.data.tasks.files import NAMES
-from transprune.bench.data.tasks.scenes import ask_scenes
+from transprune.bench.data.tasks.scenes import ask_scenes, ask_training_scenes
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import ImageError, TaskError, TuneError
 from transprune.nano import NANO
 from transprune.tune.plan import SCENES
+
+Choosable = Literal["train", "validation"]
 
 LABELS = ("answer", "answers", "metric", "kind", "family")  # of a benchmark, not read here
 
@@ -61,14 +63,34 @@ def load_questions(
         TaskError: nothing there, nothing usable, or with `strict` the first bad line.
         TuneError: fewer than two pictures, so that none can be held out.
     """
-    skipped: list[str] = []
-    if source == NANO:
-        # the test split is for reporting and is never offered to a search
-        items = ask_scenes("validation", SCENES if n is None else n, seed).items
-    else:
-        items = list(_read(_find(Path(source)), n, strict, skipped))
+    items, skipped = load_items(source, n=n, split="validation", seed=seed, strict=strict)
+    return _split(items, held_out, seed, skipped)
 
-    return _split(items, held_out, seed, tuple(skipped))
+
+def load_items(
+    source: str, *, n: int | None, split: Choosable, seed: int, strict: bool = False
+) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """All questions of `source` in their order, and the lines left out, each with its reason.
+
+    Args:
+        source: `"nano"` for bundled scenes, or a folder or file.
+        n: scenes (default 40) or questions of the file (default all).
+        split: of the bundled scenes. The test split is for reporting and is never offered.
+        seed: of the bundled questions.
+        strict: raise at a bad line instead of leaving it out.
+
+    Raises:
+        TaskError: nothing there, nothing usable, or with `strict` the first bad line.
+    """
+    if source == NANO:
+        count = n or SCENES
+        if split == "train":
+            return ask_training_scenes(count, seed), ()
+        return tuple(ask_scenes(split, count, seed).items), ()
+
+    skipped: list[str] = []
+    items = tuple(_read(_find(Path(source)), n, strict, skipped))
+    return items, tuple(skipped)
 
 
 def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str, ...]) -> Split:

@@ -268,6 +268,7 @@ class LayerPruner(Method):
                     source=self.reads.source,
                     observed=since,
                     embeddings=self.reads.embeddings,
+                    inside=self.reads.inside,
                 )
             )
             previous = boundary

@@ -64,9 +64,12 @@ class Setup:
     def readings(self) -> dict[int, Reading]:
         """What is read at each boundary."""
         readings = {}
+        # recording the changes of a layer shows all of its rows
+        whole = "changes" in self.record
         for reading in self.method.reads_at(self.depth):
             boundary = self.moved(reading.boundary)
-            readings[boundary] = replace(reading, boundary=boundary)
+            inside = reading.inside and not whole
+            readings[boundary] = replace(reading, boundary=boundary, inside=inside)
         return readings
 
 

@@ -2,7 +2,7 @@
 
 Existence is scored as POPE does over its three kinds of negatives, multiple choice by the option
 letter, everything else by exact match. The test split is for reporting; choose on the validation
-split.
+split. Scenes of the training split are asked about where something is fitted, and never scored.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ def ask_scenes(split: str, n: int, seed: int = 0) -> Questions:
             f"scenes come from the splits {' and '.join(SPLITS)}, at least one; got {split!r}, {n}"
         )
 
+    return _ask(split, n, seed)
+
+
+def ask_training_scenes(n: int, seed: int = 0) -> tuple[Item, ...]:
+    """The same questions about the first `n` scenes of the training split."""
+    return tuple(_ask("train", n, seed).items)
+
+
+def _ask(split: scenes.Split, n: int, seed: int) -> Questions:
     items: dict[str, list[Item]] = defaultdict(list)
     for index in range(n):
         scene = scenes.draw(split, index)

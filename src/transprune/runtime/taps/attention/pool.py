@@ -10,12 +10,21 @@ from torch import Tensor
 
 from transprune.algebra.select import others
 from transprune.core.layout import Layout
-from transprune.core.rows import Rows, last_rows, number, upload, without_last
+from transprune.core.rows import (
+    Rows,
+    count_rows,
+    last_rows,
+    number,
+    some_rows,
+    upload,
+    without_last,
+)
 from transprune.core.views import Queries
 from transprune.errors import MethodError
 from transprune.runtime.pools import PoolGroup, PoolRows
 from transprune.runtime.taps.attention.rows import AttentionRows
 
+BLOCK = 2**22  # of these where rows are read block by block, 16 MiB
 MOST = 2**26  # probabilities that are made at once, 256 MiB: a batch must not cost more memory
 
 
@@ -148,10 +157,32 @@ class PoolAttention:
         """Mean query of the real rows up to the pool's last token. -> [H, d]."""
         return self.source.mean_query(self.pool.sample, self._up_to_last())
 
+    def received(self) -> tuple[Tensor, Tensor]:
+        """What each token receives of the pool's rows, and of the instruction. -> [N], [N]."""
+        instruction = query_rows(self.pool.layout, self.pool.sample, "instruction")
+        of_pool = self._sum_of_largest(self.pool.rows) / self.pool.count
+        return of_pool, self._sum_of_largest(instruction)
+
     def rotary_decay(self, queries: Queries) -> Tensor:
         """What distance alone does to a logit. -> [T, N]."""
         rows = query_rows(self.pool.layout, self.pool.sample, queries)
         return self.source.rotary_decay(self.pool.sample, rows, self.pool.rows)
+
+    def _sum_of_largest(self, rows: Rows) -> Tensor:
+        """The largest probability of all heads, summed over `rows`; a block of them at a time.
+
+        -> [N].
+        """
+        group = self._group.group
+        total = torch.zeros(self.pool.count, dtype=torch.float32, device=self.pool.hidden.device)
+        step = max(1, BLOCK // self.source.size(1, 1))
+
+        for first in range(0, count_rows(rows), step):
+            block = some_rows(rows, first, step)
+            probabilities = self.source.probabilities(group.selector, block)  # [1, H, T, K]
+            columns = group.columns(probabilities[..., self.source.past :])  # [1, H, T, N]
+            total += columns[0].amax(dim=0).sum(dim=0)
+        return total
 
     def _up_to_last(self) -> Rows:
         """Real rows up to the pool's last token: text in front of the image, and images."""

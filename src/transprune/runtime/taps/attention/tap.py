@@ -111,7 +111,7 @@ class AttentionTap(Tap):
 
     def begin(self, state: Pass) -> None:
         """Warn where the instruction is read and a prompt ends with its image."""
-        reads_instruction = any(r.rows == "instruction" for r in self._readings.values())
+        reads_instruction = any(r.rows in ("instruction", "all") for r in self._readings.values())
         assert state.layout is not None
         if reads_instruction and any(state.layout.prompt.ends_with_image):
             state.record.note(NO_INSTRUCTION)
