@@ -23,6 +23,7 @@ from transprune.families.frames import find_frames
 from transprune.families.layers import AddedFeatures as AddedFeatures
 from transprune.families.layers import LayerKind, layer_kind, owners, split_heads
 from transprune.families.rotation import Rotation, rotation_of
+from transprune.families.tilings import WHOLE
 from transprune.families.wrappers import unwrap as unwrap
 from transprune.registry import Registry
 
@@ -269,6 +270,12 @@ class Family(ABC):
             lengths: visual tokens of each video, in prompt order.
         """
         return find_frames(kwargs, mask, lengths)
+
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """How each image of the batch was cut (`families.tilings`). Arguments as for `frames`."""
+        return [WHOLE] * len(lengths)
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool

@@ -8,14 +8,16 @@ averaged here, so every token has one value.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transprune.families.base import Family, Grid, TapPoints, VisionCapture, VisionRows
 from transprune.families.depths import depth_of, is_attention, layer_at
+from transprune.families.tilings import UNKNOWN, WHOLE
 from transprune.families.tower import grid_places, heads_of, saliency_of
 
 
@@ -56,6 +58,22 @@ class Merged(Family):
         """Every entry of the pixels becomes the same number of tokens."""
         images = len(kwargs["pixel_values"])
         return [total // images] * images if images else []
+
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """Images whose placeholders follow each other are tiles of a picture, of unknown shape."""
+        if not self.tiles:
+            return super().tilings(base, kwargs, mask, lengths)
+
+        slots = mask.numpy().ravel().nonzero()[0]
+        ends = np.cumsum(lengths)
+        touches = slots[1:] - slots[:-1] == 1  # the next token
+        # where one image ends and the next one begins without text between them
+        joined = [bool(touches[end - 1]) for end in ends[:-1].tolist()]
+        before = [False, *joined]
+        after = [*joined, False]
+        return [UNKNOWN if a or b else WHOLE for a, b in zip(before, after, strict=True)]
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
@@ -102,7 +120,8 @@ class Merged(Family):
         if name.endswith("keys"):
             return self._of_squares(base, capture, key.float().mean(dim=1)[:, first:])
 
-        saliency = saliency_of(query, key, key.shape[-1] ** -0.5, self.has_cls(base))  # [C, n]
+        scale = key.shape[-1] ** -0.5
+        saliency = saliency_of(query, key, scale, self.has_cls(base), name)  # [C, n]
         return self._of_squares(base, capture, saliency[:, first:, None])[:, 0]
 
     def _layer(self, base: Any, depth: str) -> int:

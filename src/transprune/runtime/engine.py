@@ -117,6 +117,7 @@ class Engine:
         self._publish = publish
         self._calls = Calls()
         self._by_frame = pool == "frame"
+        self._reads_tiles = any("tiles" in step.reads.vision for step in setup.method.steps)
 
         self._unread: deque[Record] = deque()
 
@@ -218,7 +219,14 @@ class Engine:
         # flags of earlier passes are copied with the ids
         unread = list(self._unread)
         prompt = read_prompt(
-            self._family, self._base, ids, kwargs, drafts, partial(_flags, unread), self._by_frame
+            self._family,
+            self._base,
+            ids,
+            kwargs,
+            drafts,
+            partial(_flags, unread),
+            self._by_frame,
+            self._reads_tiles,
         )
         if prompt.layout is not None:
             prompt = prompt.asked_by(asked)

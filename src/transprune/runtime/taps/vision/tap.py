@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from transprune.algebra.match import hash_rows
 from transprune.core.prompt import Numbers
 from transprune.core.rows import upload
-from transprune.core.signals import SIGNALS, VisionSignals
+from transprune.core.signals import SIGNALS, WITHOUT_ROWS, VisionSignals, is_signal
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
+from transprune.methods.common.method import ProjectorPruner
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
@@ -43,8 +44,10 @@ MAX_WAITING = 8  # captures that no prefill took, of features encoded outside an
 class VisionTap(Tap):
     """Captures the announced signals (`transprune.core.signals`) in the vision tower."""
 
-    def __init__(self, family: Family, base: nn.Module, signals: Collection[str]) -> None:
-        unknown = sorted(set(signals) - set(SIGNALS))
+    def __init__(
+        self, family: Family, base: nn.Module, signals: Collection[str], inside: bool = False
+    ) -> None:
+        unknown = sorted(name for name in signals if not is_signal(name))
         if unknown:
             raise MethodError(
                 f"`reads` takes of the vision tower {', '.join(SIGNALS)}; got {', '.join(unknown)}"
@@ -53,14 +56,17 @@ class VisionTap(Tap):
         self._family = family
         self._base = base
         self._signals = frozenset(signals)
+        self._inside = inside  # read behind some layer, too
         self._points = family.vision_tap_points(base, self._signals)
         self._local = threading.local()
 
     @classmethod
     def needed(cls, setup: Setup) -> VisionTap | None:
         """If some part reads the tower."""
-        signals = {name for step in setup.method.steps for name in step.reads.vision}
-        return cls(setup.family, setup.base, signals) if signals else None
+        readers = [step for step in setup.method.steps if step.reads.vision]
+        signals = {name for step in readers for name in step.reads.vision}
+        inside = any(not isinstance(step, ProjectorPruner) for step in readers)
+        return cls(setup.family, setup.base, signals, inside) if readers else None
 
     def attach(self, hooks: Hooks) -> None:
         """Register the hooks at the points the family names."""
@@ -97,9 +103,18 @@ class VisionTap(Tap):
         prefill: Prefill = state.captured[SIGNAL]
         assert state.layout is not None
         # before any stage: every visual token of the batch as it came out of the projector
-        if not state.record.stages:
+        if call.index == 0:
             prefill.prompt = (state.layout, call.hidden)
         signals[SIGNAL] = prefill
+
+    def enter(self, state: Pass, hidden: Tensor) -> None:
+        """The same, where no stage acts in front of layer 0 and one behind it reads the tower."""
+        prefill: Prefill = state.captured[SIGNAL]
+        assert state.layout is not None
+        if not self._inside:
+            prefill.prompt = None
+        elif prefill.prompt is None and not prefill.is_matched:
+            prefill.prompt = (state.layout, hidden)
 
     def join(
         self, captures: list[VisionCapture], tokens: Tensor, dtype: torch.dtype
@@ -133,7 +148,7 @@ class VisionTap(Tap):
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
         values = {}
-        for name in sorted(self._signals - {"picture"}):
+        for name in sorted(self._signals - WITHOUT_ROWS):
             values[name] = of_calls(self._family.vision_signal, name)
         joined = join_calls(captures, parts, values)
         return joined, found[0], hashes_in_order(found[1:], parts)

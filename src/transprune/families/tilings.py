@@ -1,0 +1,7 @@
+"""How a picture was cut for the vision tower, as far as a family knows."""
+
+from __future__ import annotations
+
+WHOLE = 0  # one tower input; the frames of a video, each by itself
+IN_LINES = 1  # a view of the whole, then lines through all tiles, each ended by a newline token
+UNKNOWN = 2  # perhaps a tile of a picture; nothing tells which
