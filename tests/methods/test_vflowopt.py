@@ -82,7 +82,7 @@ def test_the_solved_cut_meets_the_average(average: float, layers: int) -> None:
 
 
 def test_a_budget_that_is_spent_before_the_second_cut_is_refused() -> None:
-    with pytest.raises(ScheduleError, match="last cut for an average of 0.25"):
+    with pytest.raises(ScheduleError, match=r"last cut for an average of 0\.25"):
         VFlowOpt.for_average(0.25, keep=0.5, ratio=0.9)
     assert solve_last(0.9, 0.9, 1.0) == 1.0, "more than everything is everything"
     with pytest.raises(ScheduleError, match="average"):
@@ -213,9 +213,7 @@ def test_several_pictures_are_cut_without_means() -> None:
 
 def test_the_cuts_inside_go_by_the_map_of_the_places_that_are_left() -> None:
     name = context_saliency(2.0)
-    left = VisionSignals(
-        torch.zeros(4).long(), {name: torch.tensor([0.1, 0.4, float("nan"), 0.3])}
-    )
+    left = VisionSignals(torch.zeros(4).long(), {name: torch.tensor([0.1, 0.4, float("nan"), 0.3])})
     view = LayerView(
         9,
         2,

@@ -32,7 +32,9 @@ class Recycled:
     member: Tensor
 
 
-def choose_recycled(importance: Tensor, cell: Tensor, cells: int, count: int, slots: int) -> Recycled:
+def choose_recycled(
+    importance: Tensor, cell: Tensor, cells: int, count: int, slots: int
+) -> Recycled:
     """The `count - slots` most important tokens, and up to `slots` means of the others by cell.
 
     A mean stands at the most important token of those that go from its cell. Of more cells than

@@ -75,7 +75,7 @@ def kind_of(name: str) -> str:
 
 def is_signal(name: str) -> bool:
     """Whether a family knows a signal of that name."""
-    return name in SIGNALS and name != CONTEXT or threshold_of(name) is not None
+    return (name in SIGNALS and name != CONTEXT) or threshold_of(name) is not None
 
 
 @dataclass(frozen=True)
