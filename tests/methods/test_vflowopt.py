@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from methods.signals import on_grids
-from transprune.algebra.recycle import choose_recycled, mean_of_cells
+from transprune.algebra.recycle import cells_of, choose_recycled, mean_of_cells
 from transprune.core.plan import Reading, Stage, per_layer
 from transprune.core.schedule import Schedule
 from transprune.core.signals import Tile, VisionSignals, context_saliency
 from transprune.core.views import LayerView, ProjectorView, Selection
 from transprune.errors import MethodError, ScheduleError
 from transprune.methods import VFlowOpt
-from transprune.methods.vflowopt import cells_of, solve_last
+from transprune.methods.vflowopt import solve_last
 
 WHOLE = (Tile(0, 0, 0, 1, 1),)
 # a view of the whole, and two tiles side by side

@@ -1,18 +1,21 @@
 """Tokens that go are averaged cell by cell, and each average takes the place of one of them.
 
-Plain tensors in, indices and rows out; nothing waits for the device. Shapes: N tokens, C cells, K
-tokens that stay, D width.
+Plain tensors in, indices and rows out; nothing waits for the device, which cell a token is in is
+known on the host. Shapes: N tokens, C cells, K tokens that stay, D width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transprune.algebra.select import rankable
 from transprune.algebra.zones import rank_in_group
+from transprune.core.signals import VisionSignals
 
 LEAST_WEIGHT = 1e-12  # a cell whose importance underflows gets a plain mean
 
@@ -86,3 +89,33 @@ def mean_of_cells(
     own = features[chosen.keep]
     of_cell = means[group[chosen.keep]].to(features.dtype)
     return torch.where(chosen.is_mean[:, None], of_cell, own)
+
+
+def cells_of(vision: VisionSignals, side: float) -> NDArray[np.int64] | None:
+    """The cell of each token, [N] on the host, -1 for tokens without a patch.
+
+    The view of the whole picture and its tiles together have a grid each; that of the tiles begins
+    at the first row and column that are in the prompt. None for several pictures.
+    """
+    tiles = vision.tiles
+    if len({tile.picture for tile in tiles}) > 1:
+        return None
+
+    crop = vision.on_host("crop")
+    shown = crop >= 0
+    of_token = np.array([(t.row, t.column, t.is_overview) for t in tiles])[crop[shown]]
+    overview = of_token[:, 2] > 0
+
+    # a tile's places go on where those of its neighbour end
+    place = vision.on_host("place")[shown]
+    corner = np.where(overview[:, None], 0, of_token[:, :2].clip(0))
+    place = place + corner.astype(np.int64) * vision.on_host("grid")[shown]
+    for part in (overview, ~overview):
+        if part.any():
+            place[part] -= place[part].min(axis=0)
+
+    row, column = np.floor(place / side).astype(np.int64).T
+    numbers = (overview * (row.max() + 1) + row) * (column.max() + 1) + column
+    cell = np.full(len(crop), -1, dtype=np.int64)
+    cell[shown] = np.unique(numbers, return_inverse=True)[1]
+    return cell

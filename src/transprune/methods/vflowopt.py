@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from transprune.algebra.recycle import choose_recycled, mean_of_cells
+from transprune.algebra.recycle import cells_of, choose_recycled, mean_of_cells
 from transprune.algebra.select import select_top
 from transprune.core.plan import Stage
 from transprune.core.rows import upload
 from transprune.core.schedule import Schedule, ScheduleLike
-from transprune.core.signals import Reads, VisionSignals, context_saliency
+from transprune.core.signals import Reads, context_saliency
 from transprune.core.views import LayerView, ProjectorView, Scores, Selection, View
 from transprune.methods.common.checks import check_keep, check_number, check_ratio
 from transprune.methods.common.method import Fidelity, Method, Positions
 from transprune.methods.common.projector import KeepPruner, keep_all_if_fits
 from transprune.methods.common.recipe import register
+from transprune.methods.common.scalable import Range
 from transprune.methods.common.scheduled import ScheduledPruner
 from transprune.methods.common.two_stages import TwoStages
 
@@ -202,6 +203,36 @@ class VFlowOpt(TwoStages):
         last = solve_last(average, keep, ratio)
         return cls(keep=keep, then=cuts(ratio, last), **changes)
 
+    def search_box(self) -> dict[str, Range]:
+        """The paper's box; its share of 0.25 to 0.375 for an average of 0.25 is taken as a multiple.
+
+        What is left at the second cut is solved from the budget.
+        """
+        return {
+            "context": Range(0.0, 50.0),
+            "cell": Range(3.0, 24.0),
+            "front": Range(1.0, 1.5, setting="keep"),
+            "ratio": Range(0.533, 1.0, setting="then"),
+        }
+
+    def drawn(self, values: Mapping[str, float], budget: float) -> VFlowOpt:
+        """With these values; scaling then changes the last cut, unless `then` was given."""
+        changes: dict[str, Any] = {n: values[n] for n in ("context", "cell") if n in values}
+        if "front" in values:
+            changes["keep"] = min(1.0, values["front"] * budget)
+        if "ratio" not in values:
+            return replace(self, **changes)
+
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return LastSolved(**{**own, **changes, "then": cuts(values["ratio"], 1.0)})
+
+    def in_box(self, budget: float) -> dict[str, float]:
+        """Its own values; of another schedule or a count, those in the middle of the box."""
+        front = self.keep / budget if isinstance(self.keep, float) else 1.25
+        shares = dict(self.then) if isinstance(self.then, Schedule) else {}
+        ratio = shares.get(FIRST, 0.75)
+        return {"context": self.context, "cell": self.cell, "front": front, "ratio": ratio}
+
     @property
     def reads(self) -> Reads:  # type: ignore[override]
         """What the first stage reads."""
@@ -218,6 +249,17 @@ class VFlowOpt(TwoStages):
         if self.then is None:
             return None
         return Again(self.then, self.context, positions=self.positions)
+
+
+@dataclass(frozen=True)
+class LastSolved(VFlowOpt):
+    """VFlowOpt while its last cut is solved from a budget: scaling changes that cut only."""
+
+    def scaled_by(self, factor: float) -> LastSolved:
+        """With `factor` times as much behind the second cut, at most all that arrives there."""
+        (first, ratio), (second, share) = Schedule.of(self.then or cuts(1.0, 1.0)).keep
+        shares = {first: ratio, second: min(ratio, share * factor)}
+        return replace(self, then=Schedule(shares, depth=DEPTH))
 
 
 def solve_last(average: float, keep: float, ratio: float) -> float:
@@ -242,33 +284,3 @@ def solve_last(average: float, keep: float, ratio: float) -> float:
 def read_map(view: View, context: float) -> Tensor:
     """The importance of each token, float32 [N]; 1 for newline tokens, as in the code."""
     return view.vision[context_saliency(context)].nan_to_num(nan=1.0)
-
-
-def cells_of(vision: VisionSignals, side: float) -> NDArray[np.int64] | None:
-    """The cell of each token, [N] on the host, -1 for tokens without a patch.
-
-    The view of the whole picture and its tiles together have a grid each; that of the tiles begins
-    at the first row and column that are in the prompt. None for several pictures.
-    """
-    tiles = vision.tiles
-    if len({tile.picture for tile in tiles}) > 1:
-        return None
-
-    crop = vision.on_host("crop")
-    shown = crop >= 0
-    of_token = np.array([(t.row, t.column, t.is_overview) for t in tiles])[crop[shown]]
-    overview = of_token[:, 2] > 0
-
-    # a tile's places go on where those of its neighbour end
-    place = vision.on_host("place")[shown]
-    corner = np.where(overview[:, None], 0, of_token[:, :2].clip(0))
-    place = place + corner * vision.on_host("grid")[shown]
-    for part in (overview, ~overview):
-        if part.any():
-            place[part] -= place[part].min(axis=0)
-
-    row, column = np.floor(place / side).astype(np.int64).T
-    numbers = (overview * (row.max() + 1) + row) * (column.max() + 1) + column
-    cell = np.full(len(crop), -1, dtype=np.int64)
-    cell[shown] = np.unique(numbers, return_inverse=True)[1]
-    return cell
