@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import transprune
 from families.cases import FAMILIES, MODELS, Zoo
 from families.listener import Listener, listen
 from families.models.onevision import tiled_image
@@ -20,12 +23,14 @@ from transprune.core.signals import Reads, Tile, context_saliency
 from transprune.core.views import Scores
 from transprune.errors import MethodError, MissingSignal, PruneWarning
 from transprune.families import find_family
-from transprune.families.tilings import IN_LINES, UNKNOWN, WHOLE
+from transprune.families.merged import LOOKS
+from transprune.families.tilings import IN_A_ROW, IN_LINES, UNKNOWN, WHOLE
 from transprune.families.tower import attention_received, context_attention, saliency_of
 from transprune.methods import PTP, DivPrune, LayerPruner, ToMe, VFlowOpt
 from transprune.methods.compose import Compose
-from transprune.runtime.taps.vision.tiles import find_tiles
+from transprune.runtime.taps.vision.tiles import find_tiles, shape_by_looks
 
+SCENE = Path(transprune.__file__).parent / "demo" / "pictures" / "scene2.png"
 NAMES = ("saliency", "keys", "place", context_saliency(1.2), "tiles")
 
 
@@ -249,8 +254,8 @@ def test_lines_that_do_not_fit_are_refused() -> None:
     ("name", "images", "text", "expected"),
     [
         ("internvl", [0, 1], [3, 2, 4], [WHOLE, WHOLE]),
-        ("internvl", [0, 1], [3, 0, 4], [UNKNOWN, UNKNOWN]),
-        ("internvl", [0, 1, 2], [3, 0, 2, 4], [UNKNOWN, UNKNOWN, WHOLE]),
+        ("internvl", [0, 1], [3, 0, 4], [IN_A_ROW, IN_A_ROW]),
+        ("internvl", [2, 0, 1, 2], [1, 3, 0, 0, 4], [WHOLE] + [IN_A_ROW + 1] * 3),
         ("gemma3", [0, 1], [3, 0, 4], [WHOLE, WHOLE]),
         ("idefics3", [0, 1], [3, 2, 4], [UNKNOWN, UNKNOWN]),
         ("idefics3", [0], [3, 4], [WHOLE]),
@@ -267,6 +272,77 @@ def test_what_each_family_knows_of_cut_pictures(zoo, name, images, text, expecte
     mask = family.visual_mask(base, inputs["input_ids"])
     lengths = [image.tokens for image in sample.images]
     assert family.tilings(base, inputs, mask, lengths) == expected
+
+
+def internvl_picture(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    """Tiles of a drawn picture and the view of the whole behind them, as InternVL's processor cuts it."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(1, 3, 5, 5, generator=generator)
+    side = MODELS["internvl"].image(0).tensors["pixel_values"].shape[-1]
+    size = (rows * side, columns * side)
+    large = torch.nn.functional.interpolate(drawn, size, mode="bicubic")
+    cut = large[0].unflatten(2, (columns, side)).unflatten(1, (rows, side)).permute(1, 3, 0, 2, 4)
+    view = torch.nn.functional.interpolate(large, (side, side), mode="bicubic", antialias=True)
+    return torch.cat([cut.flatten(0, 1), view])
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2), (1, 6), (6, 1), (2, 2), (1, 1), (1, 2)])
+@pytest.mark.parametrize("generate", [False, True], ids=["forward", "generate"])
+def test_tiles_in_a_row_lie_as_they_look(zoo, shape, generate) -> None:
+    """Two of InternVL's pictures in one prompt, the second in one piece."""
+    case, model = MODELS["internvl"], zoo("internvl", "sdpa")
+    rows, columns = shape
+    pixels = internvl_picture(rows, columns)
+    crops = len(pixels)
+    sample = case.sample([0] * crops + [1], [3] + [0] * (crops - 1) + [2, 4])
+    inputs = case.batch([sample])
+    inputs["pixel_values"] = torch.cat([pixels, inputs["pixel_values"][-1:]])
+    [(vision, _)] = listen(model, inputs, ("tiles", "saliency", "place"), generate=generate)
+    cells = [(row, column) for row in range(rows) for column in range(columns)]
+    cut = tuple(Tile(0, row, column, rows, columns) for row, column in [*cells, (-1, -1)])
+    assert vision.tiles == (*cut, Tile(crops, 0, 0, 1, 1))
+
+    trace = run(model, PTP(0.5), inputs)
+    kept = torch.bincount(vision.crop[trace.stages[0].keep[0]], minlength=crops + 1)
+    tokens = int((vision.crop == 0).sum())
+    # the view of the whole and the other picture have their proportional part
+    assert abs(int(kept[crops - 1]) - tokens / 2) <= 1 and abs(int(kept[crops]) - tokens / 2) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [((90, 60), (2, 3)), ((60, 90), (3, 2)), ((30, 180), (6, 1))]
+)
+def test_the_true_processors_tiles_are_recognised(size, shape) -> None:
+    module = pytest.importorskip("transformers.models.got_ocr2.image_processing_pil_got_ocr2")
+    settings = {"crop_to_patches": True, "max_patches": 12, "size": {"height": 96, "width": 96}}
+    processor = module.GotOcr2ImageProcessorPil(**settings)
+    scene = Image.open(SCENE).convert("RGB").resize(size)
+    pixels = processor(scene, return_tensors="pt")["pixel_values"]
+    assert len(pixels) == 7
+    looks = torch.nn.functional.adaptive_avg_pool2d(pixels, LOOKS).numpy()
+    assert shape_by_looks(looks) == shape
+
+
+def test_pictures_that_are_no_tiles_of_the_last_are_unknown(zoo) -> None:
+    """Noise in a row, whatever it is, was not cut from one picture: PTP says so, and VFlowOpt makes no means."""
+    case, model = MODELS["internvl"], zoo("internvl", "sdpa")
+    inputs = case.batch([case.sample([0, 1, 2], [3, 0, 0, 4])])
+    with pytest.raises(MissingSignal, match="3 of 3 inputs"):
+        run(model, PTP(0.5), inputs)
+    run(model, PTP(0.5, tiles=False), inputs)
+    run(model, PTP(0.5), inputs, pool="image")
+    stages = run(model, VFlowOpt(0.5, None, context=1.0, cell=1.5), inputs).stages
+    assert len(stages[0].keep[0]) < stages[0].candidates[0].numel()
+
+
+def test_a_blank_picture_may_have_any_shape() -> None:
+    assert shape_by_looks(np.ones((7, 3, 12, 12))) == (1, 6)
+    noise = np.random.default_rng(0).normal(size=(7, 3, 12, 12))
+    assert shape_by_looks(noise) is None
+    # equal pictures in which all rows are the same are two halves, one above the other
+    ramp = np.broadcast_to(np.arange(12.0), (3, 12, 12))
+    assert shape_by_looks(np.stack([ramp] * 3)) == (2, 1)
+    assert shape_by_looks(np.stack([ramp, ramp.transpose(0, 2, 1), ramp])) is None
 
 
 def test_an_unknown_signal_names_the_known_ones(zoo) -> None:

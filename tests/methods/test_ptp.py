@@ -134,6 +134,16 @@ def test_a_picture_that_may_have_been_cut_is_refused_unless_tiles_do_not_count()
     assert torch.bincount(vision.crop[keep]).tolist() == [2, 2]
 
 
+def test_a_view_of_the_whole_behind_its_tiles() -> None:
+    """InternVL's order; a single picture stands in front."""
+    tiles = (Tile(0, 0, 0, 1, 1), *(Tile(1, r, c, 2, 2) for r in (0, 1) for c in (0, 1)))
+    tiles = (*tiles, Tile(1, -1, -1, 2, 2))
+    grids = ((2, 4), *[(2, 2)] * 4, (4, 4))
+    saliency = torch.cat([torch.ones(24), on_quarters(0.1, 0.2, 0.3, 0.4)])
+    share = region_shares(vision_of(saliency, tiles, *grids))
+    torch.testing.assert_close(share, torch.tensor([0.2, 0.04, 0.08, 0.12, 0.16, 0.4]))
+
+
 def test_several_pictures_share_by_size() -> None:
     tiles = (*FOUR, Tile(5, 0, 0, 1, 1))
     saliency = torch.cat([on_quarters(0.25, 0.25, 0.25, 0.25), torch.ones(16), torch.ones(8)])

@@ -356,6 +356,14 @@ class Family(ABC):
         assert capture.rows is not None
         return capture.rows
 
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """A small picture of each input of the tower, [C, channels, n, n] fp32.
+
+        From these the runtime tells how the tiles of a picture lie where their order does not
+        (`families.tilings.IN_A_ROW`); None in families that need none.
+        """
+        return None
+
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:
         """Where the projector rows come from, of one call of the tower."""

@@ -69,6 +69,10 @@ class Idefics3(Merged):
         samples = [int(sample[number == image][0]) for image in range(len(lengths))]
         return [WHOLE if samples.count(one) == 1 else UNKNOWN for one in samples]
 
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """Nothing tells which images of a sample are one picture."""
+        return None
+
     def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
         """Whether every patch of every tile shows something."""
         mask = capture.inputs["tower"][1].get("patch_attention_mask")

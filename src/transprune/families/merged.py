@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from transprune.families.base import Family, Grid, TapPoints, VisionCapture, VisionRows
 from transprune.families.depths import depth_of, is_attention, layer_at
-from transprune.families.tilings import UNKNOWN, WHOLE
+from transprune.families.tilings import IN_A_ROW, WHOLE
 from transprune.families.tower import grid_places, heads_of, saliency_of
+
+LOOKS = 12  # cells down and across in which tiles are compared with the view of the whole
 
 
 class Merged(Family):
@@ -62,18 +64,24 @@ class Merged(Family):
     def tilings(
         self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
     ) -> list[int]:
-        """Images whose placeholders follow each other are tiles of a picture, of unknown shape."""
+        """Images whose placeholders follow each other are the tiles of one picture."""
         if not self.tiles:
             return super().tilings(base, kwargs, mask, lengths)
 
         slots = mask.numpy().ravel().nonzero()[0]
-        ends = np.cumsum(lengths)
-        touches = slots[1:] - slots[:-1] == 1  # the next token
-        # where one image ends and the next one begins without text between them
-        joined = [bool(touches[end - 1]) for end in ends[:-1].tolist()]
-        before = [False, *joined]
-        after = [*joined, False]
-        return [UNKNOWN if a or b else WHOLE for a, b in zip(before, after, strict=True)]
+        ends = np.cumsum(lengths)[:-1]
+        # text, or the end of a sample, stands between two pictures
+        begins = (slots[ends] - slots[ends - 1] > 1) | (slots[ends] % mask.shape[1] == 0)
+        picture = np.concatenate([[0], begins.cumsum()])
+        tiles = np.bincount(picture)[picture]
+        return np.where(tiles > 1, IN_A_ROW + picture, WHOLE).tolist()
+
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """Where pictures are cut, the pixels of the tower's inputs."""
+        if not self.tiles:
+            return None
+        pixels = tower_pixels(capture).float()
+        return torch.nn.functional.adaptive_avg_pool2d(pixels, LOOKS)
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool

@@ -155,29 +155,33 @@ def region_shares(vision: VisionSignals, by_tile: bool = True) -> Tensor:
             parts.append(sizes[own[0] : own[-1] + 1])
             continue
 
-        # the view of the whole comes first
-        first, last = own[1], own[-1] + 1
-        mass = attention_on_tiles(vision, whole[0], tiles[first])
-        together = sizes[first:last].sum()
-        parts += [sizes[first - 1 : first], together * mass]
+        # the view of the whole comes first (LLaVA-NeXT) or last (InternVL)
+        overview = whole[0]
+        first = own[1] if overview == own[0] else own[0]
+        last = first + len(own) - 1
+        mass = attention_on_tiles(vision, overview, first, tiles[first])
+        of_tiles = sizes[first:last].sum() * mass
+        of_view = sizes[overview : overview + 1]
+        parts += [of_view, of_tiles] if overview < first else [of_tiles, of_view]
     return torch.cat(parts)
 
 
-def attention_on_tiles(vision: VisionSignals, overview: int, tile: Tile) -> Tensor:
+def attention_on_tiles(vision: VisionSignals, overview: int, begin: int, tile: Tile) -> Tensor:
     """The share of the whole view's attention that falls on each tile of its picture. [Z].
 
     Args:
         vision: the signals of the whole pool.
         overview: number of the crop that shows the whole.
-        tile: the first tile of the picture, crop `overview + 1`.
+        begin: number of the first tile; the others follow line by line.
+        tile: the first tile.
     """
     crop = vision.on_host("crop")
     place = vision.on_host("place")
     grid = vision.on_host("grid")
 
     # a picture is put into whole tiles, and its padding is not in the prompt
-    of_tiles = (crop > overview) & (crop <= overview + tile.rows * tile.columns)
-    number = crop[of_tiles] - overview - 1
+    of_tiles = (crop >= begin) & (crop < begin + tile.rows * tile.columns)
+    number = crop[of_tiles] - begin
     corner = np.stack([number // tile.columns, number % tile.columns], axis=1)
     shown = place[of_tiles] + corner * grid[of_tiles]
     first, last = shown.min(axis=0), shown.max(axis=0) + 1

@@ -8,8 +8,6 @@ token shows a patch is counted on the host.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +21,8 @@ from transprune.core.signals import VisionSignals
 from transprune.families.base import VisionRows
 from transprune.runtime.taps.base import PoolRows
 from transprune.runtime.taps.vision.captured import Captured, array_of
-from transprune.runtime.taps.vision.tiles import find_tiles
+
+Cut = tuple[Numbers, Numbers]  # of each token its picture, and how that was cut
 
 
 class Prefill:
@@ -37,7 +36,8 @@ class Prefill:
         join: hashes of the visual tokens of the batch [N], and the dtype they were made of ->
             what was captured, the same hashes on the host, and those of the projector's rows in the
             order of the prompt. Called once, by the first pool.
-        signals_of: captured, projector rows of a pool's tokens (-1 for none) -> their signals.
+        signals_of: captured, projector rows of a pool's tokens (-1 for none), how their pictures
+            were cut -> their signals.
 
     Attributes:
         prompt: layout and rows [B, L, D] of the prompt before anything was pruned.
@@ -46,7 +46,7 @@ class Prefill:
     def __init__(
         self,
         join: Callable[[Tensor, torch.dtype], tuple[Captured, Numbers, Numbers]],
-        signals_of: Callable[[Captured, Numbers], VisionSignals],
+        signals_of: Callable[[Captured, Numbers, Cut | None], VisionSignals],
     ) -> None:
         self.prompt: tuple[Layout, Tensor] | None = None
         self._join = join
@@ -70,8 +70,7 @@ class Prefill:
         key = (pool.sample, pool.image)
         if key not in self._found:
             index = self._rows[pool.sample][_numbers(pool)]
-            signals = self._signals_of(self._captured, index)
-            self._found[key] = _with_tiles(signals, pool)
+            self._found[key] = self._signals_of(self._captured, index, _cut(pool))
 
         whole = self._found[key]
         return whole if pool.layout.whole else whole.of(_places(pool))
@@ -125,16 +124,15 @@ def _places(pool: PoolRows) -> Tensor:
     return torch.searchsorted(upload(numbers, token.device), token.contiguous())
 
 
-def _with_tiles(signals: VisionSignals, pool: PoolRows) -> VisionSignals:
-    """The signals of a whole pool, and where its crops lie where that was announced."""
+def _cut(pool: PoolRows) -> Cut | None:
+    """The picture of each token of a whole pool and how it was cut; None where nothing reads it."""
     prompt = pool.layout.prompt
     if prompt.tiling is None:
-        return signals
+        return None
 
     tokens = _numbers(pool)
-    tiling = prompt.tiling[pool.sample][prompt.visual[pool.sample]][tokens]
-    clip = prompt.clip_of_token(pool.sample)[tokens]
-    return replace(signals, find_tiles=partial(find_tiles, signals.on_host("crop"), clip, tiling))
+    tiling = prompt.tiling[pool.sample][prompt.visual[pool.sample]]
+    return prompt.clip_of_token(pool.sample)[tokens], tiling[tokens]
 
 
 def hashes_in_order(hashes: list[Numbers], parts: list[VisionRows]) -> Numbers:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transprune.algebra.match import hash_rows
@@ -27,6 +28,7 @@ from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.taps.base import Setup, Signals, Tap
 from transprune.runtime.taps.vision.captured import (
+    LOOKS,
     Captured,
     by_appearance,
     copy_to_host,
@@ -35,6 +37,7 @@ from transprune.runtime.taps.vision.captured import (
     rows_at,
 )
 from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
+from transprune.runtime.taps.vision.tiles import find_tiles
 
 SIGNAL = "vision"
 CALLS = "calls of the tower"
@@ -143,7 +146,7 @@ class VisionTap(Tap):
             return [self._untapped(compute, self._base, call, *args) for call in captures]
 
         hashes = [hash_rows(rows.to(dtype)) for rows in of_calls(self._family.candidate_rows)]
-        wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
+        wanted = [self._wanted(capture) for capture in captures]
         found = copy_to_host([tokens, *hashes], captures, wanted)
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
@@ -152,6 +155,14 @@ class VisionTap(Tap):
             values[name] = of_calls(self._family.vision_signal, name)
         joined = join_calls(captures, parts, values)
         return joined, found[0], hashes_in_order(found[1:], parts)
+
+    def _wanted(self, capture: VisionCapture) -> dict[str, Tensor]:
+        """What is needed on the host of one call of the tower."""
+        wanted = self._family.vision_numbers(self._base, capture)
+        looks = None
+        if "tiles" in self._signals:
+            looks = self._family.crop_looks(self._base, capture)
+        return wanted if looks is None else {**wanted, LOOKS: looks}
 
     def _check_complete(self, captures: list[VisionCapture]) -> None:
         """Raise MissingSignal if a tapped module did not run in a call of the tower."""
@@ -167,8 +178,13 @@ class VisionTap(Tap):
                     "reads the projected features only, such as DivPrune."
                 )
 
-    def signals_of(self, captured: Captured, index: Numbers) -> VisionSignals:
-        """Signals of visual tokens whose projector rows are `index` [N], -1 for none."""
+    def signals_of(
+        self, captured: Captured, index: Numbers, cut: tuple[Numbers, Numbers] | None = None
+    ) -> VisionSignals:
+        """Signals of visual tokens whose projector rows are `index` [N], -1 for none.
+
+        `cut` are the picture of each token and how it was cut, [N] each, where that is announced.
+        """
         found = index >= 0
         if not found.any():
             raise MissingSignal(
@@ -214,6 +230,9 @@ class VisionTap(Tap):
             states=None if captured.states is None else captured.states[rows],
             project=project,
             encode=encode,
+            find_tiles=None
+            if cut is None
+            else partial(find_tiles, crop, *cut, _looks(captured, shown)),
             arrays=arrays,
         )
 
@@ -270,6 +289,11 @@ class VisionTap(Tap):
         waiting.append(capture)
         # features that are encoded and never used must not pile up
         del waiting[:-MAX_WAITING]
+
+
+def _looks(captured: Captured, shown: Numbers) -> NDArray[Any] | None:
+    """Small pictures of the crops `shown`, if the family gives them."""
+    return None if captured.looks is None else captured.looks[shown]
 
 
 def _rows_of(capture: VisionCapture) -> Tensor:
