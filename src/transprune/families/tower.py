@@ -14,7 +14,7 @@ from torch import Tensor
 from transprune.core.signals import threshold_of
 from transprune.errors import PruneWarning
 
-CHUNK = 2**22  # attention weights at a time, 16 MiB, so that no n x n map is ever held
+CHUNK = 2**21  # attention weights at a time, 8 MiB, so that no n x n map is ever held
 
 
 def heads_of(projected: Tensor, heads: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -219,6 +219,10 @@ class VisionTap(Tap):
         encode = None
         if "picture" in self._signals:
             encode = partial(self._encode, captured, shown.tolist())
+        locate = None
+        if cut is not None:
+            # a method asks several times
+            locate = cache(partial(find_tiles, crop, *cut, _looks(captured, shown)))
         project = None
         if captured.states is not None:
             project = partial(self._untapped, self._points.projector)
@@ -230,9 +234,7 @@ class VisionTap(Tap):
             states=None if captured.states is None else captured.states[rows],
             project=project,
             encode=encode,
-            find_tiles=None
-            if cut is None
-            else partial(find_tiles, crop, *cut, _looks(captured, shown)),
+            find_tiles=locate,
             arrays=arrays,
         )
 
