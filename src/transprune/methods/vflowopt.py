@@ -134,7 +134,9 @@ class VFlowOpt(TwoStages):
         then: boundary -> share of these that stays from there on. Default 0.98334 and 0.87733 of
             that, at 9 and 18 of 28 layers, of the same setting; scales with depth. None leaves the
             cuts out, to put another method there.
-        context: threshold of the context tokens, in means. Default 34.76.
+        context: threshold of the context tokens, in means. Default 34.76, found for the 729 patches
+            of a tile of LLaVA-OneVision; of fewer patches perhaps none receives so much, and the
+            most attended one alone is the context. `transprune tune` finds one for a model.
         cell: side of a cell in tokens, not necessarily whole; `N / cell^2` tokens are means. Default
             15.581.
         positions: default renumbered in front of the language model and kept inside, as in the code.
