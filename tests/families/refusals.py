@@ -48,6 +48,11 @@ NO_ENCODE = Refusal(
     "cannot encode a picture at another size",
     "the tower takes pictures of one size, or needs more than pixels for another one.",
 )
+UNKNOWN_TILES = Refusal(
+    "ptp:tiles=false gives each of them",
+    "several images of a prompt may be the tiles of one picture, and nothing in the call tells how "
+    "it was cut; with tiles=false each has its proportional part of the budget.",
+)
 KEYS_ARE_VALUES = Refusal(
     "freezing needs k_proj and v_proj",
     "ShortV freezes tokens of layers with keys and values of their own; here keys are values.",
@@ -71,12 +76,14 @@ REFUSES: Mapping[str, Mapping[str, Refusal]] = {
     "gemma3": WINDOWED,
     "gemma4": {**WINDOWED, "shortv": KEYS_ARE_VALUES},
     "gemma4_small": WINDOWED,
+    "idefics3": {"ptp": UNKNOWN_TILES},
     "lfm2_vl": {"static cache": NO_STATIC},
     "minicpmv4_6": RECURRENT,
     "qwen3_5": RECURRENT,
     "qwen3_5_moe": RECURRENT,
     "qwen3_vl": {"picture": NO_SLOTS},
     "qwen3_vl_moe": {"picture": NO_SLOTS},
+    "smolvlm": {"ptp": UNKNOWN_TILES},
 }
 
 # what no family can do

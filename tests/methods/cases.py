@@ -15,6 +15,7 @@ from transprune.methods import (
     EVS,
     PACT,
     PLPHP,
+    PTP,
     SCOPE,
     STAR,
     AdaptInfer,
@@ -34,6 +35,7 @@ from transprune.methods import (
     SparseVLM,
     ToMe,
     TopV,
+    VFlowOpt,
     VisPruner,
     VScan,
 )
@@ -114,6 +116,7 @@ METHODS = {
     "prunesid": MethodCase(
         PruneSID(0.4, scale=4.0), PruneSID(1.0), ties="every group has its part of the budget"
     ),
+    "ptp": MethodCase(PTP(0.4), PTP(1.0), ties="tiles share the budget"),
     "random": MethodCase(Random(STAGES), Random(NONE_GO), ties="drawn at random"),
     "scope": MethodCase(SCOPE(0.4), SCOPE(1.0)),
     "shortv": MethodCase(ShortV((1, 3, 4, 7)), ShortV(()), drops=False),
@@ -132,6 +135,11 @@ METHODS = {
     ),
     "transprune": MethodCase(TransPrune(STAGES), TransPrune(NONE_GO)),
     "uniform": MethodCase(Uniform(STAGES), Uniform(NONE_GO), ties="spread evenly"),
+    "vflowopt": MethodCase(
+        VFlowOpt(0.6, {3: 0.8, 5: 0.5}, context=1.2, cell=2.5),
+        VFlowOpt(1.0, {3: 1.0, 5: 1.0}, context=1.2),
+        ties="means of cells stay",
+    ),
     "vispruner": MethodCase(
         VisPruner(0.4), VisPruner(1.0), ties="every second of the least salient is deleted"
     ),
@@ -172,6 +180,9 @@ VARIANTS = {
     ),
     "star-instruction": MethodCase(
         STAR(0.6, {3: 0.4}, queries="instruction"), STAR(1.0, {3: 1.0}, queries="instruction")
+    ),
+    "vflowopt-without-means": MethodCase(
+        VFlowOpt(0.4, None, context=0.0, cell=100.0), VFlowOpt(1.0, None, context=0.0)
     ),
     "vscan-without-cut": MethodCase(
         VScan(0.4, None), VScan(1.0, None), ties="every window keeps some"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from transprune.core.frames import Frames
 from transprune.core.plan import Stage
-from transprune.core.signals import SIGNALS, JointSpace, VisionSignals
+from transprune.core.signals import SIGNALS, WITHOUT_ROWS, JointSpace, Tile, VisionSignals
 from transprune.core.views import LayerView, ProjectorView
+from transprune.families.depths import is_attention
 from transprune.methods import Method, ProjectorPruner
 
 WIDTH, HEADS, WORDS = 12, 4, 5
@@ -46,7 +47,7 @@ class Pool:
                     WORDS, WIDTH, generator=torch.Generator().manual_seed(1)
                 ),
                 signals={
-                    "vision": self.vision,
+                    "vision": lambda: self.vision(method),
                     "frames": self.frames,
                     "joint": lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
                 },
@@ -58,6 +59,7 @@ class Pool:
             lambda: hidden,
             merged=stage.merged,
             signals={
+                "vision": lambda: self.vision(method),
                 "attention": lambda: self,
                 "embeddings": self.embeddings,
                 "layer_rows": self.layer_rows,
@@ -69,18 +71,17 @@ class Pool:
         tokens = np.arange(self.n)
         return Frames(np.zeros_like(tokens), tokens // 4, tokens % 4)
 
-    def vision(self) -> VisionSignals:
-        """All signals of one crop with a grid of one row."""
+    def vision(self, method: Method) -> VisionSignals:
+        """All signals of one crop with a grid of one row, and those with a threshold that are announced."""
         widths = {"keys": (3,), "outer_keys": (8,), "place": (2,), "grid": (2,)}
-        drawn = {
-            name: self.draw(self.n, *widths.get(name, ())) for name in SIGNALS if name != "picture"
-        }
+        names = {*SIGNALS, *method.reads.vision} - WITHOUT_ROWS
+        drawn = {name: self.draw(self.n, *widths.get(name, ())) for name in names}
         place = torch.stack([torch.zeros(self.n), torch.arange(self.n)], dim=1).long()
         drawn |= {"place": place, "grid": torch.tensor([[1, self.n]]).expand(self.n, -1)}
         drawn |= {
             name: values.softmax(dim=0)
             for name, values in drawn.items()
-            if name.endswith("saliency")
+            if is_attention(name) and "keys" not in name
         }
         return VisionSignals(
             crop=torch.zeros(self.n, dtype=torch.long),
@@ -89,6 +90,7 @@ class Pool:
             states=self.draw(self.n, 7),
             project=lambda states: states @ torch.ones(7, WIDTH),
             encode=lambda crop, rows, columns: torch.ones(rows * columns, WIDTH),
+            find_tiles=lambda: (Tile(0, 0, 0, 1, 1),),
         )
 
     def to_visual(self, queries: str) -> Tensor:

@@ -57,6 +57,34 @@ def test_beyond_the_rank_the_rest_follows_by_index() -> None:
     assert gains.isfinite().all()
 
 
+def recursion(kernel: torch.Tensor, k: int) -> tuple[list[int], list[float]]:
+    """The incremental search without any care for rounding, in the dtype of the kernel; and the gains of its picks."""
+    gain, rows, picks, gains = kernel.diagonal().clone(), [], [], []
+    for _ in range(k):
+        pick = int(gain.argmax())
+        picks.append(pick)
+        gains.append(float(gain[pick]))
+        earlier = sum((row[pick] * row for row in rows), torch.zeros(len(kernel)))
+        rows.append((kernel[pick] - earlier) / gain[pick].sqrt())
+        gain = gain - rows[-1].square()
+        gain[picks] = float("-inf")
+    return picks, gains
+
+
+def test_where_it_differs_from_the_code() -> None:
+    """Beyond the rank of six the plain recursion divides by the root of a rounding error; ours goes by index."""
+    rows = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
+    kernel = rows @ rows.T
+    plain, gains = recursion(kernel, 12)
+    picks, _ = select_dpp(kernel, 12)
+    assert picks[:6].tolist() == plain[:6]
+    assert min(gains[:6]) > 0.01 and not any(abs(gain) > 1e-3 for gain in gains[6:8])
+    rest = [token for token in range(20) if token not in plain[:6]]
+    assert picks[6:].tolist() == rest[:6]
+    assert plain[6:] != rest[:6]
+    assert "beyond the rank" in CDPruner.differs_from_code
+
+
 @pytest.mark.parametrize(
     "kernel", [torch.zeros(5, 5), torch.full((5, 5), float("nan")), torch.ones(5, 5)]
 )

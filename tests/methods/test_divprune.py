@@ -61,6 +61,29 @@ def test_duplicates_are_never_picked_twice(count: int) -> None:
         assert sorted({i % 3 if i > 8 else i // 3 for i in keep}) == [0, 1, 2], "one of each"
 
 
+def without_marks(distance: Tensor, count: int) -> list[int]:
+    """The greedy search that does not mark what it took."""
+    picks = [int(distance.topk(2, dim=0, largest=False).values[1].argmax())]
+    while len(picks) < count:
+        picks.append(int(distance[picks].amin(dim=0).argmax()))
+    return picks
+
+
+def test_where_it_differs_from_the_code() -> None:
+    """Two directions among six tokens: without marks the third pick is one that was taken already."""
+    features = at_angles(0, 90, 0, 90, 0, 90)
+    distance = 1 - torch.eye(2)[[0, 1] * 3][:, :2] @ torch.eye(2)[[0, 1] * 3].T
+    taken = without_marks(distance, 4)
+    assert len(set(taken)) < 4
+    assert len(set(run(features, 4).keep.tolist())) == 4
+    assert "no token is taken twice" in DivPrune.differs_from_code
+
+    # among distinct tokens both are the same
+    spread = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    unit = torch.nn.functional.normalize(spread, dim=-1)
+    assert sorted(without_marks(1 - unit @ unit.T, 9)) == run(spread, 9).keep.tolist()
+
+
 def test_identical_tokens_only() -> None:
     assert run(torch.ones(9, 4), 9).keep.tolist() == list(range(9))
 

@@ -181,6 +181,19 @@ def test_a_count_of_everything_is_the_identity(count: int) -> None:
     assert selection.features is None, "nothing is merged, nothing becomes the CLS state"
 
 
+def test_where_it_differs_from_the_code_with_a_budget_for_all() -> None:
+    """One token less, and the CLS state and a merged token are there as in the code; with all of them nothing is."""
+    saliency = torch.arange(9.0)
+    fewer = run(VisionZip(8), numbered(9), saliency, count=8, cls=CLS)
+    assert fewer.features is not None
+    rows = fewer.features[:, 0].tolist()
+    assert -5 in rows, "the CLS state"
+    assert len(set(rows) - {*range(9), -5}) == 1, "a contextual token"
+    whole = run(VisionZip(9), numbered(9), saliency, count=9, cls=CLS)
+    assert whole.features is None
+    assert "a budget for every patch changes nothing" in VisionZip.differs_from_code
+
+
 def test_counts_of_one_and_two() -> None:
     saliency = [0.0, 3.0, 1.0, 0.0]
     one = run(VisionZip(1), numbered(4), saliency, cls=CLS)

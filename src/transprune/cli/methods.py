@@ -9,6 +9,7 @@ import typer
 from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.methods_settings import find_method, show_method, write_fidelity
 from transprune.cli.options import Json
+from transprune.core.signals import kind_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,9 +39,11 @@ SIGNALS = {
     "saliency": "vision attention (CLS row, or the mean where there is no CLS)",
     "early_saliency": "vision attention of an early layer",
     "outer_saliency": "vision attention one layer further out",
+    "context_saliency": "vision attention of the most attended patches",
     "keys": "vision keys",
     "outer_keys": "vision keys one layer further out",
     "place": "patch grid",
+    "tiles": "where tiles lie in the picture",
     "picture": "the picture, to encode it again",
 }
 ROWS = {
@@ -156,7 +159,8 @@ def _needs(cls: Any) -> list[str]:
     rows = {reading.rows for reading in readings}
     rows |= {evicted.rows for evicted in method.evicts(LAYERS, [TOKENS] * LAYERS)}
     similarities = {reading.similarity for reading in readings}
-    needs = [text for name, text in SIGNALS.items() if name in method.reads.vision]
+    read = {kind_of(name) for name in method.reads.vision}
+    needs = [text for name, text in SIGNALS.items() if name in read]
     if method.reads.question:
         needs.append(
             "CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings"

@@ -40,6 +40,8 @@ class PromptTable:
             is; None: the same as `image`.
         frame: long [B, L], number of the frame within its sample, counted through all clips; None:
             every clip is a single frame.
+        tiling: long [B, L], how the picture of each slot was cut (`families.tilings`), where a
+            method reads it.
     """
 
     visual: Flags
@@ -52,6 +54,7 @@ class PromptTable:
     ids: Numbers | None = None
     clip: Numbers | None = None
     frame: Numbers | None = None
+    tiling: Numbers | None = None
 
     @cached_property
     def token(self) -> Numbers:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from transprune.core.signals import JointSpace as JointSpace
+from transprune.core.signals import Tile as Tile
 from transprune.core.signals import VisionSignals as VisionSignals
 from transprune.core.transitions import LayerTransitions as LayerTransitions
 from transprune.core.transitions import Transition as Transition
@@ -92,6 +93,12 @@ class View:
         """Rows of the candidates as they enter the layer; features at boundary 0. [N, D]."""
         return self._hidden()
 
+    @property
+    def vision(self) -> VisionSignals:
+        """Signals of the vision tower; raises MissingSignal if the method did not announce them."""
+        signals: VisionSignals = self.read("vision")
+        return signals
+
     def read(self, name: str) -> Any:
         """The signal of that name.
 
@@ -114,12 +121,6 @@ class ProjectorView(View):
     def features(self) -> Tensor:
         """Projected features, in the embedding space of the language model. [N, D]."""
         return self.hidden
-
-    @property
-    def vision(self) -> VisionSignals:
-        """Signals of the vision tower; raises MissingSignal if the method did not announce them."""
-        signals: VisionSignals = self.read("vision")
-        return signals
 
     @property
     def instruction(self) -> Tensor:

@@ -28,7 +28,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Protocol
 
-from transprune.core.plan import Eviction, Reading, Stage, cached_per_layer, inside_layers, per_layer
+from transprune.core.plan import (
+    Eviction,
+    Reading,
+    Stage,
+    cached_per_layer,
+    inside_layers,
+    per_layer,
+)
 from transprune.cost.geometry import Geometry
 from transprune.cost.layers import Convention as Convention
 from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost

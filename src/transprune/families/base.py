@@ -23,6 +23,7 @@ from transprune.families.frames import find_frames
 from transprune.families.layers import AddedFeatures as AddedFeatures
 from transprune.families.layers import LayerKind, layer_kind, owners, split_heads
 from transprune.families.rotation import Rotation, rotation_of
+from transprune.families.tilings import WHOLE
 from transprune.families.wrappers import unwrap as unwrap
 from transprune.registry import Registry
 
@@ -270,6 +271,12 @@ class Family(ABC):
         """
         return find_frames(kwargs, mask, lengths)
 
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """How each image of the batch was cut (`families.tilings`). Arguments as for `frames`."""
+        return [WHOLE] * len(lengths)
+
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
     ) -> Grid | None:
@@ -348,6 +355,14 @@ class Family(ABC):
         """
         assert capture.rows is not None
         return capture.rows
+
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """A small picture of each input of the tower, [C, channels, n, n] fp32.
+
+        From these the runtime tells how the tiles of a picture lie where their order does not
+        (`families.tilings.IN_A_ROW`); None in families that need none.
+        """
+        return None
 
     @abstractmethod
     def vision_rows(self, base: Any, capture: VisionCapture) -> VisionRows:

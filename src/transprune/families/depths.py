@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from transprune.core.signals import threshold_of
+
 
 def is_attention(name: str) -> bool:
     """Whether the signal comes from an attention layer, and not from the shape of the picture."""
-    return name.endswith(("saliency", "keys"))
+    return name.endswith(("saliency", "keys")) or threshold_of(name) is not None
 
 
 def depth_of(name: str) -> str:
     """`"early_saliency"` -> `"early_"`; for the layer whose output becomes the features, `""`."""
+    if threshold_of(name) is not None:
+        return ""
     return name[: name.rfind("_") + 1]
 
 

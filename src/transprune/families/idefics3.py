@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from transprune.errors import MissingSignal
 from transprune.families.base import VisionCapture, VisionRows, register_family
 from transprune.families.merged import Merged, side_by_side, tower_pixels
 from transprune.families.placeholders import Placeholders
+from transprune.families.tilings import UNKNOWN, WHOLE
 from transprune.families.tower import resize
 from transprune.families.without_videos import load_with_or_without_videos
 from transprune.families.wrappers import unwrap
@@ -57,6 +59,19 @@ class Idefics3(Merged):
         vision = base.config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
         return equal_tiles(total, patches // self.merge(base.config) ** 2)
+
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """Between tiles stands text, as between pictures: several images of a sample may be either."""
+        number = np.repeat(np.arange(len(lengths)), lengths)
+        sample = mask.numpy().nonzero()[0]  # of each visual token
+        samples = [int(sample[number == image][0]) for image in range(len(lengths))]
+        return [WHOLE if samples.count(one) == 1 else UNKNOWN for one in samples]
+
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """Nothing tells which images of a sample are one picture."""
+        return None
 
     def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
         """Whether every patch of every tile shows something."""

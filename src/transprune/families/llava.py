@@ -141,7 +141,8 @@ class Llava(Family):
         if name.endswith("keys"):
             return key.float().mean(dim=1)[:, first:].flatten(0, 1)  # [C, H, n, d] -> [R, d]
 
-        saliency = saliency_of(query, key, key.shape[-1] ** -0.5, self.has_cls(base))  # [C, n]
+        scale = key.shape[-1] ** -0.5
+        saliency = saliency_of(query, key, scale, self.has_cls(base), name)  # [C, n]
         if self.has_cls(base) and not first:
             # the CLS row is a visual token here, and counts as much as the best patch
             saliency[:, 0] = saliency[:, 1:].amax(dim=1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from transprune.core.library import private
 from transprune.families.base import Grid, register_family
 from transprune.families.llava import Llava
+from transprune.families.tilings import IN_LINES
 
 
 @register_family("llava_next")
@@ -45,6 +46,12 @@ class LlavaNext(Llava):
             image_newline=torch.zeros(1, dtype=torch.float32),
         )
         return [int(length) for length in lengths]
+
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """The whole picture, then its tiles in lines. `generate` passes no size of a picture."""
+        return [IN_LINES] * len(lengths)
 
     def join_pictures(self, pictures: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """Pixels are [1, tiles, 3, H, W]; empty tiles fill up those with fewer."""

@@ -91,7 +91,7 @@ class LlavaNextVideo(LlavaNext):
 
         if name.endswith("keys"):
             return _mean(base, capture, key.float().mean(dim=1)[:, 1:])
-        saliency = saliency_of(query, key, key.shape[-1] ** -0.5, has_cls=True)
+        saliency = saliency_of(query, key, key.shape[-1] ** -0.5, has_cls=True, name=name)
         return _mean(base, capture, saliency[:, 1:, None])[:, 0]
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:

@@ -8,15 +8,19 @@ averaged here, so every token has one value.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transprune.families.base import Family, Grid, TapPoints, VisionCapture, VisionRows
 from transprune.families.depths import depth_of, is_attention, layer_at
+from transprune.families.tilings import IN_A_ROW, WHOLE
 from transprune.families.tower import grid_places, heads_of, saliency_of
+
+LOOKS = 12  # cells down and across in which tiles are compared with the view of the whole
 
 
 class Merged(Family):
@@ -56,6 +60,28 @@ class Merged(Family):
         """Every entry of the pixels becomes the same number of tokens."""
         images = len(kwargs["pixel_values"])
         return [total // images] * images if images else []
+
+    def tilings(
+        self, base: Any, kwargs: Mapping[str, Any], mask: Tensor, lengths: Sequence[int]
+    ) -> list[int]:
+        """Images whose placeholders follow each other are the tiles of one picture."""
+        if not self.tiles:
+            return super().tilings(base, kwargs, mask, lengths)
+
+        slots = mask.numpy().ravel().nonzero()[0]
+        ends = np.cumsum(lengths)[:-1]
+        # text, or the end of a sample, stands between two pictures
+        begins = (slots[ends] - slots[ends - 1] > 1) | (slots[ends] % mask.shape[1] == 0)
+        picture = np.concatenate([[0], begins.cumsum()])
+        tiles = np.bincount(picture)[picture]
+        return np.where(tiles > 1, IN_A_ROW + picture, WHOLE).tolist()
+
+    def crop_looks(self, base: Any, capture: VisionCapture) -> Tensor | None:
+        """Where pictures are cut, the pixels of the tower's inputs."""
+        if not self.tiles:
+            return None
+        pixels = tower_pixels(capture).float()
+        return torch.nn.functional.adaptive_avg_pool2d(pixels, LOOKS)
 
     def grid(
         self, config: Any, inputs: Mapping[str, Any], image: int, tokens: int, *, cropped: bool
@@ -102,7 +128,8 @@ class Merged(Family):
         if name.endswith("keys"):
             return self._of_squares(base, capture, key.float().mean(dim=1)[:, first:])
 
-        saliency = saliency_of(query, key, key.shape[-1] ** -0.5, self.has_cls(base))  # [C, n]
+        scale = key.shape[-1] ** -0.5
+        saliency = saliency_of(query, key, scale, self.has_cls(base), name)  # [C, n]
         return self._of_squares(base, capture, saliency[:, first:, None])[:, 0]
 
     def _layer(self, base: Any, depth: str) -> int:

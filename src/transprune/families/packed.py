@@ -17,7 +17,8 @@ from torch import Tensor
 from transprune.core.library import private
 from transprune.core.rows import upload
 from transprune.families.base import Family, Grid, TapPoints, VisionCapture, VisionRows
-from transprune.families.tower import attention_received, grid_places, resize
+from transprune.families.depths import is_attention
+from transprune.families.tower import grid_places, resize, saliency_of
 from transprune.families.without_videos import load_with_or_without_videos
 
 # share of the tower below VScan's early layer: 5 of CLIP-L's 22 layers
@@ -83,7 +84,7 @@ class Packed(Family):
     def vision_tap_points(self, base: Any, signals: Collection[str]) -> TapPoints:
         """The projections of the blocks that are read, and the merger."""
         tower = base.visual
-        attention = [name for name in signals if name.endswith(("saliency", "keys"))]
+        attention = [name for name in signals if is_attention(name)]
         blocks = {self.block(tower, name) for name in attention}
         inputs = {"tower": tower, "attention": tower.blocks[self.block(tower, "saliency")].attn}
         outputs = {f"qkv{block}": tower.blocks[block].attn.qkv for block in blocks}
@@ -117,7 +118,8 @@ class Packed(Family):
         scale = base.visual.blocks[self.block(base.visual, name)].attn.scaling
         received = []
         for q, k in zip(query.split(lengths), key.split(lengths), strict=True):
-            received.append(attention_received(q.transpose(0, 1), k.transpose(0, 1), scale))
+            heads = (q.transpose(0, 1)[None], k.transpose(0, 1)[None])  # [1, H, n, d] each
+            received.append(saliency_of(*heads, scale, has_cls=False, name=name)[0])
         return torch.cat(received).view(-1, unit).mean(dim=1)
 
     def _places(self, base: Any, capture: VisionCapture, name: str) -> Tensor:

@@ -66,7 +66,8 @@ class CDPruner(KeepPruner):
     fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "relevance is normalised per sample, not over the batch; one pool per sample, newline "
-        "tokens go first; long questions are cut into whole segments for the text tower"
+        "tokens go first; long questions are cut into whole segments for the text tower; beyond the "
+        "rank of the kernel, where the recursion has rounding errors left, tokens follow by index"
     )
 
     def __post_init__(self) -> None:

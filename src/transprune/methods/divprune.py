@@ -43,6 +43,10 @@ class DivPrune(ProjectorPruner):
     title: ClassVar[str] = "DivPrune: max-min diversity of the projected features"
     paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
     fidelity: ClassVar[Fidelity] = "exact"
+    differs_from_code: ClassVar[str] = (
+        "no token is taken twice: the code does not mark those it took, so among exact duplicates, "
+        "or in half precision, it may take one again and keep fewer; distances in fp32"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -68,7 +68,8 @@ class VisionZip(KeepPruner):
     fidelity: ClassVar[Fidelity] = "exact"
     differs_from_code: ClassVar[str] = (
         "with positions kept, contextual tokens stay at their own place instead of at the end, and "
-        "a CLS state takes that of a patch; one pool per sample, so "
+        "a CLS state takes that of a patch; a budget for every patch changes nothing, where the "
+        "code would still merge and put the CLS state in; one pool per sample, so "
         "anyres tiles share the budget and newline tokens go first"
     )
     default_positions: ClassVar[Positions] = "keep"

@@ -121,6 +121,7 @@ class Engine:
         self._publish = publish
         self._calls = Calls()
         self._by_frame = pool == "frame"
+        self._reads_tiles = any("tiles" in step.reads.vision for step in setup.method.steps)
 
         self._unread: deque[Record] = deque()
 
@@ -227,7 +228,14 @@ class Engine:
         # flags of earlier passes are copied with the ids
         unread = list(self._unread)
         prompt = read_prompt(
-            self._family, self._base, ids, kwargs, drafts, partial(_flags, unread), self._by_frame
+            self._family,
+            self._base,
+            ids,
+            kwargs,
+            drafts,
+            partial(_flags, unread),
+            self._by_frame,
+            self._reads_tiles,
         )
         prunes = prompt.layout is not None
         self._evictor.check_mask(kwargs.get("attention_mask"), cache_of(kwargs), prunes)

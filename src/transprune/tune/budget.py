@@ -138,6 +138,10 @@ class Meter:
             return fit_measured(method, amount, self.prompt, self._measure, move=move)
         return fit(method, amount, self.prompt, move=move)
 
+    def share_of(self, amount: float) -> float:
+        """An amount as a share of the unpruned cost."""
+        return amount / self.unpruned_ms if self.cost == "ms" else amount
+
     def milliseconds(self, method: Method | None) -> float:
         """Milliseconds of a prefill of the question whose prompt has median length."""
         item = _median_item(self._questions, self._items)

@@ -8,6 +8,8 @@ follows from the budget, so every trial has the same cost.
     layer       the boundary of a method that has one
     keep_ratio, keep   of a part behind another: its share
     alpha, accumulate, positions, proportional, in the methods that have them
+
+A method with a box of its own (`Scalable.search_box`, VFlowOpt) is searched in that box instead.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from transprune.bench.run.nominal import NominalPrompt
 from transprune.core.schedule import Schedule
 from transprune.methods.common.method import LayerPruner, Method
 from transprune.methods.common.recipe import resolve
+from transprune.methods.common.scalable import Range
 from transprune.methods.compose import Compose
 from transprune.tune.bounds import (
     given_settings,
@@ -79,6 +82,7 @@ class Base:
         self.text = text
         self.method: Method = resolve(text)
         self.layers = prompt.geometry.layers
+        self._share = budget
         self._mrope = mrope
 
         methods = self.method.parts if isinstance(self.method, Compose) else (self.method,)
@@ -90,20 +94,29 @@ class Base:
             latest = latest_boundary(method, prompt, budget) if leads else self.layers - 1
             self.parts.append(Part(method, frozenset(names), leads, latest, f"{text}/{number}."))
 
-    def draw(self, trial: Draw) -> Method:
+    def draw(self, trial: Draw, share: float | None = None) -> Method:
         """A method with the trial's settings, not yet brought to the budget.
+
+        `share` is the budget of this trial; None for the largest one.
 
         Raises:
             MethodError: settings that do not go together.
         """
-        drawn = [self._draw_part(trial, part) for part in self.parts]
+        share = self._share if share is None else share
+        drawn = [self._draw_part(trial, part, share) for part in self.parts]
         if isinstance(self.method, Compose):
             return Compose(drawn)
         return drawn[0]
 
-    def _draw_part(self, trial: Draw, part: Part) -> Method:
+    def _draw_part(self, trial: Draw, part: Part, budget: float) -> Method:
         method = part.method
         changes: dict[str, Any] = {}
+        if box := _free_box(part):
+            values = {}
+            for name, own in box.items():
+                found = trial.suggest_float(f"{part.name}{name}", own.low, own.high, step=own.step)
+                values[name] = round(found, 6)
+            return method.drawn(values, budget)
 
         # a schedule first: the accumulation layers follow from it
         if is_scheduled(method) and "keep" in part.free:
@@ -168,6 +181,10 @@ class Base:
     def _start_part(self, part: Part, fitted: Method) -> dict[str, Any]:
         found: dict[str, Any] = {}
         method = part.method
+        if box := _free_box(part):
+            own = method.in_box(self._share)
+            found = {name: min(r.high, max(r.low, own[name])) for name, r in box.items()}
+            return {f"{part.name}{name}": value for name, value in found.items()}
 
         if is_scheduled(method) and "keep" in part.free:
             found |= self._start_schedule(part, fitted)
@@ -205,6 +222,12 @@ class Base:
         if "accumulate" in part.free:
             found["accumulate_before"] = 0
         return found
+
+
+def _free_box(part: Part) -> dict[str, Range]:
+    """The part's own box without what its text gives."""
+    box = part.method.search_box()
+    return {name: own for name, own in box.items() if (own.setting or name) in part.free}
 
 
 def _draw_share(trial: Draw, name: str, low: float = SMALLEST_SHARE) -> float:

@@ -101,7 +101,7 @@ def _try(
         amount = trial.suggest_float("budget", budget.low, budget.high)
 
     try:
-        fitted = meter.fit(base.draw(trial), amount)
+        fitted = meter.fit(base.draw(trial, meter.share_of(amount)), amount)
         if not fitted.reached:
             return None
         _note(trial, fitted, base)

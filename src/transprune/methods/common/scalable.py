@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.errors import MethodError, ScheduleError
 
 S = TypeVar("S", bound="Scalable")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a search draws of one number.
+
+    Attributes:
+        low, high: the smallest and the largest.
+        step: distance of neighbouring values; None for any number between.
+        setting: the setting that it decides, so that a text that gives it takes it out of the
+            search; empty for the one of the same name.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    setting: str = ""
 
 
 class Scalable:
@@ -43,6 +61,27 @@ class Scalable:
 
         changes = {name: scale_budget(getattr(self, name), factor) for name in names}
         return replace(self, **changes)  # type: ignore[type-var]
+
+    def search_box(self) -> dict[str, Range]:
+        """What `transprune tune` draws for this method and how far; empty for the usual settings.
+
+        Names of settings, or of numbers that `drawn` makes settings of.
+        """
+        return {}
+
+    def drawn(self: S, values: Mapping[str, float], budget: float) -> S:
+        """The method with these values of its box, which a search then scales to the budget.
+
+        Args:
+            values: what was drawn, by the names of `search_box`; those that a text gives are left
+                out.
+            budget: share of the unpruned cost.
+        """
+        return self
+
+    def in_box(self, budget: float) -> dict[str, float]:
+        """The values of the box that draw this method itself."""
+        return {}
 
     def shifted_earlier(self: S, layers: int, num_layers: int) -> S:
         """The same method with every boundary `layers` earlier on a model of `num_layers` layers.

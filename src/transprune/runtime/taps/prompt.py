@@ -22,6 +22,7 @@ from transprune.core.prompt import Numbers, PromptTable
 from transprune.core.rows import Flags
 from transprune.errors import LayoutError, PruneError, PruneWarning
 from transprune.families.base import Family
+from transprune.families.tilings import WHOLE
 from transprune.runtime.cache import check_cache
 from transprune.runtime.taps.given import Given
 from transprune.runtime.taps.numbering import count_through, number_within_sample, runs
@@ -85,13 +86,14 @@ def read_prompt(
     drafts: int = 0,
     extra: Callable[[], list[Tensor]] = list,
     by_frame: bool = False,
+    tiles: bool = False,
 ) -> Prompt:
     """The layout of a visual prefill, or the reason why there is none.
 
     A model may *sample* the image id, so in a later turn only a call that merges features counts.
     The last `drafts` tokens are no part of the prompt. What `extra` returns is copied to
     the host with the ids; a step of decoding never asks. With `by_frame` every frame of a video
-    counts as an image of its own (`pool="frame"`).
+    counts as an image of its own (`pool="frame"`). With `tiles` it is noted how pictures were cut.
 
     Raises:
         LayoutError: features without placeholders or in another number, placeholders without
@@ -130,7 +132,7 @@ def read_prompt(
 
     rows = next(iter(masks.values()))
     check_cache(cache_of(kwargs), slots=rows.shape[1])
-    table = _table(family, base, masks, given, kwargs, drafts, by_frame)
+    table = _table(family, base, masks, given, kwargs, drafts, by_frame, tiles)
     if not table.visual.any():
         warnings.warn(MASKED, PruneWarning, stacklevel=2)
         return Prompt(reason=MASKED)
@@ -145,6 +147,7 @@ def _table(
     kwargs: Mapping[str, Any],
     drafts: int,
     by_frame: bool,
+    tiles: bool,
 ) -> PromptTable:
     """The slots of a prompt with visual tokens; `masks` are [B, L], one per medium."""
     media = {medium: mask for medium, mask in masks.items() if mask.any()}
@@ -180,7 +183,25 @@ def _table(
         ids=None if given.ids is None else given.ids.numpy(),
         clip=clip,
         frame=frame,
+        tiling=_tiling(family, base, media, own, clips) if tiles else None,
     )
+
+
+def _tiling(
+    family: Family,
+    base: Any,
+    media: Mapping[str, Flags],
+    kwargs: Mapping[str, Any],
+    lengths: Mapping[str, list[int]],
+) -> Numbers:
+    """How the picture of each slot was cut (`families.tilings`), [B, L]; videos are not cut."""
+    found = np.full(next(iter(media.values())).shape, WHOLE, dtype=np.int64)
+    if "image" in media:
+        mask = media["image"]
+        own = family.of_medium("image", kwargs)
+        tilings = family.tilings(base, own, torch.from_numpy(mask), lengths["image"])
+        found[mask] = np.array(tilings)[count_through(mask, lengths["image"])[mask]]
+    return found
 
 
 def _number(visual: Flags, media: Mapping[str, Flags], lengths: Mapping[str, list[int]]) -> Numbers:

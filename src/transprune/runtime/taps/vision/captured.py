@@ -19,6 +19,7 @@ from transprune.core.rows import Rows, upload
 from transprune.families.base import VisionCapture, VisionRows
 from transprune.runtime.host import to_host
 
+LOOKS = "looks"  # name of the small pictures among what a capture has on the host
 NUMBERS = ("place", "grid")  # whole numbers, which families give on the host
 
 
@@ -35,6 +36,7 @@ class Captured:
         signals: the other announced signals.
         cls: [crops, D], projected CLS states, or None.
         states: [R, V], states in front of the projector, or None.
+        looks: [crops, channels, n, n], small pictures of the crops, on the host, or None.
     """
 
     captures: list[VisionCapture]
@@ -44,6 +46,7 @@ class Captured:
     signals: dict[str, Tensor]
     cls: Tensor | None
     states: Tensor | None
+    looks: NDArray[Any] | None = None
 
 
 def copy_to_host(
@@ -79,6 +82,7 @@ def join_calls(
         count = int(array_of(part.crop).max()) + 1
         crop_source += [(number, crop) for crop in range(count)]
 
+    looks = [capture.on_host[LOOKS] for capture in captures if LOOKS in capture.on_host]
     states = [part.states for part in parts if part.states is not None]
     return Captured(
         captures=captures,
@@ -88,6 +92,7 @@ def join_calls(
         signals=signals,
         cls=cat_if_all([part.cls for part in parts]),
         states=in_order(states, parts) if len(states) == len(parts) else None,
+        looks=np.concatenate(looks) if looks and len(looks) == len(parts) else None,
     )
 
 

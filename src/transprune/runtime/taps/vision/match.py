@@ -7,7 +7,6 @@ token shows a patch is counted on the host.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -17,11 +16,13 @@ from torch import Tensor
 from transprune.algebra.match import hash_rows, match_hashes
 from transprune.core.layout import Layout
 from transprune.core.prompt import Numbers
+from transprune.core.rows import upload
 from transprune.core.signals import VisionSignals
 from transprune.families.base import VisionRows
-from transprune.runtime.host import to_host
 from transprune.runtime.taps.base import PoolRows
 from transprune.runtime.taps.vision.captured import Captured, array_of
+
+Cut = tuple[Numbers, Numbers]  # of each token its picture, and how that was cut
 
 
 class Prefill:
@@ -35,7 +36,8 @@ class Prefill:
         join: hashes of the visual tokens of the batch [N], and the dtype they were made of ->
             what was captured, the same hashes on the host, and those of the projector's rows in the
             order of the prompt. Called once, by the first pool.
-        signals_of: captured, projector rows of a pool's tokens (-1 for none) -> their signals.
+        signals_of: captured, projector rows of a pool's tokens (-1 for none), how their pictures
+            were cut -> their signals.
 
     Attributes:
         prompt: layout and rows [B, L, D] of the prompt before anything was pruned.
@@ -44,59 +46,51 @@ class Prefill:
     def __init__(
         self,
         join: Callable[[Tensor, torch.dtype], tuple[Captured, Numbers, Numbers]],
-        signals_of: Callable[[Captured, Numbers], VisionSignals],
+        signals_of: Callable[[Captured, Numbers, Cut | None], VisionSignals],
     ) -> None:
         self.prompt: tuple[Layout, Tensor] | None = None
         self._join = join
         self._signals_of = signals_of
         self._captured: Captured | None = None
         self._rows: list[Numbers] = []
-        self._hashes: list[Numbers] = []
-        self._matched: weakref.ref[Tensor] | None = None
-        self._latest: tuple[tuple[int, int], VisionSignals] | None = None
+        self._found: dict[tuple[int, int], VisionSignals] = {}
+
+    @property
+    def is_matched(self) -> bool:
+        """Whether the tokens were matched, so that the prompt is not needed any more."""
+        return self._captured is not None
 
     def __call__(self, pool: PoolRows) -> VisionSignals:
         """Signals of the pool's tokens."""
         if self._captured is None:
             self._match()
-        assert self._captured is not None and self._matched is not None
+        assert self._captured is not None
 
-        if pool.hidden is not self._matched():
-            return self._signals_of(self._captured, self._rows_later(pool))
-        # a method may read its pool's signals several times
+        # a method may read its pool's signals several times, at several boundaries
         key = (pool.sample, pool.image)
-        if self._latest is None or self._latest[0] != key:
+        if key not in self._found:
             index = self._rows[pool.sample][_numbers(pool)]
-            self._latest = (key, self._signals_of(self._captured, index))
-        return self._latest[1]
+            self._found[key] = self._signals_of(self._captured, index, _cut(pool))
 
-    def _rows_later(self, pool: PoolRows) -> Numbers:
-        """Projector rows of a pool behind an earlier stage or layer. Waits for the device."""
-        token = pool.layout.token[pool.sample, pool.rows]
-        # by number: tokens that an earlier stage dropped must not shift the copies
-        numbers, hashes = to_host([token, hash_rows(pool.states)])
-        # a token that was merged since is no patch any more
-        unchanged = hashes == self._hashes[pool.sample][numbers]
-        return np.where(unchanged, self._rows[pool.sample][numbers], -1)
+        whole = self._found[key]
+        return whole if pool.layout.whole else whole.of(_places(pool))
 
     def _match(self) -> None:
         """Find the projector row of every visual token, [N] per sample."""
         assert self.prompt is not None
         layout, hidden = self.prompt
         self.prompt = None
-        self._matched = weakref.ref(hidden)
 
         rows = [hidden[sample, layout.visual_rows(sample)] for sample in range(layout.batch)]
         captured, hashes, source = self._join(hash_rows(torch.cat(rows)), hidden.dtype)
         self._captured = captured
-        self._hashes = np.split(hashes, np.cumsum(layout.visual_counts)[:-1])
+        own = np.split(hashes, np.cumsum(layout.visual_counts)[:-1])
 
         # beams repeat a sample after its images were encoded
         repeats = [False] * layout.batch
         if len(hashes) > len(source):
-            pairs = zip(self._hashes, self._hashes[1:], strict=False)
-            repeats[1:] = [np.array_equal(a, b) for a, b in pairs]
-        self._rows = _matched(self._hashes, repeats, source)
+            repeats[1:] = [np.array_equal(a, b) for a, b in zip(own, own[1:], strict=False)]
+        self._rows = _matched(own, repeats, source)
 
 
 def _matched(hashes: list[Numbers], repeats: list[bool], source: Numbers) -> list[Numbers]:
@@ -113,12 +107,32 @@ def _matched(hashes: list[Numbers], repeats: list[bool], source: Numbers) -> lis
 
 
 def _numbers(pool: PoolRows) -> Numbers | slice:
-    """Numbers of the tokens of a pool within its sample, while none was dropped."""
+    """Numbers of all tokens of a pool within its sample, dropped ones included."""
     if pool.image < 0:
         return slice(None)
     prompt = pool.layout.prompt
     of_token = prompt.image[pool.sample][prompt.visual[pool.sample]]
     return (of_token == pool.image).nonzero()[0]
+
+
+def _places(pool: PoolRows) -> Tensor:
+    """Places of the tokens that still run among all tokens of their pool. long [n], on the device."""
+    token = pool.layout.token[pool.sample, pool.rows]
+    numbers = _numbers(pool)
+    if isinstance(numbers, slice):
+        return token
+    return torch.searchsorted(upload(numbers, token.device), token.contiguous())
+
+
+def _cut(pool: PoolRows) -> Cut | None:
+    """The picture of each token of a whole pool and how it was cut; None where nothing reads it."""
+    prompt = pool.layout.prompt
+    if prompt.tiling is None:
+        return None
+
+    tokens = _numbers(pool)
+    tiling = prompt.tiling[pool.sample][prompt.visual[pool.sample]]
+    return prompt.clip_of_token(pool.sample)[tokens], tiling[tokens]
 
 
 def hashes_in_order(hashes: list[Numbers], parts: list[VisionRows]) -> Numbers:

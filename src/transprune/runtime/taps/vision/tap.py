@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transprune.algebra.match import hash_rows
 from transprune.core.prompt import Numbers
 from transprune.core.rows import upload
-from transprune.core.signals import SIGNALS, VisionSignals
+from transprune.core.signals import SIGNALS, WITHOUT_ROWS, VisionSignals, is_signal
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
+from transprune.methods.common.method import ProjectorPruner
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.taps.base import Setup, Signals, Tap
 from transprune.runtime.taps.vision.captured import (
+    LOOKS,
     Captured,
     by_appearance,
     copy_to_host,
@@ -34,6 +37,7 @@ from transprune.runtime.taps.vision.captured import (
     rows_at,
 )
 from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
+from transprune.runtime.taps.vision.tiles import find_tiles
 
 SIGNAL = "vision"
 CALLS = "calls of the tower"
@@ -43,8 +47,10 @@ MAX_WAITING = 8  # captures that no prefill took, of features encoded outside an
 class VisionTap(Tap):
     """Captures the announced signals (`transprune.core.signals`) in the vision tower."""
 
-    def __init__(self, family: Family, base: nn.Module, signals: Collection[str]) -> None:
-        unknown = sorted(set(signals) - set(SIGNALS))
+    def __init__(
+        self, family: Family, base: nn.Module, signals: Collection[str], inside: bool = False
+    ) -> None:
+        unknown = sorted(name for name in signals if not is_signal(name))
         if unknown:
             raise MethodError(
                 f"`reads` takes of the vision tower {', '.join(SIGNALS)}; got {', '.join(unknown)}"
@@ -53,14 +59,17 @@ class VisionTap(Tap):
         self._family = family
         self._base = base
         self._signals = frozenset(signals)
+        self._inside = inside  # read behind some layer, too
         self._points = family.vision_tap_points(base, self._signals)
         self._local = threading.local()
 
     @classmethod
     def needed(cls, setup: Setup) -> VisionTap | None:
         """If some part reads the tower."""
-        signals = {name for step in setup.method.steps for name in step.reads.vision}
-        return cls(setup.family, setup.base, signals) if signals else None
+        readers = [step for step in setup.method.steps if step.reads.vision]
+        signals = {name for step in readers for name in step.reads.vision}
+        inside = any(not isinstance(step, ProjectorPruner) for step in readers)
+        return cls(setup.family, setup.base, signals, inside) if readers else None
 
     def attach(self, hooks: Hooks) -> None:
         """Register the hooks at the points the family names."""
@@ -97,9 +106,18 @@ class VisionTap(Tap):
         prefill: Prefill = state.captured[SIGNAL]
         assert state.layout is not None
         # before any stage: every visual token of the batch as it came out of the projector
-        if not state.record.stages:
+        if call.index == 0:
             prefill.prompt = (state.layout, call.hidden)
         signals[SIGNAL] = prefill
+
+    def enter(self, state: Pass, hidden: Tensor) -> None:
+        """The same, where no stage acts in front of layer 0 and one behind it reads the tower."""
+        prefill: Prefill = state.captured[SIGNAL]
+        assert state.layout is not None
+        if not self._inside:
+            prefill.prompt = None
+        elif prefill.prompt is None and not prefill.is_matched:
+            prefill.prompt = (state.layout, hidden)
 
     def join(
         self, captures: list[VisionCapture], tokens: Tensor, dtype: torch.dtype
@@ -128,15 +146,23 @@ class VisionTap(Tap):
             return [self._untapped(compute, self._base, call, *args) for call in captures]
 
         hashes = [hash_rows(rows.to(dtype)) for rows in of_calls(self._family.candidate_rows)]
-        wanted = [self._family.vision_numbers(self._base, capture) for capture in captures]
+        wanted = [self._wanted(capture) for capture in captures]
         found = copy_to_host([tokens, *hashes], captures, wanted)
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
         values = {}
-        for name in sorted(self._signals - {"picture"}):
+        for name in sorted(self._signals - WITHOUT_ROWS):
             values[name] = of_calls(self._family.vision_signal, name)
         joined = join_calls(captures, parts, values)
         return joined, found[0], hashes_in_order(found[1:], parts)
+
+    def _wanted(self, capture: VisionCapture) -> dict[str, Tensor]:
+        """What is needed on the host of one call of the tower."""
+        wanted = self._family.vision_numbers(self._base, capture)
+        looks = None
+        if "tiles" in self._signals:
+            looks = self._family.crop_looks(self._base, capture)
+        return wanted if looks is None else {**wanted, LOOKS: looks}
 
     def _check_complete(self, captures: list[VisionCapture]) -> None:
         """Raise MissingSignal if a tapped module did not run in a call of the tower."""
@@ -152,8 +178,13 @@ class VisionTap(Tap):
                     "reads the projected features only, such as DivPrune."
                 )
 
-    def signals_of(self, captured: Captured, index: Numbers) -> VisionSignals:
-        """Signals of visual tokens whose projector rows are `index` [N], -1 for none."""
+    def signals_of(
+        self, captured: Captured, index: Numbers, cut: tuple[Numbers, Numbers] | None = None
+    ) -> VisionSignals:
+        """Signals of visual tokens whose projector rows are `index` [N], -1 for none.
+
+        `cut` are the picture of each token and how it was cut, [N] each, where that is announced.
+        """
         found = index >= 0
         if not found.any():
             raise MissingSignal(
@@ -188,6 +219,10 @@ class VisionTap(Tap):
         encode = None
         if "picture" in self._signals:
             encode = partial(self._encode, captured, shown.tolist())
+        locate = None
+        if cut is not None:
+            # a method asks several times
+            locate = cache(partial(find_tiles, crop, *cut, _looks(captured, shown)))
         project = None
         if captured.states is not None:
             project = partial(self._untapped, self._points.projector)
@@ -199,6 +234,7 @@ class VisionTap(Tap):
             states=None if captured.states is None else captured.states[rows],
             project=project,
             encode=encode,
+            find_tiles=locate,
             arrays=arrays,
         )
 
@@ -255,6 +291,11 @@ class VisionTap(Tap):
         waiting.append(capture)
         # features that are encoded and never used must not pile up
         del waiting[:-MAX_WAITING]
+
+
+def _looks(captured: Captured, shown: Numbers) -> NDArray[Any] | None:
+    """Small pictures of the crops `shown`, if the family gives them."""
+    return None if captured.looks is None else captured.looks[shown]
 
 
 def _rows_of(capture: VisionCapture) -> Tensor:
