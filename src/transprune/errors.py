@@ -4,7 +4,8 @@
     ├── MethodError             a method that cannot be what was asked
     │   ├── UnknownMethod       no method, preset or recipe of that name
     │   ├── RecipeError         a recipe with unknown keys, bad values or a newer schema
-    │   └── ScheduleError       boundaries or keep ratios that make no schedule
+    │   ├── ScheduleError       boundaries or keep ratios that make no schedule
+    │   └── WeightsError        a trained method without weights, or with those of another model
     ├── FamilyError             a model this library cannot prune
     │   ├── UnknownFamily       no family knows this model type
     │   └── MissingSignal       the method needs something this model does not have
@@ -47,6 +48,10 @@ class RecipeError(MethodError):
 
 class ScheduleError(MethodError):
     """Boundaries or keep ratios do not make a schedule for this model."""
+
+
+class WeightsError(MethodError):
+    """A trained method has no weights, or weights that do not belong to this model."""
 
 
 class FamilyError(PruneError, TypeError):

@@ -57,6 +57,8 @@ class Reading:
         pairs: which share of all pairs of visual tokens is compared.
         embeddings: the visual tokens that entered layer 0 are multiplied with the instruction
             tokens there.
+        scorer: widest inner width of a trained scorer, in which visual tokens attend to the
+            instruction (see `scorer_width`); 0 for none.
     """
 
     boundary: int
@@ -66,6 +68,15 @@ class Reading:
     similarity: Similarity | None = None
     pairs: float = 1.0
     embeddings: bool = False
+    scorer: int = 0
+
+
+def scorer_width(width: int, widest: int) -> int:
+    """Inner width of a trained scorer: a quarter of the model's, at least 64, at most `widest`.
+
+    A multiple of 8.
+    """
+    return min(widest, max(64, width // 4 // 8 * 8))
 
 
 def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:
