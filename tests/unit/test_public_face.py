@@ -135,6 +135,7 @@ ORDER = (
     "speed",
     "report",
     "tune",
+    "training",
     "demo",
     "cli",
 )

@@ -24,6 +24,7 @@ from transprune.cli.nano import nano_app
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
 from transprune.cli.suggest import suggest_command
+from transprune.cli.train_pruner import train_pruner_command
 from transprune.cli.tune import tune_command
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
     "bench": bench_command,
     "tune": tune_command,
+    "train-pruner": train_pruner_command,
     "calibrate": calibrate_command,
     "glossary": glossary_command,
 }

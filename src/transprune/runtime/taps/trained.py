@@ -74,6 +74,11 @@ def fit_of(step: Any, base: Any, depth: int) -> Fit:
 
 
 def _digest(table: Tensor) -> str:
-    """16 hex digits of the first word embeddings [V, D], equal for every dtype they are loaded in."""
+    """16 hex digits of the first word embeddings [V, D], equal for every dtype they are loaded in.
+
+    Empty for a model of shapes alone.
+    """
+    if table.is_meta:
+        return ""
     first = table[:DIGESTED].detach().to("cpu", torch.bfloat16)
     return hashlib.sha256(first.view(torch.int16).numpy().tobytes()).hexdigest()[:16]
