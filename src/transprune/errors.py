@@ -4,11 +4,11 @@
     ├── MethodError             a method that cannot be what was asked
     │   ├── UnknownMethod       no method, preset or recipe of that name
     │   ├── RecipeError         a recipe with unknown keys, bad values or a newer schema
-    │   ├── ScheduleError       boundaries or keep ratios that make no schedule
-    │   └── WeightsError        a trained method without weights, or with those of another model
+    │   └── ScheduleError       boundaries or keep ratios that make no schedule
     ├── FamilyError             a model this library cannot prune
     │   ├── UnknownFamily       no family knows this model type
-    │   └── MissingSignal       the method needs something this model does not have
+    │   ├── MissingSignal       the method needs something this model does not have
+    │   └── WeightsError        a trained method has no weights for this model, or damaged ones
     ├── SessionError            attached twice, or used after the end
     ├── LayoutError             prompt and image features do not fit each other
     ├── CacheError              a key/value cache class that pruning does not understand
@@ -50,10 +50,6 @@ class ScheduleError(MethodError):
     """Boundaries or keep ratios do not make a schedule for this model."""
 
 
-class WeightsError(MethodError):
-    """A trained method has no weights, or weights that do not belong to this model."""
-
-
 class FamilyError(PruneError, TypeError):
     """This model cannot be pruned as asked."""
 
@@ -64,6 +60,10 @@ class UnknownFamily(FamilyError, LookupError):
 
 class MissingSignal(FamilyError):
     """A method asks for something this model does not have, such as a CLS token."""
+
+
+class WeightsError(FamilyError):
+    """A trained method has no weights, damaged ones, or weights that do not fit this model."""
 
 
 class SessionError(PruneError, RuntimeError):

@@ -86,13 +86,13 @@ def train_pruner_command(
         typer.Option(
             "--held-out",
             metavar="SHARE",
-            help="Share of the pictures that is never searched on; nor learnt from.",
+            help="Share of the pictures that is held out; nothing is learnt from them.",
         ),
     ] = 0.05,
     stop_after: Annotated[
         int | None,
         typer.Option(
-            "--stop-after", min=1, metavar="N", help="Stop after so many steps, to go on later."
+            "--stop-after", min=1, metavar="N", help="Stop after that many steps; the same command goes on."
         ),
     ] = None,
     strict: Annotated[

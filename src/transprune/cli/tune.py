@@ -122,7 +122,9 @@ def tune_command(
     held_out: Annotated[
         float,
         typer.Option(
-            "--held-out", metavar="SHARE", help="Share of the pictures that is never searched on."
+            "--held-out",
+            metavar="SHARE",
+            help="Share of the pictures that is held out; the search never sees them.",
         ),
     ] = 0.3,
     answer_tokens: Annotated[
