@@ -131,7 +131,11 @@ def test_in_a_composition_each_part_finds_its_own(llava):
     inputs = FAMILIES["llava"].batch(FAMILIES["llava"].even())
     with torch.no_grad(), prune(llava, method) as session:
         llava(**inputs)
-    assert [stage.method for stage in session.trace.stages] == ["asymvlm", "lvpruning", "transprune"]
+    assert [stage.method for stage in session.trace.stages] == [
+        "asymvlm",
+        "lvpruning",
+        "transprune",
+    ]
 
 
 # ------------------------------------------------------------------------ damaged files
@@ -152,7 +156,10 @@ def spoil_json(folder, **changes):
         (lambda folder: spoil_json(folder, width="64"), "width must be of type int"),
         (lambda folder: spoil_json(folder, boundaries=None), "boundaries must be of type list"),
         (lambda folder: spoil_json(folder, boundaries=[9]), r"9\.rows_norm\.weight is missing"),
-        (lambda folder: spoil_json(folder, inner=32), r"query\.weight is \(64, 64\), not \(32, 64\)"),
+        (
+            lambda folder: spoil_json(folder, inner=32),
+            r"query\.weight is \(64, 64\), not \(32, 64\)",
+        ),
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "missing or damaged"),
         (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b"x" * 50), "missing or damaged"),
     ],

@@ -19,7 +19,11 @@ KINDS = {"lvpruning": LVPruning, "asymvlm": AsymVLM}
 
 
 def draw_weights(
-    name: str, width: int = WIDTH, layers: int = LAYERS, model_type: str | None = None, seed: int = 0
+    name: str,
+    width: int = WIDTH,
+    layers: int = LAYERS,
+    model_type: str | None = None,
+    seed: int = 0,
 ) -> TrainedWeights:
     """Random weights with a module at every boundary."""
     fit = Fit.of(KINDS[name], model_type, width, layers)

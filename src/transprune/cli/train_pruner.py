@@ -92,7 +92,10 @@ def train_pruner_command(
     stop_after: Annotated[
         int | None,
         typer.Option(
-            "--stop-after", min=1, metavar="N", help="Stop after that many steps; the same command goes on."
+            "--stop-after",
+            min=1,
+            metavar="N",
+            help="Stop after that many steps; the same command goes on.",
         ),
     ] = None,
     strict: Annotated[

@@ -81,7 +81,9 @@ class AsymVLMTrainee:
         self._model: Any = questions.checkpoint.model
         self._boundaries = _behind_attention(questions)
 
-    def loss(self, items: Sequence[Item], step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, items: Sequence[Item], step: int, done: float
+    ) -> tuple[Tensor, dict[str, float]]:
         """KL divergence of the scorer's shares from those of the attention, mean over the batch."""
         watching = Watching(self._boundaries)
         inputs = to_device(self._questions.batch(items, encoded=True), self._model)

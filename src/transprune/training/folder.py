@@ -1,7 +1,7 @@
 """What a training keeps in its folder while it runs, and which training a folder holds.
 
-    training.json     the settings; a training goes on with the same ones or not at all
-    training.pt       the last checkpoint; gone when the training is finished
+training.json     the settings; a training goes on with the same ones or not at all
+training.pt       the last checkpoint; gone when the training is finished
 """
 
 from __future__ import annotations
@@ -140,4 +140,3 @@ def only_one(folder: Path) -> Iterator[None]:
                 f"another process trains in {folder}; wait for it, or choose another --out"
             ) from error
         yield
-

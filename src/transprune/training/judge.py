@@ -13,6 +13,7 @@ from transprune.tune.loss import distance
 from transprune.tune.unpruned import references
 
 ANSWER_TOKENS = 4
+UNPRUNED = "unpruned"  # folder of the unpruned answers
 
 
 def judge(
@@ -39,7 +40,7 @@ def judge(
     def on_batch(done: int, total: int) -> None:
         on_progress("unpruned answers, held-out", done, total, "")
 
-    known = references(questions, parts, plan.out / "unpruned", ANSWER_TOKENS, on_batch)
+    known = references(questions, parts, plan.out / UNPRUNED, ANSWER_TOKENS, on_batch)
     figures: dict[str, Any] = {"questions": len(items)}
     for number, (name, method) in enumerate(settings.items()):
         on_progress("held-out questions", number, len(settings), name)

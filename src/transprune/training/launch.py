@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,7 +22,7 @@ from transprune.models.checkpoint import load
 from transprune.runtime.taps.trained import fit_of
 from transprune.training.card import write_card
 from transprune.training.folder import STATE_FILE, check_folder, only_one, open_folder
-from transprune.training.judge import judge
+from transprune.training.judge import UNPRUNED, judge
 from transprune.training.loop import shorten_curve, train
 from transprune.training.plan import JUDGED, TrainPlan
 from transprune.training.questions import Lessons, load_lessons
@@ -31,6 +32,11 @@ OnProgress = Callable[[str, int, int, str], None]  # step, done, total, note
 OnNote = Callable[[str], None]
 
 SCHEMA = 1
+
+RECURRENT = (
+    "some layers of this model carry a recurrent state, which a masked token still reaches while "
+    "lvpruning is trained, and a dropped one does not at inference: judge the held-out figures"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,9 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))
         on_progress("preparing questions", 0, 0, "")
-        return _run(plan, method, lessons, PreparedQuestions(checkpoint, lessons.items), on_progress)
+        return _run(
+            plan, method, lessons, PreparedQuestions(checkpoint, lessons.items), on_progress
+        )
 
 
 def describe(plan: TrainPlan, method: Any, lessons: Lessons, model: Any) -> dict[str, Any]:
@@ -155,6 +163,7 @@ def _finish(plan: TrainPlan, weights: TrainedWeights) -> Trained:
     save_weights(plan.out, weights)
     write_card(plan.out, weights)
     (plan.out / STATE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(plan.out / UNPRUNED, ignore_errors=True)
     return Trained(plan, True, dict(weights.training))
 
 

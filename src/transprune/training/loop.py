@@ -38,7 +38,9 @@ class Trainee(Protocol):
 
     modules: dict[int, dict[str, Tensor]]
 
-    def loss(self, items: Sequence[Item], step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, items: Sequence[Item], step: int, done: float
+    ) -> tuple[Tensor, dict[str, float]]:
         """Loss of a batch, and figures to show."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -43,7 +43,7 @@ class Masking(LayerPruner):
         generator: of its noise.
     """
 
-    modules: dict[int, Module]
+    modules: Mapping[int, Module]
     answer_rows: tuple[int, ...]
     temperature: float
     generator: torch.Generator
@@ -99,7 +99,7 @@ def draw_decisions(score: Tensor, temperature: float, generator: torch.Generator
     noise = torch.logit(uniform, eps=1e-6).to(score.device)
     soft = torch.sigmoid((score + noise) / temperature)
     hard = (soft > 0.5).float()
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())
 
 
 class LVPruningTrainee:
@@ -125,7 +125,9 @@ class LVPruningTrainee:
         self._targets = dict(method.schedule(questions.geometry.layers))
         self._seed = seed
 
-    def loss(self, items: Sequence[Item], step: int, done: float) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self, items: Sequence[Item], step: int, done: float
+    ) -> tuple[Tensor, dict[str, float]]:
         """Loss of the answers, and of the shares that stay.
 
         Args:
@@ -144,7 +146,9 @@ class LVPruningTrainee:
         logits = given.logits[:, -rows:].float()  # [B, R, V]
         answers = F.cross_entropy(logits.flatten(0, 1), lesson.targets.flatten())
 
-        shares = {at: torch.stack([one.mean() for one in kept]) for at, kept in masking.kept.items()}
+        shares = {
+            at: torch.stack([one.mean() for one in kept]) for at, kept in masking.kept.items()
+        }
         ratio = self._ratio_loss(shares)
         figures = {f"kept at {at}": float(share.detach().mean()) for at, share in shares.items()}
         return answers + WEIGHT * ratio, {"answers": float(answers.detach()), **figures}

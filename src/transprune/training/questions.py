@@ -75,9 +75,7 @@ def load_lessons(
     return _split(questions.items, held_out, seed, questions.skipped)
 
 
-def _split(
-    items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str, ...]
-) -> Lessons:
+def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str, ...]) -> Lessons:
     images = list(dict.fromkeys(item.image for item in items))
     if len(images) < 2:
         raise TrainingError(
@@ -93,7 +91,9 @@ def _split(
     return Lessons(trained, rest, skipped)
 
 
-def batches(items: Sequence[Item], size: int, seed: int, first: int, last: int) -> Iterator[list[Item]]:
+def batches(
+    items: Sequence[Item], size: int, seed: int, first: int, last: int
+) -> Iterator[list[Item]]:
     """The batches of steps `first` to `last` - 1: every epoch in an order of its own.
 
     A function of the step and the seed, so that a resumed training has the same ones.

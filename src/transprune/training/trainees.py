@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.bench.run.prepared import PreparedQuestions
 from transprune.errors import TrainingError
 from transprune.methods.asymvlm import AsymVLM
 from transprune.methods.common.cross_attention import draw_module

@@ -1,7 +1,7 @@
 """Trained weights of a method: written into a folder, read back, and checked against a model.
 
-    pruner.safetensors    the modules, one for each boundary
-    pruner.json           method, geometry of the model, and how they were trained
+pruner.safetensors    the modules, one for each boundary
+pruner.json           method, geometry of the model, and how they were trained
 """
 
 from __future__ import annotations
@@ -175,8 +175,15 @@ def _fit_of(about: Mapping[str, Any], place: Path) -> tuple[Fit, list[int]]:
                 f"{about.get(name)!r}"
             )
 
-    names = ("method", "model_type", "width", "layers", "inner", "outputs")
-    fit = Fit(*map(about.get, names), digest=str(about.get("digest", "")))  # type: ignore[arg-type]
+    fit = Fit(
+        method=about["method"],
+        model_type=about.get("model_type"),
+        width=about["width"],
+        layers=about["layers"],
+        inner=about["inner"],
+        outputs=about["outputs"],
+        digest=str(about.get("digest", "")),
+    )
     return fit, [int(boundary) for boundary in about["boundaries"]]
 
 
