@@ -220,3 +220,12 @@ def test_the_scorer_is_counted():
     inner = 256
     macs = (tokens + 2 * words) * 4096 * inner + 2 * tokens * words * inner
     assert front.scoring == 2 * (macs + 2 * tokens * inner * inner)
+
+
+def test_the_cost_of_the_default_schedule():
+    """The figures of its targets on LLaVA-1.5-7B: near what the paper saves, and not taken from it."""
+    geometry = known_geometry("llava-1.5-7b")
+    paper = count_method(geometry, LVPruning())
+    assert paper.prefill_share == pytest.approx(1 - 0.695, abs=5e-4)
+    exact = count_method(geometry, LVPruning(), text=64, convention="exact")
+    assert (exact.prefill - exact.scoring) / exact.full_prefill == pytest.approx(0.373, abs=2e-3)

@@ -57,7 +57,8 @@ def test_a_training_writes_weights_with_their_card(training):
     card = (folder / "README.md").read_text()
     assert "`llava` of width 128 and 16 decoder layers" in card
     assert "| random |" in card
-    assert not (folder / "training.pt").exists()
+    files = {"pruner.json", "pruner.safetensors", "README.md", "training.json", ".lock"}
+    assert {file.name for file in folder.iterdir()} == files
 
 
 def test_the_weights_answer_a_question(folder, tmp_path):
@@ -100,6 +101,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
     [
         (("--method", "fastv"), "fastv needs no training; trained methods are asymvlm, lvpruning"),
         (("--method", "lvprunning"), "Did you mean 'lvpruning'?"),
+        (("--method", "lvpruning:weights=x"), "weights are what is trained here"),
         (("--questions", "nowhere"), "nothing to learn from: no task at nowhere"),
         (("--held-out", "1"), "held_out is a share of the pictures"),
         (("--method", "lvpruning:keep=40:0.5"), "boundaries must lie in 1..15"),

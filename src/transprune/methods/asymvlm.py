@@ -12,11 +12,16 @@ from transprune.core.plan import Reading, Stage
 from transprune.core.signals import Reads
 from transprune.core.views import ProjectorView, Selection
 from transprune.errors import ScheduleError
-from transprune.methods.common.checks import check_keep, check_ratio, is_count, resolve_count
+from transprune.methods.common.checks import (
+    check_keep,
+    check_ratio,
+    check_weights,
+    is_count,
+    resolve_count,
+)
 from transprune.methods.common.cross_attention import rate
 from transprune.methods.common.method import Fidelity, Positions, ProjectorPruner
 from transprune.methods.common.recipe import register
-from transprune.methods.common.trained_settings import check_weights
 
 
 @register("asymvlm")

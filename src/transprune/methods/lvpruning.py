@@ -13,12 +13,11 @@ from transprune.core.schedule import Schedule, ScheduleLike
 from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
 from transprune.errors import ScheduleError
-from transprune.methods.common.checks import check_choice
+from transprune.methods.common.checks import check_choice, check_weights
 from transprune.methods.common.cross_attention import rate
 from transprune.methods.common.method import Fidelity, Positions
 from transprune.methods.common.recipe import register
 from transprune.methods.common.scheduled import ScheduledPruner
-from transprune.methods.common.trained_settings import check_weights
 
 
 @register("lvpruning")

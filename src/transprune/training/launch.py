@@ -32,6 +32,7 @@ OnProgress = Callable[[str, int, int, str], None]  # step, done, total, note
 OnNote = Callable[[str], None]
 
 SCHEMA = 1
+DRAFT = "draft"  # folder of the weights while they are judged
 
 RECURRENT = (
     "some layers of this model carry a recurrent state, which a masked token still reaches while "
@@ -135,35 +136,34 @@ def _run(
 
     settings = describe(plan, method, lessons, questions.checkpoint.model)
     training = {**settings, "curve": shorten_curve(curve), **_provenance(plan)}
-    save_weights(plan.out, TrainedWeights(fit, modules, training))
-    training["held out"] = _judge(plan, method, lessons.held_out, questions, on_progress)
-    return _finish(plan, TrainedWeights(fit, modules, training))
+    weights = TrainedWeights(fit, modules, training)
+    training["held out"] = _judge(plan, method, weights, lessons.held_out, questions, on_progress)
+    return _finish(plan, weights)
 
 
 def _judge(
     plan: TrainPlan,
     method: Any,
+    weights: TrainedWeights,
     held_out: Sequence[Item],
     questions: PreparedQuestions,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """The weights as written and a control, on the held-out questions."""
+    """The weights as they will be read and a control, on the held-out questions."""
+    # the folder itself gets its weights last: with them a training counts as finished
+    draft = save_weights(plan.out / DRAFT, weights)
     items = list(held_out)[:JUDGED]
-    settings = KINDS[method.name].judged(method, str(plan.out))
-    try:
-        return judge(plan, items, settings, questions, on_progress)
-    except BaseException:
-        # without its figures the training is not finished: the next call judges again
-        (plan.out / ABOUT_FILE).unlink(missing_ok=True)
-        raise
+    settings = KINDS[method.name].judged(method, str(draft))
+    return judge(plan, items, settings, questions, on_progress)
 
 
 def _finish(plan: TrainPlan, weights: TrainedWeights) -> Trained:
     """Write the weights with their figures and the card, and remove the checkpoint."""
-    save_weights(plan.out, weights)
     write_card(plan.out, weights)
+    save_weights(plan.out, weights)
     (plan.out / STATE_FILE).unlink(missing_ok=True)
-    shutil.rmtree(plan.out / UNPRUNED, ignore_errors=True)
+    for folder in (DRAFT, UNPRUNED):
+        shutil.rmtree(plan.out / folder, ignore_errors=True)
     return Trained(plan, True, dict(weights.training))
 
 

@@ -61,13 +61,18 @@ def trained_method(text: str) -> Any:
     """The trained method that a recipe text names.
 
     Raises:
-        TrainingError: a method that needs no training.
+        TrainingError: a method that needs no training, or one with weights.
         UnknownMethod, MethodError: no method of that name, or settings it refuses.
     """
     method = resolve(text)
     if method.name not in KINDS:
         known = ", ".join(name for name in METHODS if METHODS.get(name).fidelity == "trained")
         raise TrainingError(f"{method.name} needs no training; trained methods are {known}")
+    if method.weights is not None:
+        raise TrainingError(
+            f"weights are what is trained here, and a training starts from random ones; got "
+            f"{method.weights!r}. Leave the setting out"
+        )
     return method
 
 
