@@ -7,7 +7,8 @@
     │   └── ScheduleError       boundaries or keep ratios that make no schedule
     ├── FamilyError             a model this library cannot prune
     │   ├── UnknownFamily       no family knows this model type
-    │   └── MissingSignal       the method needs something this model does not have
+    │   ├── MissingSignal       the method needs something this model does not have
+    │   └── WeightsError        a trained method has no weights for this model, or damaged ones
     ├── SessionError            attached twice, or used after the end
     ├── LayoutError             prompt and image features do not fit each other
     ├── CacheError              a key/value cache class that pruning does not understand
@@ -59,6 +60,10 @@ class UnknownFamily(FamilyError, LookupError):
 
 class MissingSignal(FamilyError):
     """A method asks for something this model does not have, such as a CLS token."""
+
+
+class WeightsError(FamilyError):
+    """A trained method has no weights, damaged ones, or weights that do not fit this model."""
 
 
 class SessionError(PruneError, RuntimeError):

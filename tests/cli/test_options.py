@@ -18,6 +18,7 @@ OF_THE_COMMAND = {
     ("nano", "plot"): {"--out"},  # a file
     ("nano", "scenes"): {"--out", "--split"},
     ("nano", "train"): {"--out"},
+    ("train-pruner",): {"--questions"},  # with answers
     ("tune",): {"--budget"},  # a share, or a range of them, of the cost that --cost names
 }
 LOADING = {"--dtype", "--device", "--attn", "--text-tower"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from methods.trained import weights_for
 from transprune import Compose, DivPrune, FastV, PDrop, Random, TransPrune, Uniform, VisionZip
 from transprune.methods import (
     ATP,
@@ -20,12 +21,14 @@ from transprune.methods import (
     STAR,
     AdaptInfer,
     ApET,
+    AsymVLM,
     CDPruner,
     Downsample,
     FastAV,
     FasterVLM,
     FitPrune,
     GridPrune,
+    LVPruning,
     Method,
     Norm,
     Pool,
@@ -81,6 +84,10 @@ METHODS = {
         ApET(1.0, {3: 1.0}),
         ties="equal tokens merge into the first",
     ),
+    "asymvlm": MethodCase(
+        AsymVLM(0.7, 0.1, 0.4, weights_for("asymvlm")),
+        AsymVLM(1.0, 1.0, 1.0, weights_for("asymvlm")),
+    ),
     "atp": MethodCase(ATP(0.4), ATP(1.0)),
     "cdpruner": MethodCase(CDPruner(0.4), CDPruner(1.0)),
     "compose": MethodCase(
@@ -101,6 +108,9 @@ METHODS = {
     "fitprune": MethodCase(FitPrune(EVERY_LAYER), FitPrune(NONE_GO)),
     "gridprune": MethodCase(
         GridPrune(0.4), GridPrune(1.0), ties="every zone has its part of the budget"
+    ),
+    "lvpruning": MethodCase(
+        LVPruning(STAGES, weights_for("lvpruning")), LVPruning(NONE_GO, weights_for("lvpruning"))
     ),
     "norm": MethodCase(Norm(0.4), Norm(1.0)),
     "pact": MethodCase(PACT(layer=2), PACT(layer=2, keep_ratio=1.0, cutoff=0)),
@@ -183,6 +193,10 @@ VARIANTS = {
     ),
     "vflowopt-without-means": MethodCase(
         VFlowOpt(0.4, None, context=0.0, cell=100.0), VFlowOpt(1.0, None, context=0.0)
+    ),
+    "lvpruning-modules": MethodCase(
+        LVPruning(STAGES, weights_for("lvpruning"), decide="modules"),
+        LVPruning(NONE_GO, weights_for("lvpruning")),
     ),
     "vscan-without-cut": MethodCase(
         VScan(0.4, None), VScan(1.0, None), ties="every window keeps some"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from methods.trained import draw_weights
 from transprune.core.frames import Frames
 from transprune.core.plan import Stage
 from transprune.core.signals import SIGNALS, WITHOUT_ROWS, JointSpace, Tile, VisionSignals
@@ -50,6 +51,7 @@ class Pool:
                     "vision": lambda: self.vision(method),
                     "frames": self.frames,
                     "joint": lambda: JointSpace(self.draw(self.n, 6), torch.ones(1, 6)),
+                    "module": lambda: draw_weights("asymvlm", WIDTH).modules[0],
                 },
             )
         return LayerView(
@@ -63,6 +65,8 @@ class Pool:
                 "attention": lambda: self,
                 "embeddings": self.embeddings,
                 "layer_rows": self.layer_rows,
+                "instruction_rows": lambda: self.embeddings()[1],
+                "module": lambda: draw_weights("lvpruning", WIDTH).modules[1],
             },
         )
 

@@ -23,6 +23,8 @@ NEEDED = {
     "pact": (1, "how many clusters there are comes out of the keys"),
     "pact-merging-much": (1, "the same"),
     "sparsevlm-rank": (3, "at each of three boundaries the rank of the attention is the budget"),
+    "asymvlm": (1, "how many tokens have the mass comes out of their ratings"),
+    "lvpruning-modules": (3, "at each of three boundaries the module decides how many stay"),
     "prunesid": (
         1,
         "the groups are principal components, and eigenvectors are checked on the host",

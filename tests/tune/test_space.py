@@ -66,6 +66,14 @@ def test_a_schedule_is_drawn(meter):
     )
 
 
+def test_modules_of_a_trained_method_stay_at_their_layers(meter):
+    base = Base("lvpruning", meter.prompt, 0.4, mrope=False)
+    for seed in range(3):
+        trial = AtRandom(seed)
+        assert base.draw(trial).schedule(16) == base.method.schedule(16)
+        assert trial.names == ["lvpruning/0.positions"]
+
+
 def test_written_settings_are_not_searched(meter):
     text = "transprune:keep=3:0.5,5:0.25,alpha=0.2,positions=keep"
     base = Base(text, meter.prompt, 0.9, mrope=False)

@@ -136,6 +136,7 @@ ORDER = (
     "report",
     "tune",
     "integrations",
+    "training",
     "demo",
     "cli",
 )

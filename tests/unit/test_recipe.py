@@ -197,7 +197,9 @@ def test_unknown_methods_are_refused_with_the_closest_one() -> None:
             UnknownMethod, match=r"no method 'tranprune'\. Did you mean 'transprune'\?"
         ):
             build()
-    with pytest.raises(UnknownMethod, match="Known: adaptinfer, apet, atp, cdpruner, compose"):
+    with pytest.raises(
+        UnknownMethod, match="Known: adaptinfer, apet, asymvlm, atp, cdpruner, compose"
+    ):
         from_dict({"method": "zzz"})
     with pytest.raises(UnknownMethod, match=r"Did you mean 'transprune-high'\?"):
         parse("transprune-hihg")

@@ -26,6 +26,7 @@ from transprune.cli.push import push_command
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
 from transprune.cli.suggest import suggest_command
+from transprune.cli.train_pruner import train_pruner_command
 from transprune.cli.tune import tune_command
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench_command,
     "tune": tune_command,
     "push": push_command,
+    "train-pruner": train_pruner_command,
     "calibrate": calibrate_command,
     "fit": fit_command,
     "glossary": glossary_command,

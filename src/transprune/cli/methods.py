@@ -172,5 +172,7 @@ def _needs(cls: Any) -> list[str]:
         needs.append("module transitions")
     if method.frozen(LAYERS):
         needs.append("an order of layers, released or from `transprune calibrate`")
+    if method.fidelity == "trained":
+        needs.append("trained weights, and rows of the instruction")
     needs += [text for name, text in SIMILARITIES.items() if name in similarities]
     return needs

@@ -113,6 +113,8 @@ def _at_budget(
     recipe = name
     try:
         own = prompt.share(resolve(name))
+        if resolve(name).fidelity == "trained" and not bundled:
+            return "needs weights trained for this model: transprune train-pruner"
         fitted = fit(resolve(name), budget, prompt)
     except MethodError as error:
         return str(error)

@@ -91,7 +91,9 @@ SampleSize = Annotated[
 HeldOut = Annotated[
     float,
     typer.Option(
-        "--held-out", metavar="SHARE", help="Share of the pictures that is never searched on."
+        "--held-out",
+        metavar="SHARE",
+        help="Share of the pictures that is held out; the search never sees them.",
     ),
 ]
 AnswerTokens = Annotated[

@@ -60,6 +60,8 @@ class Reading:
             tokens there.
         inside: the choice is made inside `layers[boundary - 1]`, behind its attention, and its
             output projection and MLP run on the survivors only.
+        scorer: widest inner width of a trained scorer, in which visual tokens attend to the
+            instruction (see `scorer_width`); 0 for none.
     """
 
     boundary: int
@@ -70,6 +72,7 @@ class Reading:
     pairs: float = 1.0
     embeddings: bool = False
     inside: bool = False
+    scorer: int = 0
 
 
 def inside_layers(readings: Iterable[Reading], frozen: Collection[int] = ()) -> tuple[int, ...]:
@@ -117,6 +120,14 @@ def cached_per_layer(visual: Sequence[int], evictions: Sequence[Eviction]) -> tu
     for eviction in evictions:
         counts[eviction.layer] = min(counts[eviction.layer], eviction.count)
     return tuple(counts)
+
+
+def scorer_width(width: int, widest: int) -> int:
+    """Inner width of a trained scorer: a quarter of the model's, at least 64, at most `widest`.
+
+    A multiple of 8.
+    """
+    return min(widest, max(64, width // 4 // 8 * 8))
 
 
 def per_layer(num_layers: int, visual_tokens: int, stages: tuple[Stage, ...]) -> tuple[int, ...]:

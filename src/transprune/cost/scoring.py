@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transprune.core.plan import Eviction, Reading
+from transprune.core.plan import Eviction, Reading, scorer_width
 from transprune.cost.geometry import Geometry
 from transprune.errors import ScheduleError
 
@@ -47,6 +47,7 @@ def scoring_cost(
         if reading.embeddings:
             # every visual token times every instruction token, as they entered layer 0
             total += 2 * visual[0] * instruction * geometry.hidden
+        total += scorer_cost(geometry, reading, candidates, instruction)
 
     # a layer is measured once, however many readings use it
     observed = {layer for reading in readings for layer in reading.observed}
@@ -123,3 +124,17 @@ def similarity_cost(geometry: Geometry, reading: Reading, candidates: int) -> in
         "layer_keys": geometry.kv_width,
     }
     return round(reading.pairs * 2 * candidates * candidates * widths[reading.similarity])
+
+
+def scorer_cost(geometry: Geometry, reading: Reading, candidates: int, instruction: int) -> int:
+    """FLOPs of a trained scorer: `candidates` visual tokens attend to the instruction."""
+    if not reading.scorer:
+        return 0
+
+    inner = scorer_width(geometry.hidden, reading.scorer)
+    # queries of the candidates, keys and values of the instruction
+    projected = (candidates + 2 * instruction) * geometry.hidden * inner
+    attention = 2 * candidates * instruction * inner
+    # the output projection and the wide half of the MLP; its ratings are one or two columns
+    behind = 2 * candidates * inner * inner
+    return 2 * (projected + attention + behind)

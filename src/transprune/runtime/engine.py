@@ -65,9 +65,11 @@ from transprune.runtime.taps.attention.tap import AttentionTap
 from transprune.runtime.taps.base import Setup, Tap
 from transprune.runtime.taps.embeddings import EmbeddingTap
 from transprune.runtime.taps.frames import FrameTap
+from transprune.runtime.taps.instruction import InstructionTap
 from transprune.runtime.taps.layer_rows import LayerRowsTap
 from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
+from transprune.runtime.taps.trained import TrainedTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
 from transprune.runtime.turns import Refresher, Turns
@@ -80,6 +82,8 @@ TAPS: tuple[type[Tap], ...] = (
     EmbeddingTap,
     TransitionTap,
     LayerRowsTap,
+    InstructionTap,
+    TrainedTap,
     AttentionTap,
 )
 

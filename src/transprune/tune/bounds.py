@@ -17,8 +17,10 @@ SHARES = ("keep_ratio", "keep")
 
 
 def is_scheduled(method: Method) -> bool:
-    """Whether the method's `keep` is a schedule."""
-    return isinstance(method, LayerPruner) and isinstance(getattr(method, "keep", None), Schedule)
+    """Whether the method's `keep` is a schedule, of boundaries that may move."""
+    # the modules of a trained method belong to their layers, so only its budget is scaled
+    movable = isinstance(method, LayerPruner) and method.fidelity != "trained"
+    return movable and isinstance(getattr(method, "keep", None), Schedule)
 
 
 def share_field(method: Method) -> str:

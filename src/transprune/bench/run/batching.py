@@ -25,3 +25,13 @@ def pad_left(rows: Sequence[dict[str, Tensor]], pad_id: int) -> dict[str, Tensor
         batch[name] = torch.cat(padded)
 
     return batch
+
+
+def continued(row: dict[str, Tensor], ids: Tensor) -> dict[str, Tensor]:
+    """A token row [1, n] with the text tokens `ids` [1, m] behind it."""
+    longer = {}
+    for name, value in row.items():
+        # masks are 1 for text, token types 0
+        more = ids if name == "input_ids" else torch.full_like(ids, int("mask" in name))
+        longer[name] = torch.cat([value, more.to(value.dtype)], dim=1)
+    return longer

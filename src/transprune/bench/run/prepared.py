@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from transprune.bench.data.tasks import Item
-from transprune.bench.run.batching import pad_left
+from transprune.bench.run.batching import continued, pad_left
 from transprune.bench.run.nominal import NominalPrompt
 from transprune.cost.geometry import Geometry
 from transprune.errors import LayoutError, PruneError, TaskError
@@ -96,15 +96,21 @@ class PreparedQuestions:
         """Numbers of tokens of an item's prompt."""
         return self.counts[_key(item)]
 
-    def batch(self, items: Sequence[Item], *, encoded: bool) -> dict[str, Any]:
+    def batch(
+        self, items: Sequence[Item], *, encoded: bool, behind: Sequence[Tensor] | None = None
+    ) -> dict[str, Any]:
         """Inputs of `generate` for these items, padded on the left.
 
         Args:
             items: the rows.
             encoded: whether pictures may be passed as features; False for methods that read the
                 vision tower, which then has to run.
+            behind: token ids to be put behind each prompt, long [1, n] each; None for nothing.
         """
         texts = [self._texts[_key(item)] for item in items]
+        if behind is not None:
+            pairs = zip(texts, behind, strict=True)
+            texts = [continued(text, ids) for text, ids in pairs]
         inputs: dict[str, Any] = pad_left(texts, self._pad_id)
 
         features = self._encode(items) if encoded else None

@@ -94,6 +94,18 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
         raise MethodError(f"{name} is {', '.join(first)} or {last}; got {value!r}")
 
 
+def check_weights(value: Any) -> None:
+    """Raise MethodError unless `weights` of a trained method is a folder as text, or None.
+
+    Whether weights are there is found out when the method meets a model.
+    """
+    if value is not None and (not isinstance(value, str) or not value.strip()):
+        raise MethodError(
+            "weights is the folder of `transprune train-pruner` as text, or None for those beside "
+            f"the checkpoint; got {value!r}"
+        )
+
+
 def is_count(value: Any) -> bool:
     """Whether `value` is an int and not a bool, which Python counts as one."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -19,6 +19,8 @@ from transprune.nano import NANO, questions, scenes
 
 SPLITS: tuple[scenes.Split, ...] = ("test", "validation")
 _METRICS = {"exist": "pope", "mc": "mc"}
+# first scene that trained pruners learn from: the model itself was trained on earlier ones
+_FIRST_TRAINED = 50_000_000
 _SEED_STEP = 1_000_003  # a prime above any number of scenes, so that no two seeds share questions
 
 
@@ -50,6 +52,25 @@ def _ask(split: scenes.Split, n: int, seed: int) -> Questions:
 
     tasks = [_task(name, items[name]) for name in questions.CATEGORIES if items[name]]
     return Questions(NANO, tuple(tasks), split=split)
+
+
+def training_scenes(n: int, seed: int = 0) -> list[Item]:
+    """One question of every category about each of `n` scenes of the training split.
+
+    The bundled model has not seen them, and no benchmark asks about them.
+
+    Raises:
+        TaskError: no scenes.
+    """
+    if n < 1:
+        raise TaskError(f"training takes one scene or more; got {n}")
+
+    items = []
+    for index in range(_FIRST_TRAINED, _FIRST_TRAINED + n):
+        scene = scenes.draw("train", index)
+        for question in questions.ask_each(scene, seed=seed * _SEED_STEP + index):
+            items.append(_item("train", index, scene, question))
+    return items
 
 
 def _item(

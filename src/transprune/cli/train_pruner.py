@@ -1,0 +1,189 @@
+"""`transprune train-pruner`: weights of a trained method for a model, from questions with answers."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transprune.cli.console import legend, new_table, print_json, show
+from transprune.cli.options import (
+    METHOD_HELP,
+    OUT_HELP,
+    Attention,
+    AttentionOption,
+    Device,
+    DeviceOption,
+    Dtype,
+    DtypeOption,
+    Json,
+    Model,
+    OptionalThreads,
+    Seed,
+    load_options,
+)
+from transprune.cli.progress import follow
+from transprune.cli.targets import need_folder
+from transprune.cli.threads import use_threads
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from transprune.training.launch import Trained
+    from transprune.training.plan import TrainPlan
+
+
+def train_pruner_command(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help=f"{OUT_HELP}; it becomes the weights, and a stopped training in it goes on.",
+        ),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="METHOD",
+            help=f"{METHOD_HELP}; a trained one, lvpruning or asymvlm; its ratios are aimed at.",
+        ),
+    ] = "lvpruning",
+    model: Model = "nano",
+    questions: Annotated[
+        str,
+        typer.Option(
+            "--questions",
+            metavar="QUESTIONS",
+            help="Folder or file of questions with answers; 'nano': training scenes of the "
+            "bundled model.",
+        ),
+    ] = "nano",
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            min=1,
+            metavar="N",
+            help="Number of scenes (nano; default 1500) or questions (file; default all).",
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, metavar="N", help="Updates of the weights.")
+    ] = 600,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
+    ] = 24,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", metavar="RATE", help="Peak rate of Adam.")
+    ] = 1e-3,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            "--held-out",
+            metavar="SHARE",
+            help="Share of the pictures that is held out; nothing is learnt from them.",
+        ),
+    ] = 0.05,
+    stop_after: Annotated[
+        int | None,
+        typer.Option(
+            "--stop-after",
+            min=1,
+            metavar="N",
+            help="Stop after that many steps; the same command goes on.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it."),
+    ] = False,
+    seed: Seed = 0,
+    threads: OptionalThreads = None,
+    dtype: DtypeOption = Dtype.auto,
+    device: DeviceOption = Device.auto,
+    attn: AttentionOption = Attention.sdpa,
+    as_json: Json = False,
+) -> None:
+    """Train a method that needs training: the model stays as it is, a small module learns.
+
+    Needs questions with answers. Run the same command again to continue after an interruption. The
+    folder is what the method takes: lvpruning:weights=FOLDER.
+    """
+    need_folder(out, "--out")
+    use_threads(threads)
+    from transprune.training.plan import TrainPlan
+
+    plan = TrainPlan(
+        out=out,
+        method=method,
+        model=model,
+        questions=questions,
+        n=n,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        held_out=held_out,
+        seed=seed,
+        strict=strict,
+        stop_after=stop_after,
+        loading=load_options(dtype, device, attn, None),
+        command=shlex.join(["transprune", *sys.argv[1:]]),
+    )
+
+    notes: list[str] = []
+    trained = _run(plan, notes, as_json)
+    if as_json:
+        document = {"weights": str(out), "finished": trained.finished, "notes": notes}
+        print_json({**document, **trained.training})
+        return
+    _print(trained, notes)
+
+
+def _run(plan: TrainPlan, notes: list[str], as_json: bool) -> Trained:
+    """Train with the progress shown."""
+    from transprune.cli.guard import quiet_libraries
+    from transprune.training.launch import train_pruner
+
+    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+        return train_pruner(plan, report, notes.append)
+
+
+def _print(trained: Trained, notes: list[str]) -> None:
+    folder = trained.plan.out
+    if not trained.finished:
+        show(*notes, f"stopped with a checkpoint in {folder}; the same command goes on")
+        return
+
+    name = trained.training["method"]["method"]
+    show(*notes, _table(trained.training), "", _legend(), "")
+    show(
+        f"weights: {folder}   card: {folder}/README.md   figures: {folder}/pruner.json",
+        f"use them: transprune run --model {trained.plan.model} --method {name}:weights={folder} ...",
+    )
+
+
+def _table(training: dict[str, Any]) -> Table:
+    """The held-out figures of the weights and of the control."""
+    held = training["held out"]
+    loss = f"{training['curve'][0]['loss']:.3f} to {training['curve'][-1]['loss']:.3f}"
+    title = f"{held['questions']} held-out questions; the loss went from {loss}"
+    table = new_table(title, ("method", "KL", "same answers"))
+    for row, figures in held.items():
+        if isinstance(figures, dict):
+            table.add_row(row, f"{figures['kl']:.4f}", f"{figures['same']:.1f} %")
+    return table
+
+
+def _legend() -> Table:
+    return legend(
+        {
+            "KL": "divergence of the first answer tokens from the unpruned model, nats; 0 is equal",
+            "same answers": "questions whose first answer tokens all stay the most likely ones",
+            "random": "a control that keeps as many tokens, drawn at random",
+        }
+    )

@@ -1,0 +1,142 @@
+"""What a training keeps in its folder while it runs, and which training a folder holds.
+
+training.json     the settings; a training goes on with the same ones or not at all
+training.pt       the last checkpoint; gone when the training is finished
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transprune.core import strict_json
+from transprune.core.targets import folder_problem
+from transprune.errors import TrainingError
+
+SETTINGS_FILE = "training.json"
+STATE_FILE = "training.pt"
+LOCK_FILE = ".lock"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot hold a training, before anything is loaded.
+
+    Raises:
+        TrainingError: it cannot be written, or holds something else.
+    """
+    if problem := folder_problem(folder):
+        raise TrainingError(problem)
+    if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists():
+        raise TrainingError(
+            f"{folder} exists and holds no training; choose an empty or new folder for --out"
+        )
+
+
+def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a new training, or check that they are those of the one that is there.
+
+    Raises:
+        TrainingError: the folder holds a training with other settings; each is named.
+    """
+    check_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / SETTINGS_FILE
+    if not file.exists():
+        file.write_text(strict_json.write(dict(settings), indent=2) + "\n", encoding="utf-8")
+        return
+
+    try:
+        known = strict_json.read(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file} is damaged ({error}); choose another --out") from error
+    differing = []
+    for name, value in settings.items():
+        before = known.get(name) if isinstance(known, dict) else None
+        if before != value:
+            differing.append(f"{name} was {before!r}, now {value!r}")
+    if differing:
+        raise TrainingError(
+            f"{folder} holds a training with other settings ({'; '.join(differing)}). Nothing was "
+            "changed; choose another --out, or the same settings to continue it."
+        )
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint; a kill leaves the one before whole.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    part = folder / f"{STATE_FILE}.part"
+    try:
+        torch.save(dict(state), part)
+        part.replace(folder / STATE_FILE)
+    except (OSError, RuntimeError) as error:
+        raise TrainingError(
+            f"cannot write a checkpoint into {folder} ({error}); make room, and run the same "
+            "command again"
+        ) from error
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """The last checkpoint, or None where there is none.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    file = folder / STATE_FILE
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
+    # a damaged archive fails in torch, in zipfile or in pickle
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is not a checkpoint of this training ({error}); remove it to start over"
+        ) from error
+
+
+def take_weights(modules: Mapping[int, Mapping[str, Tensor]], state: Mapping[str, Any]) -> None:
+    """Copy the weights of a checkpoint into `modules`.
+
+    Raises:
+        TrainingError: they are those of another architecture.
+    """
+    try:
+        with torch.no_grad():
+            for boundary, module in modules.items():
+                for name, value in module.items():
+                    value.copy_(state["modules"][boundary][name])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise TrainingError(
+            f"the checkpoint is one of another architecture ({error}); choose another --out"
+        ) from error
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep a second process out of the folder, where the system can (POSIX).
+
+    Raises:
+        TrainingError: another process trains here.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows: a second process is not noticed
+        yield
+        return
+
+    with (folder / LOCK_FILE).open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainingError(
+                f"another process trains in {folder}; wait for it, or choose another --out"
+            ) from error
+        yield
