@@ -47,27 +47,34 @@ class LargeScene:
     questions: tuple[Question, ...]
 
 
-def draw_large(split: str, number: int, scale: int) -> LargeScene:
-    """Draw picture `number` of a split, with objects `scale` times those of the bundled world."""
+def draw_large(split: str, number: int, scale: int, side: int = SIDE) -> LargeScene:
+    """Draw picture `number` of a split.
+
+    Args:
+        split: one of `SPLITS`.
+        number: of the picture.
+        scale: size of its objects over that of the bundled world's.
+        side: of the picture, pixels.
+    """
     rng = np.random.default_rng((_SEED, SPLITS.index(split), scale, number))
-    pixels = _background(rng)
-    things = _place(rng, SIDE // (CELL * scale))
+    pixels = _background(rng, side)
+    things = _place(rng, side // (CELL * scale))
 
     boxes = []
     for thing in things:
-        side = CELL * scale
-        left = thing.col * side
-        top = thing.row * side
-        _stamp(pixels[top : top + side, left : left + side], thing, scale, rng)
-        boxes.append((left, top, left + side, top + side))
+        cell = CELL * scale
+        left = thing.col * cell
+        top = thing.row * cell
+        _stamp(pixels[top : top + cell, left : left + cell], thing, scale, rng)
+        boxes.append((left, top, left + cell, top + cell))
 
     scene = Scene(things, _EMPTY, np.full(144, -1, np.int64))
     found = (ask_with_retries(scene, category, rng) for category in CATEGORIES)
     return LargeScene(pixels, tuple(boxes), tuple(q for q in found if q is not None))
 
 
-def _background(rng: Rng) -> Pixels:
-    """A tint under clouds and grain. uint8 [8000, 8000, 3]."""
+def _background(rng: Rng, side: int) -> Pixels:
+    """A tint under clouds and grain. uint8 [side, side, 3]."""
     tint = rng.uniform(70, 180) + rng.uniform(-18, 18, 3)
     clouds = Image.fromarray(rng.normal(0, 1, (8, 8)).astype(np.float32))
     texture = np.asarray(clouds.resize((500, 500), Image.Resampling.BICUBIC))
@@ -75,7 +82,7 @@ def _background(rng: Rng) -> Pixels:
 
     # enlarged in 8 bits: the large picture never exists in floats
     small = np.clip(tint + texture[..., None], 0, 255).astype(np.uint8)
-    large = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    large = Image.fromarray(small).resize((side, side), Image.Resampling.BILINEAR)
     return np.array(large)
 
 

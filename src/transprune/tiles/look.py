@@ -56,9 +56,9 @@ class Looker:
         settings = self.settings
         scorer = settings.final if last else settings.search
         start = clock(self.checkpoint.model.device)
-        seen = self._score(level, tiles, scorer)
+        seen = self.score(level, tiles, scorer)
 
-        scores, points = self._place(level, tiles, seen)
+        scores, points = self.place(level, tiles, seen)
         votes = count_votes(scores, points, target, settings.share, scorer.rank)
         seconds = clock(self.checkpoint.model.device) - start
 
@@ -73,7 +73,7 @@ class Looker:
             seconds=seconds,
         )
 
-    def _score(self, level: Level, tiles: Sequence[Tile], scorer: Scorer) -> list[Seen]:
+    def score(self, level: Level, tiles: Sequence[Tile], scorer: Scorer) -> list[Seen]:
         """Prefill all tiles behind the thumbnail, or each alone."""
         geometry = Geometry.from_config(self.checkpoint.model.config)
         method = scorer_method(scorer, geometry.layers)
@@ -84,7 +84,7 @@ class Looker:
             return [score_prompt(self.checkpoint, pictures, self.question, method)]
         return [score_prompt(self.checkpoint, [tile], self.question, method) for tile in cut]
 
-    def _place(
+    def place(
         self, level: Level, tiles: Sequence[Tile], seen: Sequence[Seen]
     ) -> tuple[Tensor, Tensor]:
         """Scores of all tokens of the tiles [N], and where they lie [N, 2]."""

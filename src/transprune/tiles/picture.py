@@ -91,9 +91,9 @@ class LargePicture:
             part = self._read(base.box(tile), base.content(tile))
             whole.paste(part, (tile.column * base.side, tile.row * base.side))
 
-        tile = Image.new("RGB", (side, side))
-        tile.paste(whole.resize(fit(*self.size, side), Image.Resampling.BICUBIC), (0, 0))
-        return tile
+        square = Image.new("RGB", (side, side))
+        square.paste(whole.resize(fit(*self.size, side), Image.Resampling.BICUBIC), (0, 0))
+        return square
 
     def _read(self, box: Box, size: tuple[int, int]) -> Image.Image:
         """The part of the upright picture in a box, in RGB, resized to `size`."""

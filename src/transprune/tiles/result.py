@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,13 +116,16 @@ class TileSearch:
 def peak_memory(device: torch.device | str) -> int | None:
     """Most bytes in use so far: of the GPU's tensors, or of this whole process on a CPU.
 
-    None where the system does not say (Windows).
+    None where the system does not say.
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:
+
+    # getrusage would count what a parent process held when it started this one
+    status = Path("/proc/self/status")
+    if not status.is_file():
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024  # the file says kB and means KiB
+    return None

@@ -21,7 +21,7 @@ from transprune.tiles.look import Looker
 from transprune.tiles.picture import LargePicture
 from transprune.tiles.pyramid import BLOCKS, Level, build_pyramid
 from transprune.tiles.result import TileSearch
-from transprune.tiles.settings import Tiles
+from transprune.tiles.settings import DEFAULT, Tiles
 
 SIDE = 336  # pixels: the paper's tile, where the processor has no size of its own
 
@@ -30,7 +30,7 @@ def find_tiles(
     checkpoint: Checkpoint,
     picture: LargePicture | str | os.PathLike[str],
     question: str,
-    settings: Tiles = Tiles(),
+    settings: Tiles = DEFAULT,
 ) -> TileSearch:
     """Search a picture for what a question is about.
 

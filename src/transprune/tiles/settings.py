@@ -88,6 +88,9 @@ class Tiles:
         check_number("share", self.share, above=0, most=1)
 
 
+DEFAULT = Tiles()
+
+
 def parse_most(text: str) -> int:
     """The most tiles of a level, from a command line: `"auto"` or a whole number.
 
@@ -95,7 +98,7 @@ def parse_most(text: str) -> int:
         MethodError: neither.
     """
     if text.strip().lower() == AUTO:
-        return Tiles().most
+        return DEFAULT.most
     try:
         most = int(text)
     except ValueError as error:
