@@ -23,6 +23,9 @@ from transprune.tiles.pyramid import Box, Level, Tile, fit
 
 MOST_PIXELS = 1_000_000_000  # 4 GB when decoded; a header that promises more is not believed
 
+# formats that Pillow can decode at a part of their size
+_SCALED = ("JPEG", "MPO")
+
 # Pillow's limit against decompression bombs is a setting of the whole process
 _limit = threading.RLock()
 
@@ -46,12 +49,11 @@ class LargePicture:
         self.file = Path(path)
         self._held: Image.Image | None = None
 
-        with reading(self.file), _any_size():
-            image = self._open()
-            # Pillow turns TIFF files while it decodes them, so only then is their size known
-            if image.format == "TIFF":
-                image.load()
-                self._held = image
+        with reading(self.file), _any_size(), self._open() as image:
+            # other formats are decoded whole in any case, and some say only then how they are
+            # turned (PNG) or how large they are (TIFF, which Pillow turns itself)
+            if image.format not in _SCALED:
+                self._held = _load(image)
 
             frames = count_frames(image)
             self._turn = _orientation(image)
@@ -116,11 +118,10 @@ class LargePicture:
             return held
 
         self._held = None  # freed before the next copy is made
-        image = self._open()
-        image.draft(None, needed)  # JPEG only; other formats are decoded whole
-        image.load()
-        self._held = image
-        return image
+        with self._open() as image:
+            image.draft(None, needed)
+            self._held = _load(image)
+        return self._held
 
     def _open(self) -> Image.Image:
         """The file, not yet decoded."""
@@ -128,6 +129,15 @@ class LargePicture:
             warnings.simplefilter("ignore")  # odd metadata does no harm
             image = Image.open(self.file)
 
+        try:
+            self._check(image)
+        except ImageError:
+            image.close()
+            raise
+        return image
+
+    def _check(self, image: Image.Image) -> None:
+        """Refuse what cannot be held, or not be shown."""
         pixels = image.width * image.height
         if pixels > MOST_PIXELS:
             raise ImageError(
@@ -139,7 +149,6 @@ class LargePicture:
                 f"{self.file} has 32-bit grey values (mode {image.mode}), and the value of white is "
                 "not recorded; convert it to 8 or 16 bits first"
             )
-        return image
 
 
 @contextmanager
@@ -152,6 +161,13 @@ def _any_size() -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+def _load(image: Image.Image) -> Image.Image:
+    """The decoded picture without its file, and without a second copy of the pixels."""
+    image.load()
+    # a TIFF of several pages goes back to its file with each use; `copy` would double the memory
+    return image._new(image.im)
 
 
 def _orientation(image: Image.Image) -> int:
