@@ -181,7 +181,7 @@ def main() -> None:
         return
     checkpoint = load("nano", LoadOptions(dtype="float32", device="cpu"))
     if arguments.choose:
-        choose(checkpoint, arguments.pictures, arguments.scale)
+        choose(checkpoint, arguments.pictures)
     else:
         measure(arguments, checkpoint)
 

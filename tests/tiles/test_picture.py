@@ -184,13 +184,24 @@ def test_a_file_cut_short_is_damaged(tmp_path):
     file = saved(tmp_path, "p.png", gradient(*SIZE))
     file.write_bytes(file.read_bytes()[:400])
     with pytest.raises(ImageError, match="damaged"):
-        picture = LargePicture(file)
-        picture.cut(build_pyramid(*picture.size, 20)[0], Tile(0, 0))
+        LargePicture(file)
+
+
+def test_a_jpeg_cut_short_is_damaged(tmp_path):
+    """It is decoded when a level is known, so its end is missed only then."""
+    file = saved(tmp_path, "p.jpg", gradient(*SIZE))
+    file.write_bytes(file.read_bytes()[:-2000])
+    picture = LargePicture(file)
+    level = build_pyramid(*SIZE, 20)[0]
+    with pytest.raises(ImageError, match="damaged"):
+        picture.cut(level, Tile(0, 0))
 
 
 def test_the_first_of_several_frames(tmp_path):
     more = [Image.new("RGB", SIZE, "blue")]
-    file = saved(tmp_path, "p.tif", Image.new("RGB", SIZE, "red"), save_all=True, append_images=more)
+    file = saved(
+        tmp_path, "p.tif", Image.new("RGB", SIZE, "red"), save_all=True, append_images=more
+    )
     with pytest.warns(PruneWarning, match="2 frames; the first is used"):
         picture = LargePicture(file)
     part = picture.cut(build_pyramid(*SIZE, 20)[0], Tile(0, 0))

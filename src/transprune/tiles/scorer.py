@@ -96,9 +96,9 @@ def score_prompt(
         LayoutError: the prompt is longer than the model's positions reach.
     """
     inputs = prepare(checkpoint, pictures, question)
-    check_length(checkpoint, inputs, len(pictures))
     lengths = count_images(checkpoint, inputs)
     grids = tuple(_grid(checkpoint, inputs, number, n) for number, n in enumerate(lengths))
+    check_length(checkpoint, inputs, len(pictures))
 
     session = prune(checkpoint.model, method, record=("scores",))
     with session, torch.no_grad():
@@ -121,7 +121,7 @@ def check_length(checkpoint: Checkpoint, inputs: Any, pictures: int) -> None:
     length = int(inputs["input_ids"].shape[1])
     if longest is not None and length > longest:
         raise LayoutError(
-            f"a prompt with {pictures} tiles has {length} tokens, and {checkpoint.source} reads "
+            f"a prompt with {pictures} pictures has {length} tokens, and {checkpoint.source} reads "
             f"{longest}; look at fewer tiles, at smaller ones, or at each in a prompt of its own"
         )
 
