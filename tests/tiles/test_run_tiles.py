@@ -110,6 +110,17 @@ def test_more_pixels_than_a_plain_run_takes(cli, llava, wide, monkeypatch):
     assert cli(*asked, "--tiles", "1").data["tiles"]["size"] == [500, 300]
 
 
+def test_more_rounds(cli, llava, wide):
+    asked = ("run", "--model", llava, "--image", wide, *ASK, "--max-new-tokens", "1", "--json")
+    looks = cli(*asked, "--tiles", "1", "--tile-rounds", "3").data["tiles"]["looks"]
+    assert [look["size"] for look in looks] == [[84, 50], [125, 75], [250, 150]]
+
+    alone = cli(*asked, "--tile-rounds", "3")
+    assert alone.code == 2
+    assert "needs --tiles" in " ".join(alone.err.split())
+    assert cli(*asked, "--tiles", "1", "--tile-rounds", "0").code == 2
+
+
 @pytest.mark.parametrize("most", ["0", "-1", "2.5", "many", ""])
 def test_numbers_that_are_none(cli, most):
     result = run(cli, TINY, *ASK, "--tiles", most)

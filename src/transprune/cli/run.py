@@ -28,7 +28,13 @@ from transprune.cli.options import (
 from transprune.cli.run_overlay import check_overlay, write_overlay
 from transprune.cli.run_report import MethodRun, print_runs, to_document
 from transprune.cli.run_shown import Frames, Images, Pool, Pools, Shown, Videos, open_all
-from transprune.cli.run_tiles import Large, TilesOption, check_one_picture, open_large
+from transprune.cli.run_tiles import (
+    Large,
+    RoundsOption,
+    TilesOption,
+    check_one_picture,
+    open_large,
+)
 from transprune.core.plan import UNPRUNED
 
 if TYPE_CHECKING:
@@ -65,6 +71,7 @@ def run_command(
     video: Videos = None,
     frames: Frames = 8,
     tiles: TilesOption = None,
+    tile_rounds: RoundsOption = None,
     method: Method = "transprune-high",
     compare: Compare = None,
     dtype: DtypeOption = Dtype.auto,
@@ -90,8 +97,7 @@ def run_command(
         raise typer.BadParameter("give a picture with --image, or a video with --video")
     names = [UNPRUNED, method, *compare] if compare else [method]
     check_overlay(overlay)
-    if tiles is not None:
-        check_one_picture(pictures, videos)
+    check_one_picture(tiles, tile_rounds, pictures, videos)
 
     # a download shows progress bars of its own, which a spinner would overwrite
     downloads = model != "nano" and not Path(model).exists()
@@ -108,7 +114,7 @@ def run_command(
             if tiles is None:
                 opened = open_all(pictures, videos, frames, progress)
             else:
-                opened = open_large(pictures[0], tiles)
+                opened = open_large(pictures[0], tiles, tile_rounds)
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
             _check_fit(checkpoint, methods.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,14 +28,29 @@ TilesOption = Annotated[
         "'auto' (9); the model then sees the tiles that the question is about.",
     ),
 ]
+RoundsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--tile-rounds",
+        min=1,
+        metavar="N",
+        help="Levels of the large picture that are looked at; more find smaller things. Default 2.",
+    ),
+]
 
 
-def check_one_picture(images: Sequence[Path], videos: Sequence[Path]) -> None:
+def check_one_picture(
+    tiles: str | None, rounds: int | None, images: Sequence[Path], videos: Sequence[Path]
+) -> None:
     """Refuse what no tiles can be cut from.
 
     Raises:
-        BadParameter: there is a video, or not exactly one picture.
+        BadParameter: there is a video, or not exactly one picture; rounds without tiles.
     """
+    if tiles is None:
+        if rounds is not None:
+            raise typer.BadParameter("needs --tiles", param_hint="--tile-rounds")
+        return
     if videos:
         raise typer.BadParameter(
             "tiles are cut from one picture; leave out --video", param_hint="--tiles"
@@ -75,7 +90,7 @@ class Large:
         return Shown([self.picture.file], found.pictures, (), found)
 
 
-def open_large(file: Path, most: str) -> Large:
+def open_large(file: Path, most: str, rounds: int | None) -> Large:
     """Open a large picture; `most` is the text of `--tiles`.
 
     Raises:
@@ -86,6 +101,8 @@ def open_large(file: Path, most: str) -> Large:
     from transprune.tiles.settings import parse_most
 
     settings = Tiles(most=parse_most(most))
+    if rounds is not None:
+        settings = replace(settings, rounds=rounds)
     return Large(LargePicture(file), settings)
 
 

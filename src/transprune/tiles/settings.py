@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from transprune.core.shown import shown
 from transprune.errors import MethodError
-from transprune.methods.common.checks import check_choice, check_count, check_number
+from transprune.methods.common.checks import check_choice, check_count, check_flag, check_number
 from transprune.tiles.choice import RANKS, Rank
 
 AUTO = "auto"
@@ -83,8 +83,8 @@ class Tiles:
         check_count("rounds", self.rounds, "the number of levels that are looked at")
         if self.side is not None:
             check_count("side", self.side, "pixels along a tile")
-        if self.together not in (True, False, None):
-            raise MethodError(f"together is True, False or None; got {shown(self.together)}")
+        if self.together is not None:
+            check_flag("together", self.together)
         check_number("share", self.share, above=0, most=1)
 
 
