@@ -131,6 +131,7 @@ ORDER = (
     "session",
     "nano",
     "models",
+    "tiles",
     "bench",
     "speed",
     "report",

@@ -63,6 +63,12 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
             ("tiles", "crop"),
         ),
         Word(
+            "pyramid",
+            "one large picture at several sizes, each cut into tiles",
+            "`transprune run --tiles auto` searches it from the coarse sizes to the fine ones.",
+            ("level", "thumbnail"),
+        ),
+        Word(
             "text tower",
             "CLIP's network for text, no part of a LLaVA checkpoint; CDPruner needs it",
         ),

@@ -27,7 +27,14 @@ from transprune.cli.options import (
 )
 from transprune.cli.run_overlay import check_overlay, write_overlay
 from transprune.cli.run_report import MethodRun, print_runs, to_document
-from transprune.cli.run_shown import Frames, Images, Pool, Pools, Videos, open_all
+from transprune.cli.run_shown import Frames, Images, Pool, Pools, Shown, Videos, open_all
+from transprune.cli.run_tiles import (
+    Large,
+    RoundsOption,
+    TilesOption,
+    check_one_picture,
+    open_large,
+)
 from transprune.core.plan import UNPRUNED
 
 if TYPE_CHECKING:
@@ -63,6 +70,8 @@ def run_command(
     image: Images = None,
     video: Videos = None,
     frames: Frames = 8,
+    tiles: TilesOption = None,
+    tile_rounds: RoundsOption = None,
     method: Method = "transprune-high",
     compare: Compare = None,
     dtype: DtypeOption = Dtype.auto,
@@ -77,15 +86,18 @@ def run_command(
 ) -> None:
     """Ask a question about pictures or videos, pruned and unpruned.
 
-    Of a video --frames are taken at even distances. One method runs alone; with --compare
-    several and the unpruned model run side by side.
+    Of a video --frames are taken at even distances, and of a large picture --tiles. One method
+    runs alone; with --compare several and the unpruned model run side by side.
     """
+    pictures = image or []
+    videos = video or []
     if not question.strip():
         raise typer.BadParameter("the question is empty", param_hint="--question")
-    if not image and not video:
+    if not pictures and not videos:
         raise typer.BadParameter("give a picture with --image, or a video with --video")
     names = [UNPRUNED, method, *compare] if compare else [method]
     check_overlay(overlay)
+    check_one_picture(tiles, tile_rounds, pictures, videos)
 
     # a download shows progress bars of its own, which a spinner would overwrite
     downloads = model != "nano" and not Path(model).exists()
@@ -98,10 +110,15 @@ def run_command(
         with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
             # mistakes in the options show before the model is loaded
             methods = _resolve(names)
-            shown = open_all(image or [], video or [], frames, progress)
+            opened: Shown | Large
+            if tiles is None:
+                opened = open_all(pictures, videos, frames, progress)
+            else:
+                opened = open_large(pictures[0], tiles, tile_rounds)
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
             _check_fit(checkpoint, methods.values())
+            shown = opened.for_question(checkpoint, question, progress)
             inputs = prepare(checkpoint, shown.pictures, question, shown.clips)
             limits = {"max_new_tokens": max_new_tokens, "pool": pool.value}
             runs = _ask_all(checkpoint, inputs, methods, limits, repeat, progress)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transprune.cli.run_shown import Shown
     from transprune.models.checkpoint import Checkpoint
     from transprune.report.frame_strips import FrameStrip
-    from transprune.report.overlay import Strip
+    from transprune.report.overlay import Drawable, Strip
 
 LONGEST = 90  # characters of a title
 
@@ -53,8 +53,11 @@ def write_overlay(
         BadParameter: the file cannot be written.
     """
     from transprune.report.overlay import draw_sheet
+    from transprune.report.tile_picture import TileStrip
 
-    strips: list[Strip | FrameStrip] = []
+    strips: list[Drawable] = []
+    if shown.tiles is not None and shown.tiles.looks:
+        strips.append(TileStrip("tiles, from coarse to fine", shown.tiles))
     for run in runs:
         strips += _strips(run, checkpoint, inputs, shown)
     sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")

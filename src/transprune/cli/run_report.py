@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from transprune.cli.console import legend, new_table, show
+from transprune.cli.run_tiles import show_tiles
 from transprune.cli.units import duration, mebibytes, percent, scientific, with_share
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ def to_document(
 ) -> dict[str, Any]:
     """The results as one JSON document."""
     model = checkpoint.model
-    visual, text = _prompt_size(checkpoint, inputs)
+    from transprune.tiles.result import peak_memory
 
+    visual, text = _prompt_size(checkpoint, inputs)
     return {
         "model": checkpoint.source,
         "family": model.config.model_type,
@@ -100,6 +102,7 @@ def to_document(
         "visual_tokens": visual,
         "text_tokens": text,
         "runs": [run.to_dict() for run in runs],
+        "peak_bytes": peak_memory(model.device),
         "overlay": None if overlay is None else str(overlay),
     }
 
@@ -116,6 +119,8 @@ def print_runs(
     visual, text = _prompt_size(checkpoint, inputs)
     # what ran; then the answers, which matter most; then tokens and costs
     show(_describe(checkpoint), *map(str, shown.clips))
+    if shown.tiles is not None and shown.tiles.looks:
+        show_tiles(shown.tiles, checkpoint.model.device)
     show(f"{visual} visual + {text} text tokens: {question}", "")
     if len(runs) == 1:
         show(runs[0].answer.text or "(an empty answer)", "")

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from transprune.models.checkpoint import Checkpoint
+    from transprune.tiles import TileSearch
     from transprune.video.clip import Clip
 
 Images = Annotated[
@@ -60,14 +62,22 @@ class Shown:
         images: files of the pictures.
         pictures: the same, opened.
         clips: the videos.
+        tiles: how the pictures were found in the only file; None where they are the files.
     """
 
     images: Sequence[Path]
     pictures: Sequence[Image]
     clips: Sequence[Clip]
+    tiles: TileSearch | None = None
+
+    def for_question(
+        self, checkpoint: Checkpoint, question: str, progress: Callable[[str], None]
+    ) -> Shown:
+        """The same, whatever is asked; of a large picture only some tiles are shown."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping: the files, and which frames were taken."""
+        """JSON-ready mapping: the files, which frames were taken, and which tiles."""
         videos = []
         for clip in self.clips:
             videos.append(
@@ -78,7 +88,11 @@ class Shown:
                     "fps": clip.fps,
                 }
             )
-        return {"images": [str(file) for file in self.images], "videos": videos}
+        return {
+            "images": [str(file) for file in self.images],
+            "videos": videos,
+            "tiles": None if self.tiles is None else self.tiles.to_dict(),
+        }
 
 
 def open_all(

@@ -80,6 +80,7 @@ class Family(ABC):
         plain_prompt: the prompt for checkpoints without a chat template.
         described_by: arguments of a call that say how large its pictures are, or what and where
             each token is: small whole numbers, which are copied to the host with the prompt.
+        one_picture: trained on prompts with one picture; several in a prompt are foreign to it.
         row_arguments: places among a decoder layer's positional arguments, 0 being the hidden
             states, of tensors with one entry for each row, [B, L, ...].
     """
@@ -98,6 +99,7 @@ class Family(ABC):
         "position_ids",
     )
     row_arguments: ClassVar[tuple[int, ...]] = ()
+    one_picture: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

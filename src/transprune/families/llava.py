@@ -32,6 +32,7 @@ class Llava(Family):
     """LLaVA-1.5: a CLIP (or SigLIP) tower whose patches are projected one by one."""
 
     title: ClassVar[str] = "LLaVA-1.5"
+    one_picture: ClassVar[bool] = True
 
     def has_cls(self, base: Any) -> bool:
         """CLIP towers have one, SigLIP's do not."""

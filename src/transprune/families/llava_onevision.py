@@ -29,6 +29,7 @@ class LlavaOnevision(LlavaNext):
     """
 
     title: ClassVar[str] = "LLaVA-OneVision"
+    one_picture: ClassVar[bool] = False
     described_by: ClassVar[tuple[str, ...]] = (*LlavaNext.described_by, "batch_num_images")
 
     def load_processor(self, place: str) -> Any:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from transprune.core.shown import shorten, shown
 from transprune.errors import ImageError, PruneWarning
 
-_ORIENTATION = 0x0112  # the EXIF tag; its value 1 means upright
-_TURNS = {
+ORIENTATION = 0x0112  # the EXIF tag; its value 1 means upright
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -40,13 +42,31 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             large.
     """
     file = Path(path)
+    with reading(file):
+        picture, frames = _read(file)
+
+    if frames > 1:
+        warnings.warn(f"{file} has {frames} frames; the first is used", PruneWarning, stacklevel=2)
+    return picture
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Inside, whatever a reader raises becomes an ImageError that names the file.
+
+    Raises:
+        ImageError: the file is missing, a directory, empty, not an image, truncated, or far too
+            large.
+    """
     _check_file(file)
     try:
-        picture, frames = _read(file)
+        yield
+    except ImageError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{file} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, more than a vision-language "
-            "model reads; scale it down first"
+            "model reads; scale it down first, or have its parts looked at (--tiles)"
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
@@ -63,10 +83,6 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise ImageError(
             f"{file} is damaged or cut short ({reason}); fetch or export it again"
         ) from error
-
-    if frames > 1:
-        warnings.warn(f"{file} has {frames} frames; the first is used", PruneWarning, stacklevel=2)
-    return picture
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -109,12 +125,13 @@ def _read(file: Path) -> tuple[Image.Image, int]:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
 
         with Image.open(file) as image:
-            frames = _count_frames(image)
+            frames = count_frames(image)
             image.load()
             return _upright(to_rgb(image), image), frames
 
 
-def _count_frames(image: Image.Image) -> int:
+def count_frames(image: Image.Image) -> int:
+    """Frames of an opened file; 1 for a phone's JPEG with a second view."""
     if image.format in _NOT_ANIMATED:
         return 1
     return int(getattr(image, "n_frames", 1))
@@ -147,9 +164,9 @@ def _guess_white(grey: np.ndarray, mode: str) -> float:
 def _upright(picture: Image.Image, source: Image.Image) -> Image.Image:
     """Turn a picture by the EXIF orientation of its source. Pillow turns TIFF files on loading."""
     try:
-        orientation = source.getexif().get(_ORIENTATION)
+        orientation = source.getexif().get(ORIENTATION)
     except Exception:
         return picture  # unreadable metadata is no reason to refuse a readable picture
-    if orientation not in _TURNS:
+    if orientation not in TURNS:
         return picture
-    return picture.transpose(_TURNS[orientation])
+    return picture.transpose(TURNS[orientation])
