@@ -136,6 +136,7 @@ ORDER = (
     "report",
     "tune",
     "demo",
+    "serve",
     "cli",
 )
 

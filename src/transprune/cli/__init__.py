@@ -23,6 +23,7 @@ from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
+from transprune.cli.serve import serve_command
 from transprune.cli.suggest import suggest_command
 from transprune.cli.tune import tune_command
 
@@ -49,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor_command,
     "bench": bench_command,
     "tune": tune_command,
+    "serve": serve_command,
     "calibrate": calibrate_command,
     "glossary": glossary_command,
 }
