@@ -166,8 +166,10 @@ def parse(body: bytes, limits: Limits) -> ChatRequest:
 
 
 def _refuse(error: ValidationError) -> Refusal:
-    """The first mistake, without the value that was sent."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    """A mistake by its place, without the value that was sent."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    # of the alternatives of a union, the one that fits farthest is what was meant
+    first = max(errors, key=lambda mistake: len(mistake["loc"]))
     # names of the alternatives of a union are of no use to a client
     steps = [str(step) for step in first["loc"] if not str(step).startswith(("list[", "tagged"))]
     param = ".".join(step for step in steps if step not in ("str", "text", "image_url"))
