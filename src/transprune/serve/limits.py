@@ -15,6 +15,8 @@ class Limits:
         body_bytes: bytes of a request's body, pictures included.
         pending_bytes: bytes of the bodies of all requests that are being read or prepared.
         pixels: width x height of a picture, read from its header before anything is decoded.
+        aspect: the longer side of a picture over the shorter one. Processors bring the shorter side
+            to a fixed size first, so a line of pixels would become gigabytes.
         pictures: pictures of one request.
         messages: messages of one request.
         text_chars: characters of all its text.
@@ -32,6 +34,7 @@ class Limits:
     body_bytes: int = 20 * MIB
     pending_bytes: int = 512 * MIB
     pixels: int = 25_000_000
+    aspect: float = 50.0
     pictures: int = 8
     messages: int = 100
     text_chars: int = 32_768

@@ -70,10 +70,7 @@ def _check_header(data: bytes, limits: Limits) -> str:
             width, height = image.size
             form = str(image.format)
             # counting reads the headers of frames, so a size that is refused comes first
-            if width * height > limits.pixels:
-                raise ValueError(
-                    f"{width} x {height} are more than {limits.pixels:,} pixels; scale it down"
-                )
+            _check_size(width, height, limits)
             frames = 1 if form == MPO else int(getattr(image, "n_frames", 1))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"more than {limits.pixels:,} pixels; scale it down") from None
@@ -86,3 +83,14 @@ def _check_header(data: bytes, limits: Limits) -> str:
     if frames != 1:
         raise ValueError(f"it has {frames} frames; send one as a picture of its own")
     return form
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise ValueError(
+            f"{width} x {height} are more than {limits.pixels:,} pixels; scale it down"
+        )
+    if max(width, height) > limits.aspect * min(width, height):
+        raise ValueError(
+            f"{width} x {height} is longer than {limits.aspect:g} times its other side; cut it"
+        )

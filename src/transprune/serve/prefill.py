@@ -1,8 +1,8 @@
 """Prefilled prompts kept for later questions about the same pictures.
 
-A prompt begins the same for every question about a picture: what stands in front of it, the picture
-itself, and the token behind it. Where the method does not read the question, the tokens it keeps do
-not depend on it either, so this beginning is prefilled once and each question goes on from a copy.
+A prompt begins the same for every question about a picture: with what stands in front of it, and the
+picture itself. Where the method does not read the question, the tokens it keeps do not depend on it
+either, so this beginning is prefilled once and each question goes on from a copy.
 """
 
 from __future__ import annotations
@@ -78,15 +78,17 @@ class Beginnings:
         if found is not None:
             return replace(found, known=True)
 
+        # pruning never drops a prompt's last row, which must therefore not be a visual one: the
+        # first token of the question runs along, and is taken out again
         inputs, _ = self._inputs.join([job])
         for name in ("input_ids", "attention_mask"):
-            inputs[name] = inputs[name][:, :end]
-        output = self._model(**inputs, use_cache=True, logits_to_keep=1)
+            inputs[name] = inputs[name][:, : end + 1]
+        cache = cache_of_output(self._model(**inputs, use_cache=True, logits_to_keep=1))
+        cache.crop(-1)
 
         session = job.recipe.session
-        trace = None if session is None else session.trace
-        made = Beginning(cache_of_output(output), trace, known=False)
-        self._reuse.put(key, made, _bytes(made.cache))
+        made = Beginning(cache, None if session is None else session.trace, known=False)
+        self._reuse.put(key, made, _bytes(cache))
         return made
 
     def go_on(self, job: Job, beginning: Beginning) -> dict[str, Any]:
@@ -96,13 +98,9 @@ class Beginnings:
         return {**texts, **cache_argument(self._model, cache)}
 
     def _end(self, job: Job) -> int:
-        """Slots of the beginning.
-
-        One token behind the picture belongs to it: pruning never drops a prompt's last row, which
-        must therefore not be a visual one.
-        """
+        """Slots of the beginning: all up to the last visual token."""
         visual = self._family.visual_mask(self._base, job.inputs["input_ids"])[0]  # bool [L]
-        return int(visual.nonzero()[-1]) + 2
+        return int(visual.nonzero()[-1]) + 1
 
     def _key(self, job: Job, end: int) -> tuple[Hashable, ...]:
         ids = tuple(job.inputs["input_ids"][0, :end].tolist())
