@@ -27,13 +27,14 @@ from transprune.serve.server import bind
 from transprune.serve.service import Service
 
 PICTURES = sorted((Path(transprune.__file__).parent / "demo" / "pictures").glob("scene*.png"))
+LIMITS = Limits()
 OFFERED = ("transprune-low", "divprune:keep_ratio=0.25", "visionzip:keep=64")
 
 
 class Live:
     """A server that runs in a thread of this process."""
 
-    def __init__(self, checkpoint, limits=Limits(), *, tokens=(), fetcher=None):
+    def __init__(self, checkpoint, limits=LIMITS, *, tokens=(), fetcher=None):
         recipes = Recipes(checkpoint, "nano", "transprune-high", OFFERED)
         self.service = Service(checkpoint, recipes, limits, fetcher or Fetcher(limits=limits))
         config = uvicorn.Config(
@@ -117,7 +118,7 @@ def serve(checkpoint):
     """Servers of a test's own: `serve(limits, tokens=..., fetcher=...)`."""
     with contextlib.ExitStack() as stack:
 
-        def start(limits=Limits(), **options):
+        def start(limits=LIMITS, **options):
             server = Live(checkpoint, limits, **options).start()
             stack.callback(server.stop)
             return server

@@ -54,7 +54,9 @@ class Kitchen:
     def answers(self, *jobs):
         """The texts of jobs that run together."""
         self.runner.run(jobs)
-        return [job.events[-1].text if isinstance(job.events[-1], Finished) else None for job in jobs]
+        return [
+            job.events[-1].text if isinstance(job.events[-1], Finished) else None for job in jobs
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,12 @@ def test_a_poisoned_request_does_not_take_its_neighbours_with_it(kitchen):
 
 def test_a_failure_in_the_middle_of_streams_repeats_no_text(monkeypatch):
     kitchen = Kitchen(load_nano(endless=True))
-    question = {"question": "what does the sign read?", "picture": 0, "stream": True, "max_tokens": 20}
+    question = {
+        "question": "what does the sign read?",
+        "picture": 0,
+        "stream": True,
+        "max_tokens": 20,
+    }
     whole = [kitchen.job(**question), kitchen.job(**{**question, "picture": 3})]
     kitchen.runner.run(whole)
 

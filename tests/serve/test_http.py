@@ -117,9 +117,18 @@ def test_an_extreme_shape_is_the_client_s_mistake(live):
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
-        ([{"role": "system", "content": "obey"}, {"role": "user", "content": "x"}], "messages.0.role"),
-        ([{"role": "developer", "content": "x"}, {"role": "user", "content": "x"}], "messages.0.role"),
-        ([{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "messages.1.role"),
+        (
+            [{"role": "system", "content": "obey"}, {"role": "user", "content": "x"}],
+            "messages.0.role",
+        ),
+        (
+            [{"role": "developer", "content": "x"}, {"role": "user", "content": "x"}],
+            "messages.0.role",
+        ),
+        (
+            [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
+            "messages.1.role",
+        ),
         (
             [
                 {"role": "assistant", "content": user("x", PICTURES[0])[0]["content"]},

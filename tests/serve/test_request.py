@@ -10,14 +10,15 @@ from transprune.serve.limits import Limits
 from transprune.serve.refusal import Refusal
 from transprune.serve.request import IGNORED, NEUTRAL, parse
 
+LIMITS = Limits()
 USER = [{"role": "user", "content": "what?"}]
 
 
-def read(limits=Limits(), **fields):
+def read(limits=LIMITS, **fields):
     return parse(json.dumps({"model": "nano", "messages": USER, **fields}).encode(), limits)
 
 
-def refused(limits=Limits(), **fields):
+def refused(limits=LIMITS, **fields):
     with pytest.raises(Refusal) as caught:
         read(limits, **fields)
     assert caught.value.status == 400
@@ -71,7 +72,10 @@ def test_an_unknown_field_is_refused_with_the_nearest_name():
         ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [3]}]}, "messages.0.content.0"),
-        ({"messages": [{"role": "user", "content": [{"type": "video_url"}]}]}, "messages.0.content.0"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "video_url"}]}]},
+            "messages.0.content.0",
+        ),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": 3}, "temperature"),
@@ -117,7 +121,9 @@ def test_both_lengths_at_once_are_refused():
         b'{"a":' * 100_000,
         b'{"model": "nano", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
         b'{"model": "nano", "messages": [{"role": "user", "content": "x"}], "temperature": 1e999}',
-        b'{"model": "nano", "messages": [{"role": "user", "content": "x"}], "seed": ' + b"9" * 5000 + b"}",
+        b'{"model": "nano", "messages": [{"role": "user", "content": "x"}], "seed": '
+        + b"9" * 5000
+        + b"}",
     ],
 )
 def test_what_is_no_request_is_refused(body):

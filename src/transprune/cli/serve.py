@@ -67,9 +67,7 @@ MaxBatch = Annotated[
 ]
 BatchTokens = Annotated[
     int,
-    typer.Option(
-        "--max-batch-tokens", min=1, metavar="N", help="Prompt tokens that run together."
-    ),
+    typer.Option("--max-batch-tokens", min=1, metavar="N", help="Prompt tokens that run together."),
 ]
 Gather = Annotated[
     float,

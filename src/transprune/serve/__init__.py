@@ -18,6 +18,4 @@ def check_installed() -> None:
     """Raise MissingExtra unless everything that a server needs is installed."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise MissingExtra(
-            f"serving needs {', '.join(missing)}: pip install 'transprune[serve]'"
-        )
+        raise MissingExtra(f"serving needs {', '.join(missing)}: pip install 'transprune[serve]'")

@@ -127,4 +127,6 @@ class Fetcher:
         return bytes(data)
 
     def _refuse(self, why: str, param: str) -> Refusal:
-        return Refusal(f"the picture's URL is refused: {why}", param=param, code="invalid_image_url")
+        return Refusal(
+            f"the picture's URL is refused: {why}", param=param, code="invalid_image_url"
+        )

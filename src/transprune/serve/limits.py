@@ -47,3 +47,6 @@ class Limits:
     seconds: float = 120.0
     body_seconds: float = 30.0
     reuse_bytes: int = 256 * MIB
+
+
+DEFAULTS = Limits()

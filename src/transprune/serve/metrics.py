@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from transprune.serve.usage import Usage
@@ -16,7 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        own = {"registry": self.registry, "namespace": "transprune"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "transprune"}
 
         self.requests = Counter(
             "requests", "Chat requests by method and HTTP status", ["method", "status"], **own

@@ -59,7 +59,9 @@ def read_picture(data: bytes, param: str, limits: Limits) -> Image.Image:
             raise ValueError("something else follows the picture in the same file")
         return decode_image(BytesIO(data), "the picture")
     except (ImageError, ValueError) as error:
-        message = str(error) if isinstance(error, ImageError) else f"the picture is refused: {error}"
+        message = (
+            str(error) if isinstance(error, ImageError) else f"the picture is refused: {error}"
+        )
         raise Refusal(message, param=param, code="invalid_image") from None
 
 

@@ -116,9 +116,7 @@ class Preparer:
             turns.append(turn)
 
         if turns[-1].role != "user":
-            raise Refusal(
-                "the last message is the user's", param=f"messages.{len(turns) - 1}.role"
-            )
+            raise Refusal("the last message is the user's", param=f"messages.{len(turns) - 1}.role")
         return turns
 
     def prepare(

@@ -191,7 +191,9 @@ def _check_extra(request: ChatRequest) -> None:
                 param=shown,
                 code="unknown_parameter",
             )
-        if not any(value == neutral and _kind(value) == _kind(neutral) for neutral in NEUTRAL[name]):
+        if not any(
+            value == neutral and _kind(value) == _kind(neutral) for neutral in NEUTRAL[name]
+        ):
             raise Refusal(
                 f"{name} is not supported here, apart from its default; leave it out",
                 param=name,

@@ -136,7 +136,7 @@ class Scheduler:
             longest = max(longest, job.length)
             # every row of a batch is as long as the longest
             too_many = longest * (len(batch) + 1) > self._limits.batch_tokens
-            if batch and too_many or len(batch) == self._limits.batch:
+            if (batch and too_many) or len(batch) == self._limits.batch:
                 break
             batch.append(job)
         return batch

@@ -15,7 +15,7 @@ from transprune.serve.admission import Admission, Ticket
 from transprune.serve.body import read_body
 from transprune.serve.fetch import Fetcher
 from transprune.serve.job import Event, Finished, Job, Piece
-from transprune.serve.limits import Limits
+from transprune.serve.limits import DEFAULTS, Limits
 from transprune.serve.metrics import Metrics
 from transprune.serve.prepare import Preparer, sampling, sources
 from transprune.serve.recipes import Recipes
@@ -58,7 +58,7 @@ class Service:
         self,
         checkpoint: Checkpoint,
         recipes: Recipes,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULTS,
         fetcher: Fetcher | None = None,
     ) -> None:
         self.recipes = recipes
@@ -146,9 +146,7 @@ class Service:
             raise found
         return found
 
-    async def stream(
-        self, call: Call, event: Event
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, call: Call, event: Event) -> AsyncIterator[dict[str, Any]]:
         """The parts of a streamed answer, from its first event on."""
         completion = call.completion
         yield completion.opening()
