@@ -28,6 +28,12 @@ class Running:
         return float(self.process.memory_info().rss / 2**20)
 
     @property
+    def cpu_seconds(self) -> float:
+        """CPU time so far, of all its threads."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    @property
     def chat(self) -> str:
         """Where chat requests go."""
         return f"{self.address}/v1/chat/completions"

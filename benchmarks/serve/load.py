@@ -8,7 +8,8 @@ back later (429) waits as long as Retry-After says. Every answer is compared wit
 `transprune run` gives. One line for each way to serve: in batches, one by one, unpruned; the line
 also says how many were lost or wrong, which must be 0.
 
-Server and clients share the machine, so figures of a small one are of both.
+Server and clients share the machine, so seconds are of both, and of whatever else runs; the CPU
+time is the server's own.
 """
 
 from __future__ import annotations
@@ -132,8 +133,9 @@ def measure(way: str, clients: int, seconds: float, threads: int) -> None:
     with serving("--threads", str(threads), *options) as server:
         asyncio.run(crowd(server, asks, min(4, clients), 2.0))  # warm up
         before = server.mebibytes
-        start = time.monotonic()
+        start, cpu = time.monotonic(), server.cpu_seconds
         seen = asyncio.run(crowd(server, asks, clients, seconds))
+        cpu = server.cpu_seconds - cpu
         wall = time.monotonic() - start
         after = server.mebibytes
 
@@ -142,6 +144,7 @@ def measure(way: str, clients: int, seconds: float, threads: int) -> None:
     bad = {name: n for name, n in seen.outcomes.items() if name not in ("right", "told to wait")}
     print(
         f"{way:28s} {len(answered):6d} answers  {len(answered) / wall:6.1f}/s  "
+        f"CPU {1000 * cpu / len(answered):5.1f} ms each  "
         f"p50 {p50:6.2f} s  p99 {p99:6.2f} s  mean batch {statistics.fmean(seen.batches):5.1f}  "
         f"429: {seen.outcomes['told to wait']:5d}  lost or wrong: {bad or 0}  "
         f"memory {before:.0f} -> {after:.0f} MiB",

@@ -45,7 +45,10 @@ Name = Annotated[
     ),
 ]
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+Port = Annotated[
+    int,
+    typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0 takes a free one."),
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(

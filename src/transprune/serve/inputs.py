@@ -38,7 +38,7 @@ class Inputs:
 
     def join(self, jobs: Sequence[Job]) -> tuple[dict[str, Any], list[Reused]]:
         """Inputs of the batch, and what of each job was known already."""
-        texts = [_texts(job.inputs) for job in jobs]
+        texts = [text_inputs(job.inputs) for job in jobs]
         inputs: dict[str, Any] = pad_left(texts, self._pad_id)
         nothing: list[Reused] = ["nothing"] * len(jobs)
         if not jobs[0].pictures:
@@ -48,7 +48,7 @@ class Inputs:
         if features is not None:
             rows, reused = features
             return inputs | self._family.encoded_inputs(rows), reused
-        pictures = [_pictures(job.inputs) for job in jobs]
+        pictures = [picture_inputs(job.inputs) for job in jobs]
         return inputs | self._family.join_pictures(pictures), nothing
 
     def _features(self, jobs: Sequence[Job]) -> tuple[list[Tensor], list[Reused]] | None:
@@ -61,9 +61,10 @@ class Inputs:
         known: dict[str, Tensor] = {}
         missing: dict[str, dict[str, Tensor]] = {}
         for job in jobs:
-            for name, row in zip(job.pictures, job.inputs["pixel_values"], strict=True):
+            ((kind, rows),) = picture_inputs(job.inputs).items()
+            for name, row in zip(job.pictures, rows, strict=True):
                 if name not in known and name not in missing:
-                    self._look_up(name, row, known, missing)
+                    self._look_up(name, {kind: row[None]}, known, missing)
 
         reused: list[Reused] = []
         for job in jobs:
@@ -76,13 +77,13 @@ class Inputs:
     def _look_up(
         self,
         name: str,
-        row: Tensor,
+        picture: dict[str, Tensor],
         known: dict[str, Tensor],
         missing: dict[str, dict[str, Tensor]],
     ) -> None:
         found = self._reuse.get((TOWER, name))
         if found is None:
-            missing[name] = {"pixel_values": row[None]}
+            missing[name] = picture
         else:
             known[name] = found
 
@@ -100,19 +101,19 @@ class Inputs:
         return True
 
 
-def _texts(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def text_inputs(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inputs with one entry per token."""
     shape = inputs["input_ids"].shape
     return {name: value for name, value in inputs.items() if value.shape == shape}
 
 
-def _pictures(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The others."""
+def picture_inputs(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs that describe pictures."""
     shape = inputs["input_ids"].shape
     return {name: value for name, value in inputs.items() if value.shape != shape}
 
 
 def _one_row_each(job: Job) -> bool:
     """Whether every picture of a job is one row of pixels, and nothing else describes it."""
-    pictures = _pictures(job.inputs)
-    return set(pictures) == {"pixel_values"} and len(pictures["pixel_values"]) == len(job.pictures)
+    described = list(picture_inputs(job.inputs).values())
+    return len(described) == 1 and len(described[0]) == len(job.pictures)

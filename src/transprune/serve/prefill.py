@@ -17,15 +17,14 @@ from torch import Tensor
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.families import find_family
 from transprune.models.checkpoint import Checkpoint
-from transprune.serve.inputs import Inputs
+from transprune.serve.inputs import Inputs, picture_inputs, text_inputs
 from transprune.serve.job import Job
 from transprune.serve.reuse import Reuse
 from transprune.trace import Trace
 
 PREFILL = "prefill"
 
-# with other inputs, positions depend on more than the number of tokens
-NAMES = {"input_ids", "attention_mask", "pixel_values"}
+TEXT = {"input_ids", "attention_mask"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ class Beginnings:
         """Whether this job may go on from a prefilled beginning."""
         if not self._reuse.on or not job.pictures or self._family.mrope:
             return False
-        if set(job.inputs) != NAMES or job.recipe.reads_question:
+        # with other inputs, positions may depend on more than the number of tokens
+        plain = set(text_inputs(job.inputs)) == TEXT and len(picture_inputs(job.inputs)) == 1
+        if not plain or job.recipe.reads_question:
             return False
         # the question needs a token of its own
         return self._end(job) < job.length
@@ -81,7 +82,7 @@ class Beginnings:
         # pruning never drops a prompt's last row, which must therefore not be a visual one: the
         # first token of the question runs along, and is taken out again
         inputs, _ = self._inputs.join([job])
-        for name in ("input_ids", "attention_mask"):
+        for name in TEXT:
             inputs[name] = inputs[name][:, : end + 1]
         cache = cache_of_output(self._model(**inputs, use_cache=True, logits_to_keep=1))
         cache.crop(-1)
@@ -94,7 +95,7 @@ class Beginnings:
     def go_on(self, job: Job, beginning: Beginning) -> dict[str, Any]:
         """Inputs of `generate` that go on from it."""
         cache = copy.deepcopy(beginning.cache)
-        texts = {name: job.inputs[name] for name in ("input_ids", "attention_mask")}
+        texts = text_inputs(job.inputs)
         return {**texts, **cache_argument(self._model, cache)}
 
     def _end(self, job: Job) -> int:
