@@ -262,5 +262,5 @@ def test_health_and_metrics(live, client):
         assert httpx2.get(live.address + path, trust_env=False).status_code == 200
     page = httpx2.get(f"{live.address}/metrics", trust_env=False)
     assert "transprune_requests_total" in page.text
-    for name in ("waiting", "batch_size_bucket", "first_token_seconds_bucket", "reuse_total"):
+    for name in ("open_requests", "batch_size_bucket", "first_token_seconds_bucket", "reuse_total"):
         assert f"transprune_{name}" in page.text

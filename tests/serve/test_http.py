@@ -12,8 +12,12 @@ import openai
 import pytest
 
 from serve.conftest import PICTURES, body, data_url, load_nano, small, to_bytes, user
+from transprune.serve.fetch import Fetcher
 from transprune.serve.guard import is_local
 from transprune.serve.limits import Limits
+
+
+QUESTION = "what shape is the orange object?"
 
 
 def error_of(answer, status):
@@ -114,6 +118,23 @@ def test_an_extreme_shape_is_the_client_s_mistake(live):
     error_of(answer, 400)
 
 
+def test_a_picture_by_address_is_fetched_from_an_allowed_host(serve):
+    async def resolve(host, port):
+        return ["93.184.216.34"]
+
+    def handle(request):
+        file = httpx2.ByteStream(PICTURES[1].read_bytes())
+        return httpx2.Response(200 if request.url.path == "/a.png" else 302, stream=file)
+
+    transport = httpx2.MockTransport(handle)
+    server = serve(fetcher=Fetcher(("example.org",), Limits(), resolve, transport))
+    given = {"model": "nano", "messages": user(QUESTION, "https://example.org/a.png")}
+    answer = server.post(given).json()
+    assert answer["choices"][0]["message"]["content"] == "star"
+    given["messages"] = user(QUESTION, "https://example.org/b.png")
+    assert error_of(server.post(given), 400)["code"] == "invalid_image_url"
+
+
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
@@ -168,8 +189,8 @@ def test_a_large_body_is_refused_before_it_is_read(serve):
 
 
 def test_bodies_of_all_requests_together_are_bounded(serve):
-    server = serve(Limits(pending_bytes=20_000))
-    answer = server.post(body("x" * 30_000))
+    server = serve(Limits(pending_bytes=200_000))
+    answer = server.post(body("x" * 300_000))
     assert error_of(answer, 429)["code"] == "queue_full"
     assert server.post(body(picture=data_url(to_bytes(small())))).status_code == 200
     assert server.service.admission.held == 0

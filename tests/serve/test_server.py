@@ -58,7 +58,8 @@ def test_the_command_serves_and_finishes_when_it_is_told_to_stop(tmp_path):
         asking.start()
         deadline = time.monotonic() + 20
         while (
-            "transprune_waiting 1.0" not in httpx2.get(f"{address}/metrics", trust_env=False).text
+            "transprune_open_requests 1.0"
+            not in httpx2.get(f"{address}/metrics", trust_env=False).text
             and asking.is_alive()
         ):
             assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Who may come in: a bound on requests at once, and on the bytes of their bodies."""
+"""Who may come in: a bound on requests at once, and on the bytes they hold until they run."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Admission:
             seconds = self._retry_after(self.inside)
             raise busy(f"{self.inside} requests are waiting already; try again later", seconds)
         self.inside += 1
-        self._metrics.waiting.set(self.inside)
+        self._metrics.open.set(self.inside)
         return Ticket(self)
 
     def leave(self) -> None:
         """Give a place back."""
         self.inside -= 1
-        self._metrics.waiting.set(self.inside)
+        self._metrics.open.set(self.inside)
 
     def hold(self, size: int) -> None:
         """Count bytes that are held in memory.

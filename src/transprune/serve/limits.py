@@ -13,7 +13,7 @@ class Limits:
 
     Attributes:
         body_bytes: bytes of a request's body, pictures included.
-        pending_bytes: bytes of the bodies of all requests that are being read or prepared.
+        pending_bytes: bytes of the bodies, and then of the prepared inputs, of all requests.
         pixels: width x height of a picture, read from its header before anything is decoded.
         aspect: the longer side of a picture over the shorter one. Processors bring the shorter side
             to a fixed size first, so a line of pixels would become gigabytes.

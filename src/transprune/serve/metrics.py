@@ -23,7 +23,7 @@ class Metrics:
         self.requests = Counter(
             "requests", "Chat requests by method and HTTP status", ["method", "status"], **own
         )
-        self.waiting = Gauge("waiting", "Requests that have arrived and do not run yet", **own)
+        self.open = Gauge("open_requests", "Requests being read, waiting or running", **own)
         self.running = Gauge("running", "Requests that run now", **own)
         self.batch = Histogram("batch_size", "Requests that ran together", buckets=SIZES, **own)
         self.retried = Counter("retried", "Requests run again alone after a batch failed", **own)

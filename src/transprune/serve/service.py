@@ -103,7 +103,9 @@ class Service:
         fetched = await self._fetch(chat, ticket)
         prepare = partial(self._preparer.prepare, chat, turns, fetched)
         prepared = await asyncio.get_running_loop().run_in_executor(self._pool, prepare)
+        # the body is gone, and the inputs made of it wait in its place
         ticket.release()
+        ticket.hold(sum(value.nbytes for value in prepared.inputs.values()))
 
         events: asyncio.Queue[Event] = asyncio.Queue()
         job = Job(
