@@ -163,6 +163,7 @@ def test_every_limit_of_the_help_is_the_default_of_the_library():
     given = {name: p.default for name, p in inspect.signature(command.callback).parameters.items()}
     limits = Limits()
     assert given["max_body_mib"] * 2**20 == limits.body_bytes
+    assert given["max_pending_mib"] * 2**20 == limits.pending_bytes
     assert given["max_pixels"] == limits.pixels
     assert given["max_images"] == limits.pictures
     assert given["max_prompt_tokens"] == limits.prompt_tokens

@@ -86,6 +86,12 @@ Timeout = Annotated[
 MaxBody = Annotated[
     int, typer.Option("--max-body-mib", min=1, metavar="N", help="Size of a request.")
 ]
+MaxPending = Annotated[
+    int,
+    typer.Option(
+        "--max-pending-mib", min=1, metavar="N", help="Size of all requests that wait; then 429."
+    ),
+]
 MaxPixels = Annotated[
     int, typer.Option("--max-pixels", min=1, metavar="N", help="Pixels of a picture.")
 ]
@@ -132,6 +138,7 @@ def serve_command(
     queue: Queue = 256,
     timeout: Timeout = 120.0,
     max_body_mib: MaxBody = 20,
+    max_pending_mib: MaxPending = 512,
     max_pixels: MaxPixels = 25_000_000,
     max_images: MaxImages = 8,
     max_prompt_tokens: PromptTokens = 8_192,
@@ -155,6 +162,7 @@ def serve_command(
     check_installed()
     limits = Limits(
         body_bytes=max_body_mib * MIB,
+        pending_bytes=max_pending_mib * MIB,
         pixels=max_pixels,
         pictures=max_images,
         prompt_tokens=max_prompt_tokens,
