@@ -20,6 +20,7 @@
     │   ├── TaskError           questions, answers or images that cannot be used
     │   ├── RecordError         a run folder that is damaged, in use, or of another run
     │   └── TuneError           a search for settings that cannot run as asked
+    ├── ServeError              a server that cannot start, or a request it cannot answer
     ├── TrainingError           a training run that cannot go on as asked
     ├── TransformersError       a transformers release without something pruning builds on
     └── MissingExtra            an optional dependency is not installed
@@ -96,6 +97,10 @@ class SceneError(PruneError, ValueError):
 
 class TrainingError(PruneError, ValueError):
     """A training run cannot start or go on as asked."""
+
+
+class ServeError(PruneError, RuntimeError):
+    """A server cannot start as asked, or cannot answer a request."""
 
 
 class BenchError(PruneError, ValueError):

@@ -16,7 +16,7 @@ from transprune.methods.common.recipe import METHODS
 
 COMMANDS = sorted(commands())
 # they write files, and print one line
-WITHOUT_JSON = [("nano", "plot"), ("nano", "scenes"), ("nano", "train")]
+WITHOUT_JSON = [("serve",), ("nano", "plot"), ("nano", "scenes"), ("nano", "train")]
 SOURCE = Path(demo.__file__).parents[2]
 
 

@@ -139,6 +139,7 @@ ORDER = (
     "integrations",
     "training",
     "demo",
+    "serve",
     "cli",
 )
 

@@ -25,6 +25,7 @@ from transprune.cli.nano import nano_app
 from transprune.cli.push import push_command
 from transprune.cli.report import report_command
 from transprune.cli.run import run_command
+from transprune.cli.serve import serve_command
 from transprune.cli.suggest import suggest_command
 from transprune.cli.train_pruner import train_pruner_command
 from transprune.cli.tune import tune_command
@@ -54,6 +55,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune_command,
     "push": push_command,
     "train-pruner": train_pruner_command,
+    "serve": serve_command,
     "calibrate": calibrate_command,
     "fit": fit_command,
     "glossary": glossary_command,

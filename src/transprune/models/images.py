@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -42,46 +43,54 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             large.
     """
     file = Path(path)
-    with reading(file):
-        picture, frames = _read(file)
+    check_file(file)
+    return decode_image(file, str(file))
+
+
+def decode_image(source: Path | BinaryIO, name: str) -> Image.Image:
+    """The picture in a file or in a stream of bytes, as 8-bit RGB; `name` is for messages.
+
+    Raises:
+        ImageError: it is not an image, truncated, or far too large.
+    """
+    with reading(name):
+        picture, frames = _read(source)
 
     if frames > 1:
-        warnings.warn(f"{file} has {frames} frames; the first is used", PruneWarning, stacklevel=2)
+        warnings.warn(f"{name} has {frames} frames; the first is used", PruneWarning, stacklevel=3)
     return picture
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Inside, whatever a reader raises becomes an ImageError that names the file.
+def reading(name: str) -> Iterator[None]:
+    """Inside, whatever a reader raises becomes an ImageError that names the picture.
 
     Raises:
-        ImageError: the file is missing, a directory, empty, not an image, truncated, or far too
-            large.
+        ImageError: it is not an image, truncated, or far too large.
     """
-    _check_file(file)
     try:
         yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{file} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, more than a vision-language "
+            f"{name} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, more than a vision-language "
             "model reads; scale it down first, or have its parts looked at (--tiles)"
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{file} is not an image that Pillow can read; expected PNG, JPEG, WebP or the like"
+            f"{name} is not an image that Pillow can read; expected PNG, JPEG, WebP or the like"
         ) from error
     except PermissionError as error:
-        raise ImageError(f"{file} cannot be read: {error.strerror}") from error
+        raise ImageError(f"{name} cannot be read: {error.strerror}") from error
     except MemoryError as error:
-        raise ImageError(f"{file} needs more memory than there is; scale it down first") from error
+        raise ImageError(f"{name} needs more memory than there is; scale it down first") from error
     # what a reader raises on a damaged file differs from format to format, and from release to
     # release: zlib.error, struct.error, SyntaxError, ZeroDivisionError and more
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
-            f"{file} is damaged or cut short ({reason}); fetch or export it again"
+            f"{name} is damaged or cut short ({reason}); fetch or export it again"
         ) from error
 
 
@@ -97,7 +106,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _check_file(file: Path) -> None:
+def check_file(file: Path) -> None:
+    """Raise ImageError for what is missing, a directory, no regular file, or empty."""
     try:
         status = file.stat()
     except FileNotFoundError as error:
@@ -117,14 +127,14 @@ def _check_file(file: Path) -> None:
         raise ImageError(f"{file} is empty (0 bytes); fetch or export it again")
 
 
-def _read(file: Path) -> tuple[Image.Image, int]:
+def _read(source: Path | BinaryIO) -> tuple[Image.Image, int]:
     """The first frame of a file, upright and in RGB, and the number of its frames."""
     with warnings.catch_warnings():
         # readers warn about odd metadata, which does no harm; too many pixels do
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
 
-        with Image.open(file) as image:
+        with Image.open(source) as image:
             frames = count_frames(image)
             image.load()
             return _upright(to_rgb(image), image), frames

@@ -6,7 +6,7 @@ of its family.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -29,10 +29,7 @@ def build_prompt(
     Raises:
         CheckpointError: the chat template is broken.
     """
-    # older checkpoints keep the template in the tokenizer
-    template = getattr(processor, "chat_template", None)
-    template = template or getattr(processor.tokenizer, "chat_template", None)
-    if not template:
+    if not chat_template(processor):
         picture = getattr(processor, "image_token", "<image>")
         video = getattr(processor, "video_token", "<video>")
         media = f"{picture}\n" * images + f"{video}\n" * videos
@@ -41,10 +38,25 @@ def build_prompt(
     # what is shown comes first, as in the prompts the models were trained on
     shown_first = [{"type": "image"}] * images + [{"type": "video"}] * videos
     content = [*shown_first, {"type": "text", "text": question}]
-    messages = [{"role": "user", "content": content}]
+    return render(processor, [{"role": "user", "content": content}])
+
+
+def chat_template(processor: Any) -> str | None:
+    """The template of a processor, or None; older checkpoints keep it in the tokenizer."""
+    template = getattr(processor, "chat_template", None)
+    return template or getattr(processor.tokenizer, "chat_template", None) or None
+
+
+def render(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+    """The prompt that the chat template makes of messages, with the beginning of an answer.
+
+    Raises:
+        CheckpointError: the template cannot be used for them.
+    """
+    template = chat_template(processor)
     try:
         prompt = processor.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+            list(messages), chat_template=template, add_generation_prompt=True, tokenize=False
         )
     # a template is a program: it may raise anything that Jinja can raise
     except Exception as error:
@@ -71,12 +83,28 @@ def prepare(
         CheckpointError: the chat template leaves out the pictures or videos.
         MissingExtra: videos of this model cannot be read without torchvision.
     """
-    processor = checkpoint.processor
     family = find_family(checkpoint.model)
     if clips:
         _check_takes_videos(checkpoint)
-    prompt = build_prompt(processor, question, len(pictures), family.plain_prompt, len(clips))
+    prompt = build_prompt(
+        checkpoint.processor, question, len(pictures), family.plain_prompt, len(clips)
+    )
+    return prepare_prompt(checkpoint, prompt, question, pictures, clips)
 
+
+def prepare_prompt(
+    checkpoint: Checkpoint,
+    prompt: str,
+    question: str,
+    pictures: Sequence[Image.Image],
+    clips: Sequence[Clip] = (),
+) -> Any:
+    """The same for a finished prompt; `question` is all text in it that a user wrote.
+
+    Raises:
+        LayoutError, ImageError, CheckpointError, MissingExtra: as `prepare`.
+    """
+    processor = checkpoint.processor
     _check_text(question)
     _check_placeholders(processor, prompt, question, len(pictures), "image")
     _check_placeholders(processor, prompt, question, len(clips), "video")

@@ -18,7 +18,14 @@ from pathlib import Path
 from PIL import Image
 
 from transprune.errors import ImageError, PruneWarning
-from transprune.models.images import ORIENTATION, TURNS, count_frames, reading, to_rgb
+from transprune.models.images import (
+    ORIENTATION,
+    TURNS,
+    check_file,
+    count_frames,
+    reading,
+    to_rgb,
+)
 from transprune.tiles.pyramid import Box, Level, Tile, fit
 
 MOST_PIXELS = 1_000_000_000  # 4 GB when decoded; a header that promises more is not believed
@@ -49,7 +56,8 @@ class LargePicture:
         self.file = Path(path)
         self._held: Image.Image | None = None
 
-        with reading(self.file), _any_size(), self._open() as image:
+        check_file(self.file)
+        with reading(str(self.file)), _any_size(), self._open() as image:
             # other formats are decoded whole in any case, and some say only then how they are
             # turned (PNG) or how large they are (TIFF, which Pillow turns itself)
             if image.format not in _SCALED:
@@ -100,7 +108,7 @@ class LargePicture:
     def _read(self, box: Box, size: tuple[int, int]) -> Image.Image:
         """The part of the upright picture in a box, in RGB, resized to `size`."""
         ratio = size[0] / (box[2] - box[0])
-        with reading(self.file), _any_size():
+        with reading(str(self.file)), _any_size():
             held = self._decoded(ratio)
             across = held.width / self._stored[0]
             down = held.height / self._stored[1]

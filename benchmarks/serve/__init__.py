@@ -1,0 +1,1 @@
+"""The endpoint under load and under hostile requests."""

@@ -1,0 +1,176 @@
+"""From a checked request to a job: decode its pictures and make the model's inputs.
+
+This runs in one thread of its own, beside the one that runs the model: tokenizers and image
+processors serve one thread at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from transprune.errors import ImageError, LayoutError
+from transprune.models.chat import PICTURE, Turn, knows_system, prepare_chat
+from transprune.models.checkpoint import Checkpoint
+from transprune.models.prompt import count_visual
+from transprune.serve.job import Sampling
+from transprune.serve.limits import Limits
+from transprune.serve.pictures import decode_data_url, read_picture
+from transprune.serve.refusal import Refusal
+from transprune.serve.request import ChatRequest, ImagePart, TextPart
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a picture of a request is.
+
+    Attributes:
+        url: a data URL or an address.
+        param: the field it stands in.
+    """
+
+    url: str
+    param: str
+
+    @property
+    def is_data(self) -> bool:
+        """Whether the picture itself is in the URL."""
+        return self.url[:5].lower() == "data:"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The inputs of a request.
+
+    Attributes:
+        inputs: of the model, one sample.
+        pictures: hash of the file of each picture.
+        visual: visual tokens.
+        new_tokens: the longest answer that fits.
+    """
+
+    inputs: dict[str, Tensor]
+    pictures: tuple[str, ...]
+    visual: int
+    new_tokens: int
+
+
+def sources(request: ChatRequest) -> list[Source]:
+    """The pictures of a request, in order."""
+    found = []
+    for i, message in enumerate(request.messages):
+        for k, part in enumerate(message.parts):
+            if isinstance(part, ImagePart):
+                param = f"messages.{i}.content.{k}.image_url"
+                found.append(Source(part.image_url.url, param))
+    return found
+
+
+def sampling(request: ChatRequest) -> Sampling:
+    """How the tokens of an answer are chosen; without a seed one is drawn, and used again if the
+    answer has to be computed a second time.
+    """
+    seed = secrets.randbits(63) if request.seed is None else request.seed
+    top_p = 1.0 if request.top_p is None else request.top_p
+    return Sampling(request.temperature or 0.0, top_p, seed)
+
+
+class Preparer:
+    """Prepares requests for one model.
+
+    Raises:
+        CheckpointError: the chat template cannot be used at all.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, limits: Limits) -> None:
+        self._checkpoint = checkpoint
+        self._limits = limits
+        self._system = knows_system(checkpoint.processor)
+        self._context = _context(checkpoint.model)
+
+    def turns(self, request: ChatRequest) -> list[Turn]:
+        """The messages as turns of a conversation.
+
+        Raises:
+            Refusal: roles that the model does not know, or a picture that no user sent.
+        """
+        turns = []
+        for number, message in enumerate(request.messages):
+            role = "system" if message.role == "developer" else message.role
+            where = f"messages.{number}"
+            if role == "system" and not self._system:
+                raise Refusal(
+                    "this model's chat template has no system messages; put the text in front of "
+                    "the question",
+                    param=f"{where}.role",
+                    code="unsupported_role",
+                )
+            turn = Turn(role, tuple(map(_text_or_picture, message.parts)))
+            if role != "user" and PICTURE in turn.parts:
+                raise Refusal("pictures belong into messages of the user", param=where)
+            turns.append(turn)
+
+        if turns[-1].role != "user":
+            raise Refusal("the last message is the user's", param=f"messages.{len(turns) - 1}.role")
+        return turns
+
+    def prepare(
+        self, request: ChatRequest, turns: Sequence[Turn], fetched: Mapping[str, bytes]
+    ) -> Prepared:
+        """The inputs of a request; `fetched` are the files of those pictures that have an address.
+
+        Raises:
+            Refusal: a picture or a text that cannot be used, or a prompt that is too long.
+        """
+        files = []
+        pictures = []
+        for source in sources(request):
+            data = fetched.get(source.param) or decode_data_url(source.url, source.param)
+            files.append(data)
+            pictures.append(read_picture(data, source.param, self._limits))
+
+        try:
+            inputs = dict(prepare_chat(self._checkpoint, turns, pictures))
+        except (ImageError, LayoutError) as error:
+            raise Refusal(str(error), param="messages", code="cannot_prepare") from None
+        new_tokens = self._check_length(request, int(inputs["input_ids"].shape[1]))
+
+        hashes = tuple(hashlib.sha256(data).hexdigest() for data in files)
+        visual = count_visual(self._checkpoint, inputs)
+        return Prepared(inputs, hashes, visual, new_tokens)
+
+    def _check_length(self, request: ChatRequest, length: int) -> int:
+        """How many tokens the answer may have behind a prompt of `length`."""
+        asked = request.max_completion_tokens or request.max_tokens
+        room = self._limits.new_tokens
+        if self._context is not None:
+            room = min(room, self._context - length)
+
+        too_long = length > self._limits.prompt_tokens or room < (asked or 1)
+        if too_long:
+            most = f"{self._limits.prompt_tokens:,} tokens of prompt"
+            if self._context is not None:
+                most += f", and {self._context:,} with the answer"
+            raise Refusal(
+                f"the prompt has {length:,} tokens, pictures included, and the answer may have "
+                f"{asked or 1:,}; this server takes {most}",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        return asked or room
+
+
+def _text_or_picture(part: TextPart | ImagePart) -> str | None:
+    return part.text if isinstance(part, TextPart) else PICTURE
+
+
+def _context(model: Any) -> int | None:
+    """Positions the model was made for."""
+    config = model.config.get_text_config()
+    most = getattr(config, "max_position_embeddings", None)
+    return most if isinstance(most, int) else None
