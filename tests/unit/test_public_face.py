@@ -134,6 +134,7 @@ ORDER = (
     "bench",
     "speed",
     "report",
+    "reproduce",
     "tune",
     "demo",
     "cli",

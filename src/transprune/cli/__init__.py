@@ -22,6 +22,7 @@ from transprune.cli.guard import GuardedGroup, set_debug
 from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
 from transprune.cli.report import report_command
+from transprune.cli.reproduce import reproduce_command
 from transprune.cli.run import run_command
 from transprune.cli.suggest import suggest_command
 from transprune.cli.tune import tune_command
@@ -48,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report_command,
     "doctor": doctor_command,
     "bench": bench_command,
+    "reproduce": reproduce_command,
     "tune": tune_command,
     "calibrate": calibrate_command,
     "glossary": glossary_command,

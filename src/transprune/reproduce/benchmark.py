@@ -21,7 +21,7 @@ from transprune.bench.plan import Plan
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.runner import answer_trial, number_draws, open_run
 from transprune.bench.run.trials import Trial, own_trials
-from transprune.errors import ImageError
+from transprune.errors import ImageError, TaskError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.reproduce.plan import ReproducePlan
@@ -55,8 +55,12 @@ class BenchmarkRun:
 
         Raises:
             MissingExtra: pyarrow is not installed.
-            TaskError: no data, or no usable row.
+            TaskError: no data, no usable row, or a benchmark that cannot be asked here.
         """
+        if name not in BENCHMARKS:
+            raise TaskError(
+                "cannot be asked in this release: it is about videos, and a judge scores it"
+            )
         benchmark = BENCHMARKS[name]
         questions = read_benchmark(benchmark, plan.data, plan.limit)
         run = cls(benchmark, plan, checkpoint, questions)
@@ -122,6 +126,11 @@ class BenchmarkRun:
     def sample(self, count: int) -> tuple[Item, ...]:
         """The first questions whose pictures can be read."""
         return _readable(self.questions.items[: 2 * count])[0][:count]
+
+    def first_questions(self, count: int) -> Questions:
+        """The first questions whose pictures can be read, as a task of their own."""
+        task = replace(self.questions.tasks[0], items=self.sample(count))
+        return replace(self.questions, tasks=(task,))
 
     @cached_property
     def _draws(self) -> Mapping[str, int]:

@@ -7,26 +7,22 @@ written after every row, so a killed run leaves the rows that were finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from transprune.bench.data.provenance import versions
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
-from transprune.core.targets import folder_problem
 from transprune.errors import BenchError, MissingExtra, PruneError, RecordError
 from transprune.models.checkpoint import Checkpoint, load
-from transprune.nano import NANO
 from transprune.reproduce.benchmark import BenchmarkRun
 from transprune.reproduce.exhibits import NONE, Exhibit, Row, choose_rows, read_exhibit
 from transprune.reproduce.pilot import expected_seconds
 from transprune.reproduce.plan import QUESTIONS, SMOKE_QUESTIONS, ReproducePlan
 from transprune.reproduce.result import Result, RowResult, build_row
 from transprune.reproduce.scores import BenchmarkScores
-from transprune.reproduce.smoke.write import draw_data
 from transprune.reproduce.timing import Timing, time_answers
 
 OnNote = Callable[[str], None]
@@ -82,22 +78,17 @@ def reproduce(
         on_result: called with the result after every row.
 
     Raises:
-        BenchError: no such table or row, a figure, or nothing of it can be asked.
+        BenchError: no such table, row or benchmark, or nothing of it can be asked.
         MissingExtra: pyarrow is not installed.
         RecordError: the folder holds answers with other settings, or cannot be written.
         PruneError: the model cannot be loaded.
     """
     exhibit = read_exhibit(plan.exhibit)
     rows = choose_rows(exhibit, plan.rows)
-    if exhibit.kind == "figure":
-        raise BenchError(f"{exhibit.label} is a figure; it is drawn, not counted")
     if exhibit.kind == "cost":
         counted = tuple(build_row(exhibit, row, {}, {}, {}) for row in rows)
         return Result(exhibit, "", False, None, counted)
 
-    if problem := folder_problem(plan.out):
-        raise RecordError(problem)
-    plan = prepare_plan(plan, exhibit, on_progress)
     work = _Work(plan, exhibit, rows, load(plan.model, plan.loading))
     _open_benchmarks(work, on_progress, on_note)
     _announce(work, on_progress, on_note)
@@ -108,16 +99,6 @@ def reproduce(
         done = _answer_row(work, row, done, total, on_progress, on_note)
         on_result(_result(work))
     return _result(work)
-
-
-def prepare_plan(
-    plan: ReproducePlan, exhibit: Exhibit, on_progress: OnProgress
-) -> ReproducePlan:
-    """The plan with a model, and with drawn data for a smoke run."""
-    if not plan.smoke:
-        return replace(plan, model=plan.model or exhibit.model)
-    on_progress(Progress("drawing rows", 0, 0))
-    return replace(plan, model=plan.model or NANO, data=draw_data(plan.out / "smoke-data"))
 
 
 def _open_benchmarks(work: _Work, on_progress: OnProgress, on_note: OnNote) -> None:
@@ -302,13 +283,3 @@ def _setting(checkpoint: Checkpoint) -> dict[str, Any]:
         "device": model.device.type,
         "versions": versions(),
     }
-
-
-def result_folder(plan: ReproducePlan, exhibit: Exhibit) -> Path:
-    """Where the result of a table is written."""
-    return plan.out / (f"{exhibit.id}-smoke" if plan.smoke else exhibit.id)
-
-
-def open_cells(rows: Sequence[Row]) -> int:
-    """How many rows can run."""
-    return sum(bool(row.recipe) for row in rows)

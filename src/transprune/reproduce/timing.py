@@ -59,9 +59,7 @@ def time_answers(
         prompts.append(prepare(checkpoint, pictures, item.question))
 
     # the first answer compiles kernels and fills caches; its memory is what all of them need
-    peak = peak_bytes(
-        lambda: ask(checkpoint, prompts[0], method, longest), checkpoint.model.device
-    )
+    peak = peak_bytes(lambda: ask(checkpoint, prompts[0], method, longest), checkpoint.model.device)
     seconds = [ask(checkpoint, prompt, method, longest).total for prompt in prompts]
 
     times = torch.tensor(seconds, dtype=torch.float64)

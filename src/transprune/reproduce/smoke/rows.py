@@ -45,7 +45,7 @@ def draw_question(scene: scenes.Scene, category: str, rng: Rng, answer: str = ""
 
 def mme() -> list[Row]:
     """Two questions about each picture, one of them answered yes, over the ten categories."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         for answer in ("Yes", "No"):
             asked = draw_question(scene, "exist", rng, answer.lower())
@@ -63,7 +63,7 @@ def mme() -> list[Row]:
 
 def pope() -> list[Row]:
     """One positive and one negative of the three splits in turn."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         for answer in ("yes", "no"):
             asked = draw_question(scene, "exist", rng, answer)
@@ -83,7 +83,7 @@ def pope() -> list[Row]:
 
 def gqa() -> list[Row]:
     """Questions that name their picture."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked = draw_question(scene, "color", rng)
         rows.append(
@@ -107,7 +107,7 @@ def gqa_pictures() -> list[Row]:
 
 def vqav2() -> list[Row]:
     """Questions with ten answers."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked = draw_question(scene, ("color", "shape")[index % 2], rng)
         answers = []
@@ -134,7 +134,7 @@ def vqav2() -> list[Row]:
 
 def textvqa() -> list[Row]:
     """Questions about characters, with all characters of the scene as what an OCR system read."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked = draw_question(scene, "read", rng)
         tokens = [thing.character for thing in scene.objects if thing.character]
@@ -153,7 +153,7 @@ def textvqa() -> list[Row]:
 
 def seed() -> list[Row]:
     """Four options in columns, the picture in a list; one row about a video, which is left out."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked, options, letter = _choice(scene, rng)
         rows.append(
@@ -172,7 +172,7 @@ def seed() -> list[Row]:
 
 def scienceqa() -> list[Row]:
     """Options in a list, the answer as its number, a hint for every second question."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked, options, letter = _choice(scene, rng)
         rows.append(
@@ -189,7 +189,7 @@ def scienceqa() -> list[Row]:
 
 def mmbench() -> list[Row]:
     """Every question in all four orders of its options; empty cells are the text `nan`."""
-    rows = []
+    rows: list[Row] = []
     for index, scene, rng in each_scene():
         asked, options, letter = _choice(scene, rng)
         right = options[OPTIONS.index(letter)]

@@ -1,11 +1,11 @@
 """Public benchmarks, read from the files in which they are published.
 
-    base      what is known of a benchmark
-    words     MME, POPE, GQA, VQAv2, TextVQA
-    choices   SEED-Image, ScienceQA-IMG, MMBench-EN
-    files     where the files are
-    parquet   their rows and pictures
-    read      a benchmark as questions
+base      what is known of a benchmark
+words     MME, POPE, GQA, VQAv2, TextVQA
+choices   SEED-Image, ScienceQA-IMG, MMBench-EN
+files     where the files are
+parquet   their rows and pictures
+read      a benchmark as questions
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _listed(folder: Path, config: str, split: str) -> list[str]:
         except Exception:
             return []
 
-    patterns = []
+    patterns: list[str] = []
     for entry in header.get("configs", []):
         if entry.get("config_name") != config:
             continue

@@ -1,10 +1,10 @@
 """The metrics of the tasks, as their benchmarks define them.
 
-    base      counts of an answer, and scores of summed counts
-    text      texts as metrics compare them
-    answers   means over answers: exact match, VQA accuracy, multiple choice
-    pope      F1 of three splits
-    grouped   several answers about one image: MME's pairs, MMBench's rotations
+base      counts of an answer, and scores of summed counts
+text      texts as metrics compare them
+answers   means over answers: exact match, VQA accuracy, multiple choice
+pope      F1 of three splits
+grouped   several answers about one image: MME's pairs, MMBench's rotations
 """
 
 from __future__ import annotations
