@@ -135,6 +135,7 @@ ORDER = (
     "speed",
     "report",
     "reproduce",
+    "integrations",
     "tune",
     "demo",
     "cli",

@@ -58,10 +58,12 @@ def prepare(
     pictures: Sequence[Image.Image],
     question: str,
     clips: Sequence[Clip] = (),
+    prompt: str = "",
 ) -> Any:
     """The model's inputs for a question: token ids, pixels and masks, on the model's device.
 
-    Pictures come first in the prompt, then videos, then the question.
+    Pictures come first in the prompt, then videos, then the question; or `prompt` is the whole
+    text, with a placeholder for each of them where it stands.
 
     Raises:
         LayoutError: the question is no text; the model takes no videos; the prompt has another
@@ -75,7 +77,9 @@ def prepare(
     family = find_family(checkpoint.model)
     if clips:
         _check_takes_videos(checkpoint)
-    prompt = build_prompt(processor, question, len(pictures), family.plain_prompt, len(clips))
+    if not prompt:
+        plain = family.plain_prompt
+        prompt = build_prompt(processor, question, len(pictures), plain, len(clips))
 
     _check_text(question)
     _check_placeholders(processor, prompt, question, len(pictures), "image")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from transprune.bench.data.benchmarks import BENCHMARKS, Benchmark
 from transprune.bench.data.benchmarks.parquet import need_parquet
@@ -54,5 +56,25 @@ def _write_table(file: Path, rows: list[Row]) -> None:
     import pyarrow.parquet as pq
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    # real files say in their schema which columns are pictures
+    features = {field.name: _feature(field.type) for field in table.schema}
+    info = {"info": {"features": features}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+
     # several row groups, as real files have
-    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=16)
+    pq.write_table(table, file, row_group_size=16)
+
+
+def _feature(kind: Any) -> Any:
+    """A type of arrow as a feature of the library `datasets`."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        if names == ["bytes", "path"]:
+            return {"_type": "Image"}
+        return {field.name: _feature(field.type) for field in kind}
+    return {"dtype": str(kind), "_type": "Value"}

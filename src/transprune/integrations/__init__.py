@@ -1,0 +1,8 @@
+"""transprune inside other tools: each is an extra, and is imported only where it is there.
+
+lmms_eval      the model classes of lmms-eval; imports it
+lmms_manifest  how lmms-eval finds them
+messages       a conversation of another tool as a prompt with its pictures and videos
+batches        several prompts answered together, each as it would be alone
+summary        what a run of many prompts cost, as a few numbers
+"""
