@@ -9,9 +9,15 @@
     timing      milliseconds and memory of a table of times
     scores      scores with intervals from the records
     result      the table: published, ours, difference
-    run         everything from one plan
+    work        a table while it is answered
+    pilot       how long it takes, measured on a few questions
+    run         a table from one plan, row by row
+    catalogue   what there is and what it needs
+    words       figures and sentences for people
+    chart       published and ours as dots
     figures     the paper's figures, drawn by `transprune.report`
     page        HTML and JSON
+    launch      all of it for the command line
 
 Answers are records of `transprune.bench`, in one folder for each model and benchmark, which all
 tables share: what one table asked, the next one does not ask again.

@@ -6,6 +6,7 @@ without an open question is skipped, so a continued run begins where the last on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,11 +85,11 @@ class BenchmarkRun:
         """The answers so far; None before the first."""
         return read_run(self.folder) if self.folder.exists() else None
 
-    def count_open(self, key: str) -> int:
-        """How many questions have no answer under a condition."""
+    def count_open(self, *keys: str) -> int:
+        """How many questions have no answer under these conditions, over all of them."""
         run = self.read()
-        done = 0 if run is None else sum(record.condition == key for record in run.records)
-        return self.total - done
+        done = Counter(record.condition for record in run.records) if run else Counter[str]()
+        return sum(self.total - done[key] for key in keys)
 
     def answer(self, key: str, method: Method | None, on_answers: OnAnswers) -> None:
         """Answer what has no answer under the condition `key` yet.

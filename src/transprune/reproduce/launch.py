@@ -16,8 +16,9 @@ from transprune.reproduce.figures import draw_figure
 from transprune.reproduce.page import write_figure, write_numbers, write_result
 from transprune.reproduce.plan import ReproducePlan
 from transprune.reproduce.result import Result
-from transprune.reproduce.run import OnNote, reproduce
+from transprune.reproduce.run import reproduce
 from transprune.reproduce.smoke.write import draw_data
+from transprune.reproduce.work import OnNote
 
 
 @dataclass(frozen=True)

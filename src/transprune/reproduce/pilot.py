@@ -19,16 +19,19 @@ def expected_seconds(
     One batch of each benchmark that has open answers is answered by the unpruned model, so pruned
     rows should take less.
     """
-    open_answers: dict[str, int] = {}
+    keys: dict[str, list[str]] = {}
     for row, name in cells:
-        left = runs[name].count_open(row.recipe)
-        open_answers[name] = open_answers.get(name, 0) + left
+        keys.setdefault(name, []).append(row.recipe)
 
     seconds = 0.0
-    for name, count in open_answers.items():
+    total = 0
+    for name, wanted in keys.items():
+        # the records of a large benchmark take a minute to read, so only once for all rows
+        count = runs[name].count_open(*wanted)
+        total += count
         if count:
             seconds += count * _seconds_each(runs[name])
-    return seconds, sum(open_answers.values())
+    return seconds, total
 
 
 def _seconds_each(run: BenchmarkRun) -> float:
