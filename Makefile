@@ -18,7 +18,7 @@ CODE := src tests benchmarks examples
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor support check format bench bench-gpu overhead wheel clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead wheel clean
 
 help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | wheel | clean'
@@ -51,6 +51,14 @@ test-newest test-floor: test-%:
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -c .venv-$*/constraints.txt -e '.[test]' '$(TRANSFORMERS)'
 	@.venv-$*/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
 	$(OFFLINE) .venv-$*/bin/python -m pytest -q $(CORES) $(OTHERS)
+
+# The plugin in lmms-eval itself, which needs an older filelock and some 140 packages: an environment
+# of its own. torchvision from a registry often does not fit a CPU build of torch; it is not needed.
+test-eval:
+	@test -x .venv-eval/bin/python || $(PYTHON) -m venv .venv-eval
+	.venv-eval/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,eval]'
+	@.venv-eval/bin/python -m pip uninstall --quiet --yes torchvision
+	$(OFFLINE) .venv-eval/bin/python -m pytest -q -W default --timeout 900 tests/eval
 
 # Every family with every method and mode, and docs/support.md from what came out: a quarter of an
 # hour. ARGS="-k NAME" runs some of them and keeps what the last run on this machine says of the rest.
@@ -85,4 +93,4 @@ wheel: $(READY)
 	@ls dist/*.whl
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-floor .pytest_cache .mypy_cache .ruff_cache build dist out demo-out
+	rm -rf $(VENV) .venv-newest .venv-floor .venv-eval .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

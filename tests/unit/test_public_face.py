@@ -135,6 +135,7 @@ ORDER = (
     "bench",
     "speed",
     "report",
+    "reproduce",
     "tune",
     "integrations",
     "training",

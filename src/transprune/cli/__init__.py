@@ -24,6 +24,7 @@ from transprune.cli.methods import methods_command
 from transprune.cli.nano import nano_app
 from transprune.cli.push import push_command
 from transprune.cli.report import report_command
+from transprune.cli.reproduce import reproduce_command
 from transprune.cli.run import run_command
 from transprune.cli.serve import serve_command
 from transprune.cli.suggest import suggest_command
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report_command,
     "doctor": doctor_command,
     "bench": bench_command,
+    "reproduce": reproduce_command,
     "tune": tune_command,
     "push": push_command,
     "train-pruner": train_pruner_command,

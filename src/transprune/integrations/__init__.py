@@ -1,1 +1,9 @@
-"""Other libraries' own interfaces to pruning, one module each. None is imported unless asked for."""
+"""transprune inside other tools, each imported only where it is asked for.
+
+pipeline       transformers' pipeline with the argument `pruning`
+lmms_eval      the model classes of lmms-eval; imports it
+lmms_manifest  how lmms-eval finds them
+messages       a conversation of another tool as a prompt with its pictures and videos
+batches        several prompts answered together, each as it would be alone
+summary        what a run of many prompts cost, as a few numbers
+"""

@@ -83,12 +83,8 @@ def prepare(
         CheckpointError: the chat template leaves out the pictures or videos.
         MissingExtra: videos of this model cannot be read without torchvision.
     """
-    family = find_family(checkpoint.model)
-    if clips:
-        _check_takes_videos(checkpoint)
-    prompt = build_prompt(
-        checkpoint.processor, question, len(pictures), family.plain_prompt, len(clips)
-    )
+    plain = find_family(checkpoint.model).plain_prompt
+    prompt = build_prompt(checkpoint.processor, question, len(pictures), plain, len(clips))
     return prepare_prompt(checkpoint, prompt, question, pictures, clips)
 
 
@@ -104,6 +100,8 @@ def prepare_prompt(
     Raises:
         LayoutError, ImageError, CheckpointError, MissingExtra: as `prepare`.
     """
+    if clips:
+        _check_takes_videos(checkpoint)
     processor = checkpoint.processor
     _check_text(question)
     _check_placeholders(processor, prompt, question, len(pictures), "image")

@@ -58,7 +58,7 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
         return gallery
 
     checkpoint = _load_model(results, model, gallery, progress)
-    grids = _GridFinder(results.manifest.settings.tasks, checkpoint)
+    grids = GridFinder(results.manifest.settings.tasks, checkpoint)
     gallery.examples = _draw_examples(results, questions, examples, grids, gallery, progress)
     if checkpoint is None:
         return gallery
@@ -78,7 +78,7 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
     return gallery
 
 
-class _GridFinder:
+class GridFinder:
     """Finds where the tokens of a question's image lie.
 
     Attributes:
@@ -162,7 +162,7 @@ def _draw_examples(
     results: Results,
     questions: Questions,
     count: int,
-    grids: _GridFinder,
+    grids: GridFinder,
     gallery: Gallery,
     progress: Progress,
 ) -> tuple[Example, ...]:

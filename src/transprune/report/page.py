@@ -38,9 +38,9 @@ def write_page(
         pictures: all figures but those of the examples, by name.
         own_command: the command that made this report.
     """
-    environment = _environment()
+    environment = new_environment()
     content = _content(results, gallery, pictures)
-    content["css"] = _style(environment)
+    content["css"] = page_style(environment)
     content["own_command"] = own_command
     return environment.get_template(TEMPLATE).render(content)
 
@@ -56,12 +56,14 @@ def main_row(results: Results) -> Row | None:
     return None
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def new_environment(*packages: str) -> Environment:
+    """Templates of the report, and before them those of other packages, by their names."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+    # by package name, so that it also works from a zip file
+    loaders = [PackageLoader(name, ".") for name in (*packages, "transprune.report")]
     environment = Environment(
-        # by package name, so that it also works from a zip file
-        loader=PackageLoader("transprune.report", "."),
+        loader=ChoiceLoader(loaders),
         autoescape=True,  # questions, answers and commands come from others
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -82,7 +84,8 @@ def _drawing(svg: str) -> str:
     return Markup(svg)  # matplotlib has escaped its texts
 
 
-def _style(environment: Environment) -> str:
+def page_style(environment: Environment) -> str:
+    """The style sheet of a page, with the colours of the figures."""
     from markupsafe import Markup
 
     assert environment.loader is not None

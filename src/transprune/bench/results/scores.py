@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -83,16 +83,38 @@ class Scores:
         return 100 * self._score(self.metrics[task], self.records(condition, keys))
 
     def _score(self, metric: Metric, records: Sequence[Record]) -> Floats:
-        # summed by image first: a resample takes an image with all its answers
-        width = len(metric.tally(records[0]))
-        counts = np.zeros((self.images, width))  # [U, k]
-        for record in records:
-            counts[self._unit[record.image]] += metric.tally(record)
+        return score_resamples(metric, records, self._unit, self._weights)
 
-        # [R + 1, U] @ [U, k] -> [R + 1, k] -> [R + 1], in parts
-        parts = max(1, len(self._weights) // CHUNK)
-        scores = [metric.score(part @ counts) for part in np.array_split(self._weights, parts)]
-        return np.concatenate(scores)
+
+def score_resamples(
+    metric: Metric, records: Sequence[Record], unit: Mapping[str, int], weights: Floats
+) -> Floats:
+    """The score of one task, 0..1, in the sample and in every resample of its images. -> [R + 1].
+
+    Args:
+        metric: of the task.
+        records: its answers, at least one.
+        unit: image -> its column in `weights`.
+        weights: how often each image is drawn, [R + 1, U]; the first row is the sample.
+    """
+    # summed by image first: a resample takes an image with all its answers
+    width = len(metric.tally(records[0]))
+    counts = np.zeros((weights.shape[1], width))  # [U, k]
+    for image, group in by_image(records).items():
+        counts[unit[image]] = metric.tally_image(group)
+
+    # [R + 1, U] @ [U, k] -> [R + 1, k] -> [R + 1], in parts
+    parts = max(1, len(weights) // CHUNK)
+    scores = [metric.score(part @ counts) for part in np.array_split(weights, parts)]
+    return np.concatenate(scores)
+
+
+def by_image(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Image -> its records."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        found[record.image].append(record)
+    return found
 
 
 def relative_accuracy(own: Mapping[str, Floats], unpruned: Mapping[str, Floats]) -> Floats:

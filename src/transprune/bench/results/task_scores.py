@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from transprune.bench.data.records import Record
-from transprune.bench.results.scores import QuestionKey, Scores
+from transprune.bench.results.scores import QuestionKey, Scores, by_image
 from transprune.bench.results.statistics import Difference, Interval, difference_of, interval_of
 from transprune.core.plan import UNPRUNED
 
@@ -67,7 +67,8 @@ def task_score(scores: Scores, task: str, name: str, partner: str | None) -> Tas
             against_transprune = difference_of(difference, scores.images)
 
     # details are of the sample only; they are reported without intervals
-    totals = np.sum([metric.tally(record) for record in records], axis=0)  # [k]
+    groups = by_image(records).values()
+    totals = np.sum([metric.tally_image(group) for group in groups], axis=0)  # [k]
     return TaskScore(
         task=task,
         metric=metric.name,

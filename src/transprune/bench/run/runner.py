@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,7 +92,7 @@ def run_trials(
     Raises:
         RecordError: another process is writing this run, or the records are damaged.
     """
-    draws = _draws(tasks)
+    draws = number_draws(tasks)
     total = len(trials) * sum(len(task.items) for task in tasks)
 
     with RecordLog(folder) as log:
@@ -100,21 +101,58 @@ def run_trials(
         done = sum(condition in requested for condition, _, _ in log.keys)
 
         for trial in trials:
-            name = trial.condition.name
-            on_progress(Progress(name, done, total))
-
-            for batch, draw in _batches(trial, tasks, questions, log, draws, batch_size):
-                items = [question.item for question in batch]
-                method = trial.bind(items, draw)
-                answers = answer(questions, items, method, manifest.settings.max_new_tokens)
-
-                # on disk before the next batch, so a kill loses at most this one
-                pairs = zip(batch, answers, strict=True)
-                log.append(_record(manifest, trial, *pair) for pair in pairs)
-                done += len(batch)
-                on_progress(Progress(name, done, total))
+            on_progress(Progress(trial.condition.name, done, total))
+            new_answers = answer_trial(
+                log, manifest, questions, tasks, trial, draws=draws, batch_size=batch_size
+            )
+            for count in new_answers:
+                done += count
+                on_progress(Progress(trial.condition.name, done, total))
 
         return log.note
+
+
+def answer_trial(
+    log: RecordLog,
+    manifest: Manifest,
+    questions: PreparedQuestions,
+    tasks: Sequence[Task],
+    trial: Trial,
+    *,
+    draws: Mapping[str, int],
+    batch_size: int = PROMPTS_PER_BATCH,
+    indices: bool = True,
+) -> Iterator[int]:
+    """Answer under one trial what has no answer in the log, batch by batch.
+
+    Args:
+        log: open; every batch is written to it before the next one.
+        manifest: of the run.
+        questions: the questions of `tasks`, prepared.
+        tasks: what to answer.
+        trial: how.
+        draws: image -> number of its draw, from `number_draws`.
+        batch_size: prompts per batch.
+        indices: whether records list the visual tokens that stayed; without them a record takes a
+            fifth of the space.
+
+    Yields:
+        The number of new answers, after each batch.
+
+    Raises:
+        RecordError: the log cannot be written.
+    """
+    longest = manifest.settings.max_new_tokens
+    for batch, draw in _batches(trial, tasks, questions, log, draws, batch_size):
+        items = [question.item for question in batch]
+        answers = answer(questions, items, trial.bind(items, draw), longest)
+        if not indices:
+            answers = [replace(one, kept={}) for one in answers]
+
+        # on disk before the next batch, so a kill loses at most this one
+        pairs = zip(batch, answers, strict=True)
+        log.append(_record(manifest, trial, *pair) for pair in pairs)
+        yield len(batch)
 
 
 def _batches(
@@ -122,7 +160,7 @@ def _batches(
     tasks: Sequence[Task],
     questions: PreparedQuestions,
     log: RecordLog,
-    draws: dict[str, int],
+    draws: Mapping[str, int],
     size: int,
 ) -> Iterator[tuple[list[TaskItem], int]]:
     """Batches of unanswered questions with prompts of similar length, each with its draw.
@@ -150,7 +188,7 @@ def _batches(
 
 
 def _by_draw(
-    trial: Trial, tasks: Sequence[Task], draws: dict[str, int]
+    trial: Trial, tasks: Sequence[Task], draws: Mapping[str, int]
 ) -> dict[int, list[TaskItem]]:
     """Draw -> its questions; one group for a method that does not draw at random."""
     groups: dict[int, list[TaskItem]] = {}
@@ -161,7 +199,7 @@ def _by_draw(
     return groups
 
 
-def _draws(tasks: Sequence[Task]) -> dict[str, int]:
+def number_draws(tasks: Iterable[Task]) -> dict[str, int]:
     """Image -> number of its draw, the same in every run of these tasks."""
     # by image, so that all questions about a picture share one selection of tokens
     images: dict[str, int] = {}

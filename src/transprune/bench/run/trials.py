@@ -7,7 +7,7 @@ budget fields only) run once and share their row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -190,6 +190,19 @@ def plan_trials(
 
     if ablate:
         _add_ablations(trials, planner, budgets)
+    return trials
+
+
+def own_trials(methods: Mapping[str, Method], prompt: NominalPrompt) -> list[Trial]:
+    """The unpruned model, then each method under its name, with its own settings.
+
+    Raises:
+        BenchError: a method that cannot run on this model; it is named.
+    """
+    planner = _Planner(prompt, seed=0, measure=None)
+    trials = [planner.unpruned()]
+    for name, method in methods.items():
+        trials.append(planner.trial(name, "methods", method, None))
     return trials
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from transprune.bench.data.metrics import METRICS, SPLITS
+from transprune.bench.data.metrics import GENERAL_METRICS, SPLITS
 from transprune.bench.data.tasks.base import Item
 from transprune.core.shown import shown
 from transprune.models.images import open_image
@@ -157,9 +157,9 @@ def _metric(
 ) -> str:
     """The metric that is given, else the usual one."""
     metric = _name(data, "metric") or _usual_metric(options, answers)
-    if metric not in METRICS:
-        hint = did_you_mean(metric[:100], METRICS)
-        raise ValueError(f"no metric {shown(metric)}.{hint} Known: {', '.join(METRICS)}")
+    if metric not in GENERAL_METRICS:
+        hint = did_you_mean(metric[:100], GENERAL_METRICS)
+        raise ValueError(f"no metric {shown(metric)}.{hint} Known: {', '.join(GENERAL_METRICS)}")
 
     # POPE averages over the splits of its negatives, so each needs one
     if metric == "pope" and answers[0].lower() == "no" and kind not in SPLITS:
