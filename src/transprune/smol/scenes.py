@@ -129,11 +129,17 @@ def draw(
         unseen: draw kinds that no training picture has; of validation and test only.
 
     Raises:
-        SceneError: no such split, a negative number, or unseen kinds for training.
+        SceneError: no such split, a negative number, an impossible canvas, or unseen kinds for
+            training.
     """
     if split not in SPLITS or index < 0:
         raise SceneError(
             f"scenes are numbered from 0 in the splits {', '.join(SPLITS)}; got {split!r}, {index}"
+        )
+    if canvas.side % PATCH or not 1 <= canvas.things[0] <= canvas.things[1]:
+        raise SceneError(
+            f"a side is a multiple of {PATCH} pixels, and a scene has at least one thing; got "
+            f"{canvas}"
         )
     if unseen and split == "train":
         raise SceneError("training scenes have no unseen kinds: take validation or test")
@@ -184,11 +190,13 @@ def _stamps(
         if is_sign:
             stamps.append(_sign_stamp(world, split, rng, canvas.side))
         else:
-            stamps.append(_kind_stamp(world, kind, rng, largest))
+            stamps.append(_kind_stamp(world, kind, rng, largest, canvas.side))
     return [stamps[number] for number in rng.permutation(len(stamps))]
 
 
-def _kind_stamp(world: World, kind: int, rng: np.random.Generator, largest: float) -> _Stamp:
+def _kind_stamp(
+    world: World, kind: int, rng: np.random.Generator, largest: float, side: int
+) -> _Stamp:
     """A thing of a kind, resized, tilted, in another light."""
     size = int(np.exp(rng.uniform(np.log(_SIZES[0]), np.log(largest))))
     angle = rng.uniform(-_TILT, _TILT)
@@ -197,7 +205,9 @@ def _kind_stamp(world: World, kind: int, rng: np.random.Generator, largest: floa
     image = Image.fromarray(world.kinds.pictures[kind])
     image = image.resize((size, size), Image.Resampling.BICUBIC)
     image = image.rotate(angle, Image.Resampling.BILINEAR, expand=True)
-    picture = np.array(image.crop(image.getchannel("A").getbbox()))
+    image = image.crop(image.getchannel("A").getbbox())
+    image.thumbnail((side, side))  # a tilted thing may be larger than a small picture
+    picture = np.array(image)
     light = picture[..., :3] * np.float32(rng.uniform(0.8, 1.15))
     picture[..., :3] = np.clip(light, 0, 255).astype(np.uint8)
 

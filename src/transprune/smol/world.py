@@ -44,11 +44,13 @@ class World:
         kinds: of things.
         photographs: of each split, uint8 [H, W, 3]; without any, every background is a texture.
         fonts: files of each split, at least one.
+        checksum: of kinds and photographs.
     """
 
     kinds: Kinds
     photographs: dict[Split, list[NDArray[np.uint8]]]
     fonts: dict[Split, tuple[str, ...]]
+    checksum: str = ""
 
 
 def make_world(kinds: Kinds, folder: Path) -> str:
@@ -97,7 +99,8 @@ def load_world(folder: Path) -> World:
         )
 
     photographs = {split: [arrays[name] for name in PHOTOGRAPHS[split]] for split in SPLITS}
-    return World(Kinds(names, arrays["pictures"]), photographs, fonts)
+    kinds = Kinds(names, arrays["pictures"])
+    return World(kinds, photographs, fonts, written["checksum"])
 
 
 def _copy_fonts(split: Split, folder: Path) -> None:

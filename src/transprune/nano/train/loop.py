@@ -61,7 +61,11 @@ def cosine(step: int, steps: int, warmup: int, floor: float) -> float:
 
 
 def run_stage(
-    stage: TrainingStage, folder: Path, progress: Progress, stop_after: int | None = None
+    stage: TrainingStage,
+    folder: Path,
+    progress: Progress,
+    stop_after: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train a stage to its end, from its checkpoint if there is one.
 
@@ -70,6 +74,7 @@ def run_stage(
         folder: where `<name>.pt` and `<name>.jsonl` are written.
         progress: called every few steps.
         stop_after: stop after that many steps of this call, with a checkpoint.
+        stop: called after every step; stop there if it returns True, with a checkpoint.
 
     Returns:
         Whether the stage is finished.
@@ -81,6 +86,7 @@ def run_stage(
 
     log = Log(folder / f"{stage.name}.jsonl", first)
     saved = time.monotonic()
+    done = first
 
     for step, batch in _batches(stage, first, last):
         metrics = _train_step(stage, batch, step)
@@ -92,11 +98,13 @@ def run_stage(
         if time.monotonic() - saved > SAVE_SECONDS:
             _save(stage, folder, done)
             saved = time.monotonic()
+        if stop():
+            break
 
-    if first < last:
+    if first < done:
         log.write()
-        _save(stage, folder, last)
-    return last == stage.steps
+        _save(stage, folder, done)
+    return done == stage.steps
 
 
 def _train_step(stage: TrainingStage, batch: Any, step: int) -> Metrics:

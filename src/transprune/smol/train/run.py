@@ -1,0 +1,113 @@
+"""The training of the tower in one folder, stage after stage, each resumable.
+
+<folder>/settings.json    the settings; a run is never continued with other ones
+<folder>/names.pt         the vectors of all names
+<folder>/<stage>.pt       the last checkpoint of each stage, with its optimizer
+<folder>/<stage>.jsonl    the log of each stage
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transprune.errors import TrainingError
+from transprune.nano.messages import first_line
+from transprune.nano.train.loop import Progress, replacing, run_stage
+from transprune.nano.train.settings import check_settings
+from transprune.smol.train.labels import all_names
+from transprune.smol.train.recipe import TowerRecipe
+from transprune.smol.train.tower import TowerStage, new_module
+from transprune.smol.world import World
+
+
+def train_tower(
+    recipe: TowerRecipe,
+    world: World,
+    vectors: Tensor,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train the tower, or continue an interrupted run.
+
+    Args:
+        recipe: what to train.
+        world: what pictures are drawn from.
+        vectors: of all names, see `names.name_vectors`.
+        folder: of the run; made if missing.
+        progress: called every few steps with stage, step, steps and metrics.
+        device: where to train.
+        stop: called after every step; if it returns True, the run stops with a checkpoint.
+
+    Returns:
+        Whether the training is finished.
+
+    Raises:
+        TrainingError: the folder has a run with other settings, another world or other names, or
+            cannot be written.
+    """
+    settings = recipe.to_dict() | {"world": world.checksum, "names": _fingerprint(vectors)}
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_settings(settings, folder)
+
+        module = new_module(recipe.sizes, vectors, recipe.seed)
+        for stage_settings in recipe.stages:
+            stage = TowerStage(stage_settings, world, module, vectors, device)
+            if not run_stage(stage, folder, progress, stop=stop):
+                return False
+    except OSError as error:
+        raise TrainingError(
+            f"cannot read or write {error.filename or folder}: {error.strerror or error}. What was "
+            "written before stays: make room, and run the same command again"
+        ) from error
+    return True
+
+
+def known_vectors(world: World, folder: Path, make: Callable[[tuple[str, ...]], Tensor]) -> Tensor:
+    """The vectors of all names, from the folder of the run or, at its beginning, newly made.
+
+    Args:
+        world: its kinds are named.
+        folder: of the run; made if missing.
+        make: makes the vectors of names, float [K, E].
+
+    Raises:
+        TrainingError: the file in the folder is damaged, or of other names.
+    """
+    file = folder / "names.pt"
+    names = all_names(world.kinds.names)
+
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        vectors = make(names)
+        with replacing(file) as part:
+            torch.save({"names": list(names), "vectors": vectors}, part)
+        return vectors
+
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        found = tuple(stored["names"])
+    # a damaged archive fails in torch, in zipfile, in pickle or where its content is used
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is damaged ({first_line(error)}); remove it, and it is made again"
+        ) from error
+
+    if found != names:
+        raise TrainingError(
+            f"{file} has {len(found)} names, and they are not the {len(names)} of this world: train "
+            "into another folder"
+        )
+    return stored["vectors"]
+
+
+def _fingerprint(vectors: Tensor) -> str:
+    """Shape and rounded sum: enough to tell other names or another language model apart."""
+    return f"{tuple(vectors.shape)} {vectors.double().abs().sum().item():.3f}"
