@@ -40,7 +40,7 @@ def little_world() -> World:
     return World(
         Kinds(tuple(names), np.stack(pictures)),
         {split: [] for split in SPLITS},
-        {split: (font,) for split in SPLITS},
+        dict.fromkeys(SPLITS, (font,)),
         "little",
     )
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from smol.little import PAINTS, SHAPES, little_world, picture
 
+from smol.little import PAINTS, SHAPES, little_world, picture
 from transprune.errors import MissingExtra, SceneError
 from transprune.smol import backgrounds, emoji_kinds
 from transprune.smol.kinds import SPLITS, split_of
 from transprune.smol.palette import main_color
-from transprune.smol.scenes import PATCH, SIGN, Canvas, draw
+from transprune.smol.scenes import draw
 from transprune.smol.sign_words import WORDS
+from transprune.smol.things import PATCH, SIGN, Canvas
 from transprune.smol.world import load_world, make_world
 
 WORLD = little_world()
@@ -114,9 +115,9 @@ def test_kinds_words_photographs_and_fonts_of_the_splits_are_apart() -> None:
 
     seen = {thing.name for number in range(60) for thing in draw(WORLD, "train", number).things}
     assert {split_of(name) for name in seen - {SIGN}} == {"train"}
-    words = {
-        thing.word for number in range(60) for thing in draw(WORLD, "test", number).things
-    } - {None}
+    words = {thing.word for number in range(60) for thing in draw(WORLD, "test", number).things} - {
+        None
+    }
     assert {split_of(word) for word in words if not word.isdigit()} == {"test"}
 
 

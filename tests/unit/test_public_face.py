@@ -130,6 +130,7 @@ ORDER = (
     "runtime",
     "session",
     "nano",
+    "smol",
     "models",
     "bench",
     "speed",
@@ -166,6 +167,7 @@ APART = {
     "families": {"algebra"},
     "runtime": {"cost"},
     "nano": set(ORDER) - {"errors", "nano"},
+    "smol": set(ORDER) - {"errors", "nano", "smol"},
 }
 
 

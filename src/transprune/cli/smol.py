@@ -6,16 +6,20 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import show
+from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
 from transprune.cli.options import Threads
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 smol_app = typer.Typer(
     name="smol",
@@ -28,6 +32,13 @@ Home = Annotated[
     Path, typer.Option("--home", metavar="FOLDER", help="Folder of everything that smol writes.")
 ]
 _HOME = Path("out/smol")
+
+
+class SplitName(str, Enum):
+    """The values of `--split`."""
+
+    validation = "validation"
+    test = "test"
 
 
 @smol_app.command("language")
@@ -84,29 +95,67 @@ def train_command(
     import torch
 
     from transprune.cli.guard import quiet_libraries
-    from transprune.smol.language import load_language
     from transprune.smol.world import load_world
 
     with training_code():
-        from transprune.smol.train.names import name_vectors
         from transprune.smol.train.recipe import TOWER
         from transprune.smol.train.run import known_vectors, train_tower
-
-    def make_vectors(names: tuple[str, ...]) -> torch.Tensor:
-        model, tokenizer = load_language(home / "language")
-        return name_vectors(model, tokenizer, names)
 
     folder = home / "tower"
     world = load_world(home / "world")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), stages() as progress, _stopped_kindly(minutes) as stop:
-        vectors = known_vectors(world, folder, make_vectors)
+        vectors = known_vectors(world, folder, _make_vectors(home))
         finished = train_tower(TOWER, world, vectors, folder, progress, device, stop)
 
     if finished:
         show(f"tower: {folder}")
     else:
         show(f"stopped; to continue: transprune smol train --home {home}")
+
+
+@smol_app.command("measure")
+def measure_command(
+    home: Home = _HOME,
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=1, metavar="N", help="Number of scenes.")
+    ] = 100,
+    split: Annotated[
+        SplitName, typer.Option("--split", help="validation to choose by, test to report.")
+    ] = SplitName.validation,
+    threads: Threads = 1,
+) -> None:
+    """Measure the tower as far as it is trained, on known kinds and on kinds it never saw: JSON."""
+    use_threads(threads)
+    from transprune.smol.world import load_world
+
+    with training_code():
+        from transprune.smol.train.measure import measure_tower
+        from transprune.smol.train.recipe import TOWER
+        from transprune.smol.train.run import known_vectors, load_tower
+
+    world = load_world(home / "world")
+    vectors = known_vectors(world, home / "tower", _make_vectors(home))
+    module, reached = load_tower(TOWER, vectors, home / "tower")
+
+    found: dict[str, Any] = {"tower": reached, "split": split.value, "scenes": scenes}
+    for unseen in (False, True):
+        scores = measure_tower(module, world, vectors, split.value, scenes, unseen)
+        found["unseen" if unseen else "known"] = scores.to_dict()
+    print_json(found)
+
+
+def _make_vectors(home: Path) -> Callable[[tuple[str, ...]], Tensor]:
+    """A function that makes the vectors of names; it loads the language model when it is called."""
+
+    def make(names: tuple[str, ...]) -> Tensor:
+        from transprune.smol.language import load_language
+        from transprune.smol.train.names import name_vectors
+
+        model, tokenizer = load_language(home / "language")
+        return name_vectors(model, tokenizer, names)
+
+    return make
 
 
 @contextmanager

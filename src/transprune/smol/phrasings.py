@@ -93,5 +93,7 @@ def word(what: str, rng: np.random.Generator, held_out: bool, **parts: str) -> s
 
 def with_article(name: str) -> str:
     """`a cat`, `an owl`."""
-    article = "an" if name[0].lower() in "aeiou" and not name.startswith(("uni", "one", "eu")) else "a"
+    article = (
+        "an" if name[0].lower() in "aeiou" and not name.startswith(("uni", "one", "eu")) else "a"
+    )
     return f"{article} {name}"

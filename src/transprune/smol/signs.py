@@ -49,7 +49,9 @@ def draw_sign(
         number is where the first letter begins.
     """
     shade, dark = BOARDS[color]
-    board = tuple(int(value) for value in np.clip(rng.integers(-_JITTER, _JITTER + 1, 3) + shade, 0, 255))
+    board = tuple(
+        int(value) for value in np.clip(rng.integers(-_JITTER, _JITTER + 1, 3) + shade, 0, 255)
+    )
     letters = load_font(font, int(rng.integers(LETTERS[0], LETTERS[1] + 1)))
 
     text = word.upper()

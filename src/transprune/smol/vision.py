@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from transprune.nano.batches import normalise
-from transprune.smol.scenes import PATCH, SIDE
+from transprune.smol.things import PATCH, SIDE
 
 GRID = SIDE // PATCH
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from transprune.smol.palette import COLORS
-from transprune.smol.scenes import PATCH, SIGN, Scene
+from transprune.smol.scenes import Scene
+from transprune.smol.things import PATCH, SIGN
 
 CHARACTERS = string.ascii_lowercase + string.digits
 NOTHING = -100  # of a label that a patch does not have

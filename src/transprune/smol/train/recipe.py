@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from transprune.smol.scenes import Canvas
+from transprune.smol.things import Canvas
 from transprune.smol.train.tower import TowerSettings
 from transprune.smol.vision import TowerSizes
 

@@ -12,15 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transprune.errors import TrainingError
 from transprune.nano.messages import first_line
-from transprune.nano.train.loop import Progress, replacing, run_stage
+from transprune.nano.train.loop import (
+    Progress,
+    load_checkpoint,
+    load_weights,
+    replacing,
+    run_stage,
+)
 from transprune.nano.train.settings import check_settings
+from transprune.smol.train.heads import new_module
 from transprune.smol.train.labels import all_names
 from transprune.smol.train.recipe import TowerRecipe
-from transprune.smol.train.tower import TowerStage, new_module
+from transprune.smol.train.tower import TowerStage
 from transprune.smol.world import World
 
 
@@ -68,6 +75,24 @@ def train_tower(
             "written before stays: make room, and run the same command again"
         ) from error
     return True
+
+
+def load_tower(recipe: TowerRecipe, vectors: Tensor, folder: Path) -> tuple[nn.ModuleDict, str]:
+    """The tower of the last checkpoint of a run, and how far it is: `tower1_parts, step 200`.
+
+    Raises:
+        TrainingError: the folder has no checkpoint of this recipe.
+    """
+    module = new_module(recipe.sizes, vectors, recipe.seed)
+
+    for stage in reversed(recipe.stages):
+        file = folder / f"{stage.name}.pt"
+        if file.exists():
+            state = load_checkpoint(file)
+            load_weights(module, state, file)
+            return module.eval(), f"{stage.name}, step {state['step']}"
+
+    raise TrainingError(f"{folder} has no checkpoint of a tower; train it: transprune smol train")
 
 
 def known_vectors(world: World, folder: Path, make: Callable[[tuple[str, ...]], Tensor]) -> Tensor:

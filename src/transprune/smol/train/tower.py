@@ -12,9 +12,8 @@ among the 24 x 24.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,24 +23,18 @@ from torch import Tensor, nn
 from transprune.nano.train.log import Metrics
 from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
-from transprune.smol.palette import COLORS
-from transprune.smol.scenes import Canvas, draw
+from transprune.smol.scenes import draw
+from transprune.smol.things import Canvas
+from transprune.smol.train.heads import HEADS
 from transprune.smol.train.labels import (
-    CHARACTERS,
     NOTHING,
     Labels,
     all_names,
     batch_labels,
     names_in,
 )
-from transprune.smol.vision import GRID, TowerSizes, look, new_tower
+from transprune.smol.vision import GRID, look
 from transprune.smol.world import World
-
-# what a patch predicts -> how many numbers
-HEADS = {"thing": 1, "color": len(COLORS), "characters": len(CHARACTERS) + 1, "box": 4}
-
-_SHARPEST = 40.0  # of the match of features and names
-_PLACES = 0.5  # amplitude of the position table's first values
 
 
 @dataclass(frozen=True)
@@ -90,57 +83,13 @@ class TowerBatch(NamedTuple):
     corner: tuple[int, int]
 
 
-def new_module(sizes: TowerSizes, vectors: Tensor, seed: int = 0) -> nn.ModuleDict:
-    """Tower and heads, untrained.
-
-    Args:
-        sizes: of the tower.
-        vectors: of all names, float [K, E].
-        seed: of the weights.
-    """
-    torch.manual_seed(seed)
-    tower = new_tower(sizes)
-    add_places(tower.embeddings.position_embedding.weight)
-
-    return nn.ModuleDict(
-        {
-            "tower": tower,
-            "heads": nn.Linear(sizes.width, sum(HEADS.values())),
-            "places": nn.Linear(sizes.width, 2 * GRID),
-            "patch_names": Matcher(sizes.width, vectors.shape[1]),
-            "cls_names": Matcher(sizes.width, vectors.shape[1]),
-        }
-    )
-
-
-class Matcher(nn.Module):
-    """Compare features with names: the cosine of both in a common space, times a learnt factor.
-
-    Args:
-        width: of the features, and of the common space.
-        described: width of the vectors of names.
-    """
-
-    def __init__(self, width: int, described: int) -> None:
-        super().__init__()
-        self.feature = nn.Linear(width, width)
-        self.name = nn.Linear(described, width)
-        self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    def forward(self, features: Tensor, vectors: Tensor) -> Tensor:
-        """Logits. [n, D] and [K, E] -> [n, K]."""
-        left = F.normalize(self.feature(features).float(), dim=-1)
-        right = F.normalize(self.name(vectors).float(), dim=-1)
-        return self.sharpness.exp().clamp(max=_SHARPEST) * left @ right.T
-
-
 class TowerStage:
     """One stage of the tower; it trains `module` in place.
 
     Args:
         settings: of the stage.
         world: what pictures are drawn from.
-        module: of `new_module`.
+        module: of `heads.new_module`.
         vectors: of all names, float [K, E].
         device: where to train.
     """
@@ -266,20 +215,3 @@ class TowerStage:
 def _share(right: Tensor) -> float:
     """NaN, which the log leaves out, where there is nothing to be right about."""
     return right.float().mean().item()
-
-
-@torch.no_grad()
-def add_places(table: Tensor) -> None:
-    """Add a 2-D sinusoid to a position table [1 + 576, D], in random directions.
-
-    Without it, positions could hardly be decoded from the features. Random directions spread rows
-    and columns over all channels, so they survive the first norm.
-    """
-    width = table.shape[1]
-    waves = torch.logspace(-1.3, 0.3, width // 4)  # radians per patch
-    places = torch.cartesian_prod(torch.arange(GRID), torch.arange(GRID))
-    rows, columns = (places[:, axis, None] * waves for axis in (0, 1))  # [576, D / 4]
-
-    phases = torch.cat([rows.sin(), rows.cos(), columns.sin(), columns.cos()], dim=1)
-    rotation = torch.linalg.qr(torch.randn(width, width))[0]
-    table[1:] += _PLACES * (phases - phases.mean(dim=0)) @ rotation  # row 0 is CLS
