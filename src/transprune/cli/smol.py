@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +17,6 @@ from transprune.cli.nano import stages, training_code
 from transprune.cli.options import Threads
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 smol_app = typer.Typer(
     name="smol",
@@ -88,30 +85,45 @@ def train_command(
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
     ] = None,
 ) -> None:
-    """Train the vision tower; run again to continue. Ctrl-C and SIGTERM stop it with a checkpoint."""
+    """Train tower, then projector; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
     need_folder(home, "--home")
     # before torch is imported
     use_threads(threads)
     import torch
 
     from transprune.cli.guard import quiet_libraries
-    from transprune.smol.world import load_world
 
     with training_code():
-        from transprune.smol.train.recipe import TOWER
-        from transprune.smol.train.run import known_vectors, train_tower
+        from transprune.smol.train.home import train_all
 
-    folder = home / "tower"
-    world = load_world(home / "world")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), stages() as progress, _stopped_kindly(minutes) as stop:
-        vectors = known_vectors(world, folder, _make_vectors(home))
-        finished = train_tower(TOWER, world, vectors, folder, progress, device, stop)
+        adapter = train_all(home, progress, device, stop)
 
-    if finished:
-        show(f"tower: {folder}")
+    if adapter is not None:
+        show(f"adapter: {adapter}; to put the model together: transprune smol assemble")
     else:
         show(f"stopped; to continue: transprune smol train --home {home}")
+
+
+@smol_app.command("assemble")
+def assemble_command(
+    adapter: Annotated[
+        Path | None,
+        typer.Option("--adapter", metavar="FOLDER", help="Adapter; default: the one in --home."),
+    ] = None,
+    home: Home = _HOME,
+) -> None:
+    """Put language model and adapter together, as a checkpoint that transformers loads."""
+    need_folder(home, "--home")
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import write_model
+    from transprune.smol.language import WEIGHTS_SHA256
+
+    out = home / "model"
+    with quiet_libraries(bars=False):
+        write_model(home / "language", adapter or home / "adapter", out, WEIGHTS_SHA256)
+    show(f"model: {out}")
 
 
 @smol_app.command("measure")
@@ -130,12 +142,13 @@ def measure_command(
     from transprune.smol.world import load_world
 
     with training_code():
+        from transprune.smol.train.home import vectors_at
         from transprune.smol.train.measure import measure_tower
         from transprune.smol.train.recipe import TOWER
-        from transprune.smol.train.run import known_vectors, load_tower
+        from transprune.smol.train.run import load_tower
 
     world = load_world(home / "world")
-    vectors = known_vectors(world, home / "tower", _make_vectors(home))
+    vectors = vectors_at(home, world)
     module, reached = load_tower(TOWER, vectors, home / "tower")
 
     found: dict[str, Any] = {"tower": reached, "split": split.value, "scenes": scenes}
@@ -143,19 +156,6 @@ def measure_command(
         scores = measure_tower(module, world, vectors, split.value, scenes, unseen)
         found["unseen" if unseen else "known"] = scores.to_dict()
     print_json(found)
-
-
-def _make_vectors(home: Path) -> Callable[[tuple[str, ...]], Tensor]:
-    """A function that makes the vectors of names; it loads the language model when it is called."""
-
-    def make(names: tuple[str, ...]) -> Tensor:
-        from transprune.smol.language import load_language
-        from transprune.smol.train.names import name_vectors
-
-        model, tokenizer = load_language(home / "language")
-        return name_vectors(model, tokenizer, names)
-
-    return make
 
 
 @contextmanager

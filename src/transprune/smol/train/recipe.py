@@ -1,4 +1,4 @@
-"""What is trained: the stages of the tower, in order."""
+"""What is trained: the stages of the tower, in order, then the projector."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from transprune.smol.things import Canvas
+from transprune.smol.train.projector import ProjectorSettings
 from transprune.smol.train.tower import TowerSettings
 from transprune.smol.vision import TowerSizes
 
@@ -49,6 +50,8 @@ TOWER = TowerRecipe(
         ),
     ),
 )
+
+PROJECTOR = ProjectorSettings()
 
 MINIATURE = TowerRecipe(
     "miniature",

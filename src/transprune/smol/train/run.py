@@ -1,15 +1,18 @@
-"""The training of the tower in one folder, stage after stage, each resumable.
+"""The trainings of tower and projector, each in one folder, stage after stage, each resumable.
 
 <folder>/settings.json    the settings; a run is never continued with other ones
-<folder>/names.pt         the vectors of all names
+<folder>/names.pt         the vectors of all names (of the tower)
 <folder>/<stage>.pt       the last checkpoint of each stage, with its optimizer
 <folder>/<stage>.jsonl    the log of each stage
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +27,10 @@ from transprune.nano.train.loop import (
     run_stage,
 )
 from transprune.nano.train.settings import check_settings
+from transprune.smol.language import weights_sha256
 from transprune.smol.train.heads import new_module
 from transprune.smol.train.labels import all_names
+from transprune.smol.train.projector import ProjectorSettings, ProjectorStage
 from transprune.smol.train.recipe import TowerRecipe
 from transprune.smol.train.tower import TowerStage
 from transprune.smol.world import World
@@ -60,21 +65,67 @@ def train_tower(
     """
     settings = recipe.to_dict() | {"world": world.checksum, "names": _fingerprint(vectors)}
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
         check_settings(settings, folder)
-
         module = new_module(recipe.sizes, vectors, recipe.seed)
         for stage_settings in recipe.stages:
             stage = TowerStage(stage_settings, world, module, vectors, device)
             if not run_stage(stage, folder, progress, stop=stop):
                 return False
+    return True
+
+
+def train_projector(
+    settings: ProjectorSettings,
+    model: Any,
+    tokenizer: Any,
+    world: World,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train the projector between tower and language model, or continue an interrupted run.
+
+    Args:
+        settings: of the only stage.
+        model: of `architecture.assemble`, with a trained tower; its projector is trained in place.
+        tokenizer: its tokenizer.
+        world, folder, progress, device, stop: as of `train_tower`.
+
+    Returns:
+        Whether the training is finished.
+
+    Raises:
+        TrainingError: the folder has a run with other settings, another world, tower or language
+            model, or cannot be written.
+    """
+    frozen = {
+        "world": world.checksum,
+        "tower": weights_sha256(model.model.vision_tower),
+        "language": weights_sha256(model.model.language_model),
+    }
+    with writing(folder):
+        check_settings(asdict(settings) | frozen, folder)
+        stage = ProjectorStage(model, tokenizer, world, settings, device)
+        return run_stage(stage, folder, progress, stop=stop)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder, and explain what to do where it, or a file in it, cannot be written.
+
+    Raises:
+        TrainingError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise TrainingError(
             f"cannot read or write {error.filename or folder}: {error.strerror or error}. What was "
             "written before stays: make room, and run the same command again"
         ) from error
-    return True
 
 
 def load_tower(recipe: TowerRecipe, vectors: Tensor, folder: Path) -> tuple[nn.ModuleDict, str]:
