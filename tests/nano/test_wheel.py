@@ -75,7 +75,8 @@ def test_the_wheel_has_the_checkpoint_and_no_training_code(wheel) -> None:
     assert "transprune/nano/checkpoint/model.safetensors" in names
     assert "transprune/nano/evaluate.py" in names
     assert "transprune/py.typed" in names
-    assert not [name for name in names if name.startswith("transprune/nano/train/")]
+    training = ("transprune/nano/train/", "transprune/smol/train/")
+    assert not [name for name in names if name.startswith(training)]
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

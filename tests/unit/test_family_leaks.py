@@ -15,7 +15,7 @@ from transprune.families import FAMILIES
 SOURCE = Path(transprune.__file__).parent
 
 # the bundled model is a LLaVA of its own making, and tables quote the published checkpoints
-EXEMPT = ("families", "nano")
+EXEMPT = ("families", "nano", "smol")
 FILES = [
     path for path in sorted(SOURCE.rglob("*.py")) if path.relative_to(SOURCE).parts[0] not in EXEMPT
 ]

@@ -130,6 +130,7 @@ ORDER = (
     "runtime",
     "session",
     "nano",
+    "smol",
     "models",
     "tiles",
     "bench",
@@ -171,6 +172,7 @@ APART = {
     "families": {"algebra"},
     "runtime": {"cost"},
     "nano": set(ORDER) - {"errors", "nano"},
+    "smol": set(ORDER) - {"errors", "nano", "smol"},
 }
 
 

@@ -27,6 +27,7 @@ from transprune.cli.report import report_command
 from transprune.cli.reproduce import reproduce_command
 from transprune.cli.run import run_command
 from transprune.cli.serve import serve_command
+from transprune.cli.smol import smol_app
 from transprune.cli.suggest import suggest_command
 from transprune.cli.train_pruner import train_pruner_command
 from transprune.cli.tune import tune_command
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, function in COMMANDS.items():
     app.command(name, epilog=None if name == "glossary" else POINTER)(function)
 app.add_typer(nano_app, name="nano")
+app.add_typer(smol_app, name="smol")
 
 
 def _show_version(wanted: bool) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 StageProgress = Callable[[str, int, int, dict[str, float]], None]  # stage, step, steps, metrics
 
-_TRAINING_PACKAGE = "transprune.nano.train"
+_TRAINING_PACKAGES = ("transprune.nano.train", "transprune.smol.train")
 
 nano_app = typer.Typer(
     name="nano",
@@ -83,12 +83,12 @@ def train_command(
 
     from transprune.cli.guard import quiet_libraries
 
-    with _training_code():
+    with training_code():
         from transprune.nano.train.recipe import RECIPES
         from transprune.nano.train.run import train
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with quiet_libraries(bars=False), _stages() as progress:
+    with quiet_libraries(bars=False), stages() as progress:
         folder = train(RECIPES[recipe.value], out, progress, device, stop_after, compiled)
 
     if folder is not None:
@@ -151,7 +151,7 @@ def evaluate_command(
     from transprune.nano.evaluate import evaluate, load_trained
 
     found = []
-    with quiet_libraries(bars=False), _stages() as progress:
+    with quiet_libraries(bars=False), stages() as progress:
         trained = load_trained(model or nano.path())
 
         def scene_progress(done: int, total: int) -> None:
@@ -181,7 +181,7 @@ def plot_command(
     ] = None,
 ) -> None:
     """Draw the logs of a training run: loss and accuracies over the steps of each stage."""
-    with _training_code():
+    with training_code():
         from transprune.nano.train.plot import plot_run
 
     if out is not None and out.suffix.lower() != ".png":
@@ -194,7 +194,7 @@ def plot_command(
 
 
 @contextmanager
-def _training_code() -> Iterator[None]:
+def training_code() -> Iterator[None]:
     """Explain where the training code is if its import fails.
 
     Raises:
@@ -203,7 +203,7 @@ def _training_code() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(_TRAINING_PACKAGE):
+        if not (error.name or "").startswith(_TRAINING_PACKAGES):
             raise  # a missing dependency, not the missing package
         raise MissingExtra(
             "this command needs the training code, which is in the source repository and not in "
@@ -241,7 +241,7 @@ def _add_row(table: Table, name: str, values: list[float], asked: int | None) ->
 
 
 @contextmanager
-def _stages() -> Iterator[StageProgress]:
+def stages() -> Iterator[StageProgress]:
     """One progress bar per stage on a terminal.
 
     Elsewhere a line every half minute, and the metrics as lines of JSON for a program that follows

@@ -131,16 +131,20 @@ def layer_forward(
 ) -> Tensor:
     """One decoder layer over a packed sequence [B, S, D].
 
-    Weights are arguments and not a module, so that one compiled graph serves all layers.
+    Weights are arguments and not a module, so that one compiled graph serves all layers. Where
+    there are fewer key heads than query heads, each serves a group of neighbouring query heads.
     """
     width = cos.shape[-1]
     visible = TEXT_PREFIX if masked else prefix
 
-    # one product for all three projections; [B, S, 3 * H * d] -> three [B, S, H, d]
+    # one product for all three projections; [B, S, all heads * d] -> three [B, S, H, d]
     projected = F.linear(_rms(rows, norm_in), torch.cat([query, key, value]))
-    q, k, v = (part.unflatten(-1, (-1, width)) for part in projected.chunk(3, dim=-1))
+    sizes = (query.shape[0], key.shape[0], value.shape[0])
+    q, k, v = (part.unflatten(-1, (-1, width)) for part in projected.split(sizes, dim=-1))
     q = _rotate(q, cos, sin).to(v.dtype)
     k = _rotate(k, cos, sin).to(v.dtype)
+    if (group := q.shape[2] // k.shape[2]) > 1:
+        k, v = (part.repeat_interleave(group, dim=2) for part in (k, v))
     rows = rows + F.linear(_attend(q, k, v, prefix, segments, visible), out)
 
     gated, linear = F.linear(_rms(rows, norm_mlp), torch.cat([gate, up])).chunk(2, dim=-1)

@@ -61,7 +61,11 @@ def cosine(step: int, steps: int, warmup: int, floor: float) -> float:
 
 
 def run_stage(
-    stage: TrainingStage, folder: Path, progress: Progress, stop_after: int | None = None
+    stage: TrainingStage,
+    folder: Path,
+    progress: Progress,
+    stop_after: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train a stage to its end, from its checkpoint if there is one.
 
@@ -70,6 +74,7 @@ def run_stage(
         folder: where `<name>.pt` and `<name>.jsonl` are written.
         progress: called every few steps.
         stop_after: stop after that many steps of this call, with a checkpoint.
+        stop: called after every step; stop there if it returns True, with a checkpoint.
 
     Returns:
         Whether the stage is finished.
@@ -81,6 +86,7 @@ def run_stage(
 
     log = Log(folder / f"{stage.name}.jsonl", first)
     saved = time.monotonic()
+    done = first
 
     for step, batch in _batches(stage, first, last):
         metrics = _train_step(stage, batch, step)
@@ -92,11 +98,13 @@ def run_stage(
         if time.monotonic() - saved > SAVE_SECONDS:
             _save(stage, folder, done)
             saved = time.monotonic()
+        if stop():
+            break
 
-    if first < last:
+    if first < done:
         log.write()
-        _save(stage, folder, last)
-    return last == stage.steps
+        _save(stage, folder, done)
+    return done == stage.steps
 
 
 def _train_step(stage: TrainingStage, batch: Any, step: int) -> Metrics:
@@ -124,6 +132,43 @@ def _batches(stage: TrainingStage, first: int, last: int) -> Iterator[tuple[int,
             yield step, batch
 
 
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """Read a checkpoint: `step`, `module` and `optimizer`.
+
+    Raises:
+        TrainingError: the file is damaged.
+    """
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        state["step"] = int(state["step"])
+    # a damaged archive fails in torch, in zipfile, in pickle or where its content is used
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is not a checkpoint of this training ({first_line(error)}); remove it to "
+            "start over"
+        ) from error
+    return state
+
+
+def load_weights(
+    module: nn.Module, state: dict[str, Any], file: Path, optimizer: Optimizer | None = None
+) -> None:
+    """Restore a module, and an optimizer if one is given, from the checkpoint that `file` had.
+
+    Raises:
+        TrainingError: the checkpoint is of another architecture.
+    """
+    try:
+        module.load_state_dict(state["module"])
+        if optimizer is not None:
+            optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is a checkpoint of another architecture; nothing was touched. "
+            f"{first_line(error)}"
+        ) from error
+
+
 def _load(stage: TrainingStage, folder: Path) -> int:
     """Restore a stage from its checkpoint; return the number of finished steps.
 
@@ -134,28 +179,11 @@ def _load(stage: TrainingStage, folder: Path) -> int:
     if not file.exists():
         return 0
 
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        done = int(state["step"])
-    # a damaged archive fails in torch, in zipfile, in pickle or where its content is used
-    except Exception as error:
-        raise TrainingError(
-            f"{file} is not a checkpoint of this training ({first_line(error)}); remove it to "
-            "start over"
-        ) from error
-
-    try:
-        stage.module.load_state_dict(state["module"])
-        # a finished stage needs its weights only
-        if done < stage.steps:
-            stage.optimizer.load_state_dict(state["optimizer"])
-    except Exception as error:
-        raise TrainingError(
-            f"{file} is a checkpoint of another architecture; nothing was touched. "
-            f"{first_line(error)}"
-        ) from error
-
-    return done
+    state = load_checkpoint(file)
+    # a finished stage needs its weights only
+    unfinished = state["step"] < stage.steps
+    load_weights(stage.module, state, file, stage.optimizer if unfinished else None)
+    return int(state["step"])
 
 
 def _save(stage: TrainingStage, folder: Path, step: int) -> None:

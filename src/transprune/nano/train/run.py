@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +19,11 @@ from transprune.errors import TrainingError
 from transprune.nano.architecture import new_llava, save
 from transprune.nano.train.card import write_card
 from transprune.nano.train.language import LanguageSettings, LanguageStage
-from transprune.nano.train.loop import Progress, TrainingStage, replacing, run_stage
+from transprune.nano.train.loop import Progress, TrainingStage, run_stage
 from transprune.nano.train.recipe import TrainingRecipe
+from transprune.nano.train.settings import check_settings
 from transprune.nano.train.start import grow, initialise, standardise
 from transprune.nano.train.vision import VisionStage
-
-_SHOWN = 6  # differing settings in an error message
 
 
 def train(
@@ -72,7 +70,7 @@ def _train(
 ) -> Path | None:
     """Stage after stage, then the checkpoint and its card."""
     folder.mkdir(parents=True, exist_ok=True)
-    _check_settings(recipe, folder)
+    check_settings(recipe.to_dict(), folder)
 
     budget = _Budget(stop_after)
     vision = VisionStage(recipe.sizes, recipe.vision, device)
@@ -140,50 +138,3 @@ class _Budget:
         if self.steps is not None:
             self.steps = max(0, self.steps - reached)
         return finished
-
-
-def _check_settings(recipe: TrainingRecipe, folder: Path) -> None:
-    """Write the settings of a new run; compare those of an old one.
-
-    Raises:
-        TrainingError: the settings in the folder differ, or cannot be read.
-    """
-    file = folder / "settings.json"
-    # through JSON, so that tuples compare equal to the lists in the file
-    now = json.loads(json.dumps(recipe.to_dict()))
-
-    if not file.exists():
-        with replacing(file) as part:
-            part.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-        return
-
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise TrainingError(
-            f"{file} is not JSON ({error}); remove the folder, or train into another one"
-        ) from error
-
-    different = sorted(_leaves(before) ^ _leaves(now))
-    if different:
-        shown = "; ".join(f"{path} {value}" for path, value in different[:_SHOWN])
-        raise TrainingError(
-            f"{folder} has a run with other settings ({shown}). "
-            "Nothing was touched: train into another folder."
-        )
-
-
-def _leaves(settings: Any, prefix: str = "") -> set[tuple[str, str]]:
-    """Every leaf of nested settings, as (path, value)."""
-    if isinstance(settings, dict):
-        items = list(settings.items())
-    elif isinstance(settings, list):
-        items = [(str(number), value) for number, value in enumerate(settings)]
-    else:
-        return {(prefix, repr(settings))}
-
-    leaves = set()
-    for key, value in items:
-        path = f"{prefix}.{key}" if prefix else str(key)
-        leaves |= _leaves(value, path)
-    return leaves

@@ -1,0 +1,119 @@
+"""The adapter: what turns the language model into a vision-language model, in one small folder.
+
+<folder>/adapter.safetensors   tower and projector, in bfloat16
+<folder>/adapter.json          sizes, and the checksum of the language model that they belong to
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from transprune.errors import CheckpointError
+from transprune.nano.messages import first_line
+from transprune.smol.architecture import assemble, image_tokenizer, new_processor
+from transprune.smol.language import load_language
+from transprune.smol.vision import TowerSizes, new_tower
+
+SCHEMA = 1
+
+
+def save_adapter(
+    tower: dict[str, Tensor],
+    projector: dict[str, Tensor],
+    sizes: TowerSizes,
+    language_sha256: str,
+    folder: Path,
+) -> None:
+    """Write an adapter.
+
+    Args:
+        tower, projector: the weights of both.
+        sizes: of the tower.
+        language_sha256: checksum of the language model it was trained with.
+        folder: made if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {}
+    for part, state in (("tower", tower), ("projector", projector)):
+        for name, value in state.items():
+            half[f"{part}.{name}"] = value.to(torch.bfloat16).contiguous().cpu()
+
+    save_file(half, folder / "adapter.safetensors")
+    about = {"schema": SCHEMA, "sizes": asdict(sizes), "language_sha256": language_sha256}
+    (folder / "adapter.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: str) -> Any:
+    """Put a LLaVA together from a language model and an adapter.
+
+    Args:
+        language: the language model.
+        tokenizer: of `architecture.image_tokenizer`.
+        folder: of the adapter.
+        language_sha256: checksum of the language model.
+
+    Returns:
+        The model in fp32, in evaluation mode.
+
+    Raises:
+        CheckpointError: no adapter there, one of another architecture, or for another language model.
+    """
+    try:
+        about = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
+        weights = load_file(folder / "adapter.safetensors")
+        tower = new_tower(TowerSizes(**about["sizes"]))
+        wanted = about["language_sha256"]
+    # a missing or damaged file fails in json, in safetensors or where its content is used
+    except Exception as error:
+        raise CheckpointError(f"no adapter in {folder}: {first_line(error)}") from error
+
+    if wanted != language_sha256:
+        raise CheckpointError(
+            f"{folder} is an adapter for a language model with the checksum {wanted}; got "
+            f"{language_sha256}. Make the right one: transprune smol language"
+        )
+
+    model: Any = assemble(language, tower, tokenizer)
+    try:
+        model.model.vision_tower.load_state_dict(_part(weights, "tower"))
+        model.model.multi_modal_projector.load_state_dict(_part(weights, "projector"))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder} is an adapter of another architecture: {first_line(error)}"
+        ) from error
+    return model
+
+
+def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256: str) -> None:
+    """Assemble the model and write it in bfloat16, as transformers loads it.
+
+    Args:
+        language_folder: of the language model that `language.make_language` wrote.
+        adapter: folder of the adapter.
+        out: folder to write to.
+        language_sha256: checksum of the language model; it was checked when it was loaded.
+
+    Raises:
+        CheckpointError: as of `load_language` and `with_adapter`.
+    """
+    language, own_tokenizer = load_language(language_folder)
+    tokenizer = image_tokenizer(own_tokenizer)
+    model = with_adapter(language, tokenizer, adapter, language_sha256)
+
+    model.to(torch.bfloat16).save_pretrained(out)
+    new_processor(tokenizer).save_pretrained(out)
+
+
+def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of one part, by their own names."""
+    start = f"{part}."
+    return {
+        name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)
+    }

@@ -1,0 +1,82 @@
+"""Questions about a scene in real words, with their answers, in nine categories.
+
+| category | question | answer |
+|---|---|---|
+| exist | is there a ...: of the scene, any other, or one with a similar name | yes, no |
+| what | what is in a part of the picture | a name |
+| where | in which ninth of the picture | top left, center, ... |
+| count | how often something occurs, how many things there are | 0 to 8 |
+| color | of a thing that has a main one, or of a sign | one of eleven |
+| read | what a sign says | the word or number |
+| size | which of two is bigger, or smaller | a name |
+| relation | left of, right of, above, below: is it, and what is | yes, no, a name |
+| mc | what, where, color or read, with four options | A to D |
+
+Every question about "the ..." fits exactly one thing, and no answer depends on a few pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from transprune.smol.asker import PLACES, Asker, Question, place_of
+from transprune.smol.palette import COLORS
+from transprune.smol.short_questions import SHORT_QUESTIONS
+from transprune.smol.sign_words import WORDS
+
+TRIES = 20
+LETTERS = "ABCD"
+
+
+def ask(asker: Asker, category: str) -> Question | None:
+    """Draw one question of a category, with up to twenty draws; None where none fits the scene.
+
+    Raises:
+        KeyError: no such category.
+    """
+    draw_question = _ASK[category]
+    for _ in range(TRIES):
+        if question := draw_question(asker):
+            return question
+    return None
+
+
+def _mc(asker: Asker) -> Question | None:
+    """A question of another category with four options, wrong ones of the scene first."""
+    category = ("what", "where", "color", "read")[asker.rng.integers(4)]
+    question = ask(asker, category)
+    if question is None:
+        return None
+
+    wrong = _wrong_answers(asker, category, question.answer)
+    options = [question.answer, *wrong[: len(LETTERS) - 1]]
+    shuffled = [options[number] for number in asker.rng.permutation(len(options))]
+    listed = " ".join(
+        f"{letter}. {option}" for letter, option in zip(LETTERS, shuffled, strict=True)
+    )
+    text = asker.word("mc", question=question.text, options=listed)
+    answer = LETTERS[shuffled.index(question.answer)]
+    return Question("mc", category, text, answer, question.things)
+
+
+def _wrong_answers(asker: Asker, category: str, right: str) -> list[str]:
+    """At least three wrong answers; those that fit something else in the scene come first."""
+    things = asker.scene.things
+    if category == "color":
+        there, pool = [thing.color for thing in things], list(COLORS)
+    elif category == "where":
+        there = [place_of(asker.scene, thing) for thing in things]
+        pool = [place for row in PLACES for place in row]
+    elif category == "read":
+        there, pool = [thing.word for thing in things], list(WORDS)
+    else:
+        there, pool = [thing.name for thing in things], list(asker.pool)
+
+    present = sorted({answer for answer in there if answer is not None} - {right})
+    absent = [pool[number] for number in asker.rng.permutation(len(pool))[: 2 * len(LETTERS) + 8]]
+    absent = [answer for answer in absent if answer != right and answer not in present]
+    return [present[number] for number in asker.rng.permutation(len(present))] + absent
+
+
+_ASK: dict[str, Callable[[Asker], Question | None]] = {**SHORT_QUESTIONS, "mc": _mc}
+CATEGORIES = tuple(_ASK)

@@ -1,0 +1,78 @@
+"""The whole training in the folder of the second test bed: tower, projector, adapter.
+
+<home>/tower/, <home>/projector/   the runs, see `run`
+<home>/adapter/                    the finished adapter, see `adapter`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from transprune.nano.train.loop import Progress
+from transprune.smol.adapter import save_adapter
+from transprune.smol.architecture import assemble, image_tokenizer
+from transprune.smol.language import WEIGHTS_SHA256, load_language
+from transprune.smol.train.names import name_vectors
+from transprune.smol.train.recipe import PROJECTOR, TOWER
+from transprune.smol.train.run import known_vectors, load_tower, train_projector, train_tower
+from transprune.smol.world import World, load_world
+
+
+def train_all(
+    home: Path, progress: Progress, device: torch.device, stop: Callable[[], bool]
+) -> Path | None:
+    """Train tower and projector, or continue with whichever is unfinished.
+
+    Args:
+        home: with `language/` and `world/`.
+        progress, device, stop: as of `run.train_tower`.
+
+    Returns:
+        The folder of the adapter, or None where the run was stopped.
+
+    Raises:
+        CheckpointError, SceneError: no language model or no world in the folder.
+        TrainingError: as of `run`.
+    """
+    world = load_world(home / "world")
+    vectors = vectors_at(home, world)
+    if not train_tower(TOWER, world, vectors, home / "tower", progress, device, stop):
+        return None
+
+    module, _ = load_tower(TOWER, vectors, home / "tower")
+    language, own_tokenizer = load_language(home / "language")
+    tokenizer = image_tokenizer(own_tokenizer)
+    model: Any = assemble(language, module["tower"], tokenizer)
+    folder = home / "projector"
+    if not train_projector(PROJECTOR, model, tokenizer, world, folder, progress, device, stop):
+        return None
+
+    inner = model.model
+    save_adapter(
+        inner.vision_tower.state_dict(),
+        inner.multi_modal_projector.state_dict(),
+        TOWER.sizes,
+        WEIGHTS_SHA256,
+        home / "adapter",
+    )
+    return home / "adapter"
+
+
+def vectors_at(home: Path, world: World) -> Tensor:
+    """The vectors of all names; the language model is loaded only where they are not stored yet.
+
+    Raises:
+        CheckpointError: they are not, and there is no language model in the folder.
+        TrainingError: as of `run.known_vectors`.
+    """
+
+    def make(names: tuple[str, ...]) -> Tensor:
+        model, tokenizer = load_language(home / "language")
+        return name_vectors(model, tokenizer, names)
+
+    return known_vectors(world, home / "tower", make)

@@ -1,0 +1,189 @@
+"""The trainings of tower and projector, each in one folder, stage after stage, each resumable.
+
+<folder>/settings.json    the settings; a run is never continued with other ones
+<folder>/names.pt         the vectors of all names (of the tower)
+<folder>/<stage>.pt       the last checkpoint of each stage, with its optimizer
+<folder>/<stage>.jsonl    the log of each stage
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transprune.errors import TrainingError
+from transprune.nano.messages import first_line
+from transprune.nano.train.loop import (
+    Progress,
+    load_checkpoint,
+    load_weights,
+    replacing,
+    run_stage,
+)
+from transprune.nano.train.settings import check_settings
+from transprune.smol.language import weights_sha256
+from transprune.smol.train.heads import new_module
+from transprune.smol.train.labels import all_names
+from transprune.smol.train.projector import ProjectorSettings, ProjectorStage
+from transprune.smol.train.recipe import TowerRecipe
+from transprune.smol.train.tower import TowerStage
+from transprune.smol.world import World
+
+
+def train_tower(
+    recipe: TowerRecipe,
+    world: World,
+    vectors: Tensor,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train the tower, or continue an interrupted run.
+
+    Args:
+        recipe: what to train.
+        world: what pictures are drawn from.
+        vectors: of all names, see `names.name_vectors`.
+        folder: of the run; made if missing.
+        progress: called every few steps with stage, step, steps and metrics.
+        device: where to train.
+        stop: called after every step; if it returns True, the run stops with a checkpoint.
+
+    Returns:
+        Whether the training is finished.
+
+    Raises:
+        TrainingError: the folder has a run with other settings, another world or other names, or
+            cannot be written.
+    """
+    settings = recipe.to_dict() | {"world": world.checksum, "names": _fingerprint(vectors)}
+
+    with writing(folder):
+        check_settings(settings, folder)
+        module = new_module(recipe.sizes, vectors, recipe.seed)
+        for stage_settings in recipe.stages:
+            stage = TowerStage(stage_settings, world, module, vectors, device)
+            if not run_stage(stage, folder, progress, stop=stop):
+                return False
+    return True
+
+
+def train_projector(
+    settings: ProjectorSettings,
+    model: Any,
+    tokenizer: Any,
+    world: World,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train the projector between tower and language model, or continue an interrupted run.
+
+    Args:
+        settings: of the only stage.
+        model: of `architecture.assemble`, with a trained tower; its projector is trained in place.
+        tokenizer: its tokenizer.
+        world, folder, progress, device, stop: as of `train_tower`.
+
+    Returns:
+        Whether the training is finished.
+
+    Raises:
+        TrainingError: the folder has a run with other settings, another world, tower or language
+            model, or cannot be written.
+    """
+    frozen = {
+        "world": world.checksum,
+        "tower": weights_sha256(model.model.vision_tower),
+        "language": weights_sha256(model.model.language_model),
+    }
+    with writing(folder):
+        check_settings(asdict(settings) | frozen, folder)
+        stage = ProjectorStage(model, tokenizer, world, settings, device)
+        return run_stage(stage, folder, progress, stop=stop)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Make a folder, and explain what to do where it, or a file in it, cannot be written.
+
+    Raises:
+        TrainingError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"cannot read or write {error.filename or folder}: {error.strerror or error}. What was "
+            "written before stays: make room, and run the same command again"
+        ) from error
+
+
+def load_tower(recipe: TowerRecipe, vectors: Tensor, folder: Path) -> tuple[nn.ModuleDict, str]:
+    """The tower of the last checkpoint of a run, and how far it is: `tower1_parts, step 200`.
+
+    Raises:
+        TrainingError: the folder has no checkpoint of this recipe.
+    """
+    module = new_module(recipe.sizes, vectors, recipe.seed)
+
+    for stage in reversed(recipe.stages):
+        file = folder / f"{stage.name}.pt"
+        if file.exists():
+            state = load_checkpoint(file)
+            load_weights(module, state, file)
+            return module.eval(), f"{stage.name}, step {state['step']}"
+
+    raise TrainingError(f"{folder} has no checkpoint of a tower; train it: transprune smol train")
+
+
+def known_vectors(world: World, folder: Path, make: Callable[[tuple[str, ...]], Tensor]) -> Tensor:
+    """The vectors of all names, from the folder of the run or, at its beginning, newly made.
+
+    Args:
+        world: its kinds are named.
+        folder: of the run; made if missing.
+        make: makes the vectors of names, float [K, E].
+
+    Raises:
+        TrainingError: the file in the folder is damaged, or of other names.
+    """
+    file = folder / "names.pt"
+    names = all_names(world.kinds.names)
+
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        vectors = make(names)
+        with replacing(file) as part:
+            torch.save({"names": list(names), "vectors": vectors}, part)
+        return vectors
+
+    try:
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        found = tuple(stored["names"])
+    # a damaged archive fails in torch, in zipfile, in pickle or where its content is used
+    except Exception as error:
+        raise TrainingError(
+            f"{file} is damaged ({first_line(error)}); remove it, and it is made again"
+        ) from error
+
+    if found != names:
+        raise TrainingError(
+            f"{file} has {len(found)} names, and they are not the {len(names)} of this world: train "
+            "into another folder"
+        )
+    return stored["vectors"]
+
+
+def _fingerprint(vectors: Tensor) -> str:
+    """Shape and rounded sum: enough to tell other names or another language model apart."""
+    return f"{tuple(vectors.shape)} {vectors.double().abs().sum().item():.3f}"
