@@ -177,6 +177,18 @@ def test_samples_of_a_batch_have_their_own_rates(zoo, family):
             assert torch.equal(ours.keep[row], single.keep[0])
 
 
+def test_a_prompt_without_a_picture_in_the_batch_and_one_that_ends_with_it(zoo, family):
+    case = FAMILIES[family]
+    # of Qwen2.5-VL the token that closes the picture is the last one
+    samples = [case.sample([0], [3, 0]), case.sample([], [9], seed=2)]
+    run, trace = run_of(zoo(family, "sdpa"), METHOD, case.batch(samples))
+    check(zoo, family, samples, run, trace)
+    for eviction in trace.evictions:
+        assert eviction.counts[0] in METHOD.counts(eviction.layer, samples[0].visual_tokens)
+        assert eviction.counts[1] == 0
+    assert trace.sample_cost(1).kv_share == 1
+
+
 def test_keeping_everything_leaves_the_cache_as_it_is(zoo, family):
     model, inputs = zoo(family, "sdpa"), FAMILIES[family].batch(samples_of(family, "even"))
     run, trace = run_of(model, PLPHP(rate=1.0, step=0.0), inputs, steps=2)
@@ -259,6 +271,9 @@ def test_static_buffers_give_the_same(zoo, family, kind):
     model, inputs = zoo(family, "sdpa"), FAMILIES[family].batch(samples)
     run, trace = run_of(model, METHOD, inputs, decode="static")
     check(zoo, family, samples, run, trace)
+    both = Compose([FastV(layer=3, keep_ratio=0.5), METHOD])
+    second, after = run_of(model, both, inputs, decode="static")
+    check(zoo, family, samples, second, after)
     dynamic, other = run_of(model, METHOD, inputs, steps=1)
     assert trace.kv_lengths == other.kv_lengths
     assert torch.equal(run.sequences[:, :-8], dynamic.sequences)

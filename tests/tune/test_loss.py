@@ -119,7 +119,7 @@ def test_a_loss_about_the_prompt_is_refused_where_only_the_cache_changes(
     prepared, items, reference
 ):
     # every setting would look perfect
-    with pytest.raises(TuneError, match="evicts keys behind it.*use --loss kl"):
+    with pytest.raises(TuneError, match=r"evicts keys behind it.*use --loss kl"):
         losses(prepared, items, reference, PLPHP(), "last-token")
 
     # the first token is the model's own, those behind it are not
