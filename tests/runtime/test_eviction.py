@@ -14,8 +14,9 @@ from transformers import DynamicCache
 
 from evicted import Evicted, evicted_of
 from families.cases import FAMILIES, MODELS, greedy
-from families.contract import Beside, apart, products
+from families.contract import Beside, apart, case_of, products
 from families.modes.turns import empty_cache, inputs_of_turn, positions_of
+from families.refusals import refusal
 from reference import TOLERANCE, reference
 from transprune import Compose, FastV, TransPrune, prune
 from transprune.core.cache_view import HeadRanking
@@ -532,3 +533,34 @@ def test_the_trace_tells_what_the_cache_holds_and_costs(zoo, family):
     told = trace.to_dict()["evictions"]
     assert told[0] == {"layer": 1, "method": "plphp", "kept": [stored[1] - text]}
     assert "visual keys that each head keeps" in str(trace)
+
+
+# ------------------------------------------------------------------------------- every family
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_later_turns_and_beams_of_every_family(zoo, name):
+    """What `tests/families` shows of greedy answers, for a second turn and for beams."""
+    if refusal(name, "plphp") is not None:
+        pytest.skip("refused, which the contract of methods shows")
+    beside = Beside(zoo, name, "sdpa")
+    case, model, sample = case_of(name), beside.model, MODELS[name].even()[0]
+    inputs = case.batch([sample])
+
+    with prune(model, METHOD) as session:
+        first = greedy(model, inputs, steps=4)
+        ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
+        cache = cache_argument(model, cache_of_output(first))
+        second = greedy(model, case.text_turn(ids), steps=4, **cache)
+    told = {"evicts": evicted_of(session.trace, 0, len(sample.ids))}
+    new = second.sequences[0, len(sample.ids) : -1]
+    expected = beside.expected(sample, {}, new, **told)[-4:]
+    beside.near(apart(torch.stack(second.logits, dim=1)[0], expected), [sample])
+
+    with prune(model, METHOD):
+        run = greedy(model, inputs, steps=5, num_beams=3, output_scores=True)
+    new = run.sequences[0, -5:]
+    expected = beside.expected(sample, {}, new[:-1], **told)[-5:]
+    chosen = expected.log_softmax(dim=-1).gather(1, new[:, None]).sum() / 5
+    beside.near(apart(run.sequences_scores[0], chosen), [sample])
