@@ -48,6 +48,7 @@ NANO_PREFILL = 1.00
 
 # name -> the rest of a sentence that begins with it
 WHY = {
+    "plphp": "reads an attention row in every layer, and saves no work of the prefill",
     "divprune": "compares all pairs of features in fp32 (0.7 GFLOP), "
     "and its prefill is only a tenth of the unpruned one",
     "divprune-proportional": "does the same as divprune, finds the nearest kept token of each "

@@ -14,8 +14,9 @@ from transformers import DynamicCache
 
 from evicted import Evicted, evicted_of
 from families.cases import FAMILIES, MODELS, greedy
-from families.contract import Beside, apart, products
+from families.contract import Beside, apart, case_of, products
 from families.modes.turns import empty_cache, inputs_of_turn, positions_of
+from families.refusals import refusal
 from reference import TOLERANCE, reference
 from transprune import Compose, FastV, TransPrune, prune
 from transprune.core.cache_view import HeadRanking
@@ -177,6 +178,18 @@ def test_samples_of_a_batch_have_their_own_rates(zoo, family):
             assert torch.equal(ours.keep[row], single.keep[0])
 
 
+def test_a_prompt_without_a_picture_in_the_batch_and_one_that_ends_with_it(zoo, family):
+    case = FAMILIES[family]
+    # of Qwen2.5-VL the token that closes the picture is the last one
+    samples = [case.sample([0], [3, 0]), case.sample([], [9], seed=2)]
+    run, trace = run_of(zoo(family, "sdpa"), METHOD, case.batch(samples))
+    check(zoo, family, samples, run, trace)
+    for eviction in trace.evictions:
+        assert eviction.counts[0] in METHOD.counts(eviction.layer, samples[0].visual_tokens)
+        assert eviction.counts[1] == 0
+    assert trace.sample_cost(1).kv_share == 1
+
+
 def test_keeping_everything_leaves_the_cache_as_it_is(zoo, family):
     model, inputs = zoo(family, "sdpa"), FAMILIES[family].batch(samples_of(family, "even"))
     run, trace = run_of(model, PLPHP(rate=1.0, step=0.0), inputs, steps=2)
@@ -259,6 +272,9 @@ def test_static_buffers_give_the_same(zoo, family, kind):
     model, inputs = zoo(family, "sdpa"), FAMILIES[family].batch(samples)
     run, trace = run_of(model, METHOD, inputs, decode="static")
     check(zoo, family, samples, run, trace)
+    both = Compose([FastV(layer=3, keep_ratio=0.5), METHOD])
+    second, after = run_of(model, both, inputs, decode="static")
+    check(zoo, family, samples, second, after)
     dynamic, other = run_of(model, METHOD, inputs, steps=1)
     assert trace.kv_lengths == other.kv_lengths
     assert torch.equal(run.sequences[:, :-8], dynamic.sequences)
@@ -517,3 +533,34 @@ def test_the_trace_tells_what_the_cache_holds_and_costs(zoo, family):
     told = trace.to_dict()["evictions"]
     assert told[0] == {"layer": 1, "method": "plphp", "kept": [stored[1] - text]}
     assert "visual keys that each head keeps" in str(trace)
+
+
+# ------------------------------------------------------------------------------- every family
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_later_turns_and_beams_of_every_family(zoo, name):
+    """What `tests/families` shows of greedy answers, for a second turn and for beams."""
+    if refusal(name, "plphp") is not None:
+        pytest.skip("refused, which the contract of methods shows")
+    beside = Beside(zoo, name, "sdpa")
+    case, model, sample = case_of(name), beside.model, MODELS[name].even()[0]
+    inputs = case.batch([sample])
+
+    with prune(model, METHOD) as session:
+        first = greedy(model, inputs, steps=4)
+        ids = torch.cat([first.sequences, torch.tensor([[11, 12, 13]])], dim=1)
+        cache = cache_argument(model, cache_of_output(first))
+        second = greedy(model, case.text_turn(ids), steps=4, **cache)
+    told = {"evicts": evicted_of(session.trace, 0, len(sample.ids))}
+    new = second.sequences[0, len(sample.ids) : -1]
+    expected = beside.expected(sample, {}, new, **told)[-4:]
+    beside.near(apart(torch.stack(second.logits, dim=1)[0], expected), [sample])
+
+    with prune(model, METHOD):
+        run = greedy(model, inputs, steps=5, num_beams=3, output_scores=True)
+    new = run.sequences[0, -5:]
+    expected = beside.expected(sample, {}, new[:-1], **told)[-5:]
+    chosen = expected.log_softmax(dim=-1).gather(1, new[:, None]).sum() / 5
+    beside.near(apart(run.sequences_scores[0], chosen), [sample])

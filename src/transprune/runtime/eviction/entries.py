@@ -48,7 +48,7 @@ def take_entries(stored: Tensor, entries: Tensor) -> Tensor:
     """Entries [B, Hkv, P] of keys or values [B, Hkv, n, d]. -> [B, Hkv, P, d]."""
     batch, heads, total, width = stored.shape
     # one table of rows, which are copied whole
-    first = torch.arange(0, batch * heads * total, total, device=entries.device)
-    places = entries + first.view(batch, heads, 1)
+    first = torch.arange(0, batch * heads * total, total, device=stored.device)
+    places = entries.to(stored.device) + first.view(batch, heads, 1)
     taken = stored.reshape(-1, width).index_select(0, places.flatten())
     return taken.view(batch, heads, -1, width)

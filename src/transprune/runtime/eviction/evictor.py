@@ -177,7 +177,8 @@ class Evictor:
         assert self._method is not None
         sums = [one.ranking.scores.sum(dim=(1, 2)) for layer in scored for one in layer.ranked]
         where = f"layers {listed([layer.call.index for layer in scored])}"
-        state.record.note_scores(self._method.name, where, torch.cat(sums))
+        device = sums[0].device
+        state.record.note_scores(self._method.name, where, torch.cat([s.to(device) for s in sums]))
 
     def _evict(self, state: Pass, layers: Sequence[ScoredLayer], rows: KeptRows) -> None:
         """Keep these rows of some layers, of each those of its own heads."""

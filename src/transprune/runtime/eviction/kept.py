@@ -94,7 +94,9 @@ def kept_rows(layers: Sequence[ScoredLayer], counts: Counts) -> KeptRows:
     for place, of_group in enumerate(counts):
         ranked = [layer.ranked[place] for layer in layers]
         group = ranked[0].group
-        scores = torch.cat([one.ranking.scores for one in ranked], dim=1)  # [G, H, N]
+        # a model may be split over devices, and the layout is on one of them
+        of_heads = [one.ranking.scores.to(layout.origin.device) for one in ranked]
+        scores = torch.cat(of_heads, dim=1)  # [G, H, N]
         for pool, count in zip(group.pools, of_group, strict=True):
             visual[pool.sample] += count
         chosen += _chosen(group, scores, of_group)
