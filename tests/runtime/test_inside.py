@@ -17,7 +17,7 @@ from transprune.core.plan import Reading, inside_layers
 from transprune.core.signals import Reads
 from transprune.cost import count_method
 from transprune.cost.layers import head_cost
-from transprune.errors import MissingSignal
+from transprune.errors import MethodError, MissingSignal
 from transprune.methods import FitPrune, ShortV
 from transprune.runtime import inside
 
@@ -281,3 +281,13 @@ def test_a_module_that_is_given_rows_of_another_shape_is_refused(zoo):
         pytest.raises(MissingSignal, match=r"\[batch, rows, width\]"),
     ):
         model(**inputs)
+
+
+def test_a_choice_inside_a_layer_reads_that_layer(zoo):
+    @dataclass(frozen=True)
+    class Ahead(FitPrune):
+        name: ClassVar[str] = "ahead"
+        reads: ClassVar[Reads] = replace(FitPrune.reads, source="next")
+
+    with pytest.raises(MethodError, match='source="previous"'):
+        prune(zoo("llava"), Ahead(CUTS))

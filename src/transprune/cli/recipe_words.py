@@ -55,12 +55,16 @@ def write_recipe(method: Method, num_layers: int) -> str:
 def _setting(method: Method, field: Any, num_layers: int) -> str | None:
     """One setting as text; None where the text can do without."""
     from transprune.core.schedule import Schedule
+    from transprune.methods.common.scheduled import ScheduledPruner
 
     value = getattr(method, field.name)
     if not field.init or value == field.default:
         return None
 
     if isinstance(value, Schedule):
+        if isinstance(method, ScheduledPruner) and field.name == "keep":
+            # the method knows how its shares reach another depth
+            return write_value(method.schedule(num_layers), DIGITS)
         published = getattr(type(method), "published_depths", ())
         return write_value(value.scaled(num_layers, published), DIGITS)
     if field.name == "accumulate":

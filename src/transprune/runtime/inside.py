@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from transprune.core.layout import gather_rows
-from transprune.core.plan import inside_layers
-from transprune.errors import MissingSignal
+from transprune.core.plan import Reading, inside_layers
+from transprune.errors import MethodError, MissingSignal
 from transprune.families.layers import MLPS, OUTPUTS, LayerKind
 from transprune.runtime.boundaries import Boundaries
 from transprune.runtime.forward_pass import Pass
@@ -53,10 +53,13 @@ class InsideCuts:
 
     Raises:
         MissingSignal: such a layer lacks a module that would run on fewer rows.
+        MethodError: a reading that needs a layer in front of it and does not read that one.
     """
 
     def __init__(self, setup: Setup, boundaries: Boundaries) -> None:
         frozen = setup.method.frozen(setup.depth)
+        for reading in setup.readings.values():
+            _check_reading(reading)
         self._inside = inside_layers(setup.readings.values(), frozen)
         self._layers: Sequence[Any] = setup.layers
         self._kinds = setup.kinds
@@ -144,6 +147,15 @@ def _is_checkpointed(layer: Any) -> bool:
     """Whether this layer will run once more for its gradients, then without a pass."""
     checkpoints = getattr(layer, "gradient_checkpointing", False) and layer.training
     return bool(checkpoints) and torch.is_grad_enabled()
+
+
+def _check_reading(reading: Reading) -> None:
+    fits = reading.boundary > 0 and (reading.rows is None or reading.source == "previous")
+    if reading.inside and not fits:
+        raise MethodError(
+            "a choice inside a layer is made behind its attention, so it needs a boundary from 1 on "
+            f'and source="previous"; got boundary {reading.boundary}, source={reading.source!r}'
+        )
 
 
 def _check_modules(kind: LayerKind, layer: int) -> None:
