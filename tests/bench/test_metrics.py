@@ -102,3 +102,25 @@ def test_normalise(text, plain) -> None:
 def test_exact_match_takes_any_of_the_answers() -> None:
     assert EXACT.grade("The Crimson.", ["red", "crimson"]) == 1
     assert EXACT.grade("crimson red", ["red", "crimson"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("two", "2"), ("none", "0"), ("a red, car", "The red car"), ("don't", "dont")),
+        *(("red/blue", "red blue"), ("1,000", "1000"), ("3.5.", "3.5"), ("new\nline", "new line")),
+    ],
+)
+def test_vqa_takes_these_texts_as_the_same_answer(one, other) -> None:
+    assert METRICS["vqa"].grade(one, [other] * 10) == 1
+
+
+def test_vqa_keeps_numbers_apart() -> None:
+    assert METRICS["vqa"].grade("3.5", ["35"] * 10) == 0
+    assert METRICS["vqa"].grade("10:30", ["1030"] * 10) == 0
+
+
+def test_exact_text_keeps_articles() -> None:
+    assert METRICS["exact_text"].grade("A Dog.", ["a dog"]) == 1
+    assert METRICS["exact_text"].grade("a dog", ["dog"]) == 0
+    assert METRICS["exact_match"].grade("a dog", ["dog"]) == 1

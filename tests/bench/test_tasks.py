@@ -211,3 +211,10 @@ def test_scenes_are_the_same_for_the_same_seed_and_know_their_tokens() -> None:
     assert load_tasks("nano", n=3, split="validation").fingerprint != first.fingerprint
     with pytest.raises(TaskError, match="test and validation"):
         load_tasks("nano", n=3, split="train")
+
+
+@pytest.mark.parametrize("metric", ["mme", "circular"])
+def test_metrics_of_one_benchmark_are_not_for_files(write_tasks, metric) -> None:
+    file = write_tasks(GOOD | {"metric": metric})
+    with pytest.raises(TaskError, match=f"no metric '{metric}'.*exact_match"):
+        load_tasks(str(file), strict=True)

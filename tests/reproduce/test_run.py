@@ -269,7 +269,7 @@ def test_a_table_of_times_measures_them(data, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_a_figure_is_drawn(data, tmp_path) -> None:
-    outcome, _ = run_again(small_plan(tmp_path, data, exhibit="figure5"))
+    outcome, _ = run_again(small_plan(tmp_path, data, exhibit="figure5", limit=6))
     assert outcome.result is None
     assert len(list(tmp_path.glob("figure5/*.png"))) == 3
     page = outcome.page.read_text(encoding="utf-8")
