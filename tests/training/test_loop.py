@@ -45,7 +45,7 @@ def equal(one, other):
     return all(torch.equal(one[at][name], other[at][name]) for at in one for name in one[at])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [pytest.param("lvpruning", marks=pytest.mark.slow), "asymvlm"])
 def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, prepared, items, name):
     whole, curve = run(tmp_path / "whole", name, prepared, items)
     assert len(curve) == 3
