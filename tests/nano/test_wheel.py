@@ -73,6 +73,7 @@ def command(installed, tmp_path):
 def test_the_wheel_has_the_checkpoint_and_no_training_code(wheel) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "transprune/nano/checkpoint/model.safetensors" in names
+    assert "transprune/nano/checkpoint/pruners/lvpruning/pruner.safetensors" in names
     assert "transprune/nano/evaluate.py" in names
     assert "transprune/py.typed" in names
     training = ("transprune/nano/train/", "transprune/smol/train/")

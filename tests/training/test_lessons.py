@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from PIL import Image
 from families.cases import MODELS
 from replay import decoder_layers
 from transprune import prune
+from transprune.core.views import Selection
 from transprune.errors import TrainingError
 from transprune.families import find_family
+from transprune.methods import ProjectorPruner
 from transprune.training.asymvlm import Watching, divergence
 from transprune.training.lessons import Answers
 from transprune.training.questions import batches, load_lessons
@@ -71,6 +75,36 @@ def test_attention_that_is_learnt_is_that_of_eager_maps(zoo, name):
     )
     (target,) = watching.targets()
     torch.testing.assert_close(target, received / received.sum(), atol=1e-5, rtol=0)
+
+
+@dataclass(frozen=True)
+class Looking(ProjectorPruner):
+    """Keeps everything in front of the language model, and what it sees there."""
+
+    seen: list = field(default_factory=list)
+
+    name: ClassVar[str] = "looking"
+
+    def count(self, visual_tokens):
+        return visual_tokens
+
+    def select(self, view):
+        self.seen.append((view.features, view.instruction))
+        return Selection(torch.arange(len(view.candidates)))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "gemma3", "internvl"])
+@torch.no_grad()
+def test_the_scorer_learns_from_the_rows_it_is_given_later(zoo, name):
+    case, model = MODELS[name], zoo(name, "sdpa")
+    inputs = case.batch(case.ragged())
+    watching, looking = Watching((2, 5)), Looking()
+    for method in (watching, looking):
+        with prune(model, method):
+            model(**inputs, use_cache=False)
+    assert len(watching.rows) == len(looking.seen) == 2
+    for learnt, given in zip(watching.rows, looking.seen, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(learnt, given, strict=True))
 
 
 def test_the_divergence_is_zero_for_equal_shares_and_known_for_others():

@@ -12,7 +12,8 @@ from transprune.errors import TrainingError
 from transprune.methods.asymvlm import AsymVLM
 from transprune.methods.common.trained_weights import Fit
 from transprune.methods.lvpruning import LVPruning
-from transprune.training.folder import STATE_FILE
+from transprune.training import loop
+from transprune.training.folder import STATE_FILE, read_state
 from transprune.training.loop import rate_at, shorten_curve, train
 from transprune.training.plan import TrainPlan
 from transprune.training.trainees import KINDS, draw_modules, trained_method
@@ -45,7 +46,7 @@ def equal(one, other):
     return all(torch.equal(one[at][name], other[at][name]) for at in one for name in one[at])
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [pytest.param("lvpruning", marks=pytest.mark.slow), "asymvlm"])
 def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, prepared, items, name):
     whole, curve = run(tmp_path / "whole", name, prepared, items)
     assert len(curve) == 3
@@ -60,6 +61,25 @@ def test_a_stopped_training_ends_as_an_undisturbed_one(tmp_path, prepared, items
 
     other, _ = run(tmp_path / "other", name, prepared, items, seed=1)
     assert not equal(whole, other)
+
+
+def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path, monkeypatch, prepared, items):
+    """Checkpoints are written between steps; what ran after the last one runs again."""
+    whole, _ = run(tmp_path / "whole", "asymvlm", prepared, items)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+
+    def kill(done, total, note):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(trainee_of("asymvlm", prepared), items, plan_of(killed, "asymvlm"), kill)
+    assert read_state(killed)["step"] == 1
+    resumed, curve = run(killed, "asymvlm", prepared, items)
+    assert equal(whole, resumed)
+    assert len(curve) == 3
 
 
 def test_the_scorer_learns_what_it_is_shown(tmp_path, prepared, items):

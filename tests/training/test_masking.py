@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from families.cases import MODELS
-from methods.trained import draw_weights
+from methods.trained import draw_weights, weights_for
 from reference import Forced
 from transprune import prune
+from transprune.methods import LVPruning
+from transprune.methods.common.trained_weights import load_weights
 from transprune.training import lvpruning
 from transprune.training.lvpruning import (
     FLOOR,
@@ -67,6 +69,31 @@ def test_masking_equals_dropping(zoo, certain, name):
         assert 0 < len(keep[5]) < len(keep[1]) < sample.visual_tokens
     plain = model(**inputs, use_cache=False).logits[:, -1]
     assert (plain - ours).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", SOME)
+@torch.no_grad()
+def test_modules_rate_in_training_as_at_inference(zoo, monkeypatch, name):
+    """Of tokens that are left, a later module gives each the same score, masked or dropped the others."""
+    case, model = MODELS[name], zoo(name, "sdpa")
+    inputs, keep = case.batch(case.ragged()), 0.6
+    dropping = LVPruning({1: keep, 3: 0.3}, weights_for("lvpruning"))
+    with prune(model, dropping, record=("scores",)) as session:
+        model(**inputs, use_cache=False)
+    first, second = session.trace.stages
+
+    def best(score, temperature, noise):
+        return torch.zeros_like(score).index_fill(0, score.topk(int(len(score) * keep)).indices, 1)
+
+    monkeypatch.setattr(lvpruning, "draw_decisions", best)
+    modules = load_weights(weights_for("lvpruning")).modules
+    masked = masking(2, modules={at: modules[at] for at in (1, 3)})
+    with prune(model, masked, record=("scores",)) as session:
+        model(**inputs, use_cache=False)
+    for row, left in enumerate(first.keep):
+        assert masked.kept[1][row].nonzero()[:, 0].tolist() == left.tolist()
+        ours = session.trace.stages[1].scores["score"][row][left]
+        torch.testing.assert_close(ours, second.scores["score"][row], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

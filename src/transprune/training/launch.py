@@ -11,7 +11,6 @@ from typing import Any
 from transprune.bench.data.provenance import commit, fingerprint, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
-from transprune.core import strict_json
 from transprune.methods.common.trained_weights import (
     ABOUT_FILE,
     TrainedWeights,
@@ -84,9 +83,11 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))
         on_progress("preparing questions", 0, 0, "")
-        return _run(
-            plan, method, lessons, PreparedQuestions(checkpoint, lessons.items), on_progress
-        )
+        questions = PreparedQuestions(checkpoint, lessons.items)
+        kinds = questions.family.layer_kinds(questions.base)
+        if method.kind == "within-LLM" and not all(kind.attends for kind in kinds):
+            on_note(RECURRENT)
+        return _run(plan, method, lessons, questions, on_progress)
 
 
 def describe(plan: TrainPlan, method: Any, lessons: Lessons, model: Any) -> dict[str, Any]:
@@ -168,12 +169,10 @@ def _finish(plan: TrainPlan, weights: TrainedWeights) -> Trained:
 
 
 def _provenance(plan: TrainPlan) -> dict[str, Any]:
-    found = {
+    return {
         "versions": versions(),
         "commit": commit(),
         "machine": machine(),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": plan.command,
     }
-    strict_json.write(found)  # nothing here may fail after the training
-    return found
