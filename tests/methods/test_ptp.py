@@ -11,7 +11,7 @@ from methods.layer_views import reads_attention
 from methods.signals import on_grids
 from transprune.algebra.footprints import overlaps
 from transprune.algebra.zones import share_seats
-from transprune.core.plan import Reading, Stage
+from transprune.core.plan import Reading, Stage, per_layer
 from transprune.core.signals import Tile, VisionSignals
 from transprune.core.views import LayerView, Selection
 from transprune.errors import MethodError, MissingSignal, ScheduleError
@@ -51,6 +51,13 @@ def test_one_boundary_and_what_it_reads() -> None:
     assert PTP().plan(24, 1000) == (Stage(2, 500),)
     assert PTP().reads_at(24) == (Reading(2, rows="instruction", source="previous"),)
     assert PTP(layer=3).shifted_earlier(2, 24).layer == 1
+
+
+def test_the_published_savings_are_out_of_reach_behind_two_layers() -> None:
+    """InternVL2-2B has 24 layers; the paper halves its K/V, which takes the cut in front of the first one."""
+    tokens = per_layer(24, 1000, PTP().plan(24, 1000))
+    assert sum(tokens) / 24_000 == pytest.approx((2 + 22 / 2) / 24)
+    assert sum(tokens) / 24_000 > 0.54 > 168 / 336
 
 
 def test_mean_attention_received_says_nothing_about_a_tile() -> None:

@@ -106,7 +106,7 @@ def test_a_search_finds_the_minimum_of_a_toy_loss(meter, tmp_path):
         budget,
         loss,
         1,
-        trials=40,
+        trials=30,
         seed=0,
         on_trial=lambda *note: None,
     )
