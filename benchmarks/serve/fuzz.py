@@ -170,7 +170,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    with serving("--threads", "1") as server:
+    # little is kept for later requests, so that memory can be compared
+    with serving("--threads", "1", "--reuse-mib", "8") as server:
         code = run(server, args.requests, args.seed)
     sys.exit(code)
 
