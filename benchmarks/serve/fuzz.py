@@ -141,7 +141,7 @@ SHAPE = {"message", "type", "param", "code"}
 def run(server: Running, requests: int, seed: int) -> int:
     """Send them all; the exit code."""
     hostile = Hostile(server, seed)
-    third = requests // 3
+    third = -(-requests // 3)
     kinds: dict[str, Callable[[int], None]] = {
         "damaged pictures": hostile.damaged_pictures,
         "damaged JSON": hostile.damaged_json,
