@@ -141,7 +141,7 @@ SHAPE = {"message", "type", "param", "code"}
 def run(server: Running, requests: int, seed: int) -> int:
     """Send them all; the exit code."""
     hostile = Hostile(server, seed)
-    third = requests // 3
+    third = -(-requests // 3)
     kinds: dict[str, Callable[[int], None]] = {
         "damaged pictures": hostile.damaged_pictures,
         "damaged JSON": hostile.damaged_json,
@@ -170,7 +170,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    with serving("--threads", "1") as server:
+    # little is kept for later requests, so that memory can be compared
+    with serving("--threads", "1", "--reuse-mib", "8") as server:
         code = run(server, args.requests, args.seed)
     sys.exit(code)
 

@@ -262,6 +262,13 @@ def test_a_full_queue_answers_429_and_says_when_to_come_back(endless_serve):
         assert error_of(answer, 429)["type"] == "rate_limit_error"
         assert 1 <= int(answer.headers["retry-after"]) <= 60
 
+    # a client that sends much is told as well, and not cut off while it sends
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(server.post, slow(30)) for _ in range(2)]
+        wait_for(lambda: server.service.admission.inside == 2)
+        assert server.post(body("x" * 10_000_000)).status_code == 429
+        assert [one.result().status_code for one in running] == [200, 200]
+
     # the official client obeys Retry-After, so none is lost
     with ThreadPoolExecutor(4) as pool, server.client().with_options(max_retries=8) as client:
         done = list(pool.map(lambda _: client.chat.completions.create(**slow(3)), range(4)))

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from transprune.serve.fields import IGNORED, NEUTRAL
 from transprune.serve.limits import Limits
 from transprune.serve.refusal import Refusal
-from transprune.serve.request import IGNORED, NEUTRAL, parse
+from transprune.serve.request import parse
 
 LIMITS = Limits()
 USER = [{"role": "user", "content": "what?"}]

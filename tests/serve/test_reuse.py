@@ -7,12 +7,10 @@ import torch
 
 from serve.conftest import PICTURES, data_url, load_nano, user
 from serve.test_batches import Kitchen
-from transprune.methods.common.recipe import resolve
 from transprune.serve.limits import MIB
 from transprune.serve.metrics import Metrics
 from transprune.serve.prefill import PREFILL
 from transprune.serve.reuse import Reuse
-from transprune.session import prune
 
 # methods whose choice does not depend on the question, and some whose choice does
 FREE = (
@@ -39,6 +37,15 @@ BOUND = (
     "cdpruner",
     "visionzip:keep=64+transprune-low",
 )
+QUICK = {"unpruned", "visionzip:keep=64", "pact", "shortv", "pool:keep=0.25", "random"}
+QUICK |= {"transprune-high", "cdpruner", "visionzip:keep=64+transprune-low"}
+
+
+def cases(methods):
+    """All of them with `make test-all`."""
+    return [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in methods]
+
+
 QUESTIONS = ("what shape is the orange object?", "how many blue objects are there?", "why?")
 
 
@@ -68,7 +75,7 @@ def ask(kitchen, question, method, picture=1):
     return job.events[-1], torch.cat(seen[-job.events[-1].usage.new_tokens :])
 
 
-@pytest.mark.parametrize("method", FREE)
+@pytest.mark.parametrize("method", cases(FREE))
 def test_a_prefilled_beginning_gives_the_same_answer(kitchens, method):
     plain, reusing = kitchens
     for number, question in enumerate(QUESTIONS[:2]):
@@ -84,7 +91,7 @@ def test_a_prefilled_beginning_gives_the_same_answer(kitchens, method):
         assert got.usage.flops_share == pytest.approx(expected.usage.flops_share)
 
 
-@pytest.mark.parametrize("method", BOUND)
+@pytest.mark.parametrize("method", cases(BOUND))
 def test_a_method_that_reads_the_question_prefills_anew(kitchens, method):
     plain, reusing = kitchens
     assert reusing.recipes.choose("nano", method).reads_question
@@ -143,14 +150,10 @@ def test_two_pictures_in_another_order_are_another_beginning():
     assert usages[0].visual_before == 288
 
 
-def test_what_reads_the_question_is_told_from_the_method():
-    model = load_nano().model
-    kitchen = Kitchen(load_nano(), 0, (*FREE[1:], *BOUND[1:]))
-    for method in FREE:
-        assert not kitchen.recipes.choose("nano", method).reads_question, method
-    for method in BOUND:
-        assert kitchen.recipes.choose("nano", method).reads_question, method
-    assert prune(model, resolve("divprune")).method.reads.question is None
+def test_what_reads_the_question_is_told_from_the_method(kitchens):
+    recipes = kitchens[0].recipes
+    assert not any(recipes.choose("nano", method).reads_question for method in FREE)
+    assert all(recipes.choose("nano", method).reads_question for method in BOUND)
 
 
 # ---------------------------------------------------------------- the bound
@@ -186,3 +189,22 @@ def test_memory_stays_bounded_by_what_is_allowed():
             kitchen.runner.run([kitchen.job(question, picture, pruning="unpruned", max_tokens=1)])
     held = kitchen.metrics.registry.get_sample_value("transprune_reuse_bytes")
     assert 0 < held <= 3 * MIB
+
+
+def test_a_cache_that_gives_no_token_back_is_not_used_again(monkeypatch, caplog):
+    from transformers import DynamicCache
+
+    kitchen = Kitchen(load_nano(), 64 * MIB)
+
+    def refuses(self, tokens):
+        raise NotImplementedError("a recurrent state")
+
+    monkeypatch.setattr(DynamicCache, "crop", refuses)
+    usages = []
+    for _ in range(2):
+        job = kitchen.job(pruning="unpruned")
+        kitchen.runner.run([job])
+        assert job.events[-1].text == "star"
+        usages.append(job.events[-1].usage.reused)
+    assert usages == ["tower", "tower"]  # the first look for a beginning has encoded the picture
+    assert "not used again" in caplog.text

@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from transprune import __version__
+from transprune.serve.admission import Ticket
+from transprune.serve.body import discard
 from transprune.serve.guard import Guard, Receive, Scope, Send
 from transprune.serve.job import Finished
 from transprune.serve.metrics import REFUSED
@@ -117,7 +119,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 async def _chat(service: Service, request: Request) -> Response:
     record = _Record(service)
     try:
-        ticket = service.admission.enter()
+        ticket = await _enter(service, request)
         record.leave = ticket.leave
         call = record.call = await service.open(request, ticket)
         event = await service.first(call, request)
@@ -135,6 +137,15 @@ async def _chat(service: Service, request: Request) -> Response:
         record.over(200)
     response.headers.update(headers)
     return response
+
+
+async def _enter(service: Service, request: Request) -> Ticket:
+    """A place in the queue, or the refusal of a request that has sent its body in vain."""
+    try:
+        return service.admission.enter()
+    except Refusal:
+        await discard(request, service.limits)
+        raise
 
 
 class _Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from transprune.serve.admission import Ticket
@@ -51,6 +52,22 @@ async def _collect(request: Request, limits: Limits, ticket: Ticket) -> bytes:
     except ClientDisconnect:
         raise Refusal("the client is gone", CLIENT_GONE) from None
     return bytes(body)
+
+
+async def discard(request: Request, limits: Limits) -> None:
+    """Read a body and forget it: a client that is still sending would not see the answer."""
+    from starlette.requests import ClientDisconnect
+
+    async def read() -> None:
+        """At most as much as a body may have."""
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limits.body_bytes:
+                return
+
+    with suppress(asyncio.TimeoutError, ClientDisconnect):
+        await asyncio.wait_for(read(), limits.body_seconds)
 
 
 def _too_large(limits: Limits) -> Refusal:

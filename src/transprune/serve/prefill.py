@@ -8,6 +8,7 @@ either, so this beginning is prefilled once and each question goes on from a cop
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +16,14 @@ from typing import Any
 from torch import Tensor
 
 from transprune.core.library import cache_argument, cache_of_output
-from transprune.families import find_family
+from transprune.families import Family, find_family
 from transprune.models.checkpoint import Checkpoint
 from transprune.serve.inputs import Inputs, picture_inputs, text_inputs
 from transprune.serve.job import Job
 from transprune.serve.reuse import Reuse
 from transprune.trace import Trace
+
+log = logging.getLogger(__name__)
 
 PREFILL = "prefill"
 
@@ -59,10 +62,13 @@ class Beginnings:
         self._base = self._family.base(checkpoint.model)
         self._inputs = inputs
         self._reuse = reuse
+        # families whose pictures are nothing but pixels, which the tests cover; see `Inputs`
+        pixels_only = type(self._family).encode_pictures is not Family.encode_pictures
+        self._possible = reuse.on and pixels_only and not self._family.mrope
 
     def fits(self, job: Job) -> bool:
         """Whether this job may go on from a prefilled beginning."""
-        if not self._reuse.on or not job.pictures or self._family.mrope:
+        if not self._possible or not job.pictures:
             return False
         # with other inputs, positions may depend on more than the number of tokens
         plain = set(text_inputs(job.inputs)) == TEXT and len(picture_inputs(job.inputs)) == 1
@@ -71,8 +77,8 @@ class Beginnings:
         # the question needs a token of its own
         return self._end(job) < job.length
 
-    def of(self, job: Job) -> Beginning:
-        """The beginning of a job's prompt; the job's session is attached."""
+    def of(self, job: Job) -> Beginning | None:
+        """The beginning of a job's prompt, whose session is attached; None if there can be none."""
         end = self._end(job)
         key = self._key(job, end)
         found: Beginning | None = self._reuse.get(key)
@@ -85,7 +91,13 @@ class Beginnings:
         for name in TEXT:
             inputs[name] = inputs[name][:, : end + 1]
         cache = cache_of_output(self._model(**inputs, use_cache=True, logits_to_keep=1))
-        cache.crop(-1)
+        try:
+            cache.crop(-1)
+        # caches of other kinds (recurrent states) cannot give a token back
+        except Exception as error:
+            log.warning("prefilled prompts are not used again: %s", error)
+            self._possible = False
+            return None
 
         session = job.recipe.session
         made = Beginning(cache, None if session is None else session.trace, known=False)

@@ -139,4 +139,7 @@ def _make(checkpoint: Checkpoint, text: str) -> Recipe:
     if not isinstance(method, Method):
         raise MethodError(f"{text!r} is no method")
     session = prune(checkpoint.model, method, text_tower=checkpoint.text_tower)
+    # a model that no family lists is checked when a session attaches, and not by a first client
+    with session:
+        pass
     return Recipe(text, method, session)

@@ -1,55 +1,19 @@
 """The body of a chat request: the fields of OpenAI's API that are answered here, and no others.
 
-A field that would change the answer and is not supported is refused, never ignored. Fields that
-change nothing for an answer (`user`, `metadata`, ...) are accepted. The value that a field has by
-default at OpenAI (`n=1`, `frequency_penalty=0`) is accepted wherever its other values are refused.
+`fields.py` says what becomes of the others.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from transprune.registry import did_you_mean
+from transprune.serve.fields import check_others
 from transprune.serve.limits import Limits
 from transprune.serve.refusal import Refusal
 
 MOST_STOPS = 4
-
-# what clients send along, and no answer depends on
-IGNORED = {
-    "metadata",
-    "parallel_tool_calls",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "user",
-}
-
-# field -> values that ask for nothing special
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "audio": (None,),
-    "frequency_penalty": (None, 0),
-    "function_call": (None, "none", "auto"),
-    "functions": (None, []),
-    "logit_bias": (None, {}),
-    "logprobs": (None, False),
-    "modalities": (None, ["text"]),
-    "moderation": (None,),
-    "n": (None, 1),
-    "prediction": (None,),
-    "presence_penalty": (None, 0),
-    "reasoning_effort": (None, "none"),
-    "response_format": (None, {"type": "text"}),
-    "tool_choice": (None, "none", "auto"),
-    "tools": (None, []),
-    "top_logprobs": (None, 0),
-    "verbosity": (None,),
-    "web_search_options": (None,),
-}
 
 
 class _Part(BaseModel):
@@ -160,7 +124,7 @@ def parse(body: bytes, limits: Limits) -> ChatRequest:
     except (ValueError, RecursionError) as error:
         raise Refusal(f"the body cannot be read as JSON: {type(error).__name__}") from None
 
-    _check_extra(request)
+    check_others(request.model_extra or {}, list(ChatRequest.model_fields))
     _check_sizes(request, limits)
     return request
 
@@ -176,36 +140,6 @@ def _refuse(error: ValidationError) -> Refusal:
     if first["type"] == "json_invalid":
         return Refusal(f"the body is no valid JSON: {first['msg']}", code="invalid_json")
     return Refusal(f"{param or 'the body'}: {first['msg']}", param=param or None)
-
-
-def _check_extra(request: ChatRequest) -> None:
-    """Refuse fields that are unknown, or whose value would have to change the answer."""
-    known = [*ChatRequest.model_fields, *NEUTRAL]
-    for name, value in (request.model_extra or {}).items():
-        if name in IGNORED:
-            continue
-        shown = name[:64]
-        if name not in NEUTRAL:
-            raise Refusal(
-                f"unrecognized request argument: {shown!r}.{did_you_mean(shown, known)}",
-                param=shown,
-                code="unknown_parameter",
-            )
-        if not any(
-            value == neutral and _kind(value) == _kind(neutral) for neutral in NEUTRAL[name]
-        ):
-            raise Refusal(
-                f"{name} is not supported here, apart from its default; leave it out",
-                param=name,
-                code="unsupported_parameter",
-            )
-
-
-def _kind(value: Any) -> str:
-    """1 and True are equal, and not the same here."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return "number"
-    return type(value).__name__
 
 
 def _check_sizes(request: ChatRequest, limits: Limits) -> None:

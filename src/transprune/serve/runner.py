@@ -18,6 +18,7 @@ import torch
 
 from transprune.errors import FamilyError, ImageError, LayoutError, MethodError
 from transprune.models.checkpoint import Checkpoint
+from transprune.serve.batch import Batch
 from transprune.serve.decode import Chooser, Watcher
 from transprune.serve.inputs import Inputs
 from transprune.serve.job import Growing, Job
@@ -25,8 +26,7 @@ from transprune.serve.metrics import Metrics
 from transprune.serve.prefill import Beginnings
 from transprune.serve.refusal import Refusal, failed
 from transprune.serve.reuse import Reuse
-from transprune.serve.usage import Reused, Usage
-from transprune.trace import Trace
+from transprune.serve.usage import Reused
 
 log = logging.getLogger(__name__)
 
@@ -102,22 +102,28 @@ class Runner:
                 stack.enter_context(session)
             stack.enter_context(torch.no_grad())
 
-            if len(answers) == 1 and self._beginnings.fits(first):
-                beginning = self._beginnings.of(first)
-                inputs = self._beginnings.go_on(first, beginning)
-                reused: list[Reused] = ["prefill" if beginning.known else "nothing"]
-                trace: Callable[[], Trace | None] = lambda: beginning.trace_for(first)  # noqa: E731
-            else:
-                inputs, reused = self._inputs.join([answer.job for answer in answers])
-                trace = lru_cache(lambda: None if session is None else session.trace)
+            batch = self._batch([answer.job for answer in answers])
 
             def finish(number: int) -> None:
                 """Deliver the end of one row while others go on."""
-                answer = answers[number]
-                usage = _usage(answer, number, trace(), start, len(answers), reused[number])
-                answer.finish(usage)
+                answers[number].finish(batch.usage(answers[number], number, start))
 
-            self._generate(answers, inputs, finish)
+            self._generate(answers, batch.inputs, finish)
+
+    def _batch(self, jobs: Sequence[Job]) -> Batch:
+        """The inputs of jobs that run together; one alone may go on from a prefilled beginning."""
+        first = jobs[0]
+        if len(jobs) == 1 and self._beginnings.fits(first):
+            beginning = self._beginnings.of(first)
+            if beginning is not None:
+                inputs = self._beginnings.go_on(first, beginning)
+                reused: Reused = "prefill" if beginning.known else "nothing"
+                return Batch(inputs, [reused], lambda: beginning.trace_for(first))
+
+        session = first.recipe.session if first.pictures else None
+        joined, known = self._inputs.join(jobs)
+        # read once: every reading copies what was kept from the device
+        return Batch(joined, known, lru_cache(lambda: None if session is None else session.trace))
 
     def _generate(
         self, answers: list[Growing], inputs: dict[str, Any], finish: Callable[[int], None]
@@ -139,30 +145,6 @@ class Runner:
             stopping_criteria=StoppingCriteriaList([watcher]),
             **unset,
         )
-
-
-def _usage(
-    answer: Growing, number: int, trace: Trace | None, start: float, batch: int, reused: Reused
-) -> Usage:
-    """The bill of one row of a batch."""
-    job = answer.job
-    after, share = job.visual, 1.0
-    if trace is not None:
-        after = trace.tokens_per_layer(number)[-1]
-        share = trace.sample_cost(number, "exact").prefill_share
-
-    return Usage(
-        prompt_tokens=job.length,
-        new_tokens=answer.tokens,
-        method=job.recipe.name,
-        visual_before=job.visual,
-        visual_after=after,
-        flops_share=share,
-        first_token_seconds=answer.first_token - job.arrived,
-        queued_seconds=start - job.arrived,
-        batch=batch,
-        reused=reused,
-    )
 
 
 def _end_ids(model: Any) -> frozenset[int]:

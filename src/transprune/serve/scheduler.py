@@ -6,6 +6,7 @@ inputs) in their order, as far as they fit. One thread runs the batches.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -21,6 +22,7 @@ from transprune.serve.refusal import failed
 log = logging.getLogger(__name__)
 
 LONGEST_RETRY = 60
+COLLECT_EVERY = 1.0  # seconds
 LOOK = 0.05  # seconds between looks for clients that left while they waited
 
 
@@ -47,6 +49,7 @@ class Scheduler:
         self._jobs: list[Job] = []  # oldest first
         self._changed = threading.Condition()
         self._closed = False
+        self._collected = time.monotonic()
         self._per_second = 4.0  # answers, measured over the latest batches
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
 
@@ -97,7 +100,15 @@ class Scheduler:
                 for job in batch:
                     job.end(failed())
             self._metrics.running.set(0)
+            self._collect()
             self._note_speed(len(batch), time.monotonic() - start)
+
+    def _collect(self) -> None:
+        """Free the caches of earlier batches, which refer to themselves, before they pile up."""
+        now = time.monotonic()
+        if now - self._collected > COLLECT_EVERY:
+            gc.collect()
+            self._collected = now
 
     def _note_speed(self, answers: int, seconds: float) -> None:
         latest = answers / max(seconds, 1e-6)

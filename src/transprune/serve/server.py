@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import Callable
@@ -109,6 +110,9 @@ def run_server(
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
+    # what is loaded now stays: looking for garbage then takes milliseconds
+    gc.collect()
+    gc.freeze()
     with bind(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
