@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from transprune.cli import app
 from transprune.core import strict_json
+from transprune.core.only_one import only_one
+from transprune.errors import TrainingError
 from transprune.methods.common.trained_weights import load_weights
-from transprune.training.folder import only_one
 
 SMALL = ("--threads", "1", "--n", "3", "--steps", "2", "--batch-size", "4", "--held-out", "0.3")
 
@@ -90,7 +91,7 @@ def test_other_settings_in_the_folder_are_refused(folder):
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     assert train(tmp_path / "out", "--stop-after", "1").exit_code == 0
-    with only_one(tmp_path / "out"):
+    with only_one(tmp_path / "out", TrainingError("busy")):
         result = train(tmp_path / "out")
     assert result.exit_code == 1
     assert "another process trains in" in result.stderr

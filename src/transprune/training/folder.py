@@ -6,8 +6,7 @@ training.pt       the last checkpoint; gone when the training is finished
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from transprune.errors import TrainingError
 
 SETTINGS_FILE = "training.json"
 STATE_FILE = "training.pt"
-LOCK_FILE = ".lock"
 
 
 def check_folder(folder: Path) -> None:
@@ -117,26 +115,3 @@ def take_weights(modules: Mapping[int, Mapping[str, Tensor]], state: Mapping[str
         raise TrainingError(
             f"the checkpoint is one of another architecture ({error}); choose another --out"
         ) from error
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep a second process out of the folder, where the system can (POSIX).
-
-    Raises:
-        TrainingError: another process trains here.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: a second process is not noticed
-        yield
-        return
-
-    with (folder / LOCK_FILE).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TrainingError(
-                f"another process trains in {folder}; wait for it, or choose another --out"
-            ) from error
-        yield

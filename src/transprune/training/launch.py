@@ -11,6 +11,8 @@ from typing import Any
 from transprune.bench.data.provenance import commit, fingerprint, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
+from transprune.core.only_one import only_one
+from transprune.errors import TrainingError
 from transprune.methods.common.trained_weights import (
     ABOUT_FILE,
     TrainedWeights,
@@ -20,7 +22,7 @@ from transprune.methods.common.trained_weights import (
 from transprune.models.checkpoint import load
 from transprune.runtime.taps.trained import fit_of
 from transprune.training.card import write_card
-from transprune.training.folder import STATE_FILE, check_folder, only_one, open_folder
+from transprune.training.folder import STATE_FILE, check_folder, open_folder
 from transprune.training.judge import UNPRUNED, judge
 from transprune.training.loop import shorten_curve, train
 from transprune.training.plan import JUDGED, TrainPlan
@@ -78,7 +80,10 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
     checkpoint = load(plan.model, plan.loading)
     checkpoint.model.requires_grad_(False)
     open_folder(plan.out, describe(plan, method, lessons, checkpoint.model))
-    with only_one(plan.out):
+    busy = TrainingError(
+        f"another process trains in {plan.out}; wait for it, or choose another --out"
+    )
+    with only_one(plan.out, busy):
         if (plan.out / ABOUT_FILE).exists():
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.data.tasks.files import read_questions
+from transprune.bench.data.tasks.held_out import hold_out_pictures
 from transprune.bench.data.tasks.scenes import training_scenes
 from transprune.errors import TaskError, TrainingError
 from transprune.nano import NANO
@@ -76,16 +77,13 @@ def load_lessons(
 
 
 def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str, ...]) -> Lessons:
-    images = list(dict.fromkeys(item.image for item in items))
-    if len(images) < 2:
+    apart = hold_out_pictures(items, held_out, random.Random(seed))
+    if not apart:
         raise TrainingError(
             "training needs questions about two or more pictures, one of them to be held out; got "
-            f"{len(images)}"
+            f"{len({item.image for item in items})}"
         )
 
-    random.Random(seed).shuffle(images)
-    count = min(len(images) - 1, max(1, round(held_out * len(images))))
-    apart = set(images[:count])
     trained = tuple(item for item in items if item.image not in apart)
     rest = tuple(item for item in items if item.image in apart)
     return Lessons(trained, rest, skipped)

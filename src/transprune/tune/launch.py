@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transprune.bench.data.provenance import commit, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
+from transprune.core.only_one import only_one
 from transprune.errors import MissingExtra, TuneError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import load
@@ -20,7 +21,7 @@ from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
 from transprune.tune.questions import Split, load_questions
 from transprune.tune.result import HeldOut, doubts, summarise, write_result
-from transprune.tune.settings import check_folder, describe, only_one, open_folder
+from transprune.tune.settings import check_folder, describe, open_folder
 from transprune.tune.space import Base
 from transprune.tune.study import run_trials
 from transprune.tune.tried import Tried, finished, front, refusals, tried
@@ -84,7 +85,10 @@ def tune(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Outcome:
     on_progress(f"loading {plan.model}", 0, 0, "")
     search = _Search(plan, budget, split, on_progress)
     open_folder(plan.out, describe(plan, split, search.questions.checkpoint.model))
-    with only_one(plan.out):
+    busy = TuneError(
+        f"another process searches in {plan.out}; wait for it, or choose another --out"
+    )
+    with only_one(plan.out, busy):
         return search.run(on_note)
 
 

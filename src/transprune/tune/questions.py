@@ -15,6 +15,7 @@ from typing import Any, Literal
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.data.tasks.entry import build_entry
 from transprune.bench.data.tasks.files import NAMES
+from transprune.bench.data.tasks.held_out import hold_out_pictures
 from transprune.bench.data.tasks.scenes import ask_scenes, ask_training_scenes
 from transprune.core import strict_json
 from transprune.core.shown import shown
@@ -95,17 +96,13 @@ def load_items(
 
 def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str, ...]) -> Split:
     """Hold pictures out, and mix the rest so that every batch has every sort of question."""
-    images = list(dict.fromkeys(item.image for item in items))
-    if len(images) < 2:
+    draw = random.Random(seed)
+    apart = hold_out_pictures(items, held_out, draw)
+    if not apart:
         raise TuneError(
             "a search needs questions about two or more pictures, one of them to be held out; got "
-            f"{len(images)}"
+            f"{len({item.image for item in items})}"
         )
-
-    draw = random.Random(seed)
-    draw.shuffle(images)
-    count = min(len(images) - 1, max(1, round(held_out * len(images))))
-    apart = set(images[:count])
 
     mixed = list(items)
     draw.shuffle(mixed)

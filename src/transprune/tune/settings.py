@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from transprune.tune.plan import Plan
 from transprune.tune.questions import Split
 
 SETTINGS_FILE = "search.json"
-LOCK_FILE = ".lock"
 SCHEMA = 1
 
 
@@ -101,29 +99,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise TuneError(f"{file} is no search: it must be an object; choose another folder")
     return data
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep a second process out of the folder, where the system can (POSIX).
-
-    Raises:
-        TuneError: another process searches here.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows: a second process is not noticed
-        yield
-        return
-
-    with (folder / LOCK_FILE).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise TuneError(
-                f"another process searches in {folder}; wait for it, or choose another --out"
-            ) from error
-        yield
 
 
 def _digest(split: Split) -> str:
