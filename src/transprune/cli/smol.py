@@ -158,6 +158,41 @@ def measure_command(
     print_json(found)
 
 
+@smol_app.command("evaluate")
+def evaluate_command(
+    home: Home = _HOME,
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=1, metavar="N", help="Number of scenes.")
+    ] = 200,
+    split: Annotated[
+        SplitName, typer.Option("--split", help="validation to choose by, test to report.")
+    ] = SplitName.validation,
+    threads: Threads = 1,
+) -> None:
+    """Score the assembled model: as trained, unseen kinds, new phrasings, blank pictures: JSON."""
+    use_threads(threads)
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import load_model
+    from transprune.smol.evaluate import evaluate
+    from transprune.smol.world import load_world
+
+    found = []
+    world = load_world(home / "world")
+    with quiet_libraries(bars=False), stages() as progress:
+        model, tokenizer = load_model(home / "model")
+        for name in ("as trained", "unseen", "held_out", "blank"):
+            wanted = {} if name == "as trained" else {name: True}
+
+            def count(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total, {})
+
+            scores = evaluate(
+                model, tokenizer, world, split.value, scenes, progress=count, **wanted
+            )
+            found.append(scores.to_dict())
+    print_json({"model": str(home / "model"), "scores": found})
+
+
 @contextmanager
 def _stopped_kindly(minutes: float | None) -> Iterator[Callable[[], bool]]:
     """Give a function that says when to stop: after `minutes`, or after Ctrl-C or SIGTERM."""

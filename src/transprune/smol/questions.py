@@ -41,6 +41,17 @@ def ask(asker: Asker, category: str) -> Question | None:
     return None
 
 
+def ask_all(asker: Asker, times: int) -> list[Question]:
+    """Ask of every category up to `times` questions, none twice."""
+    questions: list[Question] = []
+    for category in CATEGORIES:
+        for _ in range(times):
+            question = ask(asker, category)
+            if question is not None and question not in questions:
+                questions.append(question)
+    return questions
+
+
 def _mc(asker: Asker) -> Question | None:
     """A question of another category with four options, wrong ones of the scene first."""
     category = ("what", "where", "color", "read")[asker.rng.integers(4)]
@@ -49,6 +60,8 @@ def _mc(asker: Asker) -> Question | None:
         return None
 
     wrong = _wrong_answers(asker, category, question.answer)
+    if len(wrong) < len(LETTERS) - 1:
+        return None
     options = [question.answer, *wrong[: len(LETTERS) - 1]]
     shuffled = [options[number] for number in asker.rng.permutation(len(options))]
     listed = " ".join(
@@ -60,7 +73,7 @@ def _mc(asker: Asker) -> Question | None:
 
 
 def _wrong_answers(asker: Asker, category: str, right: str) -> list[str]:
-    """At least three wrong answers; those that fit something else in the scene come first."""
+    """Three wrong answers or more, where the pool has so many; those that fit something else in the scene come first."""
     things = asker.scene.things
     if category == "color":
         there, pool = [thing.color for thing in things], list(COLORS)

@@ -20,7 +20,7 @@ from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
 from transprune.smol.asker import Asker, Question
 from transprune.smol.packing import IGNORE, Packed, answer_logits, pack, right_answers
-from transprune.smol.questions import CATEGORIES, ask
+from transprune.smol.questions import CATEGORIES, ask_all
 from transprune.smol.scenes import Scene, draw, question_rng
 from transprune.smol.vision import look
 from transprune.smol.world import World
@@ -45,9 +45,9 @@ class ProjectorSettings:
     """
 
     name: str = "projector"
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 2
-    per_category: int = 2
+    per_category: int = 3
     first_scene: int = 10_000_000
     adam_lr: float = 2e-3
     warmup: int = 100
@@ -134,17 +134,6 @@ class ProjectorStage:
             # NaN, which the log leaves out, where no question is of the category
             metrics[name] = right[batch.categories == number].float().mean().item()
         return loss, metrics
-
-
-def ask_all(asker: Asker, times: int) -> list[Question]:
-    """Ask of every category up to `times` questions, none twice."""
-    questions: list[Question] = []
-    for category in CATEGORIES:
-        for _ in range(times):
-            question = ask(asker, category)
-            if question is not None and question not in questions:
-                questions.append(question)
-    return questions
 
 
 @torch.no_grad()
