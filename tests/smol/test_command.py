@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from transprune.cli import app
-from transprune.cli.smol import _stopped_kindly
+from transprune.cli.smol_training import stopped_kindly
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from transprune.cli.smol import _stopped_kindly
     [
         (["measure"], "transprune smol world"),
         (["train"], "transprune smol world"),
+        (["scenes", "--out", "pictures"], "transprune smol world"),
         (["evaluate"], "transprune smol world"),
         (["assemble"], "transprune smol language"),
         (["world", "--font", "nowhere.ttf"], "fonts-noto-color-emoji"),
@@ -31,13 +32,13 @@ def test_what_is_missing_is_named_with_its_cure(command, cure, tmp_path) -> None
 
 def test_minutes_and_signals_stop_a_run() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with _stopped_kindly(None) as stop:
+    with stopped_kindly(None) as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop()
     assert signal.getsignal(signal.SIGTERM) is before
 
-    with _stopped_kindly(0.0) as stop:
+    with stopped_kindly(0.0) as stop:
         assert stop()
-    with _stopped_kindly(10.0) as stop:
+    with stopped_kindly(10.0) as stop:
         assert not stop()

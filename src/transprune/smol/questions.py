@@ -73,7 +73,7 @@ def _mc(asker: Asker) -> Question | None:
 
 
 def _wrong_answers(asker: Asker, category: str, right: str) -> list[str]:
-    """Three wrong answers or more, where the pool has so many; those that fit something else in the scene come first."""
+    """Wrong answers, three or more where the pool has so many; those of the scene come first."""
     things = asker.scene.things
     if category == "color":
         there, pool = [thing.color for thing in things], list(COLORS)

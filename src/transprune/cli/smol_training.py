@@ -1,0 +1,121 @@
+"""Commands of `transprune smol` that train, and those that measure what was trained."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from transprune.cli.console import print_json, show
+from transprune.cli.nano import stages, training_code
+from transprune.cli.options import Threads
+from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
+from transprune.cli.targets import need_folder
+from transprune.cli.threads import use_threads
+
+
+def train_command(
+    home: Home = HOME,
+    threads: Threads = 1,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
+    ] = None,
+) -> None:
+    """Train tower, then projector; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
+    need_folder(home, "--home")
+    # before torch is imported
+    use_threads(threads)
+    import torch
+
+    from transprune.cli.guard import quiet_libraries
+
+    with training_code():
+        from transprune.smol.train.home import train_all
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
+        adapter = train_all(home, progress, device, stop)
+
+    if adapter is not None:
+        show(f"adapter: {adapter}; to put the model together: transprune smol assemble")
+    else:
+        show(f"stopped; to continue: transprune smol train --home {home}")
+
+
+def measure_command(
+    home: Home = HOME,
+    scenes: Scenes = 100,
+    split: Split = SplitName.validation,
+    threads: Threads = 1,
+) -> None:
+    """Measure the tower as far as it is trained, on known kinds and on kinds it never saw: JSON."""
+    use_threads(threads)
+    from transprune.smol.world import load_world
+
+    with training_code():
+        from transprune.smol.train.home import vectors_at
+        from transprune.smol.train.measure import measure_tower
+        from transprune.smol.train.recipe import TOWER
+        from transprune.smol.train.run import load_tower
+
+    world = load_world(home / "world")
+    vectors = vectors_at(home, world)
+    module, reached = load_tower(TOWER, vectors, home / "tower")
+
+    found: dict[str, Any] = {"tower": reached, "split": split.value, "scenes": scenes}
+    for unseen in (False, True):
+        scores = measure_tower(module, world, vectors, split.value, scenes, unseen)
+        found["unseen" if unseen else "known"] = scores.to_dict()
+    print_json(found)
+
+
+def evaluate_command(
+    home: Home = HOME,
+    scenes: Scenes = 200,
+    split: Split = SplitName.validation,
+    threads: Threads = 1,
+) -> None:
+    """Score the assembled model: as trained, unseen kinds, new phrasings, blank pictures: JSON."""
+    use_threads(threads)
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import load_model
+    from transprune.smol.evaluate import evaluate
+    from transprune.smol.world import load_world
+
+    found = []
+    world = load_world(home / "world")
+    with quiet_libraries(bars=False), stages() as progress:
+        model, tokenizer = load_model(home / "model")
+        for name in ("as trained", "unseen", "held_out", "blank"):
+            wanted = {} if name == "as trained" else {name: True}
+
+            def count(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total, {})
+
+            scores = evaluate(
+                model, tokenizer, world, split.value, scenes, progress=count, **wanted
+            )
+            found.append(scores.to_dict())
+    print_json({"model": str(home / "model"), "scores": found})
+
+
+@contextmanager
+def stopped_kindly(minutes: float | None) -> Iterator[Callable[[], bool]]:
+    """Give a function that says when to stop: after `minutes`, or after Ctrl-C or SIGTERM."""
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    asked = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked) or (end is not None and time.monotonic() >= end)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
