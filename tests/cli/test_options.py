@@ -18,6 +18,9 @@ OF_THE_COMMAND = {
     ("nano", "plot"): {"--out"},  # a file
     ("nano", "scenes"): {"--out", "--split"},
     ("nano", "train"): {"--out"},
+    ("smol", "evaluate"): {"--split"},  # of its own scenes
+    ("smol", "measure"): {"--split"},
+    ("smol", "scenes"): {"--split"},
     ("tune",): {"--budget"},  # a share, or a range of them, of the cost that --cost names
 }
 LOADING = {"--dtype", "--device", "--attn", "--text-tower"}

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from transprune.cli.console import show
-from transprune.cli.smol_options import HOME, Home, SplitName
+from transprune.cli.options import OUT_HELP
+from transprune.cli.smol_options import HOME, Home, Split, SplitName
 from transprune.cli.targets import need_folder
 
 
@@ -51,9 +52,7 @@ def world_command(
 def scenes_command(
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Folder for the pictures and questions.jsonl."
-        ),
+        typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; pictures and questions.jsonl."),
     ],
     home: Home = HOME,
     count: Annotated[
@@ -62,14 +61,12 @@ def scenes_command(
     first: Annotated[
         int, typer.Option("--first", min=0, metavar="N", help="Number of the first scene.")
     ] = 0,
-    split: Annotated[
-        SplitName, typer.Option("--split", help="Split of the scenes.")
-    ] = SplitName.validation,
+    split: Split = SplitName.validation,
     unseen: Annotated[
         bool, typer.Option("--unseen", help="Show kinds that no training picture has.")
     ] = False,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Word questions as no training question is.")
+        bool, typer.Option("--new-phrasings", help="Word questions as no training question is.")
     ] = False,
 ) -> None:
     """Write pictures with their questions, to view or to run a benchmark on."""

@@ -12,10 +12,19 @@ import typer
 
 from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
-from transprune.cli.options import Threads
+from transprune.cli.options import Json, Threads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
+from transprune.cli.smol_tables import answers_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
+
+# what `evaluate` asks, by the name of its column; the values are arguments of `smol.evaluate`
+CONDITIONS: dict[str, dict[str, bool]] = {
+    "as trained": {},
+    "unseen kinds": {"unseen": True},
+    "new phrasings": {"held_out": True},
+    "blank": {"blank": True},
+}
 
 
 def train_command(
@@ -52,8 +61,9 @@ def measure_command(
     scenes: Scenes = 100,
     split: Split = SplitName.validation,
     threads: Threads = 1,
+    as_json: Json = False,
 ) -> None:
-    """Measure the tower as far as it is trained, on known kinds and on kinds it never saw: JSON."""
+    """Measure the tower as far as it is trained, on known kinds and on kinds it never saw."""
     use_threads(threads)
     from transprune.smol.world import load_world
 
@@ -71,7 +81,11 @@ def measure_command(
     for unseen in (False, True):
         scores = measure_tower(module, world, vectors, split.value, scenes, unseen)
         found["unseen" if unseen else "known"] = scores.to_dict()
-    print_json(found)
+
+    if as_json:
+        print_json(found)
+    else:
+        show(tower_table(found))
 
 
 def evaluate_command(
@@ -79,20 +93,21 @@ def evaluate_command(
     scenes: Scenes = 200,
     split: Split = SplitName.validation,
     threads: Threads = 1,
+    as_json: Json = False,
 ) -> None:
-    """Score the assembled model: as trained, unseen kinds, new phrasings, blank pictures: JSON."""
+    """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
     use_threads(threads)
     from transprune.cli.guard import quiet_libraries
     from transprune.smol.adapter import load_model
     from transprune.smol.evaluate import evaluate
     from transprune.smol.world import load_world
 
-    found = []
+    found: dict[str, dict[str, Any]] = {}
     world = load_world(home / "world")
     with quiet_libraries(bars=False), stages() as progress:
         model, tokenizer = load_model(home / "model")
-        for name in ("as trained", "unseen", "held_out", "blank"):
-            wanted = {} if name == "as trained" else {name: True}
+
+        for name, wanted in CONDITIONS.items():
 
             def count(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total, {})
@@ -100,8 +115,12 @@ def evaluate_command(
             scores = evaluate(
                 model, tokenizer, world, split.value, scenes, progress=count, **wanted
             )
-            found.append(scores.to_dict())
-    print_json({"model": str(home / "model"), "scores": found})
+            found[name] = scores.to_dict()
+
+    if as_json:
+        print_json({"model": str(home / "model"), "scores": found})
+    else:
+        show(answers_table(found))
 
 
 @contextmanager
