@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from transprune.nano.evaluate import BLANK, Tally
-from transprune.smol.asker import Asker, Question
+from transprune.smol.asker import Question
 from transprune.smol.kinds import Split
 from transprune.smol.packing import answer_logits, pack, right_answers
-from transprune.smol.questions import CATEGORIES, ask_all
-from transprune.smol.scenes import draw, question_rng
+from transprune.smol.questions import CATEGORIES, ask_all, asker_of
+from transprune.smol.scenes import draw
 from transprune.smol.world import World
 
 PER_CATEGORY = 2  # questions of each category about a scene
@@ -87,12 +87,11 @@ def evaluate(
         blank: put one grey picture in place of every scene.
         progress: called with the number of finished scenes and of all scenes.
     """
-    pool = [world.kinds.names[kind] for kind in world.kinds.by_split[split if unseen else "train"]]
     verdicts: dict[str, list[bool]] = defaultdict(list)
 
     for number in range(scenes):
         scene = draw(world, split, number, unseen=unseen)
-        asker = Asker(scene, pool, question_rng(split, number, unseen), held_out)
+        asker = asker_of(world, scene, split, number, unseen=unseen, held_out=held_out)
         questions = ask_all(asker, PER_CATEGORY)
 
         pixels = torch.from_numpy(scene.pixels)[None]

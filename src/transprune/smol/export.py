@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from transprune.errors import SceneError
-from transprune.smol.asker import Asker
+from transprune.smol.asker import Question
 from transprune.smol.kinds import Split
-from transprune.smol.questions import ask_all
-from transprune.smol.scenes import draw, question_rng
+from transprune.smol.questions import ask_all, asker_of
+from transprune.smol.scenes import draw
 from transprune.smol.world import World
 
 
@@ -35,31 +36,42 @@ def write_scenes(
     Raises:
         SceneError: a file cannot be written.
     """
-    pool = [world.kinds.names[kind] for kind in world.kinds.by_split[split if unseen else "train"]]
-    lines = []
-
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in numbers:
-            scene = draw(world, split, number, unseen=unseen)
-            name = f"{split}-unseen-{number}" if unseen else f"{split}-{number}"
-            scene.image().save(folder / f"{name}.png")
-
-            asker = Asker(scene, pool, question_rng(split, number, unseen), held_out)
-            for question in ask_all(asker, 1):
-                record = {
-                    "id": f"{name}-{question.category}",
-                    "image": f"{name}.png",
-                    "question": question.text,
-                    "answers": [question.answer],
-                    "family": question.category,
-                    "kind": question.kind,
-                }
-                lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-        (folder / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
+        return _write_scenes(world, folder, split, numbers, unseen, held_out)
     except OSError as error:
         raise SceneError(
             f"cannot write {error.filename or folder}: {error.strerror or error}; choose another "
             "folder, or make room"
         ) from error
+
+
+def _write_scenes(
+    world: World, folder: Path, split: Split, numbers: range, unseen: bool, held_out: bool
+) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+
+    for number in numbers:
+        scene = draw(world, split, number, unseen=unseen)
+        name = f"{split}-unseen-{number}" if unseen else f"{split}-{number}"
+        scene.image().save(folder / f"{name}.png")
+
+        asker = asker_of(world, scene, split, number, unseen=unseen, held_out=held_out)
+        for question in ask_all(asker, 1):
+            record = _benchmark_record(name, question)
+            lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+
+    (folder / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
+
+
+def _benchmark_record(name: str, question: Question) -> dict[str, Any]:
+    """One line of a questions file; there the category has the key `family`."""
+    return {
+        "id": f"{name}-{question.category}",
+        "image": f"{name}.png",
+        "question": question.text,
+        "answers": [question.answer],
+        "family": question.category,
+        "kind": question.kind,
+    }

@@ -20,12 +20,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from transprune.smol.asker import PLACES, Asker, Question, place_of
+from transprune.smol.kinds import Split
 from transprune.smol.palette import COLORS
+from transprune.smol.scenes import Scene, question_rng
 from transprune.smol.short_questions import SHORT_QUESTIONS
 from transprune.smol.sign_words import WORDS
+from transprune.smol.world import World
 
 TRIES = 20
 LETTERS = "ABCD"
+
+
+def asker_of(
+    world: World,
+    scene: Scene,
+    split: Split,
+    index: int,
+    *,
+    unseen: bool = False,
+    held_out: bool = False,
+) -> Asker:
+    """What questions about scene number `index` of a split are drawn with.
+
+    Args:
+        world: the scene was drawn from.
+        scene: the scene.
+        split, index, unseen: as it was drawn.
+        held_out: word the questions as no training question is.
+    """
+    kinds = world.kinds.by_split[split if unseen else "train"]
+    pool = [world.kinds.names[kind] for kind in kinds]
+    return Asker(scene, pool, question_rng(split, index, unseen), held_out)
 
 
 def ask(asker: Asker, category: str) -> Question | None:

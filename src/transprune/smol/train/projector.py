@@ -18,10 +18,10 @@ from transprune.nano.packed import layer_forward
 from transprune.nano.train.log import Metrics
 from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
-from transprune.smol.asker import Asker, Question
+from transprune.smol.asker import Question
 from transprune.smol.packing import IGNORE, Packed, answer_logits, pack, right_answers
-from transprune.smol.questions import CATEGORIES, ask_all
-from transprune.smol.scenes import Scene, draw, question_rng
+from transprune.smol.questions import CATEGORIES, ask_all, asker_of
+from transprune.smol.scenes import Scene, draw
 from transprune.smol.vision import look
 from transprune.smol.world import World
 
@@ -107,13 +107,11 @@ class ProjectorStage:
         """Draw the pictures and questions of a step; no picture comes twice."""
         settings = self.settings
         first = settings.first_scene + step * settings.batch
-        pool = [self._world.kinds.names[kind] for kind in self._world.kinds.by_split["train"]]
-
         scenes = []
         asked = []
         for number in range(first, first + settings.batch):
             scene = draw(self._world, "train", number)
-            asker = Asker(scene, pool, question_rng("train", number))
+            asker = asker_of(self._world, scene, "train", number)
             scenes.append(scene)
             asked.append(ask_all(asker, settings.per_category))
         return _batch(scenes, asked, self._tokenizer)
