@@ -73,7 +73,9 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
         wanted = about["language_sha256"]
     # a missing or damaged file fails in json, in safetensors or where its content is used
     except Exception as error:
-        raise CheckpointError(f"no adapter in {folder}: {first_line(error)}") from error
+        raise CheckpointError(
+            f"no adapter in {folder} ({first_line(error)}); train it: transprune smol train"
+        ) from error
 
     if wanted != language_sha256:
         raise CheckpointError(
