@@ -191,6 +191,16 @@ def test_a_stored_world_is_the_same_and_a_changed_one_is_refused(monkeypatch, tm
     assert len(world.photographs["test"]) == len(backgrounds.PHOTOGRAPHS["test"])
     assert draw(world, "test", 3).things
 
+    font = tmp_path / "cmtt10.ttf"
+    content = font.read_bytes()
+    font.unlink()
+    with pytest.raises(SceneError, match="incomplete"):
+        load_world(tmp_path)
+    font.write_bytes(content[:-1])
+    with pytest.raises(SceneError, match="changed"):
+        load_world(tmp_path)
+    font.write_bytes(content)
+
     file = tmp_path / "names.json"
     file.write_text(file.read_text().replace("red ball", "red bell"))
     with pytest.raises(SceneError, match="changed"):
