@@ -92,7 +92,7 @@ def load_world(folder: Path) -> World:
             "transprune smol world"
         ) from error
 
-    same = _checksum(names, arrays) == written["checksum"]
+    same = _checksum(names, arrays) == written.get("checksum")
     if not same or _font_checksums(folder) != written.get("fonts"):
         raise SceneError(
             f"{folder} is incomplete or was changed; gather it again: transprune smol world"
