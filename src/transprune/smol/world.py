@@ -66,7 +66,9 @@ def make_world(kinds: Kinds, folder: Path) -> str:
             arrays[name] = photograph
         _copy_fonts(split, folder)
 
-    np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **arrays)
+    part = folder / "part.npz"
+    np.savez_compressed(part, allow_pickle=False, **arrays)
+    part.replace(folder / "pictures.npz")
     checksum = _checksum(kinds.names, arrays)
     about = {"checksum": checksum, "fonts": _font_checksums(folder), "names": kinds.names}
     text = json.dumps(about, indent=0, ensure_ascii=False)
@@ -116,7 +118,10 @@ def _copy_fonts(split: Split, folder: Path) -> None:
 
     source = Path(found.submodule_search_locations[0]) / "mpl-data" / "fonts" / "ttf"
     for name in FONTS[split]:
-        shutil.copyfile(source / name, folder / name)
+        # moved into place whole: a running training maps these files into its memory
+        part = folder / f"{name}.part"
+        shutil.copyfile(source / name, part)
+        part.replace(folder / name)
 
 
 def _font_checksums(folder: Path) -> dict[str, str]:
