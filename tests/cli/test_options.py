@@ -19,6 +19,9 @@ OF_THE_COMMAND = {
     ("nano", "scenes"): {"--out", "--split"},
     ("nano", "train"): {"--out"},
     ("train-pruner",): {"--questions"},  # with answers
+    ("smol", "evaluate"): {"--split"},  # of its own scenes
+    ("smol", "measure"): {"--split"},
+    ("smol", "scenes"): {"--split"},
     ("tune",): {"--budget"},  # a share, or a range of them, of the cost that --cost names
 }
 LOADING = {"--dtype", "--device", "--attn", "--text-tower"}

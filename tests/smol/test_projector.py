@@ -30,11 +30,13 @@ from transprune.smol.architecture import (
     new_processor,
 )
 from transprune.smol.asker import Asker
+from transprune.smol.evaluate import evaluate
 from transprune.smol.packing import IGNORE, answer_logits, pack, right_answers
+from transprune.smol.questions import ask_all
 from transprune.smol.scenes import draw, question_rng
 from transprune.smol.talk import answer_all
-from transprune.smol.train import home
-from transprune.smol.train.projector import ProjectorSettings, ProjectorStage, ask_all, fit
+from transprune.smol.train import home, projector
+from transprune.smol.train.projector import ProjectorSettings, ProjectorStage, fit
 from transprune.smol.train.recipe import MINIATURE
 from transprune.smol.vision import TowerSizes, new_tower
 
@@ -67,6 +69,11 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         unk_token=SPECIAL[0],
         chat_template=OWN_TEMPLATE,
     )
+
+
+@pytest.fixture(autouse=True)
+def few_scenes_to_fit(monkeypatch):
+    monkeypatch.setattr(projector, "_FIT_SCENES", 2)
 
 
 @pytest.fixture(scope="module")
@@ -266,13 +273,39 @@ def test_a_saved_model_is_an_ordinary_checkpoint_and_can_be_pruned(
     assert (stage.boundary, len(stage.candidates[0]), len(stage.keep[0])) == (2, 576, 72)
 
 
+def test_evaluating_counts_what_single_answers_count(model, tokenizer) -> None:
+    """Questions as drawn here, one by one, give the same figures."""
+    scores = evaluate(model, tokenizer, WORLD, "validation", 1, unseen=True, held_out=True)
+    names = [WORLD.kinds.names[kind] for kind in WORLD.kinds.by_split["validation"]]
+    scene = draw(WORLD, "validation", 0, unseen=True)
+    asker = Asker(scene, names, question_rng("validation", 0, True), True)
+    asked, right = 0, 0
+    for question in ask_all(asker, 2):
+        packed = pack(pixels_of([scene]), [[question]], tokenizer)
+        with torch.no_grad():
+            right += int(right_answers(answer_logits(model, tokenizer, packed), packed)[0, 0])
+        asked += 1
+    tallies = scores.categories.values()
+    assert (sum(tally.asked for tally in tallies), sum(tally.right for tally in tallies)) == (
+        asked,
+        right,
+    )
+    assert scores.to_dict()["unseen"] is True
+
+    # blanking a picture changes no question
+    seen = evaluate(model, tokenizer, WORLD, "validation", 1)
+    blank = evaluate(model, tokenizer, WORLD, "validation", 1, blank=True)
+    for name, tally in seen.categories.items():
+        assert blank.categories[name].asked == tally.asked
+
+
 def test_an_adapter_is_put_back_and_another_language_model_refused(
     model, language, tokenizer, tmp_path
 ) -> None:
     sizes = TowerSizes(width=32, mlp=64, layers=2, heads=2)
     tower = model.model.vision_tower.state_dict()
-    projector = model.model.multi_modal_projector.state_dict()
-    save_adapter(tower, projector, sizes, "abc", tmp_path)
+    trained = model.model.multi_modal_projector.state_dict()
+    save_adapter(tower, trained, sizes, "abc", tmp_path)
 
     again = with_adapter(language, tokenizer, tmp_path, "abc").state_dict()
     for name, value in model.state_dict().items():
@@ -323,6 +356,11 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     adapter.write_model(tmp_path, tmp_path / "adapter", tmp_path / "model", home.WEIGHTS_SHA256)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     assert loaded.dtype == torch.bfloat16
+    again, words = adapter.load_model(tmp_path / "model")
+    assert words("<image> cat").input_ids == tokenizer("<image> cat").input_ids
+    assert evaluate(again, words, WORLD, "test", 1).categories
+    with pytest.raises(CheckpointError, match="transprune smol assemble"):
+        adapter.load_model(tmp_path)
     trained = torch.load(tmp_path / "projector" / "projector.pt", weights_only=True)["module"]
     found = loaded.model.multi_modal_projector.linear_2.weight
     assert torch.equal(found, trained["projector.linear_2.weight"].bfloat16())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_a_stored_world_is_the_same_and_a_changed_one_is_refused(monkeypatch, tm
     assert np.array_equal(world.kinds.pictures, WORLD.kinds.pictures)
     assert len(world.photographs["test"]) == len(backgrounds.PHOTOGRAPHS["test"])
     assert draw(world, "test", 3).things
+
+    # gathered again beside a running training, whose open files stay whole
+    with (tmp_path / "cmtt10.ttf").open("rb") as used:
+        assert make_world(WORLD.kinds, tmp_path) == checksum
+        assert used.read() == (tmp_path / "cmtt10.ttf").read_bytes()
+        assert os.fstat(used.fileno()).st_ino != (tmp_path / "cmtt10.ttf").stat().st_ino
+    assert not list(tmp_path.glob("*part*"))
+
+    font = tmp_path / "cmtt10.ttf"
+    content = font.read_bytes()
+    font.unlink()
+    with pytest.raises(SceneError, match="incomplete"):
+        load_world(tmp_path)
+    font.write_bytes(content[:-1])
+    with pytest.raises(SceneError, match="changed"):
+        load_world(tmp_path)
+    font.write_bytes(content)
 
     file = tmp_path / "names.json"
     file.write_text(file.read_text().replace("red ball", "red bell"))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import LlavaForConditionalGeneration
 
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
@@ -72,7 +73,9 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
         wanted = about["language_sha256"]
     # a missing or damaged file fails in json, in safetensors or where its content is used
     except Exception as error:
-        raise CheckpointError(f"no adapter in {folder}: {first_line(error)}") from error
+        raise CheckpointError(
+            f"no adapter in {folder} ({first_line(error)}); train it: transprune smol train"
+        ) from error
 
     if wanted != language_sha256:
         raise CheckpointError(
@@ -109,6 +112,26 @@ def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256
 
     model.to(torch.bfloat16).save_pretrained(out)
     new_processor(tokenizer).save_pretrained(out)
+
+
+def load_model(folder: Path) -> tuple[Any, Any]:
+    """Load what `write_model` wrote, in fp32 and evaluation mode. -> model, tokenizer.
+
+    Raises:
+        CheckpointError: no model there, or not all of its weights.
+    """
+    from transformers import AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"no model in {folder}; put it together: transprune smol assemble")
+
+    model, report = LlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    # transformers would fill them with random numbers, and only log it
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"{folder} lacks {len(missing)} weights, the first: {missing[0]}")
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
 
 
 def _part(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:

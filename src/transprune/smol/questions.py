@@ -20,12 +20,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from transprune.smol.asker import PLACES, Asker, Question, place_of
+from transprune.smol.kinds import Split
 from transprune.smol.palette import COLORS
+from transprune.smol.scenes import Scene, question_rng
 from transprune.smol.short_questions import SHORT_QUESTIONS
 from transprune.smol.sign_words import WORDS
+from transprune.smol.world import World
 
 TRIES = 20
 LETTERS = "ABCD"
+
+
+def asker_of(
+    world: World,
+    scene: Scene,
+    split: Split,
+    index: int,
+    *,
+    unseen: bool = False,
+    held_out: bool = False,
+) -> Asker:
+    """What questions about scene number `index` of a split are drawn with.
+
+    Args:
+        world: the scene was drawn from.
+        scene: the scene.
+        split, index, unseen: as it was drawn.
+        held_out: word the questions as no training question is.
+    """
+    kinds = world.kinds.by_split[split if unseen else "train"]
+    pool = [world.kinds.names[kind] for kind in kinds]
+    return Asker(scene, pool, question_rng(split, index, unseen), held_out)
 
 
 def ask(asker: Asker, category: str) -> Question | None:
@@ -41,6 +66,17 @@ def ask(asker: Asker, category: str) -> Question | None:
     return None
 
 
+def ask_all(asker: Asker, times: int) -> list[Question]:
+    """Ask of every category up to `times` questions, none twice."""
+    questions: list[Question] = []
+    for category in CATEGORIES:
+        for _ in range(times):
+            question = ask(asker, category)
+            if question is not None and question not in questions:
+                questions.append(question)
+    return questions
+
+
 def _mc(asker: Asker) -> Question | None:
     """A question of another category with four options, wrong ones of the scene first."""
     category = ("what", "where", "color", "read")[asker.rng.integers(4)]
@@ -49,6 +85,8 @@ def _mc(asker: Asker) -> Question | None:
         return None
 
     wrong = _wrong_answers(asker, category, question.answer)
+    if len(wrong) < len(LETTERS) - 1:
+        return None
     options = [question.answer, *wrong[: len(LETTERS) - 1]]
     shuffled = [options[number] for number in asker.rng.permutation(len(options))]
     listed = " ".join(
@@ -60,7 +98,7 @@ def _mc(asker: Asker) -> Question | None:
 
 
 def _wrong_answers(asker: Asker, category: str, right: str) -> list[str]:
-    """At least three wrong answers; those that fit something else in the scene come first."""
+    """Wrong answers, three or more where the pool has so many; those of the scene come first."""
     things = asker.scene.things
     if category == "color":
         there, pool = [thing.color for thing in things], list(COLORS)

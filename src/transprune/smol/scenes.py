@@ -65,18 +65,7 @@ def draw(
         SceneError: no such split, a negative number, an impossible canvas, or unseen kinds for
             training.
     """
-    if split not in SPLITS or index < 0:
-        raise SceneError(
-            f"scenes are numbered from 0 in the splits {', '.join(SPLITS)}; got {split!r}, {index}"
-        )
-    if canvas.side % PATCH or not 1 <= canvas.things[0] <= canvas.things[1]:
-        raise SceneError(
-            f"a side is a multiple of {PATCH} pixels, and a scene has at least one thing; got "
-            f"{canvas}"
-        )
-    if unseen and split == "train":
-        raise SceneError("training scenes have no unseen kinds: take validation or test")
-
+    _check(split, index, canvas, unseen)
     rng = np.random.default_rng((_SEED, SPLITS.index(split), index, unseen, canvas.side))
     pixels = draw_background(rng, world.photographs[split], split, canvas.side)
 
@@ -98,6 +87,25 @@ def draw(
 def question_rng(split: Split, index: int, unseen: bool = False) -> np.random.Generator:
     """The random generator for questions about a scene, a stream of its own."""
     return np.random.default_rng((_SEED, len(SPLITS) + SPLITS.index(split), index, unseen))
+
+
+def _check(split: Split, index: int, canvas: Canvas, unseen: bool) -> None:
+    """Refuse what cannot be drawn.
+
+    Raises:
+        SceneError: as of `draw`.
+    """
+    if split not in SPLITS or index < 0:
+        raise SceneError(
+            f"scenes are numbered from 0 in the splits {', '.join(SPLITS)}; got {split!r}, {index}"
+        )
+    if canvas.side % PATCH or not 1 <= canvas.things[0] <= canvas.things[1]:
+        raise SceneError(
+            f"a side is a multiple of {PATCH} pixels, and a scene has at least one thing; got "
+            f"{canvas}"
+        )
+    if unseen and split == "train":
+        raise SceneError("training scenes have no unseen kinds: take validation or test")
 
 
 def _find_place(

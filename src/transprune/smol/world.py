@@ -66,9 +66,12 @@ def make_world(kinds: Kinds, folder: Path) -> str:
             arrays[name] = photograph
         _copy_fonts(split, folder)
 
-    np.savez_compressed(folder / "pictures.npz", allow_pickle=False, **arrays)
+    part = folder / "part.npz"
+    np.savez_compressed(part, allow_pickle=False, **arrays)
+    part.replace(folder / "pictures.npz")
     checksum = _checksum(kinds.names, arrays)
-    text = json.dumps({"checksum": checksum, "names": kinds.names}, indent=0, ensure_ascii=False)
+    about = {"checksum": checksum, "fonts": _font_checksums(folder), "names": kinds.names}
+    text = json.dumps(about, indent=0, ensure_ascii=False)
     (folder / "names.json").write_text(text + "\n", encoding="utf-8")
     return checksum
 
@@ -91,14 +94,14 @@ def load_world(folder: Path) -> World:
             "transprune smol world"
         ) from error
 
-    fonts = {split: tuple(str(folder / name) for name in FONTS[split]) for split in SPLITS}
-    missing = [file for files in fonts.values() for file in files if not Path(file).is_file()]
-    if missing or _checksum(names, arrays) != written["checksum"]:
+    same = _checksum(names, arrays) == written.get("checksum")
+    if not same or _font_checksums(folder) != written.get("fonts"):
         raise SceneError(
             f"{folder} is incomplete or was changed; gather it again: transprune smol world"
         )
 
     photographs = {split: [arrays[name] for name in PHOTOGRAPHS[split]] for split in SPLITS}
+    fonts = {split: tuple(str(folder / name) for name in FONTS[split]) for split in SPLITS}
     kinds = Kinds(names, arrays["pictures"])
     return World(kinds, photographs, fonts, written["checksum"])
 
@@ -115,7 +118,20 @@ def _copy_fonts(split: Split, folder: Path) -> None:
 
     source = Path(found.submodule_search_locations[0]) / "mpl-data" / "fonts" / "ttf"
     for name in FONTS[split]:
-        shutil.copyfile(source / name, folder / name)
+        # moved into place whole: a running training maps these files into its memory
+        part = folder / f"{name}.part"
+        shutil.copyfile(source / name, part)
+        part.replace(folder / name)
+
+
+def _font_checksums(folder: Path) -> dict[str, str]:
+    """Of every font in the folder that pictures use, by name; a missing one is left out."""
+    files = [folder / name for split in SPLITS for name in FONTS[split]]
+    found = {}
+    for file in files:
+        if file.is_file():
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
 
 
 def _checksum(names: tuple[str, ...], arrays: dict[str, NDArray[np.uint8]]) -> str:

@@ -18,10 +18,10 @@ from transprune.nano.packed import layer_forward
 from transprune.nano.train.log import Metrics
 from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
-from transprune.smol.asker import Asker, Question
+from transprune.smol.asker import Question
 from transprune.smol.packing import IGNORE, Packed, answer_logits, pack, right_answers
-from transprune.smol.questions import CATEGORIES, ask
-from transprune.smol.scenes import Scene, draw, question_rng
+from transprune.smol.questions import CATEGORIES, ask_all, asker_of
+from transprune.smol.scenes import Scene, draw
 from transprune.smol.vision import look
 from transprune.smol.world import World
 
@@ -45,9 +45,9 @@ class ProjectorSettings:
     """
 
     name: str = "projector"
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 2
-    per_category: int = 2
+    per_category: int = 3
     first_scene: int = 10_000_000
     adam_lr: float = 2e-3
     warmup: int = 100
@@ -107,13 +107,11 @@ class ProjectorStage:
         """Draw the pictures and questions of a step; no picture comes twice."""
         settings = self.settings
         first = settings.first_scene + step * settings.batch
-        pool = [self._world.kinds.names[kind] for kind in self._world.kinds.by_split["train"]]
-
         scenes = []
         asked = []
         for number in range(first, first + settings.batch):
             scene = draw(self._world, "train", number)
-            asker = Asker(scene, pool, question_rng("train", number))
+            asker = asker_of(self._world, scene, "train", number)
             scenes.append(scene)
             asked.append(ask_all(asker, settings.per_category))
         return _batch(scenes, asked, self._tokenizer)
@@ -134,17 +132,6 @@ class ProjectorStage:
             # NaN, which the log leaves out, where no question is of the category
             metrics[name] = right[batch.categories == number].float().mean().item()
         return loss, metrics
-
-
-def ask_all(asker: Asker, times: int) -> list[Question]:
-    """Ask of every category up to `times` questions, none twice."""
-    questions: list[Question] = []
-    for category in CATEGORIES:
-        for _ in range(times):
-            question = ask(asker, category)
-            if question is not None and question not in questions:
-                questions.append(question)
-    return questions
 
 
 @torch.no_grad()

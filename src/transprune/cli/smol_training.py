@@ -1,0 +1,140 @@
+"""Commands of `transprune smol` that train, and those that measure what was trained."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from transprune.cli.console import print_json, show
+from transprune.cli.nano import stages, training_code
+from transprune.cli.options import Json, Threads
+from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
+from transprune.cli.smol_tables import answers_table, tower_table
+from transprune.cli.targets import need_folder
+from transprune.cli.threads import use_threads
+
+# what `evaluate` asks, by the name of its column; the values are arguments of `smol.evaluate`
+CONDITIONS: dict[str, dict[str, bool]] = {
+    "as trained": {},
+    "unseen kinds": {"unseen": True},
+    "new phrasings": {"held_out": True},
+    "blank": {"blank": True},
+}
+
+
+def train_command(
+    home: Home = HOME,
+    threads: Threads = 1,
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
+    ] = None,
+) -> None:
+    """Train tower, then projector; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
+    need_folder(home, "--home")
+    # before torch is imported
+    use_threads(threads)
+    import torch
+
+    from transprune.cli.guard import quiet_libraries
+
+    with training_code():
+        from transprune.smol.train.home import train_all
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
+        adapter = train_all(home, progress, device, stop)
+
+    if adapter is not None:
+        show(f"adapter: {adapter}; to put the model together: transprune smol assemble")
+    else:
+        show(f"stopped; to continue: transprune smol train --home {home}")
+
+
+def measure_command(
+    home: Home = HOME,
+    scenes: Scenes = 100,
+    split: Split = SplitName.validation,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Measure the tower as far as it is trained, on known kinds and on kinds it never saw."""
+    use_threads(threads)
+    from transprune.smol.world import load_world
+
+    with training_code():
+        from transprune.smol.train.home import vectors_at
+        from transprune.smol.train.measure import measure_tower
+        from transprune.smol.train.recipe import TOWER
+        from transprune.smol.train.run import load_tower
+
+    world = load_world(home / "world")
+    vectors = vectors_at(home, world)
+    module, reached = load_tower(TOWER, vectors, home / "tower")
+
+    found: dict[str, Any] = {"tower": reached, "split": split.value, "scenes": scenes}
+    for unseen in (False, True):
+        scores = measure_tower(module, world, vectors, split.value, scenes, unseen)
+        found["unseen" if unseen else "known"] = scores.to_dict()
+
+    if as_json:
+        print_json(found)
+    else:
+        show(tower_table(found))
+
+
+def evaluate_command(
+    home: Home = HOME,
+    scenes: Scenes = 200,
+    split: Split = SplitName.validation,
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
+    use_threads(threads)
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import load_model
+    from transprune.smol.evaluate import evaluate
+    from transprune.smol.world import load_world
+
+    found: dict[str, dict[str, Any]] = {}
+    world = load_world(home / "world")
+    with quiet_libraries(bars=False), stages() as progress:
+        model, tokenizer = load_model(home / "model")
+
+        for name, wanted in CONDITIONS.items():
+
+            def count(done: int, total: int, name: str = name) -> None:
+                progress(name, done, total, {})
+
+            scores = evaluate(
+                model, tokenizer, world, split.value, scenes, progress=count, **wanted
+            )
+            found[name] = scores.to_dict()
+
+    if as_json:
+        print_json({"model": str(home / "model"), "scores": found})
+    else:
+        show(answers_table(found))
+
+
+@contextmanager
+def stopped_kindly(minutes: float | None) -> Iterator[Callable[[], bool]]:
+    """Give a function that says when to stop: after `minutes`, or after Ctrl-C or SIGTERM."""
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    asked = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked) or (end is not None and time.monotonic() >= end)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
