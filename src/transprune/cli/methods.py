@@ -9,7 +9,6 @@ import typer
 from transprune.cli.console import legend, new_table, print_json, show
 from transprune.cli.methods_settings import find_method, show_method, write_fidelity
 from transprune.cli.options import Json
-from transprune.core.signals import kind_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -147,6 +146,7 @@ def _papers(rows: list[dict[str, Any]]) -> Table:
 
 def _needs(cls: Any) -> list[str]:
     """What a method with its defaults reads from the model besides the hidden states."""
+    from transprune.core.signals import kind_of
     from transprune.errors import MethodError
 
     try:
