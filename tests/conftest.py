@@ -8,6 +8,8 @@ from support import record as support
 from transprune.core import library
 
 ECHOES = {("llava_next", "eager"), ("vipllava", "eager")}
+# where the language model is tested, which is LLaVA's
+OF_THE_LANGUAGE_MODEL = ("contracts", "runtime")
 
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
 library._warned = (
@@ -25,13 +27,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what the command line does not select
 def pytest_collection_modifyitems(items):
-    """LLaVA's siblings differ from it in the picture, not in attention: their eager runs are slow ones."""
+    """LLaVA's siblings differ from it in the picture, not in attention: some of their runs are slow ones."""
     for item in items:
         chosen = getattr(item, "callspec", None)
-        if (
-            chosen is not None
-            and (chosen.params.get("family"), chosen.params.get("attn")) in ECHOES
-        ):
+        if chosen is None:
+            continue
+        family = chosen.params.get("family")
+        elsewhere = family == "vipllava" and item.path.parent.name in OF_THE_LANGUAGE_MODEL
+        if elsewhere or (family, chosen.params.get("attn")) in ECHOES:
             item.add_marker(pytest.mark.slow)
 
 

@@ -9,6 +9,8 @@ from transprune import Compose, DivPrune, Method, Random, TransPrune, Uniform, V
 from transprune.errors import UnknownMethod
 from transprune.methods.common.recipe import METHODS as REGISTRY
 
+from .random_weights import weights_folder
+
 # part -> minutes it takes on one core with its own number of rounds
 MINUTES = {"host": 1, "kernels": 1, "ratio": 13, "nano": 2, "growth": 30}
 PARTS = tuple(MINUTES)
@@ -25,7 +27,12 @@ NAMED: dict[str, Method] = {
 }
 
 # a random model has no text tower
-SETTINGS: dict[str, dict[str, Any]] = {"cdpruner": {"relevance": "embedding"}}
+EMBEDDING = {"relevance": "embedding"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "atp": EMBEDDING,
+    "cdpruner": EMBEDDING,
+    "gridprune": EMBEDDING,
+}
 
 # timed beside the reference by default: the two presets, and a control that scores nothing
 USUAL = ("transprune-high", "transprune-low", "random-high")
@@ -75,7 +82,11 @@ def _all_methods() -> dict[str, Method]:
 
     # compose needs parts; the other three are among the named ones
     for name in sorted({*REGISTRY} - {"compose", "random", "transprune", "uniform"}):
-        methods[name] = REGISTRY.get(name)(**SETTINGS.get(name, {}))
+        cls = REGISTRY.get(name)
+        settings = SETTINGS.get(name, {})
+        if cls.fidelity == "trained":
+            settings = {"weights": weights_folder(name)}
+        methods[name] = cls(**settings)
     return methods
 
 
