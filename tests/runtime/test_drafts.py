@@ -27,10 +27,13 @@ def test_an_assistant_changes_no_answer(zoo, family, name):
     """Greedy decoding with drafts gives what greedy decoding gives, as it does unpruned."""
     if family in CASES[name].refuses:
         pytest.skip(CASES[name].refuses[family])
+    if CASES[name].evicts:
+        pytest.skip("refused: test_eviction.py")
     model, inputs, method = zoo(family, "sdpa"), inputs_of(family), CASES[name].method
     assistant = zoo.fresh(family, "sdpa")
     with torch.no_grad():  # drafts that are partly wrong
-        assistant.lm_head.weight.add_(0.05 * torch.randn_like(assistant.lm_head.weight))
+        weight = assistant.lm_head.weight
+        weight += 0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(99))
 
     plain, alone = kept(model, method, lambda: greedy(model, inputs, steps=6))
     drafted, trace = kept(

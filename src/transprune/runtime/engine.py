@@ -244,6 +244,7 @@ class Engine:
         prunes = prompt.layout is not None
         self._evictor.check_mask(kwargs.get("attention_mask"), cache_of(kwargs), prunes)
         if prompt.layout is not None:
+            self._evictor.check_drafts(prompt.layout.drafts)
             prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
             found = iter(prompt.extra)

@@ -43,6 +43,11 @@ NO_CACHE = (
     "nothing was evicted: this call stored no keys (use_cache=False), so it ran as the unpruned "
     "model does"
 )
+DRAFTS = (
+    "{} lets keys go behind the prefill, and assisted decoding verifies its first drafts inside it, "
+    "where every key is still there: other tokens might come out than without drafts. Decode "
+    "without an assistant and without prompt lookup, or use a method that drops tokens"
+)
 
 
 class Evictor:
@@ -97,6 +102,18 @@ class Evictor:
             LayoutError: it has rows and columns.
         """
         check_mask(mask, cache, evicts=prunes and self._method is not None)
+
+    def check_drafts(self, drafts: int) -> None:
+        """Refuse drafts that come with a prompt.
+
+        Args:
+            drafts: how many there are.
+
+        Raises:
+            CacheError: there are some, and keys will be evicted behind this call.
+        """
+        if drafts and self._method is not None:
+            raise CacheError(DRAFTS.format(self._method.name))
 
     def _score(
         self, hooks: Hooks, index: int, layer: nn.Module, args: Any, kwargs: Any, output: Any
