@@ -179,6 +179,7 @@ def test_json(cli, tmp_path, monkeypatch):
     assert len(result.data["first"]["kept"]) == 72
 
 
+@pytest.mark.slow
 def test_other_methods_can_be_shown(cli, tmp_path, monkeypatch):
     """Also one that drops no token, and one whose count of tokens depends on the picture."""
     monkeypatch.setattr(demo, "ROUNDS", 1)

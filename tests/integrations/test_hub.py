@@ -107,6 +107,7 @@ def test_the_card_has_the_figures_of_the_search_that_found_it(tmp_path):
     assert "| found | 0.0123 [0.0100, 0.0200] | 0.0 [0.0, 0.0] |" in card
 
 
+@pytest.mark.slow
 def test_the_card_has_the_accuracy_of_a_run(tmp_path):
     run = str(tmp_path / "run")
     bench = ("bench", "--out", run, "--n", "2", "--no-bill", "--budgets", "own", "--methods")

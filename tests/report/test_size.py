@@ -40,6 +40,7 @@ def test_no_raster_is_embedded_twice(report) -> None:
     assert "image/png" not in "".join(re.findall(r"<article.*?</article>", text, re.DOTALL))
 
 
+@pytest.mark.slow
 def test_every_step_is_announced_before_it_runs(run, tmp_path) -> None:
     steps = []
 

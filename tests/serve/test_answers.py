@@ -165,6 +165,7 @@ def test_a_stop_sequence_ends_the_answer_and_is_not_part_of_it(talkative, run_en
     assert "".join(pieces) == got.choices[0].message.content
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_an_answer_alone_and_in_a_batch(talkative):
     def put(seed):
         got = create(talkative, temperature=1.7, seed=seed)

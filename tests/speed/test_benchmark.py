@@ -28,6 +28,7 @@ def by_variant(records):
     return {record.variant: record for record in records}
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_miniature_has_positive_times(miniature, file):
     cells = plan(TINY, (1, 2))
     records = run_benchmark(cells, miniature, file)

@@ -28,6 +28,7 @@ def shape():
     return find_subject("qwen2.5-vl-tiny", CPU)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_is_measured_with_its_own_prompts(nano, monkeypatch):
     monkeypatch.setattr(points, "PLAN", ((1, 1), (2, 3)))
     found, left_out = measure_points(nano, ["fastv", "transprune-nano"], seconds=120)
