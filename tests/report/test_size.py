@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from transprune.report.build import build_report
 from transprune.report.figures.panels import draw_panels
 from transprune.report.results import read_results
