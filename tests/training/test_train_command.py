@@ -10,9 +10,8 @@ from typer.testing import CliRunner
 
 from transprune.cli import app
 from transprune.core import strict_json
-from transprune.core.only_one import only_one
-from transprune.errors import TrainingError
 from transprune.methods.common.trained_weights import load_weights
+from transprune.training.folder import work_folder
 
 SMALL = ("--threads", "1", "--n", "3", "--steps", "2", "--batch-size", "4", "--held-out", "0.3")
 
@@ -91,10 +90,10 @@ def test_other_settings_in_the_folder_are_refused(folder):
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     assert train(tmp_path / "out", "--stop-after", "1").exit_code == 0
-    with only_one(tmp_path / "out", TrainingError("busy")):
+    with work_folder(tmp_path / "out").alone():
         result = train(tmp_path / "out")
     assert result.exit_code == 1
-    assert "another process trains in" in result.stderr
+    assert "another process has a training" in result.stderr
 
 
 @pytest.mark.parametrize(

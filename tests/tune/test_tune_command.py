@@ -13,10 +13,9 @@ from typer.testing import CliRunner
 
 from transprune.cli import app
 from transprune.core import strict_json
-from transprune.core.only_one import only_one
-from transprune.errors import TuneError
 from transprune.methods.common.recipe import resolve
 from transprune.tune.journal import JOURNAL_FILE
+from transprune.tune.settings import work_folder
 
 SMALL = ("--threads", "1", "--n", "3", "--batch-size", "9", "--answer-tokens", "2")
 
@@ -80,10 +79,10 @@ def test_other_settings_in_the_folder_are_refused(cli, folder):
 
 
 def test_a_second_process_is_refused(cli, folder):
-    with only_one(folder, TuneError("busy")):
+    with work_folder(folder).alone():
         result = cli("--budget", "0.4", "--out", folder, "--trials", "6", *SMALL)
     assert result.exit_code == 1
-    assert "another process searches" in result.stderr
+    assert "another process has a search" in result.stderr
 
 
 def test_questions_of_your_own(cli, pictures):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,9 +26,10 @@ from transprune.cli.options import (
     Seed,
     Strict,
     TextTower,
+    command_line,
     load_options,
 )
-from transprune.cli.progress import follow
+from transprune.cli.progress import follow_quietly
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
@@ -165,7 +164,7 @@ def bench_command(
         loading=load_options(dtype, device, attn, text_tower),
         batch_size=batch_size,
         max_new_tokens=max_new_tokens,
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+        command=command_line(),
     )
 
     messages: list[str] = []
@@ -176,9 +175,8 @@ def bench_command(
 def _launch(plan: Plan, messages: list[str], as_json: bool) -> Run:
     """Run the plan with its progress shown, and collect its messages."""
     from transprune.bench.launch import launch
-    from transprune.cli.guard import quiet_libraries
 
-    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+    with follow_quietly(as_json) as report:
 
         def on_progress(progress: Progress) -> None:
             report(progress.condition, progress.done, progress.total)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,9 +20,11 @@ from transprune.cli.options import (
     Model,
     OptionalThreads,
     Seed,
+    Strict,
+    command_line,
     load_options,
 )
-from transprune.cli.progress import follow
+from transprune.cli.progress import follow_quietly
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
@@ -34,42 +34,44 @@ if TYPE_CHECKING:
     from transprune.models.fit import Fitted
     from transprune.tune.fit import FitPlan
 
+Saving = Annotated[
+    str,
+    typer.Option(
+        "--saving",
+        metavar="SHARE",
+        help="Share of the prefill to save, as 0.4 or 40%; visual tokens only, as papers count.",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; it becomes the recipe."),
+]
+Questions = Annotated[
+    str,
+    typer.Option(
+        "--questions",
+        metavar="QUESTIONS",
+        help="Folder or file of questions, answers not needed; 'nano': bundled training scenes.",
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        min=1,
+        metavar="N",
+        help="Number of scenes (nano; default 8) or questions (file; default all).",
+    ),
+]
+
 
 def fit_command(
-    saving: Annotated[
-        str,
-        typer.Option(
-            "--saving",
-            metavar="SHARE",
-            help="Share of the prefill to save, as 0.4 or 40%; visual tokens only, as papers count.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; it becomes the recipe."),
-    ],
+    saving: Saving,
+    out: Out,
     model: Model = "nano",
-    questions: Annotated[
-        str,
-        typer.Option(
-            "--questions",
-            metavar="QUESTIONS",
-            help="Folder or file of questions, answers not needed; 'nano': bundled training scenes.",
-        ),
-    ] = "nano",
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            min=1,
-            metavar="N",
-            help="Number of scenes (nano; default 8) or questions (file; default all).",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it."),
-    ] = False,
+    questions: Questions = "nano",
+    n: Count = None,
+    strict: Strict = False,
     seed: Seed = 0,
     threads: OptionalThreads = None,
     dtype: DtypeOption = Dtype.auto,
@@ -95,7 +97,7 @@ def fit_command(
         seed=seed,
         strict=strict,
         loading=load_options(dtype, device, attn, None),
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+        command=command_line(),
     )
 
     notes: list[str] = []
@@ -108,10 +110,9 @@ def fit_command(
 
 def _run(plan: FitPlan, notes: list[str], as_json: bool) -> Fitted:
     """Fit with the progress shown."""
-    from transprune.cli.guard import quiet_libraries
     from transprune.tune.fit import run_fit
 
-    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+    with follow_quietly(as_json) as report:
         return run_fit(plan, report, notes.append)
 
 

@@ -6,6 +6,8 @@ addition to the meaning writes it after the shared sentence and a semicolon.
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -140,6 +142,11 @@ Seed = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
 ]
+
+
+def command_line() -> str:
+    """The command as it was typed, for the record of what it writes."""
+    return shlex.join(["transprune", *sys.argv[1:]])
 
 
 def load_options(

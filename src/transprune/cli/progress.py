@@ -115,6 +115,15 @@ def follow(*, as_json: bool = False, bar_per_step: bool = False) -> Iterator[Rep
 
 
 @contextmanager
+def follow_quietly(as_json: bool) -> Iterator[Report]:
+    """The same, while the libraries underneath print nothing of their own."""
+    from transprune.cli.guard import quiet_libraries
+
+    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+        yield report
+
+
+@contextmanager
 def follow_in_lines() -> Iterator[Report]:
     """The same as lines on stderr, wherever it goes."""
 

@@ -12,43 +12,48 @@ from transprune.cli.cost import DEFAULT_MODEL, find_geometry
 from transprune.cli.options import MODEL_HELP, Json
 from transprune.cli.push_card import cost_section, measured_section, tuned_section
 
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A name, preset, recipe or recipe file.")
+]
+Repository = Annotated[
+    str, typer.Argument(metavar="REPOSITORY", help="user/name on the hub; made if missing.")
+]
+MadeFor = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; also a known name, or a config.json file. The one the recipe was "
+        f"made for; default: any, with the cost of {DEFAULT_MODEL}.",
+    ),
+]
+Measured = Annotated[
+    Path | None,
+    typer.Option(
+        "--measured",
+        metavar="FOLDER",
+        help="A run of transprune bench that has this recipe; its accuracy goes on the card.",
+    ),
+]
+Message = Annotated[str, typer.Option("--message", metavar="WORDS", help="Message of the commit.")]
+Private = Annotated[
+    bool, typer.Option("--private", help="Make the repository private, if it is made.")
+]
+CreatePr = Annotated[
+    bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")
+]
+CardOnly = Annotated[bool, typer.Option("--card-only", help="Print the card, and upload nothing.")]
+
 
 def push_command(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A name, preset, recipe or recipe file.")
-    ],
-    repository: Annotated[
-        str, typer.Argument(metavar="REPOSITORY", help="user/name on the hub; made if missing.")
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help=f"{MODEL_HELP}; also a known name, or a config.json file. The one the recipe was "
-            f"made for; default: any, with the cost of {DEFAULT_MODEL}.",
-        ),
-    ] = None,
-    measured: Annotated[
-        Path | None,
-        typer.Option(
-            "--measured",
-            metavar="FOLDER",
-            help="A run of transprune bench that has this recipe; its accuracy goes on the card.",
-        ),
-    ] = None,
-    message: Annotated[
-        str, typer.Option("--message", metavar="WORDS", help="Message of the commit.")
-    ] = "Upload a pruning recipe",
-    private: Annotated[
-        bool, typer.Option("--private", help="Make the repository private, if it is made.")
-    ] = False,
-    create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")
-    ] = False,
-    card_only: Annotated[
-        bool, typer.Option("--card-only", help="Print the card, and upload nothing.")
-    ] = False,
+    recipe: RecipeName,
+    repository: Repository,
+    model: MadeFor = None,
+    measured: Measured = None,
+    message: Message = "Upload a pruning recipe",
+    private: Private = False,
+    create_pr: CreatePr = False,
+    card_only: CardOnly = False,
     as_json: Json = False,
 ) -> None:
     """Upload a recipe to the Hugging Face hub, with a card.

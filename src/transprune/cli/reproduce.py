@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +13,7 @@ from transprune.cli.options import (
     OUT_HELP,
     Attention,
     AttentionOption,
+    BatchSize,
     Device,
     DeviceOption,
     Dtype,
@@ -22,9 +21,10 @@ from transprune.cli.options import (
     Json,
     OptionalThreads,
     TextTower,
+    command_line,
     load_options,
 )
-from transprune.cli.progress import follow
+from transprune.cli.progress import follow_quietly
 from transprune.cli.reproduce_tables import catalogue, result_tables
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
@@ -82,9 +82,6 @@ Out = Annotated[
         "--out", metavar="FOLDER", help=f"{OUT_HELP}; answers in it are never given again."
     ),
 ]
-BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
-]
 
 
 def reproduce_command(
@@ -129,7 +126,7 @@ def reproduce_command(
         benchmarks=tuple(benchmarks or ()),
         batch_size=batch_size,
         loading=load_options(dtype, device, attn, text_tower),
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+        command=command_line(),
     )
     _print(_launch(plan, as_json), as_json)
 
@@ -148,14 +145,13 @@ def _print_list(as_json: bool) -> None:
 def _launch(plan: ReproducePlan, as_json: bool) -> Outcome:
     """Run the plan with its progress and its notes shown as they come."""
     from transprune.cli.console import err
-    from transprune.cli.guard import quiet_libraries
     from transprune.reproduce.launch import launch
 
     def on_note(line: str) -> None:
         # soft_wrap: a log gets the whole line
         err().print(line, soft_wrap=True, markup=False, highlight=False)
 
-    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+    with follow_quietly(as_json) as report:
 
         def on_progress(progress: Progress) -> None:
             report(progress.condition, progress.done, progress.total)

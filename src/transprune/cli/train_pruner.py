@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +13,7 @@ from transprune.cli.options import (
     OUT_HELP,
     Attention,
     AttentionOption,
+    BatchSize,
     Device,
     DeviceOption,
     Dtype,
@@ -23,9 +22,11 @@ from transprune.cli.options import (
     Model,
     OptionalThreads,
     Seed,
+    Strict,
+    command_line,
     load_options,
 )
-from transprune.cli.progress import follow
+from transprune.cli.progress import follow_quietly
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
@@ -35,73 +36,75 @@ if TYPE_CHECKING:
     from transprune.training.launch import Trained
     from transprune.training.plan import TrainPlan
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help=f"{OUT_HELP}; it becomes the weights, and a stopped training in it goes on.",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help=f"{METHOD_HELP}; a trained one, lvpruning or asymvlm; its ratios are aimed at.",
+    ),
+]
+Questions = Annotated[
+    str,
+    typer.Option(
+        "--questions",
+        metavar="QUESTIONS",
+        help="Folder or file of questions with answers; 'nano': training scenes of the "
+        "bundled model.",
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        min=1,
+        metavar="N",
+        help="Number of scenes (nano; default 1500) or questions (file; default all).",
+    ),
+]
+Steps = Annotated[int, typer.Option("--steps", min=1, metavar="N", help="Updates of the weights.")]
+LearningRate = Annotated[
+    float, typer.Option("--learning-rate", metavar="RATE", help="Peak rate of Adam.")
+]
+HeldOut = Annotated[
+    float,
+    typer.Option(
+        "--held-out",
+        metavar="SHARE",
+        help="Share of the pictures that is held out; nothing is learnt from them.",
+    ),
+]
+StopAfter = Annotated[
+    int | None,
+    typer.Option(
+        "--stop-after",
+        min=1,
+        metavar="N",
+        help="Stop after that many steps; the same command goes on.",
+    ),
+]
+
 
 def train_pruner_command(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help=f"{OUT_HELP}; it becomes the weights, and a stopped training in it goes on.",
-        ),
-    ],
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            metavar="METHOD",
-            help=f"{METHOD_HELP}; a trained one, lvpruning or asymvlm; its ratios are aimed at.",
-        ),
-    ] = "lvpruning",
+    out: Out,
+    method: Method = "lvpruning",
     model: Model = "nano",
-    questions: Annotated[
-        str,
-        typer.Option(
-            "--questions",
-            metavar="QUESTIONS",
-            help="Folder or file of questions with answers; 'nano': training scenes of the "
-            "bundled model.",
-        ),
-    ] = "nano",
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            min=1,
-            metavar="N",
-            help="Number of scenes (nano; default 1500) or questions (file; default all).",
-        ),
-    ] = None,
-    steps: Annotated[
-        int, typer.Option("--steps", min=1, metavar="N", help="Updates of the weights.")
-    ] = 600,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, metavar="N", help="Prompts in one batch.")
-    ] = 24,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="RATE", help="Peak rate of Adam.")
-    ] = 1e-3,
-    held_out: Annotated[
-        float,
-        typer.Option(
-            "--held-out",
-            metavar="SHARE",
-            help="Share of the pictures that is held out; nothing is learnt from them.",
-        ),
-    ] = 0.05,
-    stop_after: Annotated[
-        int | None,
-        typer.Option(
-            "--stop-after",
-            min=1,
-            metavar="N",
-            help="Stop after that many steps; the same command goes on.",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option("--strict", help="Stop at a bad line of a task file; default: skip it."),
-    ] = False,
+    questions: Questions = "nano",
+    n: Count = None,
+    steps: Steps = 600,
+    batch_size: BatchSize = 24,
+    learning_rate: LearningRate = 1e-3,
+    held_out: HeldOut = 0.05,
+    stop_after: StopAfter = None,
+    strict: Strict = False,
     seed: Seed = 0,
     threads: OptionalThreads = None,
     dtype: DtypeOption = Dtype.auto,
@@ -132,7 +135,7 @@ def train_pruner_command(
         strict=strict,
         stop_after=stop_after,
         loading=load_options(dtype, device, attn, None),
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+        command=command_line(),
     )
 
     notes: list[str] = []
@@ -146,10 +149,9 @@ def train_pruner_command(
 
 def _run(plan: TrainPlan, notes: list[str], as_json: bool) -> Trained:
     """Train with the progress shown."""
-    from transprune.cli.guard import quiet_libraries
     from transprune.training.launch import train_pruner
 
-    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+    with follow_quietly(as_json) as report:
         return train_pruner(plan, report, notes.append)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 from transprune.cli.console import legend, new_table, print_json, show
@@ -21,9 +19,10 @@ from transprune.cli.options import (
     Seed,
     Strict,
     TextTower,
+    command_line,
     load_options,
 )
-from transprune.cli.progress import follow
+from transprune.cli.progress import follow_quietly
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 from transprune.cli.tune_options import (
@@ -96,7 +95,7 @@ def tune_command(
         strict=strict,
         loading=load_options(dtype, device, attn, text_tower),
         batch_size=batch_size,
-        command=shlex.join(["transprune", *sys.argv[1:]]),
+        command=command_line(),
     )
 
     notes: list[str] = []
@@ -109,10 +108,9 @@ def tune_command(
 
 def _run(plan: Plan, notes: list[str], as_json: bool) -> Outcome:
     """Search with the progress shown."""
-    from transprune.cli.guard import quiet_libraries
     from transprune.tune.launch import tune
 
-    with quiet_libraries(bars=False), follow(as_json=as_json) as report:
+    with follow_quietly(as_json) as report:
         return tune(plan, report, notes.append)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.bench.run.batching import pad_left
 from transprune.families import find_family
 from transprune.integrations.messages import Conversation
 from transprune.methods.common.method import Method
+from transprune.models.batching import media_inputs, pad_left, padding_id, text_inputs
 from transprune.models.checkpoint import Checkpoint
-from transprune.models.clock import clock
+from transprune.models.clock import FirstToken, clock
 from transprune.session import prune
 from transprune.trace import Trace
 
@@ -109,7 +109,7 @@ def answer_together(
     """
     inputs = _join(checkpoint, [one.prepare(checkpoint) for one in conversations])
     device = checkpoint.model.device
-    watch = _Watch(device)
+    watch = FirstToken(device)
 
     with ExitStack() as stack:
         session = None
@@ -128,14 +128,14 @@ def answer_together(
         texts=tuple(generation.cut(text) for text in texts),
         prompt_tokens=tuple(inputs["attention_mask"].sum(dim=1).tolist()),
         new_tokens=tuple(_count_new(row[length:], tokenizer) for row in ids),
-        first_token=(watch.first or start + total) - start,
+        first_token=(total if watch.at is None else watch.at - start),
         total=total,
         trace=None if session is None else session.trace,
     )
 
 
 def _generate(
-    checkpoint: Checkpoint, inputs: dict[str, Any], generation: Generation, watch: _Watch
+    checkpoint: Checkpoint, inputs: dict[str, Any], generation: Generation, watch: FirstToken
 ) -> Tensor:
     from transformers import StoppingCriteriaList
 
@@ -151,42 +151,18 @@ def _generate(
     )
 
 
-class _Watch:
-    """A stopping criterion that never stops, and reads the clock at the first new token."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.first: float | None = None
-
-    def __call__(self, ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        if self.first is None:
-            self.first = clock(self.device)
-        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
-
 def _join(checkpoint: Checkpoint, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Inputs of single prompts as one batch, padded on the left."""
     if len(rows) == 1:
         return dict(rows[0])
 
-    texts: list[dict[str, Tensor]] = []
-    media: list[dict[str, Tensor]] = []
-    for row in rows:
-        shape = row["input_ids"].shape
-        texts.append({name: value for name, value in row.items() if value.shape == shape})
-        media.append({name: value for name, value in row.items() if value.shape != shape})
-
-    joined: dict[str, Any] = pad_left(texts, _pad_id(checkpoint))
+    joined: dict[str, Any] = pad_left(
+        [text_inputs(row) for row in rows], padding_id(checkpoint.processor.tokenizer)
+    )
+    media = [media_inputs(row) for row in rows]
     if media[0]:
         joined |= find_family(checkpoint.model).join_pictures(media)
     return joined
-
-
-def _pad_id(checkpoint: Checkpoint) -> int:
-    """Padding is masked, so any id will do."""
-    tokenizer = checkpoint.processor.tokenizer
-    found = tokenizer.pad_token_id
-    return int((tokenizer.eos_token_id if found is None else found) or 0)
 
 
 def _count_new(ids: Tensor, tokenizer: Any) -> int:

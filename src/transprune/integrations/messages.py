@@ -9,12 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from transprune.errors import CheckpointError, ImageError, LayoutError
-from transprune.families import find_family
+from transprune.errors import ImageError, LayoutError
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clips import open_clip
 from transprune.models.images import open_image, to_rgb
-from transprune.models.prompt import build_prompt, prepare_prompt
+from transprune.models.prompt import conversation_prompt, prepare_prompt
 from transprune.video.clip import Clip
 
 FRAMES = 8  # of a video, as Video-LLaVA takes
@@ -82,7 +81,7 @@ def read_messages(checkpoint: Checkpoint, messages: Sequence[Message], frames: i
             content.append({"type": kind})
         bare.append({"role": message["role"], "content": content})
 
-    prompt = _write_prompt(checkpoint, bare, len(pictures), len(clips))
+    prompt = conversation_prompt(checkpoint, bare, len(pictures), len(clips))
     return Conversation(prompt, tuple(pictures), tuple(clips))
 
 
@@ -110,35 +109,3 @@ def _open_video(medium: Any, frames: int) -> Clip:
     if not isinstance(medium, (str, os.PathLike)):
         raise ImageError(f"a video is the path of a file; got {type(medium).__name__}")
     return open_clip(medium, frames)
-
-
-def _write_prompt(
-    checkpoint: Checkpoint, messages: Sequence[Message], pictures: int, clips: int
-) -> str:
-    """The text of the prompt, with the template of the processor or the family's plain one."""
-    processor = checkpoint.processor
-    template = getattr(processor, "chat_template", None)
-    template = template or getattr(processor.tokenizer, "chat_template", None)
-    if template:
-        try:
-            return str(
-                processor.apply_chat_template(
-                    list(messages),
-                    chat_template=template,
-                    add_generation_prompt=True,
-                    tokenize=False,
-                )
-            )
-        # a template is a program: it may raise anything that Jinja can raise
-        except Exception as error:
-            message = f"the processor's chat template cannot be used: {error}"
-            raise CheckpointError(message) from error
-
-    if len(messages) != 1:
-        raise LayoutError(
-            "the processor has no chat template, so a conversation has one message; got "
-            f"{len(messages)}"
-        )
-    texts = [part["text"] for part in messages[0]["content"] if part["type"] == "text"]
-    plain = find_family(checkpoint.model).plain_prompt
-    return build_prompt(processor, "\n".join(texts), pictures, plain, clips)

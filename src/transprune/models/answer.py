@@ -16,7 +16,7 @@ from transprune.cost.count import unpruned_cost as count_unpruned
 from transprune.cost.geometry import Geometry
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
-from transprune.models.clock import clock
+from transprune.models.clock import FirstToken, clock
 from transprune.models.prompt import build_prompt as build_prompt
 from transprune.models.prompt import count_images as count_images
 from transprune.models.prompt import count_visual as count_visual
@@ -94,14 +94,7 @@ def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answe
     from transformers import StoppingCriteriaList
 
     device = checkpoint.model.device
-    first: list[float] = []  # the clock at the first new token
-
-    def note_first_token(ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """A stopping criterion that never stops."""
-        if not first:
-            first.append(clock(device))
-        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
+    first = FirstToken(device)
     start = clock(device)
     with torch.no_grad():
         ids = checkpoint.model.generate(
@@ -109,10 +102,11 @@ def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answe
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
-            stopping_criteria=StoppingCriteriaList([note_first_token]),
+            stopping_criteria=StoppingCriteriaList([first]),
         )
     total = clock(device) - start
 
     new = ids[0, inputs["input_ids"].shape[1] :]  # [1, L + new] -> [new]
     text = checkpoint.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
-    return Answer(text, len(new), first[0] - start, total)
+    assert first.at is not None  # an answer has at least one token
+    return Answer(text, len(new), first.at - start, total)

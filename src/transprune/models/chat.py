@@ -13,9 +13,8 @@ from typing import Any
 from PIL import Image
 
 from transprune.errors import CheckpointError, LayoutError
-from transprune.families import find_family
 from transprune.models.checkpoint import Checkpoint
-from transprune.models.prompt import build_prompt, chat_template, prepare_prompt, render
+from transprune.models.prompt import chat_template, conversation_prompt, prepare_prompt, render
 
 PICTURE = None  # stands for a picture among the parts of a turn
 
@@ -58,7 +57,12 @@ def prepare_chat(
         CheckpointError: the template leaves a picture out.
     """
     written = "\n".join(turn.text for turn in turns)
-    prompt = _prompt(checkpoint, turns, len(pictures))
+    messages = [turn.to_message() for turn in turns]
+    try:
+        prompt = conversation_prompt(checkpoint, messages, len(pictures))
+    # one question was rendered when the server started, so it is these turns
+    except CheckpointError as error:
+        raise LayoutError(f"these messages do not fit the model: {error}") from error
     return prepare_prompt(checkpoint, prompt, written, pictures)
 
 
@@ -78,21 +82,3 @@ def knows_system(processor: Any) -> bool:
             prompts.append("")
     as_system, as_answer = prompts
     return mark in as_system and as_system != as_answer
-
-
-def _prompt(checkpoint: Checkpoint, turns: Sequence[Turn], pictures: int) -> str:
-    processor = checkpoint.processor
-    if chat_template(processor):
-        try:
-            return render(processor, [turn.to_message() for turn in turns])
-        # one question was rendered when the server started, so it is these turns
-        except CheckpointError as error:
-            raise LayoutError(f"these messages do not fit the model: {error}") from error
-
-    if len(turns) != 1 or turns[0].role != "user":
-        raise LayoutError(
-            f"{checkpoint.source} has no chat template, so it takes one message of role 'user'; "
-            f"got {len(turns)} messages"
-        )
-    plain = find_family(checkpoint.model).plain_prompt
-    return build_prompt(processor, turns[0].text, pictures, plain)

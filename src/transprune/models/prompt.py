@@ -65,6 +65,31 @@ def render(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     return prompt
 
 
+def conversation_prompt(
+    checkpoint: Checkpoint, messages: Sequence[Mapping[str, Any]], pictures: int, videos: int = 0
+) -> str:
+    """The prompt for messages with `role` and a list of parts as `content`.
+
+    A processor without a chat template takes one message of a user, all media first.
+
+    Raises:
+        LayoutError: other messages, and no template.
+        CheckpointError: the template cannot be used for them.
+    """
+    processor = checkpoint.processor
+    if chat_template(processor):
+        return render(processor, messages)
+
+    if len(messages) != 1 or messages[0]["role"] != "user":
+        raise LayoutError(
+            f"{checkpoint.source} has no chat template, so it takes one message of role 'user'; "
+            f"got {len(messages)} messages"
+        )
+    texts = [part["text"] for part in messages[0]["content"] if part["type"] == "text"]
+    plain = find_family(checkpoint.model).plain_prompt
+    return build_prompt(processor, "\n".join(texts), pictures, plain, videos)
+
+
 def prepare(
     checkpoint: Checkpoint,
     pictures: Sequence[Image.Image],

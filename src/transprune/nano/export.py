@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transprune.errors import SceneError
-from transprune.nano.questions import Question, ask_each, ask_with_retries
+from transprune.nano.questions import ask_each, ask_with_retries
 from transprune.nano.scenes import Split, draw, question_rng
 
 DEMO_CATEGORIES = ("exist", "color", "shape", "read", "count", "position")
@@ -45,13 +45,33 @@ def _write_scenes(folder: Path, split: Split, numbers: range) -> int:
 
         # the number of the scene is also the seed of its questions
         for question in ask_each(scene, number):
-            lines.append(json.dumps(_benchmark_record(name, question)) + "\n")
+            lines.append(json.dumps(benchmark_record(name, question)) + "\n")
 
     (folder / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
 
 
-def _benchmark_record(name: str, question: Question) -> dict[str, Any]:
+class Asked(Protocol):
+    """What a line of a questions file says of a question."""
+
+    @property
+    def category(self) -> str:
+        """What it tests."""
+
+    @property
+    def kind(self) -> str:
+        """Divides a category further."""
+
+    @property
+    def text(self) -> str:
+        """As it is asked."""
+
+    @property
+    def answer(self) -> str:
+        """The right answer."""
+
+
+def benchmark_record(name: str, question: Asked) -> dict[str, Any]:
     """One line of a questions file; there the category has the key `family`."""
     return {
         "id": f"{name}-{question.category}",

@@ -241,10 +241,8 @@ class Engine:
             self._by_frame,
             self._reads_tiles,
         )
-        prunes = prompt.layout is not None
-        self._evictor.check_mask(kwargs.get("attention_mask"), cache_of(kwargs), prunes)
+        self._evictor.check_call(kwargs, prompt.layout)
         if prompt.layout is not None:
-            self._evictor.check_drafts(prompt.layout.drafts)
             prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
             found = iter(prompt.extra)

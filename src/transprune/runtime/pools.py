@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ class PoolRows:
     def states(self) -> Tensor:
         """The rows of the pool. [N, D]."""
         return self.hidden[self.sample, self.rows]
+
+
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -184,3 +188,24 @@ def _part(rows: Rows, first: int, count: int) -> Rows:
     if isinstance(rows, slice):
         return slice(rows.start + first, rows.start + first + count)
     return rows[first : first + count]
+
+
+def grouped(
+    pools: Iterable[tuple[PoolRows, K]], together: bool = True
+) -> Iterator[tuple[PoolGroup, K]]:
+    """Pools of equal size and key, in the order of their first.
+
+    Query rows of several samples are read together, which end at the same row if their layout is
+    aligned; other pools stay alone, as all do without `together`.
+    """
+    pools = list(pools)
+    if not together or not all(pool.layout.aligned for pool, _ in pools):
+        for pool, key in pools:
+            yield PoolGroup([pool]), key
+        return
+
+    groups: dict[tuple[int, K], list[PoolRows]] = defaultdict(list)
+    for pool, key in pools:
+        groups[pool.count, key].append(pool)
+    for (_, key), members in groups.items():
+        yield PoolGroup(members), key

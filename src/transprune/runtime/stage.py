@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -19,7 +18,7 @@ from transprune.methods.common.surplus import surplus_note
 from transprune.runtime.checks import check_keep
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.host import to_host
-from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
+from transprune.runtime.pools import Pool, PoolGroup, PoolRows, grouped, pools_of
 from transprune.runtime.stage_result import Choice, StageResult
 from transprune.runtime.taps.base import Signals
 
@@ -214,17 +213,7 @@ def _groups(
 ) -> Iterator[tuple[PoolGroup, Stage]]:
     """Pools of equal size that keep equally many tokens, and what is planned for them."""
     planned = [(pool, _planned(step, boundary, state, pool)) for pool in pools]
-    # query rows of several samples are read together, which end at the same row if they are aligned
-    if not step.takes_groups or not all(pool.layout.aligned for pool in pools):
-        for pool, stage in planned:
-            yield PoolGroup([pool]), stage
-        return
-
-    groups: dict[tuple[int, Stage], list[PoolRows]] = defaultdict(list)
-    for pool, stage in planned:
-        groups[pool.count, stage].append(pool)
-    for (_, stage), members in groups.items():
-        yield PoolGroup(members), stage
+    return grouped(planned, together=step.takes_groups)
 
 
 def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage: Stage) -> Choice:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.bench.run.batching import pad_left
 from transprune.families import find_family
+from transprune.models.batching import media_inputs, pad_left, padding_id, text_inputs
 from transprune.models.checkpoint import Checkpoint
 from transprune.serve.job import Job
 from transprune.serve.reuse import Reuse
@@ -30,11 +30,7 @@ class Inputs:
         self._family = find_family(checkpoint.model)
         self._base = self._family.base(checkpoint.model)
         self._reuse = reuse
-
-        tokenizer = checkpoint.processor.tokenizer
-        pad = tokenizer.pad_token_id
-        # padding is masked, so any id will do
-        self._pad_id = int(pad if pad is not None else tokenizer.eos_token_id or 0)
+        self._pad_id = padding_id(checkpoint.processor.tokenizer)
 
     def join(self, jobs: Sequence[Job]) -> tuple[dict[str, Any], list[Reused]]:
         """Inputs of the batch, and what of each job was known already."""
@@ -48,7 +44,7 @@ class Inputs:
         if features is not None:
             rows, reused = features
             return inputs | self._family.encoded_inputs(rows), reused
-        pictures = [picture_inputs(job.inputs) for job in jobs]
+        pictures = [media_inputs(job.inputs) for job in jobs]
         return inputs | self._family.join_pictures(pictures), nothing
 
     def _features(self, jobs: Sequence[Job]) -> tuple[list[Tensor], list[Reused]] | None:
@@ -61,7 +57,7 @@ class Inputs:
         known: dict[str, Tensor] = {}
         missing: dict[str, dict[str, Tensor]] = {}
         for job in jobs:
-            ((kind, rows),) = picture_inputs(job.inputs).items()
+            ((kind, rows),) = media_inputs(job.inputs).items()
             for name, row in zip(job.pictures, rows, strict=True):
                 if name not in known and name not in missing:
                     self._look_up(name, {kind: row[None]}, known, missing)
@@ -101,19 +97,7 @@ class Inputs:
         return True
 
 
-def text_inputs(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs with one entry per token."""
-    shape = inputs["input_ids"].shape
-    return {name: value for name, value in inputs.items() if value.shape == shape}
-
-
-def picture_inputs(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs that describe pictures."""
-    shape = inputs["input_ids"].shape
-    return {name: value for name, value in inputs.items() if value.shape != shape}
-
-
 def _one_row_each(job: Job) -> bool:
     """Whether every picture of a job is one row of pixels, and nothing else describes it."""
-    described = list(picture_inputs(job.inputs).values())
+    described = list(media_inputs(job.inputs).values())
     return len(described) == 1 and len(described[0]) == len(job.pictures)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.families import Family, find_family
+from transprune.models.batching import media_inputs, text_inputs
 from transprune.models.checkpoint import Checkpoint
-from transprune.serve.inputs import Inputs, picture_inputs, text_inputs
+from transprune.serve.inputs import Inputs
 from transprune.serve.job import Job
 from transprune.serve.reuse import Reuse
 from transprune.trace import Trace
@@ -71,7 +72,7 @@ class Beginnings:
         if not self._possible or not job.pictures:
             return False
         # with other inputs, positions may depend on more than the number of tokens
-        plain = set(text_inputs(job.inputs)) == TEXT and len(picture_inputs(job.inputs)) == 1
+        plain = set(text_inputs(job.inputs)) == TEXT and len(media_inputs(job.inputs)) == 1
         if not plain or job.recipe.reads_question:
             return False
         # the question needs a token of its own

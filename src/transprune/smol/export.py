@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from transprune.errors import SceneError
-from transprune.smol.asker import Question
+from transprune.nano.export import benchmark_record
 from transprune.smol.kinds import Split
 from transprune.smol.questions import ask_all, asker_of
 from transprune.smol.scenes import draw
@@ -58,20 +57,8 @@ def _write_scenes(
 
         asker = asker_of(world, scene, split, number, unseen=unseen, held_out=held_out)
         for question in ask_all(asker, 1):
-            record = _benchmark_record(name, question)
+            record = benchmark_record(name, question)
             lines.append(json.dumps(record, ensure_ascii=False) + "\n")
 
     (folder / "questions.jsonl").write_text("".join(lines), encoding="utf-8")
     return len(lines)
-
-
-def _benchmark_record(name: str, question: Question) -> dict[str, Any]:
-    """One line of a questions file; there the category has the key `family`."""
-    return {
-        "id": f"{name}-{question.category}",
-        "image": f"{name}.png",
-        "question": question.text,
-        "answers": [question.answer],
-        "family": question.category,
-        "kind": question.kind,
-    }

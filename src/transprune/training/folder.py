@@ -13,55 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transprune.core import strict_json
-from transprune.core.targets import folder_problem
+from transprune.bench.data.work_folder import WorkFolder
 from transprune.errors import TrainingError
 
 SETTINGS_FILE = "training.json"
 STATE_FILE = "training.pt"
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot hold a training, before anything is loaded.
-
-    Raises:
-        TrainingError: it cannot be written, or holds something else.
-    """
-    if problem := folder_problem(folder):
-        raise TrainingError(problem)
-    if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists():
-        raise TrainingError(
-            f"{folder} exists and holds no training; choose an empty or new folder for --out"
-        )
-
-
-def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a new training, or check that they are those of the one that is there.
-
-    Raises:
-        TrainingError: the folder holds a training with other settings; each is named.
-    """
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / SETTINGS_FILE
-    if not file.exists():
-        file.write_text(strict_json.write(dict(settings), indent=2) + "\n", encoding="utf-8")
-        return
-
-    try:
-        known = strict_json.read(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{file} is damaged ({error}); choose another --out") from error
-    differing = []
-    for name, value in settings.items():
-        before = known.get(name) if isinstance(known, dict) else None
-        if before != value:
-            differing.append(f"{name} was {before!r}, now {value!r}")
-    if differing:
-        raise TrainingError(
-            f"{folder} holds a training with other settings ({'; '.join(differing)}). Nothing was "
-            "changed; choose another --out, or the same settings to continue it."
-        )
+def work_folder(path: Path) -> WorkFolder:
+    """The folder of a training."""
+    return WorkFolder(path, SETTINGS_FILE, "training", TrainingError)
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:

@@ -11,8 +11,6 @@ from typing import Any
 from transprune.bench.data.provenance import commit, fingerprint, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
-from transprune.core.only_one import only_one
-from transprune.errors import TrainingError
 from transprune.methods.common.trained_weights import (
     ABOUT_FILE,
     TrainedWeights,
@@ -22,7 +20,7 @@ from transprune.methods.common.trained_weights import (
 from transprune.models.checkpoint import load
 from transprune.runtime.taps.trained import fit_of
 from transprune.training.card import write_card
-from transprune.training.folder import STATE_FILE, check_folder, open_folder
+from transprune.training.folder import STATE_FILE, work_folder
 from transprune.training.judge import UNPRUNED, judge
 from transprune.training.loop import shorten_curve, train
 from transprune.training.plan import JUDGED, TrainPlan
@@ -69,7 +67,8 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
         UnknownMethod, MethodError, FamilyError: a method that is none, or does not fit the model.
     """
     method = trained_method(plan.method)
-    check_folder(plan.out)
+    folder = work_folder(plan.out)
+    folder.check()
     lessons = load_lessons(
         plan.questions, n=plan.n, held_out=plan.held_out, seed=plan.seed, strict=plan.strict
     )
@@ -79,11 +78,8 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
     on_progress(f"loading {plan.model}", 0, 0, "")
     checkpoint = load(plan.model, plan.loading)
     checkpoint.model.requires_grad_(False)
-    open_folder(plan.out, describe(plan, method, lessons, checkpoint.model))
-    busy = TrainingError(
-        f"another process trains in {plan.out}; wait for it, or choose another --out"
-    )
-    with only_one(plan.out, busy):
+    folder.open(describe(plan, method, lessons, checkpoint.model))
+    with folder.alone():
         if (plan.out / ABOUT_FILE).exists():
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))

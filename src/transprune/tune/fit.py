@@ -11,6 +11,7 @@ from typing import Any
 from transprune.bench.data.manifest import write_json
 from transprune.bench.data.provenance import commit, machine, versions
 from transprune.bench.data.tasks.base import Item
+from transprune.bench.data.work_folder import WorkFolder
 from transprune.bench.run.answers import to_device
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.core.shown import shown
@@ -88,7 +89,7 @@ def run_fit(plan: FitPlan, on_progress: OnProgress, on_note: OnNote) -> Fitted:
         FamilyError: the model lacks what the method reads.
     """
     saving = parse_saving(plan.saving)
-    check_folder(plan.out)
+    WorkFolder(plan.out, FIT_FILE, "fit", TuneError).check()
     n = SCENES if plan.questions == NANO and plan.n is None else plan.n
     items, skipped = load_items(
         plan.questions, n=n, split="train", seed=plan.seed, strict=plan.strict
@@ -125,14 +126,6 @@ def parse_saving(text: str) -> float:
             f"{shown(text)}"
         )
     return value
-
-
-def check_folder(folder: Path) -> None:
-    """Raise TuneError if `folder` holds anything but an earlier fit."""
-    if not folder.exists() or (folder / FIT_FILE).exists():
-        return
-    if not folder.is_dir() or any(folder.iterdir()):
-        raise TuneError(f"{folder} holds no fit of an earlier call; choose a folder of its own")
 
 
 def _check_pictures(questions: PreparedQuestions, items: Sequence[Item]) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from transprune.bench.data.provenance import commit, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
-from transprune.core.only_one import only_one
 from transprune.errors import MissingExtra, TuneError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import load
@@ -21,7 +20,7 @@ from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
 from transprune.tune.questions import Split, load_questions
 from transprune.tune.result import HeldOut, doubts, summarise, write_result
-from transprune.tune.settings import check_folder, describe, open_folder
+from transprune.tune.settings import describe, work_folder
 from transprune.tune.space import Base
 from transprune.tune.study import run_trials
 from transprune.tune.tried import Tried, finished, front, refusals, tried
@@ -75,7 +74,8 @@ def tune(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Outcome:
     """
     need_optuna()
     budget = parse_budget(plan.budget, plan.cost)
-    check_folder(plan.out)
+    folder = work_folder(plan.out)
+    folder.check()
     split = load_questions(
         plan.questions, n=plan.n, held_out=plan.held_out, seed=plan.seed, strict=plan.strict
     )
@@ -84,11 +84,8 @@ def tune(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Outcome:
 
     on_progress(f"loading {plan.model}", 0, 0, "")
     search = _Search(plan, budget, split, on_progress)
-    open_folder(plan.out, describe(plan, split, search.questions.checkpoint.model))
-    busy = TuneError(
-        f"another process searches in {plan.out}; wait for it, or choose another --out"
-    )
-    with only_one(plan.out, busy):
+    folder.open(describe(plan, split, search.questions.checkpoint.model))
+    with folder.alone():
         return search.run(on_note)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transprune.bench.data.manifest import write_json
 from transprune.bench.data.provenance import fingerprint
-from transprune.core import strict_json
-from transprune.core.targets import folder_problem
+from transprune.bench.data.work_folder import WorkFolder
 from transprune.errors import TuneError
 from transprune.tune.plan import Plan
 from transprune.tune.questions import Split
@@ -19,18 +16,9 @@ SETTINGS_FILE = "search.json"
 SCHEMA = 1
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot hold a search, before anything is loaded.
-
-    Raises:
-        TuneError: it cannot be written, or holds something else than a search.
-    """
-    if problem := folder_problem(folder):
-        raise TuneError(problem)
-    if folder.exists() and any(folder.iterdir()) and not (folder / SETTINGS_FILE).exists():
-        raise TuneError(
-            f"{folder} exists and holds no search; choose an empty or new folder for --out"
-        )
+def work_folder(path: Path) -> WorkFolder:
+    """The folder of a search."""
+    return WorkFolder(path, SETTINGS_FILE, "search", TuneError)
 
 
 def describe(plan: Plan, split: Split, model: Any) -> dict[str, Any]:
@@ -57,48 +45,6 @@ def describe(plan: Plan, split: Split, model: Any) -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "seed": plan.seed,
     }
-
-
-def open_folder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a new search, or check that they are those of the search that is there.
-
-    Raises:
-        TuneError: the folder holds a search with other settings; each is named.
-    """
-    check_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / SETTINGS_FILE
-    if not file.exists():
-        write_json(file, dict(settings))
-        return
-
-    known = read_settings(folder)
-    differing = []
-    for name, value in settings.items():
-        if known.get(name) != value:
-            differing.append(f"{name} was {known.get(name)!r}, now {value!r}")
-    if differing:
-        raise TuneError(
-            f"{folder} holds a search with other settings ({'; '.join(differing)}). Nothing was "
-            "changed; choose another --out, or the same settings to continue it."
-        )
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of the search in a folder.
-
-    Raises:
-        TuneError: no search there, or a damaged file.
-    """
-    file = folder / SETTINGS_FILE
-    try:
-        data = strict_json.read(file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TuneError(f"{file} is no search ({error}); choose another folder") from error
-
-    if not isinstance(data, dict):
-        raise TuneError(f"{file} is no search: it must be an object; choose another folder")
-    return data
 
 
 def _digest(split: Split) -> str:

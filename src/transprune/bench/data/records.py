@@ -22,6 +22,7 @@ from transprune.bench.data.manifest import (
 from transprune.bench.data.record import Key
 from transprune.bench.data.record import Record as Record
 from transprune.bench.data.record import parse_lines as parse_lines
+from transprune.core.lock import hold
 from transprune.core.shown import shorten
 from transprune.errors import RecordError
 
@@ -124,7 +125,7 @@ class RecordLog:
             raise
 
     def _lock_and_read(self) -> set[Key]:
-        _lock(self._stream, self.file)
+        hold(self._stream, _busy(self.file))
         self._stream.seek(0)
         lines, incomplete = _split_last_line(self._stream.read())
 
@@ -178,25 +179,14 @@ def check_free(folder: Path) -> None:
     file = folder / RECORDS_FILE
     if file.exists():
         with file.open("rb") as stream:
-            _lock(stream, file)
+            hold(stream, _busy(file))
+
+
+def _busy(file: Path) -> RecordError:
+    return RecordError(f"another process is writing {file}; wait for it, or choose another --out")
 
 
 def _split_last_line(data: bytes) -> tuple[bytes, bytes]:
     """The complete lines, and an incomplete one after them (or nothing)."""
     end = data.rfind(b"\n") + 1
     return data[:end], data[end:]
-
-
-def _lock(stream: IO[bytes], file: Path) -> None:
-    """Lock the file for this process, where the system can (POSIX)."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two writers are not noticed
-        return
-
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise RecordError(
-            f"another process is writing {file}; wait for it, or choose another --out"
-        ) from error

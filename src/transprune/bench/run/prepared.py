@@ -17,13 +17,19 @@ import torch
 from torch import Tensor
 
 from transprune.bench.data.tasks import Item
-from transprune.bench.run.batching import continued, pad_left
 from transprune.bench.run.nominal import NominalPrompt
 from transprune.cost.geometry import Geometry
 from transprune.errors import LayoutError, PruneError, TaskError
 from transprune.families import find_family
 from transprune.methods.common.method import Method
 from transprune.models.answer import prepare
+from transprune.models.batching import (
+    continued,
+    media_inputs,
+    pad_left,
+    padding_id,
+    text_inputs,
+)
 from transprune.models.checkpoint import Checkpoint
 from transprune.session import Session, prune
 
@@ -111,7 +117,7 @@ class PreparedQuestions:
         if behind is not None:
             pairs = zip(texts, behind, strict=True)
             texts = [continued(text, ids) for text, ids in pairs]
-        inputs: dict[str, Any] = pad_left(texts, self._pad_id)
+        inputs: dict[str, Any] = pad_left(texts, padding_id(self.checkpoint.processor.tokenizer))
 
         features = self._encode(items) if encoded else None
         if features is not None:
@@ -120,22 +126,12 @@ class PreparedQuestions:
             inputs |= self.family.join_pictures([self._picture(item) for item in items])
         return inputs
 
-    @property
-    def _pad_id(self) -> int:
-        tokenizer = self.checkpoint.processor.tokenizer
-        found = tokenizer.pad_token_id
-        if found is None:
-            found = tokenizer.eos_token_id
-
-        # padding is masked, so any id will do
-        return int(found or 0)
-
     def _tokenise(self, item: Item) -> Counts:
         """Prepare an item and keep its text; its pictures are kept as long as there is room."""
         inputs = self._prepare(item)
         ids = inputs["input_ids"]  # [1, L]
-        texts = {name: value.cpu() for name, value in inputs.items() if value.shape == ids.shape}
-        self._texts[_key(item)] = texts
+        texts = text_inputs(inputs)
+        self._texts[_key(item)] = {name: value.cpu() for name, value in texts.items()}
 
         visual = self.family.visual_mask(self.base, ids)[0]  # bool [L]
         count = int(visual.sum())
@@ -158,7 +154,7 @@ class PreparedQuestions:
             raise TaskError(f"question {item.id!r}: {error}") from error
 
         if item.image not in self._pictures and self._bytes_kept < MEMORY:
-            kept = _without_text(inputs)
+            kept = media_inputs(inputs)
             self._pictures[item.image] = kept
             self._bytes_kept += sum(value.nbytes for value in kept.values())
         return inputs
@@ -167,7 +163,7 @@ class PreparedQuestions:
         """The picture tensors of an item, prepared again if they were not kept."""
         if item.image in self._pictures:
             return self._pictures[item.image]
-        return _without_text(self._prepare(item))
+        return media_inputs(self._prepare(item))
 
     def _encode(self, items: Sequence[Item]) -> list[Tensor] | None:
         """Features of the pictures of all items; None if pictures must be passed as pixels."""
@@ -206,9 +202,3 @@ class PreparedQuestions:
 def _key(item: Item) -> tuple[str, str]:
     """An item's id is unique in its family only."""
     return item.family, item.id
-
-
-def _without_text(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs that carry pictures: those of text have one entry per token."""
-    shape = inputs["input_ids"].shape
-    return {name: value for name, value in inputs.items() if value.shape != shape}

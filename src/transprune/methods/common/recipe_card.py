@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 LIBRARY = "transprune"
 TAGS = (LIBRARY, "token-pruning", "vision-language-model")
 
+OPENING = (
+    "A recipe that makes a vision-language model cheaper at inference: it drops visual tokens, "
+    "without changes to the model.\n"
+)
+
 USE = """## Use
 
 ```python
@@ -54,20 +59,13 @@ def make_card(
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n",
         f"# {repo_id.split('/')[-1]}\n",
-        _opening(recipe),
+        OPENING,
         _sources(recipe),
         f"```json\n{strict_json.write(recipe.to_dict(), indent=2)}\n```\n",
         USE.format(repo_id=repo_id, model=base_model or "MODEL"),
         *sections,
     ]
     return "\n".join(parts)
-
-
-def _opening(recipe: Recipe) -> str:
-    return (
-        "A recipe that makes a vision-language model cheaper at inference: it drops visual tokens, "
-        "without training and without changes to the model.\n"
-    )
 
 
 def _sources(recipe: Recipe) -> str:

@@ -15,6 +15,11 @@ OWN_MASK = (
     "every head keeps other visual keys, so a mask of rows and columns cannot say which of them a "
     "row may attend to; pass the padding mask [samples, tokens]"
 )
+DRAFTS = (
+    "{} lets keys go behind the prefill, and assisted decoding verifies its first drafts inside it, "
+    "where every key is still there: other tokens might come out than without drafts. Decode "
+    "without an assistant and without prompt lookup, or use a method that drops tokens"
+)
 
 
 def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
@@ -39,22 +44,29 @@ def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
         )
 
 
-def check_mask(mask: Any, cache: Any, evicts: bool) -> None:
-    """Refuse a mask that may choose among visual tokens, of which every head has others.
+def check_mask(cache: Any, evicts: bool) -> None:
+    """Refuse a mask of rows and columns, which may choose among visual tokens.
 
     Args:
-        mask: what the caller passed.
-        cache: the cache, or None.
+        cache: of the call that came with such a mask, or None.
         evicts: whether keys will be evicted behind this call.
 
     Raises:
-        LayoutError: it has rows and columns.
+        LayoutError: heads hold, or will hold, keys of different tokens.
     """
     # `generate` makes such masks itself for static caches, from the padding mask
-    if getattr(mask, "ndim", 2) != 4 or is_static(cache):
-        return
-    if evicts or differs_by_head(cache):
+    if not is_static(cache) and (evicts or differs_by_head(cache)):
         raise LayoutError(OWN_MASK)
+
+
+def check_drafts(method: CachePruner, drafts: int) -> None:
+    """Refuse drafts that come with a prompt.
+
+    Raises:
+        CacheError: there are some.
+    """
+    if drafts:
+        raise CacheError(DRAFTS.format(method.name))
 
 
 def listed(layers: Sequence[int]) -> str:

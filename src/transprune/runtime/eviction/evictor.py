@@ -8,8 +8,7 @@ layer. Until then the cache holds everything, as it does without pruning.
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from transprune.core.library import CACHE_NAMES, cache_of
 from transprune.errors import CacheError, PruneWarning
 from transprune.methods.common.cache_pruner import CachePruner
 from transprune.runtime.cache import install
-from transprune.runtime.eviction.checks import check_kinds, check_mask, listed
+from transprune.runtime.eviction.checks import check_drafts, check_kinds, check_mask, listed
 from transprune.runtime.eviction.entries import entries_of, slots_of, take_entries
 from transprune.runtime.eviction.kept import KeptRows, alike, counts_of, kept_rows
 from transprune.runtime.eviction.scored import ScoredLayer, score_layer
@@ -30,7 +29,7 @@ from transprune.runtime.hooks import Hooks
 from transprune.runtime.host import to_host
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import announce_static
-from transprune.runtime.pools import Pool, PoolGroup, PoolRows, pools_of
+from transprune.runtime.pools import Pool, PoolGroup, grouped, pools_of
 from transprune.runtime.record import RecordedEviction, RecordedScores
 from transprune.runtime.slots import Slots
 from transprune.runtime.static.layers import is_static
@@ -42,11 +41,6 @@ POOLS = "pools"
 NO_CACHE = (
     "nothing was evicted: this call stored no keys (use_cache=False), so it ran as the unpruned "
     "model does"
-)
-DRAFTS = (
-    "{} lets keys go behind the prefill, and assisted decoding verifies its first drafts inside it, "
-    "where every key is still there: other tokens might come out than without drafts. Decode "
-    "without an assistant and without prompt lookup, or use a method that drops tokens"
 )
 
 
@@ -93,27 +87,23 @@ class Evictor:
                 self._layers[index], partial(self._score, hooks, index), with_kwargs=True
             )
 
-    def check_mask(self, mask: Any, cache: Any, prunes: bool) -> None:
-        """Refuse a mask that may choose among visual tokens; see `check_mask`.
-
-        `prunes` where the call has visual tokens.
-
-        Raises:
-            LayoutError: it has rows and columns.
-        """
-        check_mask(mask, cache, evicts=prunes and self._method is not None)
-
-    def check_drafts(self, drafts: int) -> None:
-        """Refuse drafts that come with a prompt.
+    def check_call(self, kwargs: Mapping[str, Any], prompt: Layout | None) -> None:
+        """Refuse what eviction would give other answers to, before anything runs.
 
         Args:
-            drafts: how many there are.
+            kwargs: of the call.
+            prompt: its layout where it has visual tokens, else None.
 
         Raises:
-            CacheError: there are some, and keys will be evicted behind this call.
+            LayoutError: a mask with rows and columns.
+            CacheError: drafts that come with the prompt.
         """
-        if drafts and self._method is not None:
-            raise CacheError(DRAFTS.format(self._method.name))
+        mask = kwargs.get("attention_mask")
+        if getattr(mask, "ndim", 2) == 4:
+            evicts = prompt is not None and self._method is not None
+            check_mask(cache_of(kwargs), evicts)
+        if prompt is not None and self._method is not None:
+            check_drafts(self._method, prompt.drafts)
 
     def _score(
         self, hooks: Hooks, index: int, layer: nn.Module, args: Any, kwargs: Any, output: Any
@@ -144,7 +134,8 @@ class Evictor:
         """The pools of the rows that run, made once for all layers between two boundaries."""
         known = state.captured.get((READER, POOLS))
         if known is None or known[0] is not layout:
-            known = (layout, groups_of(list(pools_of(layout, rows, self._pool))))
+            pools = ((pool, None) for pool in pools_of(layout, rows, self._pool))
+            known = (layout, [group for group, _ in grouped(pools)])
             state.captured[READER, POOLS] = known
         groups: list[PoolGroup] = known[1]
         return groups
@@ -244,13 +235,3 @@ def recorded_scores(scored: ScoredLayer) -> tuple[RecordedScores, ...]:
         images = tuple(pool.image for pool in pools)
         found.append((ranked.group.samples, images, ranked.ranking.scores.detach().float()))
     return tuple(found)
-
-
-def groups_of(pools: list[PoolRows]) -> list[PoolGroup]:
-    """Pools of equal size together, where query rows of several samples end at the same row."""
-    if not all(pool.layout.aligned for pool in pools):
-        return [PoolGroup([pool]) for pool in pools]
-    groups: dict[int, list[PoolRows]] = defaultdict(list)
-    for pool in pools:
-        groups[pool.count].append(pool)
-    return [PoolGroup(members) for members in groups.values()]

@@ -8,6 +8,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+OWNERS = ("lmms-lab-encoder", "lmms-lab")  # on the hub; the name was changed once
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -35,13 +37,14 @@ class Benchmark:
     Attributes:
         name: what to call it, also the name of its task.
         title: the column of the papers' tables.
-        repositories: data sets on the hub that hold the same rows, the usual one first.
-        config, split: which of their rows.
+        dataset: name of the data sets on the hub that hold its rows (`repositories`).
+        split: which of their rows.
         columns: columns that a row must have.
         ask: a row as a question; None for a row that is not part of this score.
         metric: name of its metric.
         scale: the published figure is this times the score.
         questions: how many questions it has, for estimates.
+        config: configuration of the data set.
         new_tokens: longest answer.
         image: column of the picture, or of a list of pictures.
         pictures_config: the configuration that holds the pictures, where rows only name them.
@@ -51,16 +54,21 @@ class Benchmark:
 
     name: str
     title: str
-    repositories: tuple[str, ...]
-    config: str
+    dataset: str
     split: str
     columns: tuple[str, ...]
     ask: Callable[[Row], Asked | None]
     metric: str
-    scale: float
     questions: int
+    scale: float = 100
+    config: str = "default"
     new_tokens: int = 16
     image: str = "image"
     pictures_config: str = ""
     picture_id: str = ""
     note: str = ""
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Data sets on the hub that hold the same rows; the last is the usual one."""
+        return tuple(f"{owner}/{self.dataset}" for owner in OWNERS)

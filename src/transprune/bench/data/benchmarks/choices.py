@@ -60,38 +60,34 @@ def _mmbench(row: Row) -> Asked:
 SEED = Benchmark(
     name="seed",
     title="SEED-I",
-    repositories=("lmms-lab-encoder/SEED-Bench", "lmms-lab/SEED-Bench"),
-    config="default",
+    dataset="SEED-Bench",
     split="test",
     columns=("question_id", "image", "question", "choice_a", "answer", "data_type"),
     ask=_seed,
     metric="mc",
-    scale=100,
     questions=14233,
 )
 
 SCIENCEQA = Benchmark(
     name="sqa",
     title="SQA-I",
-    repositories=("lmms-lab-encoder/ScienceQA", "lmms-lab/ScienceQA"),
+    dataset="ScienceQA",
     config="ScienceQA-IMG",
     split="test",
     columns=("image", "question", "choices", "answer", "hint"),
     ask=_scienceqa,
     metric="mc",
-    scale=100,
     questions=2017,
 )
 
 MMBENCH = Benchmark(
     name="mmb",
     title="MMB-en",
-    repositories=("lmms-lab-encoder/MMBench", "lmms-lab/MMBench"),
+    dataset="MMBench",
     config="en",
     split="dev",
     columns=("index", "image", "question", "hint", "A", "B", "answer", "category"),
     ask=_mmbench,
     metric="circular",
-    scale=100,
     questions=4329,
 )

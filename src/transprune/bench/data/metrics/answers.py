@@ -19,10 +19,15 @@ class ExactMatch(Metric):
     name: ClassVar[str] = "exact_match"
     title: ClassVar[str] = "exact match"
 
+    @staticmethod
+    def text(answer: str) -> str:
+        """What of an answer is compared."""
+        return normalise(answer)
+
     def grade(self, given: str, answers: Sequence[str]) -> float:
         """1 or 0."""
-        right = {normalise(answer) for answer in answers}
-        return float(normalise(given) in right)
+        right = {self.text(answer) for answer in answers}
+        return float(self.text(given) in right)
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,16 @@ class Vqa(Metric):
 
 
 @dataclass(frozen=True)
-class ExactText(Metric):
+class ExactText(ExactMatch):
     """Right if the answer equals a right one but for case and punctuation; GQA's accuracy."""
 
     name: ClassVar[str] = "exact_text"
     title: ClassVar[str] = "exact match with articles"
 
-    def grade(self, given: str, answers: Sequence[str]) -> float:
-        """1 or 0."""
-        right = {bare(answer) for answer in answers}
-        return float(bare(given) in right)
+    @staticmethod
+    def text(answer: str) -> str:
+        """The text without case and punctuation."""
+        return bare(answer)
 
 
 @dataclass(frozen=True)

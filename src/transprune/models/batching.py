@@ -1,12 +1,31 @@
-"""Put the inputs of several questions together into one batch."""
+"""Take the inputs of a prompt apart, and put those of several prompts together into one batch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+
+def text_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs of one prompt with an entry per token, [1, n] each."""
+    shape = inputs["input_ids"].shape
+    return {name: value for name, value in inputs.items() if value.shape == shape}
+
+
+def media_inputs(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs of one prompt that describe its pictures and videos."""
+    shape = inputs["input_ids"].shape
+    return {name: value for name, value in inputs.items() if value.shape != shape}
+
+
+def padding_id(tokenizer: Any) -> int:
+    """A token id to pad with; padding is masked, so any will do."""
+    found = tokenizer.pad_token_id
+    return int((tokenizer.eos_token_id if found is None else found) or 0)
 
 
 def pad_left(rows: Sequence[dict[str, Tensor]], pad_id: int) -> dict[str, Tensor]:
