@@ -71,6 +71,13 @@ WHY = {
     "transprune-high": "projects and rotates keys of tokens that are then dropped, "
     "and measures twelve transitions",
     "visionzip+transprune-low": "scores twice, and its prefill is only a sixth of the unpruned one",
+    "fitprune": "sums the attention that every token receives in thirty layers, which fused kernels do "
+    "not give, and drops tokens behind a layer's attention",
+    "prunesid": "finds the eigenvectors of all pairs of patches in fp32 and suppresses near-duplicates "
+    "one after another, and its prefill is only a fifth of the unpruned one",
+    "scope": "compares all pairs of patches in fp32 and picks one token after another",
+    "apet": "picks its basis one token after another in fp32, "
+    "and its prefill is only a sixth of the unpruned one",
     "pact": "compares the keys of 316 tokens pairwise, "
     "and those of the dropped ones with every centre, in fp32",
 }

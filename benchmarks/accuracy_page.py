@@ -1,0 +1,155 @@
+"""From a finished run to the figures that are printed: docs/accuracy.md, README.md, `suggest`.
+
+    make bench ARGS=--no-bill
+    python -m benchmarks.accuracy_page out/accuracy
+
+Rewrites the tables between the marks of the two pages, and the figures of `transprune suggest`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from transprune.bench.data.records import read_run
+from transprune.bench.results.summary import Row, summarise
+from transprune.bench.run.ablations import ablations
+from transprune.bench.run.trials import ABLATION
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/accuracy.md"
+README = ROOT / "README.md"
+FIGURES = ROOT / "src/transprune/cli/suggest_measured.json"
+
+BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
+ORDERED_BY = 0.20  # where methods differ most
+MINUS = "\N{MINUS SIGN}"
+SIGNS = {"better": " +", "worse": f" {MINUS}", "unclear": ""}
+OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "level"}
+
+# of the many rows, those that a first page has room for
+EXCERPT = (
+    "oracle-0",
+    "transprune-nano",
+    "divprune:proportional=true",
+    "divprune",
+    "asymvlm",
+    "fastv",
+    "transprune",
+    "random",
+)
+
+Table = dict[str, dict[float, Row]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of `transprune bench`")
+    run = read_run(parser.parse_args().run)
+
+    rows = summarise(run)
+    if unfinished := [row.condition.name for row in rows if not row.complete]:
+        raise SystemExit(f"not finished, so not printed: {', '.join(unfinished)}")
+
+    table = method_table(rows)
+    write_between(PAGE, "table", method_lines(table, table))
+    write_between(PAGE, "ablations", ablation_lines(rows, run.manifest.geometry["layers"]))
+    write_between(README, "accuracy", method_lines(table, EXCERPT))
+    FIGURES.write_text(json.dumps(figures(table), indent=1) + "\n", encoding="utf-8")
+
+
+def method_table(rows: Iterable[Row]) -> Table:
+    """Method -> budget -> row, the most accurate first. Rows that are equal are kept once."""
+    table: Table = {}
+    for row in rows:
+        condition = row.condition
+        if condition.budget is not None and not condition.group.startswith(ABLATION):
+            table.setdefault(condition.method, {})[condition.budget] = row
+
+    return dict(sorted(table.items(), key=lambda entry: -_rank(entry[1])))
+
+
+def _rank(cells: dict[float, Row]) -> float:
+    """The accuracy at the budget that orders; behind all others where that was not reached."""
+    row = cells.get(ORDERED_BY)
+    return row.relative.value if row is not None and row.condition.reached else 0.0
+
+
+def method_lines(table: Table, names: Iterable[str]) -> list[str]:
+    """The table of methods and budgets, in Markdown."""
+    lines = _heading("method", *(f"{100 * budget:.0f} %" for budget in BUDGETS))
+    for name in names:
+        cells = [_cell(table[name].get(budget)) for budget in BUDGETS]
+        lines.append(_line(name, *cells))
+    return lines
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+
+    sign = ""
+    if row.against_transprune is not None:
+        sign = SIGNS[row.against_transprune.verdict]
+    reached = "" if row.condition.reached else f" † {100 * row.exact_share:.0f} %"
+    return f"{row.relative.value:.1f}{sign}{reached}"
+
+
+def ablation_lines(rows: Sequence[Row], layers: int) -> list[str]:
+    """Each change of TransPrune with its difference, in Markdown."""
+    known = {row.condition.method: row for row in rows}
+    lines = _heading("change", "difference", "the paper's choice is")
+
+    for group, variants in ablations(layers).items():
+        for variant in variants:
+            row = known.get(f"transprune/{variant}")
+            if row is None or row.against_transprune is None:
+                continue  # the paper's own choice, which is the row of TransPrune
+
+            difference = row.against_transprune
+            words = f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+            dagger = "" if row.condition.reached else f" (costs {100 * row.exact_share:.0f} %)"
+            verdict = OF_THE_PAPER[difference.verdict]
+            lines.append(_line(f"{group}: `{variant}`{dagger}", words.replace("-", MINUS), verdict))
+    return lines
+
+
+def figures(table: Table) -> dict[str, dict[str, float]]:
+    """Method -> percent -> accuracy, of what competes; only budgets that were reached."""
+    found: dict[str, dict[str, float]] = {}
+    for name, cells in table.items():
+        reached: dict[str, float] = {}
+        for budget, row in cells.items():
+            if row.condition.group != "controls" and row.condition.reached:
+                reached[f"{100 * budget:.0f}"] = round(row.relative.value, 1)
+
+        if reached:
+            found[name] = reached
+    return found
+
+
+def write_between(page: Path, mark: str, lines: Sequence[str]) -> None:
+    """Replace what stands between the two comments of a mark."""
+    text = page.read_text(encoding="utf-8")
+    pattern = re.compile(rf"(<!-- {mark}: .*?-->\n).*?(\n<!-- end of {mark} -->)", re.S)
+
+    new, count = pattern.subn(lambda found: found[1] + "\n".join(lines) + found[2], text)
+    if count != 1:
+        raise SystemExit(f"{page} has {count} places for the {mark}, expected one")
+    page.write_text(new, encoding="utf-8")
+
+
+def _heading(*names: Any) -> list[str]:
+    return [_line(*names), "|" + "---|" * len(names)]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
