@@ -144,7 +144,7 @@ def test_decoding_behind_frozen_layers_runs_no_hook_of_ours(model, case):
     with torch.no_grad(), prune(model, method) as session:
         cache = cache_of_output(model(**case.batch([sample]), use_cache=True))
         assert {type(layer).__name__ for layer in cache.layers} == {"DynamicLayer"}
-        assert session._engine._running() is None
+        assert session._engine._passes.running() is None
         token = torch.tensor([[7]])
         inside = model(input_ids=token, **cache_argument(model, copy.deepcopy(cache))).logits
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The hooks, and the work of each of them in one forward.
+"""The hooks of a session, and the work of those on the layers.
 
 Nothing is written on the model: state lives in the running pass (one per thread) and in the cache
 layers. Leaving removes every hook, also after an exception, because all of them hang on one
@@ -20,7 +20,6 @@ layers and taps are on the model while a forward needs them, and off in most ste
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -29,27 +28,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.core.library import (
-    cache_length,
-    cache_of,
-    cache_of_output,
-    check_checkpointing,
-    check_decoder_layer,
-    warn_if_untested,
-)
-from transprune.errors import SessionError
+from transprune.core.library import check_decoder_layer, warn_if_untested
 from transprune.families.wrappers import unwrap
 from transprune.methods.common.method import Positions
 from transprune.runtime.added import AddedRows
 from transprune.runtime.boundaries import Boundaries
-from transprune.runtime.cache import forget_announcements, has_pruned_prefix, prepare
-from transprune.runtime.calls import Calls, count_drafts, count_verified, is_being_called
-from transprune.runtime.checks import is_free, read_flags, to_read
-from transprune.runtime.compiled import NOTE, compiled_code_set_aside, warn_if_compiled
+from transprune.runtime.cache import prepare
+from transprune.runtime.compiled import compiled_code_set_aside, warn_if_compiled
 from transprune.runtime.eviction.evictor import Evictor
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.frozen import Freezer
-from transprune.runtime.hooks import HookGroup, Hooks
+from transprune.runtime.hooks import Hooks
 from transprune.runtime.inside import InsideCuts
 from transprune.runtime.layer_inputs.call import LayerCall
 from transprune.runtime.layer_inputs.project import (
@@ -57,8 +46,8 @@ from transprune.runtime.layer_inputs.project import (
     inputs_unchanged,
     project_inputs,
 )
+from transprune.runtime.passes import Parts, Passes, switch_on
 from transprune.runtime.pools import Pool
-from transprune.runtime.record import Record
 from transprune.runtime.rows import scatter_back
 from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
@@ -67,7 +56,6 @@ from transprune.runtime.taps.embeddings import EmbeddingTap
 from transprune.runtime.taps.frames import FrameTap
 from transprune.runtime.taps.instruction import InstructionTap
 from transprune.runtime.taps.layer_rows import LayerRowsTap
-from transprune.runtime.taps.prompt import decoder_called_alone, read_prompt
 from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.trained import TrainedTap
 from transprune.runtime.taps.transitions import TransitionTap
@@ -116,18 +104,11 @@ class Engine:
     ) -> None:
         self._setup = setup
         self._family = setup.family
-        self._base = setup.base
         self._layers = setup.layers
         self._kinds = setup.kinds
         # layers of several kinds are given different masks, so none of them speaks for the others
         kinds = {(kind.type, kind.stores_keys) for kind in setup.kinds}
         self._alike = kinds == {(setup.kinds[0].type, True)}
-        self._publish = publish
-        self._calls = Calls()
-        self._by_frame = pool == "frame"
-        self._reads_tiles = any("tiles" in step.reads.vision for step in setup.method.steps)
-
-        self._unread: deque[Record] = deque()
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
@@ -137,7 +118,7 @@ class Engine:
         self._static = StaticDecode(decoder, setup.layers, compile_backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
         if turns == "refresh":
-            self._taps.append(Refresher(setup, lambda: self._calls, self._taps))
+            self._taps.append(Refresher(setup, lambda: self._passes.calls, self._taps))
 
         self._boundaries = Boundaries(setup, policies, pool, self._taps)
         self._inside = InsideCuts(setup, self._boundaries)
@@ -147,6 +128,9 @@ class Engine:
         self._hooked = sorted({0, *frozen, *range(first, setup.depth)})
         # those that only pass on what a stage in front of them left
         self._passing = frozenset(range(first, setup.depth)) - frozen - {*self._boundaries}
+
+        parts = Parts(self._taps, self._evictor, self._added, self._static)
+        self._passes = Passes(setup, parts, pool, self._hooked, first, publish)
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
@@ -160,28 +144,21 @@ class Engine:
         for layer in self._layers:
             check_decoder_layer(layer)
 
-        self._calls = Calls()  # nothing is left of calls that were interrupted
-        self._compiled = warn_if_compiled(self._setup.model)
+        compiled = warn_if_compiled(self._setup.model)
         stack.enter_context(compiled_code_set_aside())
-        outer = unwrap(self._setup.model)
-        hooks = self._hooks = Hooks(stack, self._running, outer)
-        decoder = self._family.decoder(self._base)
-        if outer is not self._base:
-            hooks.before(outer, self._count_drafts)
-        hooks.before(self._base, self._read_prompt)
-        # always_call: the prompt of a call that failed must not meet the next call
-        hooks.after(self._base, self._forget_prompt, always_call=True)
-        hooks.before(decoder, self._begin)
-        hooks.after(decoder, self._end, always_call=True)
+        hooks = self._hooks = Hooks(stack, self._passes.running, unwrap(self._setup.model))
+        self._passes.attach(hooks, compiled=compiled)
         hooks.before(self._layers[0], self._before_first_layer)
 
         for index in range(1, len(self._layers)):
             group = hooks.layers if index in self._hooked else hooks.other_layers
             group.before(self._layers[index], partial(self._before_layer, index))
+
         self._freezer.attach(hooks)
         self._added.attach(hooks)
         self._static.attach(hooks, stack)
         hooks.layers.after(self._layers[-1], self._restore_length)
+
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
@@ -192,11 +169,7 @@ class Engine:
 
     def runs_here(self) -> bool:
         """Whether the calling thread is inside a forward that this engine prunes."""
-        state = self._running()
-        if state is None or state.layout is None:
-            return False
-        # torch ends no hook after Ctrl-C, so a pass may be left of a forward that is over
-        return is_being_called(self._family.decoder(self._base))
+        return self._passes.runs_here()
 
     def read_flags(self) -> None:
         """Read what checks of earlier passes left on the device.
@@ -204,157 +177,14 @@ class Engine:
         Raises:
             MethodError: a method of a third party returned no valid selection.
         """
-        while self._unread:
-            read_flags(self._unread.popleft())
-
-    def _running(self) -> Pass | None:
-        """The pass of the calling thread."""
-        states = self._calls.states
-        return states[-1] if states else None
-
-    def _count_drafts(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._calls.drafts = count_drafts(kwargs)
-        self._calls.verified = count_verified(kwargs)
-
-    def _read_prompt(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        # first of all, because the hook behind the model takes away one prompt whatever happens
-        self._calls.prompts.append(None)
-        if getattr(module, "_is_replica", False):
-            raise SessionError(
-                "DataParallel runs copies of the model, which are not pruned; run one process per "
-                "GPU, or load the model with device_map='auto'"
-            )
-
-        ids = kwargs.get("input_ids", args[0] if args else None)
-        drafts = self._calls.drafts
-        asked = self._calls.asked
-        self._calls.drafts = self._calls.asked = 0
-        # flags of earlier passes are copied with the ids
-        unread = list(self._unread)
-        prompt = read_prompt(
-            self._family,
-            self._base,
-            ids,
-            kwargs,
-            drafts,
-            partial(_flags, unread),
-            self._by_frame,
-            self._reads_tiles,
-        )
-        self._evictor.check_call(kwargs, prompt.layout)
-        if prompt.layout is not None:
-            prompt = prompt.asked_by(asked)
-            self._hooks.check_in_place()
-            found = iter(prompt.extra)
-            for record in unread:
-                read_flags(record, [next(found) for _ in to_read(record)])
-            self.read_flags()
-        self._calls.prompts[-1] = prompt
-
-    def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
-        prompt = self._calls.prompts.pop() if self._calls.prompts else None
-        # the decoder's hook takes the prompt, so one that is left was not pruned
-        if output is not None and prompt is not None and prompt.layout is not None:
-            raise SessionError(
-                "the language model ran without the hooks of this session, so nothing was pruned; "
-                "was it replaced or wrapped? Leave the session and attach it again"
-            )
-
-    def _begin(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Begin a pass, unless no hook has anything to do in this forward."""
-        # first of all, because the hook behind the decoder takes away one pass whatever happens
-        states = self._calls.states
-        states.append(None)
-        # the outer model passes embeddings; a decoder called by itself may get ids
-        rows = kwargs.get("inputs_embeds")
-        if rows is None:
-            rows = kwargs.get("input_ids", args[0] if args else None)
-        if rows is None:
-            return None
-
-        prompts = self._calls.prompts
-        prompt = prompts[-1] if prompts else None
-        # rows in another number are not those of the prompt: somebody called the decoder directly
-        if prompt is None or not prompt.fits(rows):
-            prompt = decoder_called_alone(rows)
-        else:
-            prompts[-1] = None  # taken
-        layout = prompt.layout
-        cache = cache_of(kwargs)
-        if layout is None and self._static.continues(cache, rows.shape[1]):
-            return None
-        is_prefill = cache is None or cache_length(cache) == 0
-        follows = not is_prefill and has_pruned_prefix(cache)
-        if layout is None and not is_prefill and not follows:
-            return None  # decoding on an unpruned cache
-
-        state = Pass(
-            length=rows.shape[1],
-            batch=rows.shape[0],
-            layout=layout,
-            prompt=layout,
-            is_prefill=is_prefill,
-            follows=follows,
-            unpruned=prompt.reason,
-            cache=cache,
-            repeats=cache is None and kwargs.get("use_cache") is False,
-            positions=_flat_positions(kwargs),
-            capacities=self._static.capacities,
-        )
-        # a text-only call may use any cache and any training setting
-        if layout is not None:
-            check_checkpointing(self._layers[0])
-            if self._compiled:
-                state.record.note(NOTE)
-            if layout.drafts:
-                state.record.note(
-                    f"the last {layout.drafts} tokens are drafts (logits_to_keep="
-                    f"{layout.drafts + 1} with an empty cache) and take no part in the choice"
-                )
-            for tap in self._taps:
-                tap.begin(state)
-        states[-1] = state
-        if layout is None:
-            return None
-        self._switch_on(state, self._hooks.pruning)
-        state.hooked = self._hooked
-        own = self._added.take(state, kwargs, self._boundaries.first)
-        return None if own is None else (args, own)
-
-    def _switch_on(self, state: Pass, group: HookGroup) -> None:
-        """Put hooks on until the pass ends."""
-        group.switch_on()
-        state.hook_groups.append(group)
-
-    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
-        """End the pass; `output` is None while an exception passes through."""
-        state = self._calls.states.pop() if self._calls.states else None
-        if state is None:
-            return
-        for group in state.hook_groups:
-            group.switch_off()
-        if output is None:
-            forget_announcements(state.cache)  # what was to be stored never came
-            return
-
-        state.check_all_layers_ran()
-        if state.layout is not None:
-            self._evictor.end(state)
-            for tap in self._taps:
-                tap.end(state)
-            self._unread.append(state.record)
-            if is_free(state.layout.prompt.device):
-                self.read_flags()
-        # decode steps leave the trace of their prefill in place
-        if state.layout is not None or state.is_prefill:
-            self._publish(state, cache_of_output(output))
+        self._passes.read_flags()
 
     def _before_first_layer(self, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """See what the layers need: nothing without an image, and on a cache without gaps."""
         # a compiled decode step holds the layers with their hooks, and this one has no work there
         if torch.compiler.is_compiling():
             return None
-        state = self._running()
+        state = self._passes.running()
         if state is None:
             return None
 
@@ -366,16 +196,16 @@ class Engine:
         if state.layout is None and fits:
             return None
 
-        self._switch_on(state, self._hooks.layers)
+        switch_on(state, self._hooks.layers)
         if follows:
             # another method may have pruned any layer of this cache
-            self._switch_on(state, self._hooks.other_layers)
+            switch_on(state, self._hooks.other_layers)
             state.hooked = range(len(self._layers))
         return self._before_layer(0, layer, args, kwargs)
 
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run the stage in front of a layer, and give the layer the arguments of its rows."""
-        state = self._running()
+        state = self._passes.running()
         # another thread may have put on hooks that this pass does not need
         if state is None or index not in state.hooked:
             return None
@@ -424,7 +254,7 @@ class Engine:
 
     def _restore_length(self, layer: nn.Module, args: Any, output: Any) -> Any:
         """Back to the prompt's length, so that logits, labels and positions keep their meaning."""
-        state = self._running()
+        state = self._passes.running()
         if state is None or not state.pruned or state.layout is None:
             return None
 
@@ -433,15 +263,3 @@ class Engine:
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full
-
-
-def _flags(unread: list[Record]) -> list[Tensor]:
-    """What the checks of these passes left on the device."""
-    return [flag for record in unread for flag in to_read(record)]
-
-
-def _flat_positions(kwargs: dict[str, Any]) -> Tensor | None:
-    """Position ids [1 or B, L] among the decoder's arguments, or None."""
-    positions = kwargs.get("position_ids")
-    fits = isinstance(positions, Tensor) and positions.ndim == 2
-    return positions if fits else None
