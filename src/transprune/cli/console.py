@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 RIGHT = "✓"
 WRONG = "✗"
 
+# legend of the figures that compare answers with those of the unpruned model
+AGREEMENT = {
+    "KL": "divergence of the first answer tokens from the unpruned model, nats; 0 is equal",
+    "same answers": "questions whose first answer tokens all stay the most likely ones",
+}
+
 
 def out() -> Console:
     """The console of results."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from transprune.cli.console import legend, new_table, print_json, show
+from transprune.cli.console import AGREEMENT, legend, new_table, print_json, show
 from transprune.cli.options import (
     METHOD_HELP,
     OUT_HELP,
@@ -184,8 +184,7 @@ def _table(training: dict[str, Any]) -> Table:
 def _legend() -> Table:
     return legend(
         {
-            "KL": "divergence of the first answer tokens from the unpruned model, nats; 0 is equal",
-            "same answers": "questions whose first answer tokens all stay the most likely ones",
+            **AGREEMENT,
             "random": "a control that keeps as many tokens, drawn at random",
         }
     )

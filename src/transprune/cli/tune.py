@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from transprune.cli.console import legend, new_table, print_json, show
+from transprune.cli.console import AGREEMENT, legend, new_table, print_json, show
 from transprune.cli.options import (
     Attention,
     AttentionOption,
@@ -163,8 +163,7 @@ def _comparison(outcome: Outcome) -> Table:
 def _legend() -> Table:
     return legend(
         {
-            "KL": "divergence of the first answer tokens from the unpruned model, nats; 0 is equal",
-            "same answers": "questions whose first answer tokens all stay the most likely ones",
+            **AGREEMENT,
             "95 %": "paired bootstrap over the held-out pictures, which the search never saw",
         }
     )
