@@ -10,7 +10,7 @@ from transprune import TransPrune, prune
 from transprune.core.views import Selection
 from transprune.errors import MethodError, PruneWarning
 from transprune.methods import FastV
-from transprune.runtime import checks, engine
+from transprune.runtime import checks, passes
 
 METHOD = TransPrune({2: 0.6, 5: 0.3})
 
@@ -39,7 +39,7 @@ class Outside(FastV):
 def waiting(monkeypatch):
     """Read numbers as those of a device that has to be waited for."""
     monkeypatch.setattr(checks, "is_free", lambda device: False)
-    monkeypatch.setattr(engine, "is_free", lambda device: False)
+    monkeypatch.setattr(passes, "is_free", lambda device: False)
 
 
 @pytest.fixture

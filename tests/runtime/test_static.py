@@ -12,7 +12,7 @@ from runtime.waits import counted_waits
 from transprune import FastV, TransPrune, VisionZip, prune
 from transprune.core.library import cache_argument, cache_of_output
 from transprune.errors import CacheError, LayoutError, MethodError, PruneWarning
-from transprune.runtime import engine
+from transprune.runtime import passes
 from transprune.runtime.static.layers import StaticKeptLayer
 
 METHODS = {
@@ -160,7 +160,7 @@ def test_without_an_image_and_with_both(model, family):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 def test_steps_wait_for_nothing(zoo, family, method, monkeypatch):
-    monkeypatch.setattr(engine, "is_free", lambda device: False)  # count as on a GPU
+    monkeypatch.setattr(passes, "is_free", lambda device: False)  # count as on a GPU
     model, inputs = zoo(family, "sdpa"), ragged(FAMILIES[family])
     options = {"cache_implementation": "static"}
     with prune(model, METHODS[method]):

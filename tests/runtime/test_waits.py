@@ -12,7 +12,7 @@ from runtime.waits import counted_waits
 from transprune import prune
 from transprune.errors import PruneWarning
 from transprune.methods import PruMerge
-from transprune.runtime import engine
+from transprune.runtime import passes
 
 MOST = (
     2  # the prompt's ids and masks, with the flags of the pass before; rows of the tower by content
@@ -42,7 +42,7 @@ EVERY = CASES | ADAPTIVE
 @pytest.fixture(autouse=True)
 def flags_wait_for_the_next_prompt(monkeypatch):
     """As on a GPU; on a CPU they are read at once, because nothing has to be waited for."""
-    monkeypatch.setattr(engine, "is_free", lambda device: False)
+    monkeypatch.setattr(passes, "is_free", lambda device: False)
 
 
 def count(model, method, inputs):
