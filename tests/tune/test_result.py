@@ -95,6 +95,18 @@ def test_every_point_of_a_front_is_a_recipe(tmp_path):
     assert len(data["held_out_figures"]) == 2
 
 
+def test_a_shorter_front_leaves_nothing_of_a_longer_one(tmp_path):
+    """Continued with more trials, a search may find one setting that beats several."""
+    figures = rows([0.1] * 24, [0.2] * 24)
+    points = [trial(0, 0.2, 0.4), trial(1, 0.3, 0.3), trial(2, 0.5, 0.1)]
+    write_result(tmp_path, points[2], points, figures, {})
+    write_result(tmp_path, points[2], points[1:], figures, {})
+    assert sorted(place.name for place in (tmp_path / "front").iterdir()) == ["00", "01"]
+
+    write_result(tmp_path, points[2], points[2:], figures, {})
+    assert not (tmp_path / "front").exists()
+
+
 @pytest.mark.parametrize(("budget", "cost"), [("0.4", "flops"), ("0.2:0.5", "kv"), ("9", "ms")])
 def test_the_plot_is_a_picture(tmp_path, budget, cost):
     trials = [trial(0, 0.4, 0.5), trial(1, 0.3, 0.6), trial(2, 0.35, 0.7, stopped=True)]

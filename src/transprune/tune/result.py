@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -124,6 +125,8 @@ def write_result(
         RecipeError, RecordError: a file cannot be written.
     """
     best.method.save_pretrained(folder)
+    # a longer search may find a shorter front
+    shutil.rmtree(folder / FRONT_FOLDER, ignore_errors=True)
     points = []
     for number, point in enumerate(front):
         name = f"{FRONT_FOLDER}/{number:02d}"
