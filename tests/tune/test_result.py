@@ -13,7 +13,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.tune.budget import parse_budget
 from transprune.tune.loss import Distance
 from transprune.tune.plot import plot_front
-from transprune.tune.result import doubts, summarise, write_result
+from transprune.tune.result import doubts, few_pictures, summarise, write_result
 from transprune.tune.tried import Tried, front
 
 
@@ -63,6 +63,13 @@ def test_a_start_that_is_better_held_out_is_told():
     assert doubts(rows([0.1] * 24, [0.1] * 24)) == []
     (doubt,) = doubts(rows([0.2] * 24, [0.1] * 24))
     assert "start is nearer" in doubt
+
+
+def test_intervals_over_few_pictures_are_doubted():
+    """Of one picture every resample is the picture itself: an interval of no width."""
+    assert few_pictures(ITEMS) == []
+    (note,) = few_pictures(ITEMS[:10])
+    assert "5 picture(s) held out" in note
 
 
 def trial(number, cost, loss, stopped=False):

@@ -20,7 +20,7 @@ from transprune.tune.loss import Distance, distance, losses
 from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
 from transprune.tune.questions import Split, load_questions
-from transprune.tune.result import HeldOut, doubts, summarise, write_result
+from transprune.tune.result import HeldOut, doubts, few_pictures, summarise, write_result
 from transprune.tune.settings import describe, work_folder
 from transprune.tune.space import Base
 from transprune.tune.study import run_trials
@@ -186,7 +186,7 @@ class _Search:
         write_result(
             self.plan.out, outcome.best, outcome.front, outcome.held_out, self._provenance(outcome)
         )
-        for doubt in doubts(outcome.held_out):
+        for doubt in (*few_pictures(self.split.held_out), *doubts(outcome.held_out)):
             on_note(doubt)
         try:
             plot_front(trials, self.budget, self.plan.loss, self.plan.out / PLOT_FILE)

@@ -26,6 +26,7 @@ from transprune.tune.tried import Tried
 
 RESULT_FILE = "tune.json"
 FRONT_FOLDER = "front"
+FEWEST_PICTURES = 6  # no paired test of fewer reaches 5 % (`difference_of`)
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,18 @@ def doubts(rows: Sequence[HeldOut]) -> list[str]:
                 "was found: search with more questions, or with more --trials"
             )
     return found
+
+
+def few_pictures(items: Sequence[Item]) -> list[str]:
+    """A sentence if so few pictures are held out that their intervals mean little."""
+    pictures = len({item.image for item in items})
+    if pictures >= FEWEST_PICTURES:
+        return []
+    return [
+        f"{pictures} picture(s) held out: resamples of so few are nearly alike, so the 95 % intervals "
+        f"are too narrow. Give more questions or a larger --held-out ({FEWEST_PICTURES} pictures are "
+        "the least at which a difference can be told from chance)"
+    ]
 
 
 def write_result(
