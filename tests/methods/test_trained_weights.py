@@ -197,5 +197,5 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(WeightsError, match="No space left on device.*make room"):
+    with pytest.raises(WeightsError, match=r"No space left on device.*make room"):
         save_weights(tmp_path, draw_weights("asymvlm"))

@@ -116,7 +116,9 @@ class TopV(LayerPruner):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """How much of the transport starts at each token."""
-        cost = self._costs(*view.read("layer_rows"), *places_of(view))  # [N, N]
+        sources, targets = view.read("layer_rows")
+        places, middle = places_of(view)
+        cost = self._costs(sources, targets, places, middle)  # [N, N]
         plan = sinkhorn(cost, self.smoothing, ROUNDS, self.end, self.relax)
         if self.importance == "cost":
             return {"score": -(plan * cost).sum(dim=1)}
