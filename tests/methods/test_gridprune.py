@@ -116,3 +116,13 @@ def test_settings_and_plan() -> None:
             GridPrune(**wrong)
     with pytest.raises(ScheduleError):
         GridPrune(0)
+
+
+def test_what_another_crop_attends_to_changes_nothing() -> None:
+    """A crop with one very salient patch must not flatten the attention of the crop beside it."""
+    cosine = torch.tensor([0.2, 0.6, 0.2, 0.6])
+    calm = run(GridPrune(2), cosine, torch.tensor([0.3, 0.1, 0.1, 0.1]), (1, 2), (1, 2))
+    loud = run(GridPrune(2), cosine, torch.tensor([0.3, 0.1, 90.0, 0.1]), (1, 2), (1, 2))
+    assert calm.keep.tolist() == [0, 3]
+    assert loud.keep.tolist() == [0, 2]
+    assert loud.scores["score"][:2].tolist() == calm.scores["score"][:2].tolist()

@@ -55,6 +55,15 @@ def test_a_weight_can_turn_the_order() -> None:
     assert choose(SCOPE(1, alpha=0.0), features, saliency=[0.1, 0.1, 0.8]).keep.tolist() == [1]
 
 
+def test_a_high_power_of_small_probabilities_still_chooses() -> None:
+    """Attention to one of thousands of patches, to the eighth power, is 0 in float32."""
+    saliency = [1e-6, 1e-6, 5e-6, 1e-6]
+    keep = choose(SCOPE(1, alpha=8.0), at_angles(0, 5, 90, 95), saliency=saliency).keep
+    assert keep.tolist() == [2]
+    with pytest.raises(MethodError, match="at most 8"):
+        SCOPE(alpha=8.5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_against_a_search_without_bookkeeping(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

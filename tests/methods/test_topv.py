@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from families.cases import FAMILIES
+from transprune import Compose, Uniform, prune
 from transprune.algebra.transport import sinkhorn
 from transprune.core.plan import Reading, Stage
 from transprune.core.views import LayerView, Selection
@@ -13,7 +15,7 @@ from transprune.cost.count import count_method
 from transprune.cost.geometry import known_geometry
 from transprune.errors import MethodError, MissingSignal
 from transprune.methods import TopV
-from transprune.methods.topv import best_count, raster
+from transprune.methods.topv import best_count, places_of, raster
 
 
 def run(method: TopV, sources: Tensor, targets: Tensor, count: int) -> Selection:
@@ -118,6 +120,42 @@ def test_the_raster_of_llava() -> None:
         [1, 0],
         [23, 23],
     ]
+
+
+def test_tokens_that_another_method_left_keep_their_places() -> None:
+    """Where nothing but the place counts, four of nine tokens cost what they cost among all nine."""
+    places, middle = places_of(behind_another([0, 2, 6, 8], (0, 9)))
+    assert places.tolist() == [[0, 0], [0, 2], [2, 0], [2, 2]]
+    assert middle.tolist() == [1, 1]
+
+    # the second picture of a prompt counts from its own first token
+    places, _ = places_of(behind_another([9, 11, 15, 17], (9, 9)))
+    assert places.tolist() == [[0, 0], [0, 2], [2, 0], [2, 2]]
+
+
+def behind_another(tokens: list[int], span: tuple[int, int]) -> LayerView:
+    rows = torch.ones(len(tokens), 4)
+    return LayerView(2, 2, torch.tensor(tokens), lambda: rows, span=span)
+
+
+def test_a_session_says_where_tokens_were(zoo, monkeypatch) -> None:
+    """Behind a method that keeps every second token, of two pictures in one pool and apart."""
+    seen = []
+    monkeypatch.setattr(
+        "transprune.methods.topv.places_of",
+        lambda view: seen.append((view.candidates, view.span)) or places_of(view),
+    )
+    case = FAMILIES["llava"]
+    sample = case.sample([0, 1], [3, 2, 6])
+    first, second = (image.tokens for image in sample.images)
+    method = Compose([Uniform({1: 0.5}), TopV(layer=2, keep_ratio=0.5)])
+    for pool in ("sample", "image"):
+        with torch.no_grad(), prune(zoo("llava", "sdpa"), method, pool=pool):
+            zoo("llava", "sdpa")(**case.batch([sample]))
+
+    assert [span for _, span in seen] == [(0, first + second), (0, first), (first, second)]
+    assert all(len(tokens) < span[1] for tokens, span in seen)
+    assert all(span[0] <= tokens.min() and tokens.max() < sum(span) for tokens, span in seen)
 
 
 @pytest.mark.parametrize(("tokens", "published"), [(279, "1.95"), (180, "1.34")])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from families.cases import FAMILIES
 from methods.trained import draw_weights, weights_for
@@ -146,6 +149,13 @@ def spoil_json(folder, **changes):
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
+def spoil_tensor(folder, value):
+    """One number of one module, as a diverged training or a bad copy leaves it."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    tensors["2.down.bias"][0] = value
+    save_file(tensors, folder / WEIGHTS_FILE)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -160,6 +170,11 @@ def spoil_json(folder, **changes):
             lambda folder: spoil_json(folder, inner=32),
             r"query\.weight is \(64, 64\), not \(32, 64\)",
         ),
+        (lambda folder: spoil_json(folder, boundaries=["2"]), "boundaries are whole numbers"),
+        (lambda folder: spoil_json(folder, boundaries=[None]), "boundaries are whole numbers"),
+        (lambda folder: spoil_json(folder, boundaries=[]), "boundaries are whole numbers"),
+        (lambda folder: spoil_tensor(folder, math.nan), r"2\.down\.bias holds values that are not"),
+        (lambda folder: spoil_tensor(folder, math.inf), "not numbers"),
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "missing or damaged"),
         (lambda folder: (folder / WEIGHTS_FILE).write_bytes(b"x" * 50), "missing or damaged"),
     ],
@@ -175,3 +190,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot write"):
         save_weights(tmp_path / "file" / "below", draw_weights("asymvlm"))
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(tensors, file):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(WeightsError, match=r"No space left on device.*make room"):
+        save_weights(tmp_path, draw_weights("asymvlm"))

@@ -6,7 +6,7 @@ import torch
 from families.cases import FAMILIES, greedy
 from reference import reference
 from transprune import prune
-from transprune.errors import LayoutError
+from transprune.errors import LayoutError, TuneError
 from transprune.methods import ShortV
 from transprune.models.calibrate import LayerContributions, layer_contributions
 
@@ -59,3 +59,15 @@ def test_the_order_builds_a_method(model, family):
 def test_without_a_prompt(model):
     with pytest.raises(LayoutError, match="at least one prompt"):
         layer_contributions(model, [])
+
+
+def test_logits_that_are_not_numbers_are_refused(zoo):
+    """Every layer would count as one that cannot be frozen, and ShortV would freeze none."""
+    model = zoo("llava", "sdpa")
+    head = model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, args, logits: logits * float("nan"))
+    try:
+        with pytest.raises(TuneError, match="logits are not numbers"):
+            layer_contributions(model, [FAMILIES["llava"].batch(FAMILIES["llava"].even())])
+    finally:
+        handle.remove()

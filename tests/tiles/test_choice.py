@@ -86,3 +86,12 @@ def test_tokens_in_the_padding_have_no_place():
     assert there.tolist() == [True, False, True, False]
     assert points[0].tolist() == pytest.approx([12.5 / 0.15, 2.5 / 0.15])
     assert token_points(PADDED, Tile(1, 1), 2, 2).isnan().any(dim=1).sum() == 3
+
+
+@pytest.mark.parametrize(("size", "there"), [((100, 3), [0, 1]), ((3, 100), [0, 2]), ((1, 1), [0])])
+def test_a_picture_narrower_than_half_a_token_has_tokens(size, there):
+    """Of a strip of 2,000 x 1 pixels no token's centre lies in the picture."""
+    level = Level(size, size, 100)
+    points = token_points(level, Tile(0, 0), 2, 2)
+    assert (~points.isnan().any(dim=1)).nonzero().flatten().tolist() == there
+    assert ((points[there] > 0) & (points[there] < torch.tensor(size))).all()

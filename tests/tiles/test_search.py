@@ -122,6 +122,16 @@ def test_the_same_search_twice(checkpoint, wide):
     assert [look.votes for look in first.looks] == [look.votes for look in second.looks]
 
 
+@pytest.mark.parametrize("size", [(400, 1), (1, 400), (300, 2)])
+def test_a_strip_is_searched(checkpoint, tmp_path, size):
+    """At the base it is one pixel high: less than half a token of a tile."""
+    file = tmp_path / "strip.png"
+    gradient(*size).save(file)
+    found = find_tiles(checkpoint, file, QUESTION, Tiles(side=28))
+    assert all(look.chosen for look in found.looks)
+    assert all(0 <= a < c <= size[0] and 0 <= b < d <= size[1] for a, b, c, d in found.boxes)
+
+
 @pytest.mark.parametrize("size", [(84, 84), (28, 28), (1, 1), (84, 3)])
 def test_a_tiny_picture_is_shown_whole(checkpoint, tmp_path, size):
     file = tmp_path / "tiny.png"

@@ -183,6 +183,18 @@ def test_what_cannot_be_fitted(prepared, prompts):
         fit(model, [words], 0.4)
 
 
+def test_attention_that_is_not_a_number_is_refused(prepared, prompts):
+    """A model that overflows in half precision: behind that layer nothing would ever go."""
+    model = prepared.checkpoint.model
+    layer = model.get_decoder().layers[9]
+    handle = layer.register_forward_hook(lambda module, args, output: output * math.nan)
+    try:
+        with pytest.raises(TuneError, match=r"decoder layer 10 is not a number.*--dtype float32"):
+            fit(model, prompts[:1], 0.4)
+    finally:
+        handle.remove()
+
+
 def test_a_batch_is_refused(zoo):
     case = FAMILIES["llava"]
     with pytest.raises(LayoutError, match="one by one"):

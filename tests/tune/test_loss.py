@@ -36,6 +36,31 @@ def test_the_divergence_of_hand_made_distributions():
     assert found.kl[0] == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_token_that_cannot_follow_takes_no_part():
+    """A model may give some tokens a logit of minus infinity, or of the lowest number there is."""
+    lowest = torch.finfo(torch.float32).min
+    given = torch.tensor([[[0.3, 0.1, lowest], [0.2, 0.5, -math.inf]]])
+    known = Reference(
+        tokens=torch.tensor([[0, 1]]),
+        real=torch.tensor([[True, True]]),
+        log_probs=given.log_softmax(dim=-1).half(),
+        last=torch.zeros(1, 1),
+    )
+    assert compare(known, given).kl == [pytest.approx(0, abs=1e-3)]
+
+
+def test_unpruned_answers_that_are_not_numbers_are_refused(prepared, items, tmp_path, monkeypatch):
+    """A model that overflows in half precision: every distance from it would be NaN."""
+    head = prepared.checkpoint.model.get_output_embeddings()
+    handle = head.register_forward_hook(lambda module, args, logits: logits * math.nan)
+    try:
+        with pytest.raises(TuneError, match=r"not numbers.*--dtype float32"):
+            references(prepared, [items], tmp_path, 2, lambda done, total: None)
+    finally:
+        handle.remove()
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_the_same_answer_is_that_of_the_real_tokens():
     known = Reference(
         tokens=torch.tensor([[0, 1], [0, 1], [0, 1]]),

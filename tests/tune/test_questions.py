@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from transprune.bench.data.tasks.held_out import groups_of
 from transprune.errors import TaskError, TuneError
 from transprune.tune.questions import load_questions
 
@@ -61,6 +62,30 @@ def test_at_least_one_picture_on_each_side(pictures):
     for share in (0.01, 0.99):
         split = read(source, held_out=share)
         assert len(split.searched) == len(split.held_out) == 1
+
+
+def test_pictures_that_are_shown_together_are_held_out_together():
+    names = ["1.png", "2.png", "1.png|3.png", "4.png", "./3.png", "5.png|4.png", "6.png"]
+    assert groups_of(names) == [
+        ["1.png", "1.png|3.png", "./3.png"],
+        ["2.png"],
+        ["4.png", "5.png|4.png"],
+        ["6.png"],
+    ]
+
+
+def test_no_held_out_picture_is_shown_in_a_searched_question(pictures):
+    """A question about two pictures holds them together."""
+    pair = {"image": ["0.png", "1.png"], "question": "what is equal?"}
+    source = write(pictures, entry(0), entry(1), entry(2), pair)
+    for seed in range(6):
+        split = read(source, seed=seed)
+        searched, held_out = (
+            {name for item in part for name in item.image.split("|")}
+            for part in (split.searched, split.held_out)
+        )
+        assert searched and held_out
+        assert not searched & held_out
 
 
 def test_one_picture_cannot_be_divided(pictures):

@@ -13,7 +13,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.tune.budget import parse_budget
 from transprune.tune.loss import Distance
 from transprune.tune.plot import plot_front
-from transprune.tune.result import doubts, summarise, write_result
+from transprune.tune.result import doubts, few_pictures, summarise, write_result
 from transprune.tune.tried import Tried, front
 
 
@@ -65,6 +65,13 @@ def test_a_start_that_is_better_held_out_is_told():
     assert "start is nearer" in doubt
 
 
+def test_intervals_over_few_pictures_are_doubted():
+    """Of one picture every resample is the picture itself: an interval of no width."""
+    assert few_pictures(ITEMS) == []
+    (note,) = few_pictures(ITEMS[:10])
+    assert "5 picture(s) held out" in note
+
+
 def trial(number, cost, loss, stopped=False):
     return Tried(number, cost, loss, DivPrune(cost), stopped, "divprune")
 
@@ -93,6 +100,18 @@ def test_every_point_of_a_front_is_a_recipe(tmp_path):
     assert data["seed"] == 3
     assert data["found"]["trial"] == 1
     assert len(data["held_out_figures"]) == 2
+
+
+def test_a_shorter_front_leaves_nothing_of_a_longer_one(tmp_path):
+    """Continued with more trials, a search may find one setting that beats several."""
+    figures = rows([0.1] * 24, [0.2] * 24)
+    points = [trial(0, 0.2, 0.4), trial(1, 0.3, 0.3), trial(2, 0.5, 0.1)]
+    write_result(tmp_path, points[2], points, figures, {})
+    write_result(tmp_path, points[2], points[1:], figures, {})
+    assert sorted(place.name for place in (tmp_path / "front").iterdir()) == ["00", "01"]
+
+    write_result(tmp_path, points[2], points[2:], figures, {})
+    assert not (tmp_path / "front").exists()
 
 
 @pytest.mark.parametrize(("budget", "cost"), [("0.4", "flops"), ("0.2:0.5", "kv"), ("9", "ms")])

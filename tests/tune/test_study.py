@@ -155,6 +155,21 @@ def test_settings_a_model_cannot_run_are_counted_and_told(search):
     assert refusals(study) == ["this model has no such thing"]
 
 
+def test_a_loss_that_is_no_number_is_refused_and_the_search_ends(search):
+    """Optuna takes such a trial for a failed one, which would be tried again without end."""
+    calls = []
+
+    def loss(method, number):
+        calls.append(method)
+        assert len(calls) < 50, "the same setting is tried without end"
+        return [float("nan")] * 2 if len(calls) > 6 else search.loss(method, number)
+
+    study = search("nan", 6, losses=loss)
+    assert len(finished(study)) == 6
+    assert any("its loss is nan" in reason for reason in refusals(study))
+    assert [one.loss for one in tried(study)] == [one.loss for one in tried(study) if one.loss > 0]
+
+
 def test_a_front_over_a_range(search):
     def loss(method, number):
         # what is kept first is worth most

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from transprune.algebra.select import rankable
 
+LEAST_SPREAD = 1e-12  # of the values in a group; all equal is 0 throughout
+
 
 def number_blocks(place: Tensor, crop: Tensor, side: int) -> Tensor:
     """The block of `side` x `side` places that each token is in, numbered 0, 1, ... in raster order.
@@ -83,6 +85,15 @@ def rank_in_group(score: Tensor, group: Tensor) -> Tensor:
     rank = torch.empty_like(ranked)
     rank[grouped] = torch.arange(len(ranked), device=ranked.device) - starts
     return rank
+
+
+def rescale_by_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Values moved to 0..1 within their group; 0 where all are equal. [N] -> [N] fp32."""
+    values = values.float()
+    low = values.new_full((groups,), float("inf")).scatter_reduce(0, group, values, "amin")
+    high = values.new_full((groups,), float("-inf")).scatter_reduce(0, group, values, "amax")
+    spread = (high - low)[group].clamp(min=LEAST_SPREAD)
+    return (values - low[group]) / spread
 
 
 def _place_in(order: Tensor) -> Tensor:

@@ -73,6 +73,9 @@ class View:
             ones.
         signals: what the runtime offers at this boundary, by name; computed when called.
         total: visual tokens of the unpruned sample, on the host; None in views made by hand.
+        span: number of the first token of this pool before any was dropped, and how many it had
+            then; None in views of several pools and those made by hand, and for a picture between
+            whose tokens another one stands.
     """
 
     boundary: int
@@ -82,6 +85,7 @@ class View:
     merged: int = field(default=0, kw_only=True)
     signals: Mapping[str, Callable[[], Any]] = field(default_factory=dict, kw_only=True)
     total: int | None = field(default=None, kw_only=True)
+    span: tuple[int, int] | None = field(default=None, kw_only=True)
 
     @property
     def numbers(self) -> int:

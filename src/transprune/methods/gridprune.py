@@ -10,9 +10,14 @@ from torch import Tensor
 
 from transprune.algebra.grids import allocate
 from transprune.algebra.select import group_mean
-from transprune.algebra.zones import number_blocks, select_by_group, share_seats
+from transprune.algebra.zones import (
+    number_blocks,
+    rescale_by_group,
+    select_by_group,
+    share_seats,
+)
 from transprune.core.rows import upload
-from transprune.core.signals import Reads
+from transprune.core.signals import Reads, VisionSignals
 from transprune.core.views import ProjectorView, Selection
 from transprune.methods.common.checks import check_choice, check_count, check_share
 from transprune.methods.common.method import Fidelity
@@ -22,7 +27,6 @@ from transprune.methods.common.relevance import (
     QUESTION,
     Space,
     cosines_with_question,
-    rescale_to_one,
 )
 
 
@@ -39,10 +43,10 @@ class GridPrune(KeepPruner):
     softmax of numbers so close together is nearly flat, so the rounding decides much: with 64
     tokens for 144 zones, one stays in each of the 64 most relevant zones.
 
-    Each crop of LLaVA-NeXT has its proportional part of the budget and a softmax of its own. Where
-    the tower is not CLIP's, the cosine is that between a visual token and the instruction's input
-    embeddings, mean over the instruction; where it has no CLS token, a is the mean attention a
-    patch receives.
+    Each crop of LLaVA-NeXT has its proportional part of the budget, and a softmax and a scale of
+    the attention of its own. Where the tower is not CLIP's, the cosine is that between a visual
+    token and the instruction's input embeddings, mean over the instruction; where it has no CLS
+    token, a is the mean attention a patch receives.
 
     Args:
         keep: tokens that stay, an int (count) or a float (share). Default 64, the 11.1 % of the
@@ -89,7 +93,7 @@ class GridPrune(KeepPruner):
     def select(self, view: ProjectorView) -> Selection:
         """The best of each zone, crop by crop, in raster order."""
         relevance = self.sign * cosines_with_question(view, self.relevance).mean(dim=-1)  # [N]
-        saliency = rescale_to_one(view.vision["saliency"])
+        saliency = _rescaled(view.vision)
         score = (1 - self.alpha) * (relevance + 1) / 2 + self.alpha * saliency
         scores = {"score": score, "relevance": relevance}
 
@@ -119,6 +123,14 @@ class GridPrune(KeepPruner):
             zone = upload(block.numpy(), score.device)
             kept.append(own[select_zones(score[own], relevance[own], zone, zones, count)])
         return kept
+
+
+def _rescaled(vision: VisionSignals) -> Tensor:
+    """The attention moved to 0..1 within each crop, as all of the method is done crop by crop. [N]."""
+    crops = int(vision.on_host("crop").max()) + 1
+    # tokens without a patch behind all others: their attention is NaN, and stays it
+    crop = torch.where(vision.crop < 0, crops, vision.crop)
+    return rescale_by_group(vision["saliency"], crop, crops + 1)
 
 
 def select_zones(score: Tensor, relevance: Tensor, zone: Tensor, zones: int, k: int) -> Tensor:

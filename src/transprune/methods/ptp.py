@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from transprune.algebra.footprints import overlaps
-from transprune.algebra.zones import select_by_group, share_seats
+from transprune.algebra.zones import rescale_by_group, select_by_group, share_seats
 from transprune.core.rows import upload
 from transprune.core.schedule import Schedule
 from transprune.core.signals import Reads, Tile, VisionSignals
@@ -20,7 +20,7 @@ from transprune.methods.common.checks import check_count, check_flag, check_rati
 from transprune.methods.common.method import Fidelity, LayerPruner
 from transprune.methods.common.recipe import register
 
-LEAST_SPREAD = 1e-12  # of the salience in a tile; all equal is 0 throughout
+LEAST_SPREAD = 1e-12  # of the salience on all tiles of a picture
 
 
 @register("ptp")
@@ -123,15 +123,6 @@ def _groups(vision: VisionSignals) -> tuple[Tensor, int]:
     """The crop of each token, those without a patch behind all others; and how many groups. [N]."""
     crops = len(vision.tiles)
     return torch.where(vision.crop < 0, crops, vision.crop), crops + 1
-
-
-def rescale_by_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
-    """Values moved to 0..1 within their group; 0 where all are equal. [N] -> [N] fp32."""
-    values = values.float()
-    low = values.new_full((groups,), float("inf")).scatter_reduce(0, group, values, "amin")
-    high = values.new_full((groups,), float("-inf")).scatter_reduce(0, group, values, "amax")
-    spread = (high - low)[group].clamp(min=LEAST_SPREAD)
-    return (values - low[group]) / spread
 
 
 def region_shares(vision: VisionSignals, by_tile: bool = True) -> Tensor:

@@ -22,6 +22,9 @@ from transprune.methods.common.projector import (
 )
 from transprune.methods.common.recipe import register
 
+HIGHEST = 8.0  # a power; beyond it weights get lost in float32
+TINY = 1e-30  # of an attention
+
 
 @register("scope")
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class SCOPE(KeepPruner):
     Args:
         keep: tokens that stay, an int (count) or a float (share). Default 192; tables of others
             also have 128 and 64 of 576.
-        alpha: power of the attention; 0 leaves coverage alone. Default 1.0, as in the authors'
-            scripts.
+        alpha: power of the attention, at most 8; 0 leaves coverage alone. Default 1.0, as in the
+            authors' scripts.
 
     Raises:
-        MethodError, ScheduleError: a negative power, a count below 1 or a share outside (0, 1].
+        MethodError, ScheduleError: a power below 0 or above 8, a count below 1 or a share outside (0, 1].
         MissingSignal: when run on a model whose vision tower has no attention to read.
     """
 
@@ -60,7 +63,7 @@ class SCOPE(KeepPruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("alpha", self.alpha)
+        check_number("alpha", self.alpha, most=HIGHEST)
 
     def reads_at(self, num_layers: int) -> tuple[Reading, ...]:
         """All patches are compared pairwise, and looked through once for each pick.
@@ -80,7 +83,10 @@ class SCOPE(KeepPruner):
 
         patches, newlines = split_budget(vision, view.count)
         similarity = cosine_matrix(pre_projector_rows(view, vision)[patches])  # [n, n]
-        weight = saliency[patches].float() ** self.alpha
+        own = saliency[patches].float()
+        # against the largest: probabilities to a high power would all be 0 in float32
+        largest = own.nan_to_num(nan=0.0).amax().clamp(min=TINY)
+        weight = (own / largest) ** self.alpha
         picks, gain = select_coverage(similarity, weight, view.count - len(newlines))
 
         score = torch.zeros(len(view.candidates), dtype=torch.float32, device=gain.device)

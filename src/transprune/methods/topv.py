@@ -48,7 +48,8 @@ class TopV(LayerPruner):
     token's sum is its given share exactly and says nothing (`end="row"` shows it). Both shares are
     uniform; where the sources are scaled to theirs in between, what makes a source costly for all
     targets alike, as `centre` does, cancels, and `relax` above 0 lets it count. And the tokens of a
-    pool count as one raster as square as possible, which is LLaVA-1.5's grid; of tiles it is not.
+    pool, those that are gone by then included, count as one raster as square as possible, which is
+    LLaVA-1.5's grid; of tiles it is not.
     The paper's costs of 51 % and 35 % are those of 279 and 180 of 576.
 
     Args:
@@ -115,7 +116,9 @@ class TopV(LayerPruner):
 
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
         """How much of the transport starts at each token."""
-        cost = self._costs(*view.read("layer_rows"))  # [N, N]
+        sources, targets = view.read("layer_rows")
+        places, middle = places_of(view)
+        cost = self._costs(sources, targets, places, middle)  # [N, N]
         plan = sinkhorn(cost, self.smoothing, ROUNDS, self.end, self.relax)
         if self.importance == "cost":
             return {"score": -(plan * cost).sum(dim=1)}
@@ -132,16 +135,15 @@ class TopV(LayerPruner):
         back = select_even(len(rest), view.count - len(best), rest.device)
         return Selection(torch.cat([best, rest[back]]).sort().values, scores=scores)
 
-    def _costs(self, sources: Tensor, targets: Tensor) -> Tensor:
-        """The cost of every pair, float32 [N, N]."""
+    def _costs(self, sources: Tensor, targets: Tensor, places: Tensor, middle: Tensor) -> Tensor:
+        """The cost of every pair, float32 [N, N]; places [N, 2] and the middle of their grid [2]."""
         distance = torch.cdist(sources.float(), targets.float())
         cost = self.feature * _rescale(distance)
 
-        places = raster(len(sources), sources.device)
         apart = torch.cdist(places, places)
         cost = cost + self.place * _rescale(1 - (-apart.square() / (2 * self.sigma**2)).exp())
 
-        from_centre = (places - places.amax(dim=0) / 2).norm(dim=-1)
+        from_centre = (places - middle).norm(dim=-1)
         return cost + self.centre * rescale_to_one(from_centre)[:, None]
 
 
@@ -154,6 +156,16 @@ def best_count(total: int, count: int, stride: int) -> int:
 
     # k + (total - k) / stride = count
     return max(0, math.floor((count * stride - total) / (stride - 1)))
+
+
+def places_of(view: LayerView) -> tuple[Tensor, Tensor]:
+    """Places of the candidates in the raster of their pool, and its middle. float32 [N, 2], [2]."""
+    candidates = view.candidates
+    # tokens that a method in front of this one has dropped still have their place
+    first, total = view.span or (None, len(candidates))
+    whole = raster(total, candidates.device)
+    places = whole if first is None else whole[candidates - first]
+    return places, whole.amax(dim=0) / 2
 
 
 def raster(total: int, device: torch.device) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transprune.errors import LayoutError
+from transprune.errors import LayoutError, TuneError
 from transprune.families import find_family
 from transprune.methods.shortv import ShortV
 from transprune.session import prune
@@ -62,6 +62,7 @@ def layer_contributions(
 
     Raises:
         LayoutError: no prompts.
+        TuneError: the unpruned model's logits are not numbers.
         SessionError: the model is being pruned.
     """
     family = find_family(model)
@@ -74,6 +75,12 @@ def layer_contributions(
 
     for inputs in prompts:
         full = _next_token(model, inputs)
+        if full.isnan().any():
+            # such a layer would count as one that cannot be frozen
+            raise TuneError(
+                "the unpruned model's logits are not numbers (NaN or infinity), so no layer's "
+                "contribution can be measured; try --dtype float32 or bfloat16"
+            )
         count += len(full)
         for layer in frozen:
             with prune(model, ShortV((layer,))):
@@ -94,4 +101,6 @@ def _next_token(model: nn.Module, inputs: Mapping[str, Any]) -> Tensor:
 
 def _divergence(frozen: Tensor, full: Tensor) -> float:
     """KL(frozen || full) in nats, summed over the batch."""
-    return float((frozen.exp() * (frozen - full)).sum())
+    share = frozen.exp()
+    # tokens that cannot follow (minus infinity) have no part in the sum
+    return float(torch.where(share > 0, share * (frozen - full), 0.0).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from transprune.core.signals import Reads
 from transprune.core.views import LayerView, Scores, Selection
 from transprune.cost.count import count_cost
 from transprune.cost.geometry import Geometry
-from transprune.errors import LayoutError, MissingSignal
+from transprune.errors import LayoutError, MissingSignal, TuneError
 from transprune.families import find_family
 from transprune.methods.common.method import LayerPruner
 from transprune.methods.fitprune import FitPrune
@@ -152,6 +153,7 @@ def measure_masses(model: nn.Module, inputs: Mapping[str, Any], layers: Layers) 
 
     Raises:
         LayoutError: a batch, or a prompt without a picture.
+        TuneError: attention that is not a number.
     """
     reader = Fitting(layers)
     with prune(model, reader) as session:
@@ -161,6 +163,14 @@ def measure_masses(model: nn.Module, inputs: Mapping[str, Any], layers: Layers) 
         raise LayoutError(f"a fit takes prompts one by one; got a batch of {len(tokens)}")
     if tokens[0] == 0:
         raise LayoutError("a fit needs prompts with a picture; got one without")
+
+    lost = [at for at, mass in reader.masses.items() if not all(map(math.isfinite, mass))]
+    if lost:
+        # every comparison with it fails, so nothing would ever go there
+        raise TuneError(
+            f"the attention of decoder layer {min(lost) - 1} is not a number (NaN or infinity in the "
+            "hidden states), so nothing can be fitted to it; try --dtype float32 or bfloat16"
+        )
     return Prompt(tokens[0], reader.masses)
 
 

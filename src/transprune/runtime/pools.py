@@ -42,6 +42,20 @@ class PoolRows:
         return count_rows(self.rows)
 
     @property
+    def span(self) -> tuple[int, int] | None:
+        """Number of its first token in the unpruned sample, and how many it had there.
+
+        None for an image between whose tokens another one stands.
+        """
+        prompt = self.layout.prompt
+        if self.image < 0:
+            return 0, prompt.visual_counts[self.sample]
+        if not prompt.images_in_order:
+            return None
+        counts = prompt.image_counts[self.sample]
+        return sum(counts[: self.image]), counts[self.image]
+
+    @property
     def states(self) -> Tensor:
         """The rows of the pool. [N, D]."""
         return self.hidden[self.sample, self.rows]

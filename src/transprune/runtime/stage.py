@@ -106,6 +106,7 @@ class StageInput:
             "merged": stage.merged,
             "signals": signals,
             "total": max(self.layout.prompt.visual_counts[sample] for sample in group.samples),
+            "span": None if batched else group.pools[0].span,
         }
 
         if step.in_front:

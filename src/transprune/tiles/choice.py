@@ -84,12 +84,11 @@ def token_points(level: Level, tile: Tile, rows: int, columns: int) -> Tensor:
 
     NaN for tokens in the padding of a tile that reaches beyond the picture.
     """
-    down = (torch.arange(rows, dtype=torch.float64) + 0.5) * level.side / rows
-    across = (torch.arange(columns, dtype=torch.float64) + 0.5) * level.side / columns
-    y, x = torch.meshgrid(down, across, indexing="ij")
-    points = torch.stack((x.flatten(), y.flatten()), dim=1)
-
     width, height = level.content(tile)
+    y, x = torch.meshgrid(
+        _centres(level.side, rows, height), _centres(level.side, columns, width), indexing="ij"
+    )
+    points = torch.stack((x.flatten(), y.flatten()), dim=1)
     inside = (points[:, 0] < width) & (points[:, 1] < height)
     points[~inside] = torch.nan
 
@@ -98,3 +97,15 @@ def token_points(level: Level, tile: Tile, rows: int, columns: int) -> Tensor:
     source = torch.tensor(level.source, dtype=torch.float64)
     size = torch.tensor(level.size, dtype=torch.float64)
     return (points + corner) * source / size
+
+
+def _centres(side: int, tokens: int, content: int) -> Tensor:
+    """Centres of the tokens along a side of a tile, of which `content` pixels show the picture.
+
+    -> float64 [tokens].
+    """
+    centres = (torch.arange(tokens, dtype=torch.float64) + 0.5) * side / tokens
+    # the first one shows the picture, however narrow it is there
+    if content <= float(centres[0]):
+        centres[0] = content / 2
+    return centres

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from transprune.bench.data.manifest import cannot_write
+from transprune.errors import TrainingError
 from transprune.methods.common.trained_weights import TrainedWeights
 
 CARD = """\
@@ -41,9 +43,16 @@ What was learnt is which tokens these questions need; on other questions compare
 
 
 def write_card(folder: Path, weights: TrainedWeights) -> Path:
-    """Write README.md into `folder`; returns the file."""
+    """Write README.md into `folder`; returns the file.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
     file = folder / "README.md"
-    file.write_text(card(weights), encoding="utf-8")
+    try:
+        file.write_text(card(weights), encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(cannot_write(file, error)) from error
     return file
 
 

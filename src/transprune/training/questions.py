@@ -80,8 +80,8 @@ def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str
     apart = hold_out_pictures(items, held_out, random.Random(seed))
     if not apart:
         raise TrainingError(
-            "training needs questions about two or more pictures, one of them to be held out; got "
-            f"{len({item.image for item in items})}"
+            "training needs questions about two or more pictures, one of them to be held out (those "
+            f"of one question stay together); got {len({item.image for item in items})}"
         )
 
     trained = tuple(item for item in items if item.image not in apart)

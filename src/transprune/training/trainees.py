@@ -40,7 +40,8 @@ class Kind:
 
 
 def _judge_lvpruning(method: LVPruning, folder: str) -> Judged:
-    own = replace(method, weights=folder)
+    # by the budget: modules that decide may keep fewer than the control
+    own = replace(method, weights=folder, decide="budget")
     return {"lvpruning": own, "random": Random(method.keep, positions=method.policy)}
 
 

@@ -102,8 +102,10 @@ def run_fit(plan: FitPlan, on_progress: OnProgress, on_note: OnNote) -> Fitted:
     _check_pictures(questions, items)
     found = fit(questions.checkpoint.model, Inputs(questions, items), saving, on_pass=on_progress)
 
-    FitPrune(found.keep).save_pretrained(plan.out)
+    # first what the folder is known by: if the disk is full, the same command can run again
+    plan.out.mkdir(parents=True, exist_ok=True)
     write_json(plan.out / FIT_FILE, _record(plan, saving, found))
+    FitPrune(found.keep).save_pretrained(plan.out)
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from transprune.bench.data.manifest import cannot_write
 from transprune.bench.data.provenance import commit, machine, versions
 from transprune.bench.data.tasks.base import Item
 from transprune.bench.run.prepared import PreparedQuestions
@@ -14,12 +15,12 @@ from transprune.errors import MissingExtra, TuneError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import load
 from transprune.tune.budget import Budget, Meter, check_reachable, parse_budget
-from transprune.tune.journal import need_optuna, open_study
+from transprune.tune.journal import JOURNAL_FILE, need_optuna, open_study
 from transprune.tune.loss import Distance, distance, losses
 from transprune.tune.plan import Plan
 from transprune.tune.plot import PLOT_FILE, plot_front
 from transprune.tune.questions import Split, load_questions
-from transprune.tune.result import HeldOut, doubts, summarise, write_result
+from transprune.tune.result import HeldOut, doubts, few_pictures, summarise, write_result
 from transprune.tune.settings import describe, work_folder
 from transprune.tune.space import Base
 from transprune.tune.study import run_trials
@@ -122,17 +123,21 @@ class _Search:
             self.report("settings tried", done, total, note)
 
         study = open_study(self.plan.out, self.budget)
-        run_trials(
-            study,
-            self.bases,
-            self.meter,
-            self.budget,
-            batch_losses,
-            len(self.searched),
-            trials=self.plan.trials,
-            seed=self.plan.seed,
-            on_trial=on_trial,
-        )
+        try:
+            run_trials(
+                study,
+                self.bases,
+                self.meter,
+                self.budget,
+                batch_losses,
+                len(self.searched),
+                trials=self.plan.trials,
+                seed=self.plan.seed,
+                on_trial=on_trial,
+            )
+        # Optuna writes the journal itself
+        except OSError as error:
+            raise TuneError(cannot_write(self.plan.out / JOURNAL_FILE, error)) from error
         return self._finish(study, on_note)
 
     def _bases(self) -> list[Base]:
@@ -181,7 +186,7 @@ class _Search:
         write_result(
             self.plan.out, outcome.best, outcome.front, outcome.held_out, self._provenance(outcome)
         )
-        for doubt in doubts(outcome.held_out):
+        for doubt in (*few_pictures(self.split.held_out), *doubts(outcome.held_out)):
             on_note(doubt)
         try:
             plot_front(trials, self.budget, self.plan.loss, self.plan.out / PLOT_FILE)

@@ -106,7 +106,10 @@ def compare(reference: Reference, logits: Tensor) -> Distance:
     """The distances between the reference and the pruned model's logits, float32 [B, T, V]."""
     expected = reference.log_probs.float()
     given = logits.log_softmax(dim=-1)
-    per_token = (expected.exp() * (expected - given)).sum(dim=-1)  # [B, T, V] -> [B, T]
+    share = expected.exp()
+    # tokens that cannot follow (minus infinity) have no part in the sum
+    parts = torch.where(share > 0, share * (expected - given), 0.0)
+    per_token = parts.sum(dim=-1)  # [B, T, V] -> [B, T]
 
     # tokens behind the end of an answer are padding
     real = reference.real

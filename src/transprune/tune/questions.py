@@ -100,8 +100,8 @@ def _split(items: Sequence[Item], held_out: float, seed: int, skipped: tuple[str
     apart = hold_out_pictures(items, held_out, draw)
     if not apart:
         raise TuneError(
-            "a search needs questions about two or more pictures, one of them to be held out; got "
-            f"{len({item.image for item in items})}"
+            "a search needs questions about two or more pictures, one of them to be held out (those "
+            f"of one question stay together); got {len({item.image for item in items})}"
         )
 
     mixed = list(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from transprune.tune.tried import Tried
 
 RESULT_FILE = "tune.json"
 FRONT_FOLDER = "front"
+FEWEST_PICTURES = 6  # no paired test of fewer reaches 5 % (`difference_of`)
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,18 @@ def doubts(rows: Sequence[HeldOut]) -> list[str]:
     return found
 
 
+def few_pictures(items: Sequence[Item]) -> list[str]:
+    """A sentence if so few pictures are held out that their intervals mean little."""
+    pictures = len({item.image for item in items})
+    if pictures >= FEWEST_PICTURES:
+        return []
+    return [
+        f"{pictures} picture(s) held out: resamples of so few are nearly alike, so the 95 % intervals "
+        f"are too narrow. Give more questions or a larger --held-out ({FEWEST_PICTURES} pictures are "
+        "the least at which a difference can be told from chance)"
+    ]
+
+
 def write_result(
     folder: Path,
     best: Tried,
@@ -124,6 +138,8 @@ def write_result(
         RecipeError, RecordError: a file cannot be written.
     """
     best.method.save_pretrained(folder)
+    # a longer search may find a shorter front
+    shutil.rmtree(folder / FRONT_FOLDER, ignore_errors=True)
     points = []
     for number, point in enumerate(front):
         name = f"{FRONT_FOLDER}/{number:02d}"

@@ -33,6 +33,7 @@ def describe(plan: Plan, split: Split, model: Any) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "attention": str(model.config._attn_implementation),
         "device": model.device.type,
+        "text_tower": plan.loading.text_tower,
         "questions": plan.questions,
         "items": _digest(split),
         "searched": len(split.searched),

@@ -7,12 +7,13 @@ again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from transprune.bench.run.budgets import Fit
 from transprune.core import strict_json
-from transprune.errors import PruneError, TuneError
+from transprune.errors import MethodError, PruneError, TuneError
 from transprune.methods.common.method import Method
 from transprune.tune.budget import Budget, Meter
 from transprune.tune.journal import RANDOM_TRIALS
@@ -22,6 +23,7 @@ from transprune.tune.tried import finished
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
+NOT_FINITE = "hidden states or logits of the pruned model overflow; try --dtype float32 or bfloat16"
 STARTED = "starting points are in the queue"
 _SEED_STEP = 1_000_003  # a prime above any number of trials
 
@@ -128,11 +130,18 @@ def _note(trial: Trial, fitted: Fit, base: Base) -> None:
 def _loss(
     trial: Trial, method: Method, losses: Batch, batches: int, *, may_stop: bool
 ) -> float | None:
-    """Mean loss over all batches; None if the trial is stopped before the last one."""
+    """Mean loss over all batches; None if the trial is stopped before the last one.
+
+    Raises:
+        MethodError: a loss that is not a number.
+    """
     found: list[float] = []
     for number in range(batches):
         found += losses(method, number)
         mean = sum(found) / len(found)
+        # Optuna takes such a trial for one that failed, and the search would try it without end
+        if not math.isfinite(mean):
+            raise MethodError(f"its loss is {mean}: {NOT_FINITE}")
         trial.set_user_attr("loss", mean)
 
         # Optuna stops no trial of several objectives

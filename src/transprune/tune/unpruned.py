@@ -64,7 +64,7 @@ def references(
     """The reference of each batch, read from `folder` where it is there.
 
     Raises:
-        TuneError: a file that cannot be read or written.
+        TuneError: a file that cannot be read or written, or answers that are not numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []
@@ -72,12 +72,11 @@ def references(
     for number, items in enumerate(batches):
         on_batch(number, len(batches))
         file = folder / f"{number:05d}.safetensors"
-        if file.exists():
-            found.append(_read(file, len(items)))
-            continue
-
-        reference = _run(questions, items, answer_tokens)
-        _write(file, reference)
+        known = file.exists()
+        reference = _read(file, len(items)) if known else _run(questions, items, answer_tokens)
+        _check_numbers(reference, items)
+        if not known:
+            _write(file, reference)
         found.append(reference)
 
     on_batch(len(batches), len(batches))
@@ -121,6 +120,22 @@ def _real(tokens: Tensor, end: int | list[int] | None) -> Tensor:
     # ends before a token, not counting the token itself
     before = is_end.long().cumsum(dim=1) - is_end.long()
     return before == 0
+
+
+def _check_numbers(reference: Reference, items: Sequence[Item]) -> None:
+    """Raise TuneError where nothing can be compared: every distance would be NaN."""
+    # minus infinity is the logarithm of a token that cannot follow
+    lost = reference.log_probs.isnan().flatten(1).any(dim=1)
+    lost = lost | ~reference.last.isfinite().all(dim=1)  # [B]
+    if not lost.any():
+        return
+
+    first = items[int(lost.int().argmax())]
+    raise TuneError(
+        f"the unpruned model's answers to {int(lost.sum())} of {len(items)} questions are not "
+        f"numbers (NaN or infinity), the first of them to {first.id!r}, so nothing can be compared "
+        "with them; try --dtype float32 or bfloat16"
+    )
 
 
 def _read(file: Path, rows: int) -> Reference:

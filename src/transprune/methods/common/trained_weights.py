@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from transprune.core import strict_json
+from transprune.core.shown import shown
 from transprune.errors import WeightsError
 from transprune.methods.common.cross_attention import Module, module_shapes, scorer_width
 
@@ -93,6 +94,7 @@ def save_weights(
     Raises:
         WeightsError: the folder cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     place = Path(folder)
@@ -106,11 +108,15 @@ def save_weights(
     try:
         place.mkdir(parents=True, exist_ok=True)
         save_file(tensors, place / WEIGHTS_FILE)
-        (place / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or error
+        # last and in one step: with this file the weights count as there
+        part = place / f"{ABOUT_FILE}.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(place / ABOUT_FILE)
+    # a full disk fails inside safetensors with an error of its own
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WeightsError(
-            f"cannot write {place}: {reason}; choose a folder that can be"
+            f"cannot write {place}: {reason}; make room, or choose a folder that can be written"
         ) from error
     return place
 
@@ -119,7 +125,8 @@ def load_weights(folder: str | os.PathLike[str]) -> TrainedWeights:
     """The weights in `folder`, float32 on the CPU.
 
     Raises:
-        WeightsError: nothing there, damaged files, or modules that do not have their shapes.
+        WeightsError: nothing there, damaged files, or modules that do not have their shapes or hold
+            values that are not numbers.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -184,7 +191,13 @@ def _fit_of(about: Mapping[str, Any], place: Path) -> tuple[Fit, list[int]]:
         outputs=about["outputs"],
         digest=str(about.get("digest", "")),
     )
-    return fit, [int(boundary) for boundary in about["boundaries"]]
+    boundaries = about["boundaries"]
+    if not boundaries or not all(type(boundary) is int for boundary in boundaries):
+        raise WeightsError(
+            f"{place / ABOUT_FILE}: boundaries are whole numbers, at least one; got "
+            f"{shown(boundaries)}"
+        )
+    return fit, boundaries
 
 
 def _module_of(tensors: Mapping[str, Tensor], boundary: int, fit: Fit, place: Path) -> Module:
@@ -199,4 +212,10 @@ def _module_of(tensors: Mapping[str, Tensor], boundary: int, fit: Fit, place: Pa
                 f"{ABOUT_FILE}"
             )
         module[name] = stored.float()
+        # every rating would be NaN, and the first tokens would stay whatever is asked
+        if not module[name].isfinite().all():
+            raise WeightsError(
+                f"{place / WEIGHTS_FILE}: {boundary}.{name} holds values that are not numbers (NaN "
+                f"or infinity); fetch the file again, or {TRAIN}"
+            )
     return module
