@@ -14,14 +14,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := src tests benchmarks examples
+CODE := src tests benchmarks examples notebooks
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | wheel | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
@@ -97,10 +97,24 @@ smol-train: $(READY)
 	@test -f $(SMOL)/world/names.json || $(BIN)/transprune smol world --home $(SMOL)
 	$(OFFLINE) nice -n 19 $(BIN)/transprune smol train --home $(SMOL) $(ARGS)
 
-# for `pip install dist/*.whl`; hatchling is fetched into an environment of its own
+# The notebooks, executed, with their outputs in place.
+notebooks: $(READY)
+	PYTHONPATH=tests $(OFFLINE) $(BIN)/python -m release.notebooks
+
+# For `pip install dist/*.whl`: the sdist, and the wheel from that sdist, as a registry would build it.
 wheel: $(READY)
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	@ls dist/*.whl
+	rm -rf dist
+	@$(BIN)/hatchling build -t sdist -d dist > /dev/null
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls -l dist
+
+# The wheel in an empty environment without this clone: the demo. Two minutes, with downloads.
+test-wheel: wheel
+	$(BIN)/python -m benchmarks.install dist/*.whl
+
+# The same with each extra in an environment of its own: half an hour.
+test-extras: wheel
+	$(BIN)/python -m benchmarks.install dist/*.whl --extra all
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-floor .venv-eval .pytest_cache .mypy_cache .ruff_cache build dist out demo-out
