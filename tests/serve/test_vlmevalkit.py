@@ -48,7 +48,7 @@ def send(server, settings, messages, **changes):
         "messages": messages,
         "n": 1,
         "temperature": settings["temperature"],
-        "max_tokens": settings["max_tokens"],
+        "max_tokens": 64,  # the context of the bundled model is too short for the example's
         **changes,
     }
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}

@@ -14,8 +14,8 @@ LIBRARY = "transprune"
 TAGS = (LIBRARY, "token-pruning", "vision-language-model")
 
 OPENING = (
-    "A recipe that makes a vision-language model cheaper at inference: of the visual tokens, one for "
-    "each patch of a picture, it lets only some through, without changes to the model.\n"
+    "A recipe that makes a vision-language model cheaper at inference, without changes to the model: "
+    "fewer visual tokens, one of which stands for each patch of a picture, or less work on them.\n"
 )
 
 # kind of a method -> what it does with visual tokens
