@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.commands import commands
+from support.readme_table import put
 from transprune.cli.suggest_published import LLAVA, NEXT, PUBLISHED
 from transprune.methods.common.recipe import resolve
 
@@ -76,3 +77,14 @@ def test_what_it_says_of_published_figures_is_what_suggest_says():
     sixth = [row for row in PUBLISHED if row.model == LLAVA and 15 <= row.share <= 18]
     assert sorted(f"{row.accuracy:.1f}" for row in sixth) == ["98.0", "98.3"]
     assert "98.3 and 98.0 on LLaVA-1.5-7B" in " ".join(README.split())
+
+
+def test_the_table_of_methods_and_models_is_what_the_registries_say():
+    """To write it anew: PYTHONPATH=tests python -m support.readme_table."""
+    assert put(README) == README
+
+
+def test_pictures_and_pages_it_names_are_there():
+    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target

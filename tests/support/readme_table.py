@@ -23,8 +23,7 @@ KINDS = {
     "hybrid": "both",
     "cache": "behind the prompt: keys and values, head by head",
 }
-COMPOSED = (
-    "| one after another | any of these, as `visionzip:keep=192+transprune-low` |\n"
+LARGE = (
     "| in front of the model | [LRS-VQA](docs/tiles.md)\\*: parts of pictures far larger than what it "
     "reads |\n"
 )
@@ -59,7 +58,7 @@ def method_rows() -> str:
 
     controls = [one for one in methods() if one.fidelity == "control"]
     names = ", ".join(one.title.partition(":")[0] for one in controls)
-    return "".join(rows) + COMPOSED + f"| controls | {names} |\n"
+    return "".join(rows) + LARGE + f"| controls | {names} |\n"
 
 
 def model_rows() -> str:
