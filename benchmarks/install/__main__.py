@@ -4,7 +4,8 @@
     python -m benchmarks.install dist/transprune-0.2.0-py3-none-any.whl --extra all
 
 Every environment is made by `python -m venv`, filled by pip from the registry, without
-constraints.txt and without this clone, and deleted again.
+constraints.txt and without this clone, and deleted again. On Linux pip takes the build of torch for
+CUDA, of 5 GB; `--also torch==2.13.0+cpu` a small one, where the registry has it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from email.parser import Parser
 from pathlib import Path
 
@@ -31,22 +33,22 @@ def extras_of(wheel: Path) -> tuple[str, ...]:
     return tuple(message.get_all("Provides-Extra", ()))
 
 
-def try_one(wheel: Path, extra: str, root: Path) -> Installed:
+def try_one(wheel: Path, extra: str, also: Sequence[str], root: Path | None) -> Installed:
     """Install one extra, run its check, and leave nothing behind but what was measured."""
     with tempfile.TemporaryDirectory(dir=root) as folder:
         place = Path(folder) / "venv"
-        found = install(place, wheel, extra)
+        found = install(place, wheel, extra, also)
         check(place, extra)
         return found
 
 
-def report(wheel: Path, extras: tuple[str, ...], root: Path) -> list[str]:
+def report(wheel: Path, extras: Sequence[str], also: Sequence[str], root: Path | None) -> list[str]:
     """Try all of them and print a row for each as it is done; the names of those that failed."""
     print(ROW.format("extra", "packages", "MiB", "pip, s", ""), flush=True)
     failed = []
     for extra in extras:
         try:
-            found = try_one(wheel, extra, root)
+            found = try_one(wheel, extra, also, root)
         except StepError as error:
             failed.append(extra or "alone")
             print(ROW.format(extra or "(alone)", "", "", "", f"FAILED: {error}"), flush=True)
@@ -63,6 +65,7 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.install", description=__doc__)
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--extra", action="append", default=[], help=f"repeat, or {ALL!r}")
+    parser.add_argument("--also", action="append", default=[], help="for pip, too; repeat")
     parser.add_argument("--at", type=Path, default=None, help="folder for the environments")
     given = parser.parse_args(words)
 
@@ -78,7 +81,7 @@ def main(words: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no extra {', '.join(unknown)}; there are {', '.join(offered)}")
 
-    failed = report(given.wheel.resolve(), chosen or ("",), given.at)
+    failed = report(given.wheel.resolve(), chosen or ("",), given.also, given.at)
     if failed:
         print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +43,14 @@ class Installed:
     removed: tuple[str, ...]
 
 
-def install(folder: Path, wheel: Path, extra: str) -> Installed:
-    """A new environment in `folder` with the wheel and one extra, without any pins.
+def install(folder: Path, wheel: Path, extra: str, also: Sequence[str] = ()) -> Installed:
+    """A new environment in `folder` with the wheel and one extra.
 
     Args:
         folder: is made anew.
         wheel: the file.
         extra: name of the extra; empty for none.
+        also: further requirements for pip, as `torch==2.13.0+cpu`; by default nothing is pinned.
 
     Raises:
         StepError: pip fails, or what it installed does not fit together.
@@ -58,7 +60,7 @@ def install(folder: Path, wheel: Path, extra: str) -> Installed:
     wanted = f"{wheel}[{extra}]" if extra else str(wheel)
 
     start = time.perf_counter()
-    pip(folder, "install", "--quiet", wanted)
+    pip(folder, "install", "--quiet", wanted, *also)
     seconds = time.perf_counter() - start
 
     removed = tuple(name for name in UNWANTED if name in names(folder))

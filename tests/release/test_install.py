@@ -32,7 +32,8 @@ def tried(monkeypatch) -> list[str]:
     """The extras that were tried; `two` fails."""
     extras = []
 
-    def install(folder, wheel, extra):
+    def install(folder, wheel, extra, also):
+        assert list(also) == ["torch==2.13.0+cpu"][: len(also)]
         extras.append(extra)
         if extra == "two":
             raise StepError("no such package")
@@ -50,7 +51,8 @@ def test_without_an_extra_it_is_the_wheel_alone(wheel, tried, capsys) -> None:
 
 
 def test_one_that_fails_stops_no_other_and_is_told(wheel, tried, capsys) -> None:
-    assert command.main([str(wheel), "--extra", "two", "--extra", "one"]) == 1
+    words = ["--extra", "two", "--extra", "one", "--also", "torch==2.13.0+cpu"]
+    assert command.main([str(wheel), *words]) == 1
     assert tried == ["two", "one"]
     shown = capsys.readouterr()
     assert "FAILED: no such package" in shown.out
