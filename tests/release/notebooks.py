@@ -37,6 +37,8 @@ def execute(name: str) -> nbformat.NotebookNode:
     """A notebook with the outputs it has now, and nothing that differs from run to run."""
     notebook = read(name)
     options = {"timeout": SECONDS, "kernel_name": "python3", "record_timing": False}
+    # lines of one cell arrive in pieces that depend on the machine
+    options["coalesce_streams"] = True
     client = NotebookClient(notebook, config=CONFIG, **options)
     client.execute(env={**os.environ, **ENVIRONMENT})
 
