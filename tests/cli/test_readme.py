@@ -10,7 +10,9 @@ import pytest
 
 from cli.commands import commands
 from support.readme_table import put
+from transprune.cli.cost import find_geometry
 from transprune.cli.suggest_published import LLAVA, NEXT, PUBLISHED
+from transprune.cost.count import count_method
 from transprune.methods.common.recipe import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +79,15 @@ def test_what_it_says_of_published_figures_is_what_suggest_says():
     sixth = [row for row in PUBLISHED if row.model == LLAVA and 15 <= row.share <= 18]
     assert sorted(f"{row.accuracy:.1f}" for row in sixth) == ["98.0", "98.3"]
     assert "98.3 and 98.0 on LLaVA-1.5-7B" in " ".join(README.split())
+
+
+def test_what_it_saves_is_what_cost_counts():
+    """The paragraph `What it saves`: 47 % of the work, and of the keys and values."""
+    geometry = find_geometry("llava-1.5-7b")
+    cost = count_method(geometry, resolve("transprune-high"), convention="exact")
+    assert f"{cost.prefill_share:.0%}" == f"{cost.kv_share:.0%}" == "47%"
+    assert "TransPrune-High leaves 47 % of both" in README
+    assert (geometry.visual_tokens, geometry.text_tokens) == (576, 64)
 
 
 def test_the_table_of_methods_and_models_is_what_the_registries_say():
