@@ -68,7 +68,7 @@ def test_it_is_short():
 
 
 def test_what_it_says_of_published_figures_is_what_suggest_says():
-    """The paragraph `Which method for me?`: the best near 40 %, and at a sixth."""
+    """The paragraph `Which method should I use?`: the best near 40 %, and at a sixth."""
     near_40 = [row for row in PUBLISHED if 39 <= row.share <= 42]
     for model, accuracy in ((LLAVA, "100.0"), (NEXT, "99.8")):
         best = max((row for row in near_40 if row.model == model), key=lambda row: row.accuracy)
