@@ -1,4 +1,4 @@
-# Two commands for a newcomer with python3 and make only:
+# Two commands for a newcomer with python3 (3.11 or newer) and make only:
 #   make demo    set everything up and run the main job on the bundled model
 #   make test    set everything up and run the suite
 # Both are quick the second time: the environment is rebuilt only when what it is made from changes.
@@ -24,7 +24,7 @@ help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "what constraints.txt pins needs Python 3.11 or newer: set PYTHON=...; with 3.10: pip install ." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
