@@ -1,4 +1,4 @@
-# Two commands for a newcomer with python3 and make only:
+# Two commands for a newcomer with python3 (3.11 or newer) and make only:
 #   make demo    set everything up and run the main job on the bundled model
 #   make test    set everything up and run the suite
 # Both are quick the second time: the environment is rebuilt only when what it is made from changes.
@@ -14,17 +14,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := src tests benchmarks examples
+CODE := src tests benchmarks examples notebooks
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | wheel | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "transprune needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "what constraints.txt pins needs Python 3.11 or newer: set PYTHON=...; with 3.10: pip install ." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
@@ -97,10 +97,25 @@ smol-train: $(READY)
 	@test -f $(SMOL)/world/names.json || $(BIN)/transprune smol world --home $(SMOL)
 	$(OFFLINE) nice -n 19 $(BIN)/transprune smol train --home $(SMOL) $(ARGS)
 
-# for `pip install dist/*.whl`; hatchling is fetched into an environment of its own
+# The notebooks, executed, with their outputs in place.
+notebooks: $(READY)
+	PYTHONPATH=tests $(OFFLINE) $(BIN)/python -m release.notebooks
+
+# For `pip install dist/*.whl`: the sdist, and the wheel from that sdist, as a registry would build it.
 wheel: $(READY)
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	@ls dist/*.whl
+	rm -rf dist
+	@$(BIN)/hatchling build -t sdist -d dist > /dev/null
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist dist/*.tar.gz
+	@ls -l dist
+
+# The wheel in an empty environment without this clone: the demo. Minutes; on Linux with 5 GB of torch,
+# unless ARGS="--also torch==2.13.0+cpu" and the registry has that build.
+test-wheel: wheel
+	$(BIN)/python -m benchmarks.install dist/*.whl $(ARGS)
+
+# The same with each extra in an environment of its own.
+test-extras: wheel
+	$(BIN)/python -m benchmarks.install dist/*.whl --extra all $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-floor .venv-eval .pytest_cache .mypy_cache .ruff_cache build dist out demo-out

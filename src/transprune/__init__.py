@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transprune.session import prune as prune
     from transprune.trace import Trace as Trace
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 # name -> module that defines it
 _HOME = {

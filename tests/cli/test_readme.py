@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from cli.commands import commands
+from support.readme_table import put
+from transprune.cli.cost import find_geometry
 from transprune.cli.suggest_published import LLAVA, NEXT, PUBLISHED
+from transprune.cost.count import count_method
 from transprune.methods.common.recipe import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +68,7 @@ def test_it_is_short():
 
 
 def test_what_it_says_of_published_figures_is_what_suggest_says():
-    """The paragraph `Which method for me?`: the best near 40 %, and at a sixth."""
+    """The paragraph `Which method should I use?`: the best near 40 %, and at a sixth."""
     near_40 = [row for row in PUBLISHED if 39 <= row.share <= 42]
     for model, accuracy in ((LLAVA, "100.0"), (NEXT, "99.8")):
         best = max((row for row in near_40 if row.model == model), key=lambda row: row.accuracy)
@@ -76,3 +79,23 @@ def test_what_it_says_of_published_figures_is_what_suggest_says():
     sixth = [row for row in PUBLISHED if row.model == LLAVA and 15 <= row.share <= 18]
     assert sorted(f"{row.accuracy:.1f}" for row in sixth) == ["98.0", "98.3"]
     assert "98.3 and 98.0 on LLaVA-1.5-7B" in " ".join(README.split())
+
+
+def test_what_it_saves_is_what_cost_counts():
+    """The paragraph `What it saves`: 47 % of the work, and of the keys and values."""
+    geometry = find_geometry("llava-1.5-7b")
+    cost = count_method(geometry, resolve("transprune-high"), convention="exact")
+    assert f"{cost.prefill_share:.0%}" == f"{cost.kv_share:.0%}" == "47%"
+    assert "TransPrune-High leaves 47 % of both" in README
+    assert (geometry.visual_tokens, geometry.text_tokens) == (576, 64)
+
+
+def test_the_table_of_methods_and_models_is_what_the_registries_say():
+    """To write it anew: PYTHONPATH=tests python -m support.readme_table."""
+    assert put(README) == README
+
+
+def test_pictures_and_pages_it_names_are_there():
+    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target

@@ -91,6 +91,33 @@ def test_the_card_says_what_where_from_and_how():
         assert part in body
 
 
+def test_the_card_says_where_each_part_drops():
+    card = make_card(Compose([VisionZip(192), TransPrune.low()]), "me/both")
+    what = card[card.index("## What it prunes") : card.index("## Use")]
+    assert "drops visual tokens once, in front of the language model" in what
+    assert "drops visual tokens between layers of the language model" in what
+    # nobody counted, so it says how to
+    assert "transprune cost --model MODEL --method me/both" in card
+
+
+@pytest.mark.parametrize(
+    ("recipe", "what"),
+    [
+        ("shortv", "drops no token: visual tokens skip the work of some layers"),
+        ("shortv:order=llava-13b", "drops no token"),
+        ("plphp", "evicts keys and values of visual tokens"),
+        ("vscan", "drops visual tokens in front of the language model, and between its layers"),
+    ],
+)
+def test_the_card_of_a_method_that_does_something_else(recipe, what):
+    card = cli("push", recipe, "me/other", "--card-only").output
+    assert what in card
+    assert ("All 576 visual tokens stay to the end." in card) == (
+        "drops no token" in what or recipe == "plphp"
+    )
+    assert "transprune cost --model" not in card  # the cost itself stands there
+
+
 def test_the_card_of_the_command_has_the_cost():
     card = cli("push", "transprune-high", "me/high", "--card-only").output
     assert "| 7 | 504 |" in card

@@ -95,6 +95,34 @@ def test_several_turns_and_pictures(pipe):
     assert tokens[0]["generated_token_ids"].tolist() == expected[0].tolist()
 
 
+def test_a_conversation_goes_on(pipe):
+    """The same chat asked turn by turn, each time with all that was said, as a chat window sends it."""
+    first, second = (chat(asked) for asked in ASKED[:2])
+    said = answers(pipe, [first])[0]
+    told = pipe(text=first, generate_kwargs=GREEDY)[0]["generated_text"]
+    assert [message["role"] for message in told] == ["user", "assistant"]
+    assert told[1]["content"].strip() == said
+
+    longer = [*first, {"role": "assistant", "content": [{"type": "text", "text": said}]}, *second]
+    answers(pipe, [longer])
+    assert pipe.session.trace.visual_tokens == (2 * 144,)
+
+    # a pool for each picture, and each keeps its own share
+    answers(pipe, [longer], pruning=METHOD, pruning_options={"pool": "image"})
+    kept = pipe.session.trace.stages[-1].keep[0]
+    assert [int((kept < 144).sum()), int((kept >= 144).sum())] == [18, 18]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_conversations_of_different_length_are_each_answered_as_alone(pipe, batch_size):
+    first, second, third = (chat(asked) for asked in ASKED[:3])
+    reply = [{"role": "assistant", "content": [{"type": "text", "text": "red"}]}]
+    chats = [[*first, *reply, *second], second, third]
+    alone = [answers(pipe, [one])[0] for one in chats]
+    pipe.tokenizer.padding_side = "left"
+    assert answers(pipe, chats, batch_size=batch_size) == alone
+
+
 def test_options_of_prune_are_passed_on():
     pipe = made(pruning=METHOD, pruning_options={"positions": "keep"})
     answers(pipe, [chat(ASKED[0])])

@@ -1,4 +1,7 @@
-"""The wheel, built and installed as a user does, without the training code and without the clone."""
+"""The sdist, the wheel from it, installed as a user does: without the training code and the clone.
+
+What it depends on is not installed here; `make test-wheel` and `make test-extras` do that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import re
 import site
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -20,14 +24,25 @@ import transprune
 PACKAGE = Path(transprune.__file__).parent
 PROJECT = PACKAGE.parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+LARGEST = 25 * 2**20  # bytes of the wheel, and of the sdist
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel of this checkout; built with the hatchling that is installed, so offline."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, "."]
+def sdist(tmp_path_factory) -> Path:
+    """The sdist of this checkout; built with the hatchling that is installed, so offline."""
+    folder = tmp_path_factory.mktemp("sdist")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder]
     subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
+    (file,) = folder.glob("*.tar.gz")
+    return file
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory) -> Path:
+    """The wheel, built from the sdist as a registry would."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, sdist]
+    subprocess.run(build, cwd=folder, check=True, capture_output=True)
     (file,) = folder.glob("*.whl")
     return file
 
@@ -79,6 +94,26 @@ def test_the_wheel_has_the_checkpoint_and_no_training_code(wheel) -> None:
     training = ("transprune/nano/train/", "transprune/smol/train/")
     assert not [name for name in names if name.startswith(training)]
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+def test_both_are_small(sdist, wheel) -> None:
+    version = transprune.__version__
+    assert sdist.name == f"transprune-{version}.tar.gz"
+    assert wheel.name == f"transprune-{version}-py3-none-any.whl"
+    assert wheel.stat().st_size < LARGEST
+    assert sdist.stat().st_size < LARGEST
+
+
+def test_the_sdist_has_what_the_clone_has(sdist) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+
+    # what is trained, tested, documented and shown
+    for name in ("src/transprune/nano/train/loop.py", "tests/conftest.py", "docs/methods.md"):
+        assert name in names
+    for name in ("Makefile", "constraints.txt", "CITATION.cff", "notebooks/quick_start.ipynb"):
+        assert name in names
+    assert not [name for name in names if name.startswith((".venv", "out/", "dist/", "demo-out/"))]
 
 
 def test_the_code_is_that_of_the_wheel(installed) -> None:

@@ -45,10 +45,17 @@ def cost_section(geometry: Geometry, method: Method) -> str:
         [
             f"## Cost on {geometry.name}\n",
             f"Counted for {visual} visual and {text} text tokens, {geometry.layers} layers.\n",
-            _table(("in front of layer", f"of {visual} visual tokens stay"), stages),
+            _stays(stages, visual),
             _table(("", "", "of the unpruned model"), costs),
         ]
     )
+
+
+def _stays(stages: Sequence[tuple[int, str]], visual: int) -> str:
+    """What stays from each boundary on; a sentence for a method that drops no token."""
+    if not stages:
+        return f"All {visual} visual tokens stay to the end.\n"
+    return _table(("in front of layer", f"of {visual} visual tokens stay"), stages)
 
 
 def tuned_section(folder: Path) -> list[str]:
