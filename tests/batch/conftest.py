@@ -84,3 +84,15 @@ def alone(checkpoint):
 @pytest.fixture
 def work(tmp_path):
     return Work(str(tmp_path), method=METHOD, max_new_tokens=8, batch_size=4)
+
+
+@pytest.fixture
+def run(cli, tmp_path):
+    """`transprune batch` on `--input` with a few options; the folder of answers is `out`."""
+
+    def call(place, *options, out="out", question=QUESTION):
+        asked = () if question is None else ("--question", question)
+        command = ("batch", "--input", place, "--output", tmp_path / out, *asked)
+        return cli(*command, "--threads", 1, "--max-new-tokens", 8, *options)
+
+    return call

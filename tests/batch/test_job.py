@@ -28,18 +28,6 @@ from transprune.batch.settings import work_folder
 SOURCE = Path(transprune.__file__).parents[1]
 
 
-@pytest.fixture
-def run(cli, tmp_path):
-    """`transprune batch` on `--input` with a few options; the folder of answers is `out`."""
-
-    def call(place, *options, out="out", question=QUESTION):
-        asked = () if question is None else ("--question", question)
-        command = ("batch", "--input", place, "--output", tmp_path / out, *asked)
-        return cli(*command, "--threads", 1, "--max-new-tokens", 8, *options)
-
-    return call
-
-
 def test_every_form_of_input_gives_the_same_answers(run, tmp_path, alone):
     folder = write_pictures(tmp_path / "pictures", 5)
     names = [f"{'ab'[number % 2]}/{number:02}.png" for number in range(5)]

@@ -6,6 +6,7 @@ its file and reports a line. An actor that is killed is started again, and its s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -93,11 +94,19 @@ def run_on_ray(
 
 
 def _start(cluster: Cluster) -> Any:
-    """Ray, started here or connected to a cluster."""
-    # read when it is imported; a library reports nothing of its users
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
+    """Ray, started here or connected to a cluster.
 
+    Raises:
+        BatchError: it cannot be.
+    """
+    # both are read when it is imported: a library reports nothing of its users, and what happens to
+    # a worker is in our own words
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if cluster.address is None and not os.environ.get("RAY_ADDRESS"):
         options |= {
@@ -149,8 +158,8 @@ def _answers(ray: Any, work: Work, out: Path, shards: Sequence[bytes], cluster: 
         fn_constructor_kwargs={"work": work, "out": str(out)},
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus,
-        max_restarts=-1,
-        max_task_retries=TRIES,
+        # workers are started again without end, a shard is not
+        ray_remote_args_fn=lambda: {"max_task_retries": TRIES},
     )
 
 
