@@ -87,7 +87,7 @@ def work(tmp_path):
 
 
 @pytest.fixture
-def run(cli, tmp_path):
+def run(cli, tmp_path):  # noqa: F811
     """`transprune batch` on `--input` with a few options; the folder of answers is `out`."""
 
     def call(place, *options, out="out", question=QUESTION):

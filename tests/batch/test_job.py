@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 import transprune
 from batch.conftest import (
     QUESTION,

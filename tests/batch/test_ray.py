@@ -19,7 +19,11 @@ import pytest
 from batch.conftest import read_answers, same, write_pictures
 from batch.test_job import start, wait_for_parts
 from transprune.batch import need_ray
-from transprune.batch.drivers.on_ray import Cluster, _cause, _check_room
+from transprune.batch.cluster import Cluster, check_room
+from transprune.batch.drivers.on_ray import _cause
+from transprune.batch.drivers.tries import MOST, trying
+from transprune.batch.parts import remove_unfinished
+from transprune.batch.row import Row, Shard
 from transprune.errors import BatchError, MissingExtra
 
 MARK = "TRANSPRUNE_TEST"
@@ -44,12 +48,12 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused():
         def cluster_resources():
             return {"CPU": 4.0, "GPU": 1.0}
 
-    _check_room(Ray, Cluster(3))
-    _check_room(Ray, Cluster(1, cpus=3, gpus=1))
-    with pytest.raises(BatchError, match="5 CPUs .1 each, and one for Ray itself"):
-        _check_room(Ray, Cluster(4))
-    with pytest.raises(BatchError, match="need 2 GPUs .1 each.; the cluster has 1"):
-        _check_room(Ray, Cluster(2, gpus=1))
+    check_room(Ray, Cluster(3))
+    check_room(Ray, Cluster(1, cpus=3, gpus=1))
+    with pytest.raises(BatchError, match=r"5 CPUs .1 each, and one for Ray itself"):
+        check_room(Ray, Cluster(4))
+    with pytest.raises(BatchError, match=r"need 2 GPUs .1 each.; the cluster has 1"):
+        check_room(Ray, Cluster(2, gpus=1))
 
 
 def test_the_innermost_error_is_said():
@@ -58,6 +62,22 @@ def test_the_innermost_error_is_said():
     outer.cause = ValueError("wrapped")
     outer.cause.__cause__ = inner
     assert _cause(outer) == "a worker cannot go on: the device failed"
+
+
+def test_a_shard_that_ends_its_workers_is_not_tried_for_ever(tmp_path):
+    (tmp_path / "parts").mkdir()
+    shard = Shard(0, (Row("first", "a", "x", "a"), Row("last", "b", "x", "b")))
+    with trying(tmp_path, shard):
+        pass
+    for _ in range(MOST):
+        # a process that ends here never comes back
+        trying(tmp_path, shard).__enter__()
+    with pytest.raises(BatchError, match=r"ended 3 times.*from 'first' to 'last'"):
+        trying(tmp_path, shard).__enter__()
+    remove_unfinished(tmp_path)
+    with trying(tmp_path, shard):
+        pass
+    assert list((tmp_path / "parts").iterdir()) == []
 
 
 # ---------------------------------------------------------------- with Ray

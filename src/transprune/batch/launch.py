@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transprune.batch import need_pyarrow, need_ray
+from transprune.batch.cluster import Cluster, gpus_for
 from transprune.batch.drivers.local import run_here
-from transprune.batch.drivers.on_ray import Cluster, run_on_ray
+from transprune.batch.drivers.on_ray import run_on_ray
 from transprune.batch.files import Opener, absolute, is_address
 from transprune.batch.inputs import find_table
 from transprune.batch.parts import PARTS, Written, part_files, read_done, remove_unfinished
@@ -118,20 +119,12 @@ def _drive(plan: Plan, planned: Planned, on_batch: Callable[[int, int], None]) -
         return
 
     workers = min(plan.workers, len(planned.shards))
-    cluster = Cluster(workers, plan.ray_address, plan.work.threads or 1, _gpus(plan))
+    cluster = Cluster(
+        workers, plan.ray_address, plan.work.threads or 1, gpus_for(plan.work.loading.device)
+    )
     for written in run_on_ray(plan.work, plan.out, planned.shards, cluster):
         on_batch(written.rows, written.errors)
         yield written
-
-
-def _gpus(plan: Plan) -> int:
-    """GPUs of a worker: one, where the model is loaded to one."""
-    device = plan.work.loading.device
-    if device != "auto":
-        return int(device != "cpu")
-    import torch
-
-    return int(torch.cuda.is_available())
 
 
 def _completed(plan: Plan) -> Plan:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from transprune.cli.options import (
     load_options,
 )
 from transprune.cli.threads import use_threads
+
+if TYPE_CHECKING:
+    from transprune.serve.replicas.replica import Spec
 
 KEY = "TRANSPRUNE_API_KEY"
 MIB = 2**20
@@ -122,6 +125,16 @@ Grace = Annotated[
     typer.Option("--grace", min=0, metavar="S", help="Seconds to finish when it is stopped."),
 ]
 
+Replicas = Annotated[
+    int,
+    typer.Option(
+        "--replicas",
+        min=1,
+        metavar="N",
+        help="Processes with a model each; more than one run on Ray Serve (`ray` extra).",
+    ),
+]
+
 
 def serve_command(
     model: Model = "nano",
@@ -145,6 +158,7 @@ def serve_command(
     max_new_tokens: NewTokens = 512,
     reuse_mib: Reuse = 256,
     grace: Grace = 30.0,
+    replicas: Replicas = 1,
     dtype: DtypeOption = Dtype.auto,
     device: DeviceOption = Device.auto,
     attn: AttentionOption = Attention.sdpa,
@@ -174,7 +188,7 @@ def serve_command(
         seconds=timeout,
         reuse_bytes=reuse_mib * MIB,
     )
-    use_threads(threads)
+    use_threads(threads if replicas == 1 else 1)
     from transprune.cli.guard import quiet_libraries
     from transprune.models.checkpoint import load
     from transprune.serve.recipes import Recipes
@@ -189,9 +203,19 @@ def serve_command(
         limits=limits,
     )
     _log_to_stderr()
+    loading = load_options(dtype, device, attn, text_tower)
+    if replicas > 1:
+        from transprune.serve.replicas.replica import Spec
+
+        offered = None if offer is None else tuple(offer)
+        each = threads or max(1, (os.cpu_count() or 1) // replicas)
+        spec = Spec(model, loading, name or _name_of(model), method, offered, settings, each)
+        _run_replicas(spec, replicas)
+        return
+
     downloads = model != "nano" and not Path(model).exists()
     with quiet_libraries(bars=downloads and sys.stderr.isatty()):
-        checkpoint = load(model, load_options(dtype, device, attn, text_tower))
+        checkpoint = load(model, loading)
         recipes = Recipes(checkpoint, name or _name_of(model), method, offer)
 
         def announce(address: str) -> None:
@@ -200,6 +224,26 @@ def serve_command(
             _say(f"{recipes.model_name} at {address}/v1 with {methods}; without a name: {method}")
 
         run_server(checkpoint, recipes, settings, announce)
+
+
+def _run_replicas(spec: Spec, replicas: int) -> None:
+    """Serve with several processes, behind one address."""
+    from transprune.batch.cluster import Cluster, gpus_for
+    from transprune.core.plan import UNPRUNED
+    from transprune.methods.common.recipe import resolve
+    from transprune.serve.replicas.launch import run_replicas
+
+    # a typo shows before anything is started
+    for method in (spec.method, *(spec.offered or ())):
+        if method != UNPRUNED:
+            resolve(method)
+
+    def announce(address: str) -> None:
+        """Say where it is, and how many answer."""
+        _say(f"{spec.name} at {address}/v1 with {replicas} replicas; without a name: {spec.method}")
+
+    cluster = Cluster(replicas, None, spec.threads, gpus_for(spec.loading.device))
+    run_replicas(spec, cluster, announce)
 
 
 def _name_of(model: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -27,7 +26,7 @@ class Header:
     frames: int = 1
 
 
-def read_header(data: bytes, formats: Sequence[str], pixels: int, aspect: float) -> Header:
+def read_header(data: bytes, formats: tuple[str, ...], pixels: int, aspect: float) -> Header:
     """The header of a file.
 
     Args:

@@ -6,37 +6,20 @@ its file and reports a line. An actor that is killed is started again, and its s
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transprune.batch.cluster import Cluster, check_room, quiet, start_ray
+from transprune.batch.drivers.tries import trying
 from transprune.batch.parts import Written
+from transprune.batch.row import Shard
 from transprune.batch.settings import SETTINGS_FILE, Work
 from transprune.core.shown import shorten
 from transprune.errors import BatchError
 
-STORE_BYTES = 100 * 2**20  # of Ray's object store, which holds names of rows only
-TRIES = 3  # of a shard whose worker dies: it may be what kills it
 SHARD, WRITTEN = "shard", "written"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Where the workers run.
-
-    Attributes:
-        workers: how many.
-        address: of a running cluster, or `"auto"`; None starts one on this machine.
-        cpus, gpus: that one worker takes.
-    """
-
-    workers: int
-    address: str | None = None
-    cpus: int = 1
-    gpus: int = 0
 
 
 class Worker:
@@ -67,7 +50,8 @@ class Worker:
 
         written = []
         for packed in rows[SHARD]:
-            written.append(answer_shard(self._engine, self._out, bytes(packed)).to_json())
+            with trying(self._out, Shard.unpack(bytes(packed))):
+                written.append(answer_shard(self._engine, self._out, bytes(packed)).to_json())
         return {WRITTEN: np.array(written, dtype=object)}
 
 
@@ -79,10 +63,10 @@ def run_on_ray(
     Raises:
         BatchError: the cluster is too small, or a worker cannot go on.
     """
-    ray = _start(cluster)
+    ray = start_ray(cluster)
     try:
-        _check_room(ray, cluster)
-        for row in _answers(ray, work, out, shards, cluster).iter_rows():
+        check_room(ray, cluster)
+        for row in _answers(work, out, shards, cluster).iter_rows():
             yield Written.from_json(row[WRITTEN])
     except BatchError:
         raise
@@ -93,73 +77,25 @@ def run_on_ray(
         ray.shutdown()
 
 
-def _start(cluster: Cluster) -> Any:
-    """Ray, started here or connected to a cluster.
-
-    Raises:
-        BatchError: it cannot be.
-    """
-    # both are read when it is imported: a library reports nothing of its users, and what happens to
-    # a worker is in our own words
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if cluster.address is None and not os.environ.get("RAY_ADDRESS"):
-        options |= {
-            # actors that take every CPU would leave none for Ray's own tasks, and wait for ever
-            "num_cpus": cluster.workers * cluster.cpus + 1,
-            "include_dashboard": False,
-            "object_store_memory": STORE_BYTES,
-            # nothing of it is for other machines
-            "_node_ip_address": "127.0.0.1",
-        }
-        if cluster.gpus:
-            options["num_gpus"] = cluster.workers * cluster.gpus
-    else:
-        options["address"] = cluster.address or os.environ["RAY_ADDRESS"]
-
-    try:
-        ray.init(**options)
-    except Exception as error:
-        raise BatchError(f"Ray cannot be started: {shorten(str(error), 400)}") from error
-    return ray
-
-
-def _check_room(ray: Any, cluster: Cluster) -> None:
-    """Refuse more workers than the cluster has room for: they would wait for ever."""
-    there = ray.cluster_resources()
-    for name, each, spare in (("CPU", cluster.cpus, 1), ("GPU", cluster.gpus, 0)):
-        needed = cluster.workers * each + spare if each else 0
-        if there.get(name, 0) < needed:
-            raise BatchError(
-                f"{cluster.workers} workers need {needed} {name}s ({each} each"
-                + (", and one for Ray itself" if spare else "")
-                + f"); the cluster has {there.get(name, 0):g}. Use fewer --workers or --threads"
-            )
-
-
-def _answers(ray: Any, work: Work, out: Path, shards: Sequence[bytes], cluster: Cluster) -> Any:
+def _answers(work: Work, out: Path, shards: Sequence[bytes], cluster: Cluster) -> Any:
     """The data set whose rows are reports of written shards."""
-    context = ray.data.DataContext.get_current()
+    from ray import data
+
+    quiet("ray.data")
+    context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
     # a block each: a worker takes the next one when it is done with its own
     items = [{SHARD: packed} for packed in shards]
-    rows = ray.data.from_items(items, override_num_blocks=len(items))
+    rows = data.from_items(items, override_num_blocks=len(items))
     return rows.map_batches(
         Worker,
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=cluster.workers, max_tasks_in_flight_per_actor=1),
+        compute=data.ActorPoolStrategy(size=cluster.workers, max_tasks_in_flight_per_actor=1),
         fn_constructor_kwargs={"work": work, "out": str(out)},
         num_cpus=cluster.cpus,
         num_gpus=cluster.gpus,
-        # workers are started again without end, a shard is not
-        ray_remote_args_fn=lambda: {"max_task_retries": TRIES},
     )
 
 
