@@ -19,7 +19,7 @@ import pytest
 from batch.conftest import read_answers, same, write_pictures
 from batch.test_job import start, wait_for_parts
 from transprune.batch import need_ray
-from transprune.batch.cluster import Cluster, check_room
+from transprune.batch.cluster import Cluster, fitted, gpus_for
 from transprune.batch.drivers.on_ray import _cause
 from transprune.batch.drivers.tries import MOST, trying
 from transprune.batch.parts import remove_unfinished
@@ -48,12 +48,14 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused():
         def cluster_resources():
             return {"CPU": 4.0, "GPU": 1.0}
 
-    check_room(Ray, Cluster(3))
-    check_room(Ray, Cluster(1, cpus=3, gpus=1))
-    with pytest.raises(BatchError, match=r"5 CPUs .1 each, and one for Ray itself"):
-        check_room(Ray, Cluster(4))
-    with pytest.raises(BatchError, match=r"need 2 GPUs .1 each.; the cluster has 1"):
-        check_room(Ray, Cluster(2, gpus=1))
+    assert fitted(Ray, Cluster(3)) == Cluster(3)
+    assert fitted(Ray, Cluster(1, cpus=3, gpus=None)) == Cluster(1, cpus=3, gpus=1)
+    with pytest.raises(BatchError, match=r"needs 5 CPUs .and one for Ray itself., .* has 4"):
+        fitted(Ray, Cluster(4))
+    for gpus in (1, None):
+        with pytest.raises(BatchError, match=r"needs 2 GPUs .* has 1"):
+            fitted(Ray, Cluster(2, gpus=gpus))
+    assert [gpus_for(device) for device in ("cpu", "cuda", "auto")] == [0, 1, None]
 
 
 def test_the_innermost_error_is_said():

@@ -235,11 +235,12 @@ def test_two_replicas_answer_survive_a_kill_and_end_in_order(tmp_path, monkeypat
         statuses = [ask().status_code for _ in range(6)]
         assert set(statuses) <= {200, 503} and 200 in statuses
 
-        asking = threading.Thread(target=lambda: statuses.append(ask().status_code))
-        asking.start()
-        time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        asking.join(60)
+        # what has begun is finished
+        with httpx2.stream("POST", url, json=body(stream=True), timeout=120) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("data: ")
+            process.send_signal(signal.SIGTERM)
+            assert [line for line in lines if line][-1] == "data: [DONE]"
         process.wait(120)
         deadline = time.monotonic() + 30
         while processes(mark) and time.monotonic() < deadline:

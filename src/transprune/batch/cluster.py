@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transprune.core.shown import shorten
@@ -20,13 +21,13 @@ class Cluster:
     Attributes:
         workers: how many.
         address: of a running cluster, or `"auto"`; None starts one on this machine.
-        cpus, gpus: that one worker takes.
+        cpus, gpus: that one worker takes; GPUs None: one, if the cluster has as many as workers.
     """
 
     workers: int
     address: str | None = None
     cpus: int = 1
-    gpus: int = 0
+    gpus: int | None = 0
 
 
 def start_ray(cluster: Cluster) -> Any:
@@ -51,8 +52,6 @@ def start_ray(cluster: Cluster) -> Any:
             # nothing of it is for other machines
             "_node_ip_address": "127.0.0.1",
         }
-        if cluster.gpus:
-            options["num_gpus"] = cluster.workers * cluster.gpus
     else:
         options["address"] = cluster.address or os.environ["RAY_ADDRESS"]
 
@@ -68,27 +67,36 @@ def quiet(library: str) -> None:
     logging.getLogger(library).setLevel(logging.ERROR)
 
 
-def check_room(ray: Any, cluster: Cluster) -> None:
-    """Refuse more workers than the cluster has room for: they would wait for ever.
+def fitted(ray: Any, cluster: Cluster) -> Cluster:
+    """The cluster with its GPUs decided; more workers than it has room for would wait for ever.
 
     Raises:
         BatchError: it is too small.
     """
     there = ray.cluster_resources()
-    for name, each, spare in (("CPU", cluster.cpus, 1), ("GPU", cluster.gpus, 0)):
-        needed = cluster.workers * each + spare if each else 0
-        if there.get(name, 0) < needed:
-            raise BatchError(
-                f"{cluster.workers} workers need {needed} {name}s ({each} each"
-                + (", and one for Ray itself" if spare else "")
-                + f"); the cluster has {there.get(name, 0):g}. Use fewer --workers or --threads"
-            )
+    found = int(there.get("GPU", 0))
+    gpus = cluster.gpus
+    if gpus is None:
+        # a machine that starts the job may have none, while those of the workers do
+        gpus = int(found > 0)
+
+    _check(there, "CPU", cluster.workers * cluster.cpus + 1, "and one for Ray itself")
+    if gpus:
+        _check(there, "GPU", cluster.workers * gpus, "one for each worker; --device cpu needs none")
+    return replace(cluster, gpus=gpus)
 
 
-def gpus_for(device: str) -> int:
-    """GPUs of one worker: one, where its model goes to one."""
-    if device != "auto":
-        return int(device != "cpu")
-    import torch
+def _check(there: Mapping[str, float], name: str, needed: int, why: str) -> None:
+    found = there.get(name, 0)
+    if found < needed:
+        raise BatchError(
+            f"this needs {needed} {name}s ({why}), and the cluster has {found:g}. Use fewer "
+            "--workers, --replicas or --threads"
+        )
 
-    return int(torch.cuda.is_available())
+
+def gpus_for(device: str) -> int | None:
+    """GPUs of one worker by the name of its device; None where the cluster decides."""
+    if device == "auto":
+        return None
+    return int(device != "cpu")

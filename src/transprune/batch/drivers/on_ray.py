@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from transprune.batch.cluster import Cluster, check_room, quiet, start_ray
+from transprune.batch.cluster import Cluster, fitted, quiet, start_ray
 from transprune.batch.drivers.tries import trying
 from transprune.batch.parts import Written
 from transprune.batch.row import Shard
@@ -65,7 +65,7 @@ def run_on_ray(
     """
     ray = start_ray(cluster)
     try:
-        check_room(ray, cluster)
+        cluster = fitted(ray, cluster)
         for row in _answers(work, out, shards, cluster).iter_rows():
             yield Written.from_json(row[WRITTEN])
     except BatchError:

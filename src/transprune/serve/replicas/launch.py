@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from transprune.batch import need_ray
-from transprune.batch.cluster import Cluster, check_room, quiet, start_ray
+from transprune.batch.cluster import Cluster, fitted, quiet, start_ray
 from transprune.core.shown import shorten
 from transprune.errors import ServeError
 from transprune.serve.replicas.front import Front, Message, build_front
@@ -62,7 +62,7 @@ def run_replicas(spec: Spec, cluster: Cluster, announce: Callable[[str], None]) 
 
     ray = start_ray(cluster)
     try:
-        check_room(ray, cluster)
+        cluster = fitted(ray, cluster)
         # the front alone compares tokens
         inner = replace(spec, settings=replace(settings, tokens=()))
         front = Front(OnServe(_deploy(inner, cluster)), settings.limits, cluster.workers)
