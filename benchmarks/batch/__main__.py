@@ -25,10 +25,11 @@ from .jobs import Job, draw_pictures
 PART = 100  # rows of a file
 
 
-def scale(folder: Path, rows: int) -> None:
-    """A line for one worker, a line for two, and the quotient."""
-    speeds = [_measure(folder, rows, workers) for workers in (1, 2)]
-    print(f"2 workers / 1: {speeds[1] / speeds[0]:.2f}", flush=True)
+def scale(folder: Path, rows: int, workers: list[int]) -> None:
+    """A line for each number of workers, and the quotient of the last and the first."""
+    speeds = [_measure(folder, rows, count) for count in workers]
+    if len(speeds) > 1:
+        print(f"{workers[-1]} workers / {workers[0]}: {speeds[-1] / speeds[0]:.2f}", flush=True)
 
 
 def _measure(folder: Path, rows: int, workers: int) -> float:
@@ -99,11 +100,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("what", choices=("scale", "faults"))
     parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of `scale`")
     parser.add_argument("--folder", type=Path, default=Path("out/benchmark-batch"))
     args = parser.parse_args()
 
     draw_pictures(args.folder / "in", args.rows)
-    {"scale": scale, "faults": faults}[args.what](args.folder, args.rows)
+    if args.what == "scale":
+        scale(args.folder, args.rows, args.workers)
+    else:
+        faults(args.folder, args.rows)
 
 
 if __name__ == "__main__":

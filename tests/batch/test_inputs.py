@@ -214,6 +214,12 @@ def test_addresses_keep_their_options():
         join(absolute(place), "/etc/x.png")
 
 
+def test_credentials_in_an_address_are_refused_and_not_repeated():
+    with pytest.raises(BatchError, match="into the environment") as caught:
+        absolute("s3://key:secret@bucket/folder")
+    assert "secret" not in str(caught.value) and "key:" not in str(caught.value)
+
+
 def test_a_store_that_fsspec_knows(tmp_path):
     """A store in memory: the same way as for any address that pyarrow itself does not know."""
     fsspec = pytest.importorskip("fsspec")

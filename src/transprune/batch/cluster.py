@@ -12,6 +12,10 @@ from transprune.core.shown import shorten
 from transprune.errors import BatchError
 
 STORE_BYTES = 100 * 2**20  # of Ray's object store, which holds names of rows and texts only
+ADDRESS_HINT = (
+    ". Does it run there? A cluster with token authentication wants RAY_AUTH_MODE=token and its token "
+    "in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def start_ray(cluster: Cluster) -> Any:
     try:
         ray.init(**options)
     except Exception as error:
-        raise BatchError(f"Ray cannot be started: {shorten(str(error), 400)}") from error
+        hint = "" if "address" not in options else ADDRESS_HINT
+        raise BatchError(f"Ray cannot be started: {shorten(str(error), 400)}{hint}") from error
     return ray
 
 

@@ -26,10 +26,20 @@ def is_address(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """The same place, however the working directory changes."""
+    """The same place, however the working directory changes.
+
+    Raises:
+        BatchError: an address with credentials in it.
+    """
     if not is_address(place):
         return os.path.abspath(place)
     where, query = _split(place)
+    # it is written into the settings and into errors
+    if "@" in where.partition(SCHEME)[2].partition("/")[0]:
+        raise BatchError(
+            f"{where.rpartition('@')[2]} is given with credentials in its address; put them into "
+            "the environment (AWS_ACCESS_KEY_ID, ...), or into the configuration of the store"
+        )
     return where.rstrip("/") + query
 
 
