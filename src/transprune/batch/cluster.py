@@ -11,7 +11,16 @@ from typing import Any
 from transprune.core.shown import shorten
 from transprune.errors import BatchError
 
+LOCAL = "local"  # without an address Ray would join a cluster that somebody else has started here
 STORE_BYTES = 100 * 2**20  # of Ray's object store, which holds names of rows and texts only
+
+# Read when Ray is imported. A library reports nothing of its users, and what happens to a worker is
+# said in our own words.
+ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# Of Ray that is started for one job: it listens on loopback instead of on every interface (what it
+# does by itself on macOS and Windows, hence the name), and asks for a token there.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+
 ADDRESS_HINT = (
     ". Does it run there? A cluster with token authentication wants RAY_AUTH_MODE=token and its token "
     "in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
@@ -24,7 +33,9 @@ class Cluster:
 
     Attributes:
         workers: how many.
-        address: of a running cluster, or `"auto"`; None starts one on this machine.
+        address: of a running cluster, `"auto"` for that of this machine, `"local"` to start one for
+            this job; None: that of the environment (RAY_ADDRESS, as in a job of a cluster), or
+            `"local"`.
         cpus, gpus: that one worker takes; GPUs None: one, if the cluster has as many as workers.
     """
 
@@ -40,29 +51,25 @@ def start_ray(cluster: Cluster) -> Any:
     Raises:
         BatchError: it cannot be.
     """
-    # both are read when it is imported: a library reports nothing of its users, and what happens to
-    # a worker is in our own words
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    address = cluster.address or os.environ.get("RAY_ADDRESS") or LOCAL
+    alone = address == LOCAL
+    for name, value in ({**ALWAYS, **ALONE} if alone else ALWAYS).items():
+        os.environ.setdefault(name, value)
     import ray
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if cluster.address is None and not os.environ.get("RAY_ADDRESS"):
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": address}
+    if alone:
         options |= {
             # actors that take every CPU would leave none for Ray's own tasks, and wait for ever
             "num_cpus": cluster.workers * cluster.cpus + 1,
             "include_dashboard": False,
             "object_store_memory": STORE_BYTES,
-            # nothing of it is for other machines
-            "_node_ip_address": "127.0.0.1",
         }
-    else:
-        options["address"] = cluster.address or os.environ["RAY_ADDRESS"]
 
     try:
         ray.init(**options)
     except Exception as error:
-        hint = "" if "address" not in options else ADDRESS_HINT
+        hint = "" if alone else ADDRESS_HINT
         raise BatchError(f"Ray cannot be started: {shorten(str(error), 400)}{hint}") from error
     return ray
 

@@ -228,7 +228,7 @@ def serve_command(
 
 def _run_replicas(spec: Spec, replicas: int) -> None:
     """Serve with several processes, behind one address."""
-    from transprune.batch.cluster import Cluster, gpus_for
+    from transprune.batch.cluster import LOCAL, Cluster, gpus_for
     from transprune.core.plan import UNPRUNED
     from transprune.methods.common.recipe import resolve
     from transprune.serve.replicas.launch import run_replicas
@@ -242,7 +242,7 @@ def _run_replicas(spec: Spec, replicas: int) -> None:
         """Say where it is, and how many answer."""
         _say(f"{spec.name} at {address}/v1 with {replicas} replicas; without a name: {spec.method}")
 
-    cluster = Cluster(replicas, None, spec.threads, gpus_for(spec.loading.device))
+    cluster = Cluster(replicas, LOCAL, spec.threads, gpus_for(spec.loading.device))
     run_replicas(spec, cluster, announce)
 
 
