@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from batch.conftest import METHOD, QUESTIONS, encoded, picture
-from transprune.batch import engine as module
+from transprune.batch import runner as module
 from transprune.batch.engine import Engine
 from transprune.batch.failure import kind_of
 from transprune.batch.lengths import Lengths
@@ -161,10 +161,30 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_later_ones_stay_small(
     expected = [alone(row.question, number).text for number, row in enumerate(rows)]
     assert texts(engine.answer(rows)) == expected
     assert sizes == [3, 1, 1, 1, 1, 1, 1]
-    assert engine.size == 1
+    assert engine.runner.size == 1
     del sizes[:]
     assert texts(engine.answer(rows[:2])) == expected[:2]
     assert sizes == [1, 1]
+
+
+def test_inputs_that_leave_no_room_for_the_next_row_run_first(
+    checkpoint, work, rows, alone, monkeypatch
+):
+    """Prepared rows wait on the device, whose memory may end between two of them."""
+    engine = Engine(work, checkpoint)
+    real = module.prepare
+    calls = []
+
+    def prepare(*given):
+        calls.append(given)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*given)
+
+    monkeypatch.setattr(module, "prepare", prepare)
+    expected = [alone(row.question, number).text for number, row in enumerate(rows)]
+    assert texts(engine.answer(rows)) == expected
+    assert engine.runner.size == 1
 
 
 def test_a_single_row_too_large_for_the_memory_is_an_error(checkpoint, work, rows, monkeypatch):

@@ -16,7 +16,9 @@ DOCUMENT = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
 def commands():
     """Every call of `transprune batch` in the examples and in the document, as words."""
     for text in (*(file.read_text(encoding="utf-8") for file in FILES), DOCUMENT):
-        for found in re.findall(r"transprune batch ([^`]*?)(?:\"\n|\n\n|\n```|\n  shut)", text, re.S):
+        for found in re.findall(
+            r"transprune batch ([^`]*?)(?:\"\n|\n\n|\n```|\n  shut)", text, re.S
+        ):
             # lines that go on, of a comment or of a command
             yield shlex.split(re.sub(r"\\?\n\s*#?", " ", found))
 

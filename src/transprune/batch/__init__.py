@@ -2,7 +2,8 @@
 
     inputs/    rows of a folder, of parquet or of JSON lines, here or in an object store
     plan       rows -> shards, without those that are answered already
-    engine     a shard -> answers: pictures read, batches sorted by visual length, errors per row
+    engine     a shard -> answers: pictures read, batches sorted by visual length
+    runner     a batch on the model; what goes wrong stays in its row
     parts      a shard's answers as one Parquet file, visible only when it is whole
     drivers/   the shards one after the other in this process, or on the actors of Ray Data
     launch     all of it, from the options to the summary

@@ -32,4 +32,4 @@ def answer_shard(
     write_part(out, shard.name, answers)
     errors = sum(answer.error is not None for answer in answers)
     seconds = time.perf_counter() - start
-    return Written(shard.name, len(answers), errors, tuple(engine.notes), seconds)
+    return Written(shard.name, len(answers), errors, engine.notes, seconds)
