@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,10 +24,8 @@ from transprune.cli.options import (
     TextTower,
     load_options,
 )
+from transprune.cli.serve_replicas import Replicas, serve_replicas
 from transprune.cli.threads import use_threads
-
-if TYPE_CHECKING:
-    from transprune.serve.replicas.replica import Spec
 
 KEY = "TRANSPRUNE_API_KEY"
 MIB = 2**20
@@ -125,16 +123,6 @@ Grace = Annotated[
     typer.Option("--grace", min=0, metavar="S", help="Seconds to finish when it is stopped."),
 ]
 
-Replicas = Annotated[
-    int,
-    typer.Option(
-        "--replicas",
-        min=1,
-        metavar="N",
-        help="Processes with a model each; more than one run on Ray Serve (`ray` extra).",
-    ),
-]
-
 
 def serve_command(
     model: Model = "nano",
@@ -210,7 +198,7 @@ def serve_command(
         offered = None if offer is None else tuple(offer)
         each = threads or max(1, (os.cpu_count() or 1) // replicas)
         spec = Spec(model, loading, name or _name_of(model), method, offered, settings, each)
-        _run_replicas(spec, replicas)
+        serve_replicas(spec, replicas, _say)
         return
 
     downloads = model != "nano" and not Path(model).exists()
@@ -224,26 +212,6 @@ def serve_command(
             _say(f"{recipes.model_name} at {address}/v1 with {methods}; without a name: {method}")
 
         run_server(checkpoint, recipes, settings, announce)
-
-
-def _run_replicas(spec: Spec, replicas: int) -> None:
-    """Serve with several processes, behind one address."""
-    from transprune.batch.cluster import LOCAL, Cluster, gpus_for
-    from transprune.core.plan import UNPRUNED
-    from transprune.methods.common.recipe import resolve
-    from transprune.serve.replicas.launch import run_replicas
-
-    # a typo shows before anything is started
-    for method in (spec.method, *(spec.offered or ())):
-        if method != UNPRUNED:
-            resolve(method)
-
-    def announce(address: str) -> None:
-        """Say where it is, and how many answer."""
-        _say(f"{spec.name} at {address}/v1 with {replicas} replicas; without a name: {spec.method}")
-
-    cluster = Cluster(replicas, LOCAL, spec.threads, gpus_for(spec.loading.device))
-    run_replicas(spec, cluster, announce)
 
 
 def _name_of(model: str) -> str:

@@ -11,7 +11,8 @@ from transprune.batch import need_ray
 from transprune.batch.cluster import Cluster, fitted, quiet, start_ray
 from transprune.core.shown import shorten
 from transprune.errors import ServeError
-from transprune.serve.replicas.front import Front, Message, build_front
+from transprune.serve.replicas.forward import Message
+from transprune.serve.replicas.front import Front, build_front
 from transprune.serve.replicas.replica import Replica, Spec
 from transprune.serve.server import bind, check_safe, run_app
 
