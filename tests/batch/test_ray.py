@@ -20,10 +20,11 @@ from batch.conftest import read_answers, same, write_pictures
 from batch.test_job import start, wait_for_parts
 from transprune.batch import need_ray
 from transprune.batch.cluster import Cluster, fitted, gpus_for
-from transprune.batch.drivers.on_ray import _cause
+from transprune.batch.drivers.on_ray import Worker, _cause
 from transprune.batch.drivers.tries import MOST, trying
 from transprune.batch.parts import remove_unfinished
 from transprune.batch.row import Row, Shard
+from transprune.batch.settings import Work
 from transprune.errors import BatchError, MissingExtra
 
 MARK = "TRANSPRUNE_TEST"
@@ -58,12 +59,22 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused():
     assert [gpus_for(device) for device in ("cpu", "cuda", "auto")] == [0, 1, None]
 
 
-def test_the_innermost_error_is_said():
-    inner = BatchError("the device failed")
-    outer = RuntimeError("task failed")
-    outer.cause = ValueError("wrapped")
-    outer.cause.__cause__ = inner
-    assert _cause(outer) == "a worker cannot go on: the device failed"
+def test_the_last_line_of_rays_errors_is_said():
+    error = RuntimeError("Traceback\n  File ...\nValueError: no\n\n")
+    assert _cause(error) == "a worker cannot go on: ValueError: no"
+    assert _cause(RuntimeError()) == "a worker cannot go on: RuntimeError"
+
+
+def test_a_worker_reports_its_problem_instead_of_raising(tmp_path):
+    packed = Shard(0, (Row("first", "a", "x", "a"),)).pack()
+    worker = Worker(Work("in"), str(tmp_path))
+    found = worker({"shard": [packed, packed]})
+    assert list(found["written"]) == ["", ""]
+    assert all("does not see" in text for text in found["problem"])
+
+    (tmp_path / "batch.json").write_text("{}")
+    worker = Worker(Work("in", method="fastv:layer=99"), str(tmp_path))
+    assert "boundaries must lie in 1..15" in worker({"shard": [packed]})["problem"][0]
 
 
 def test_a_shard_that_ends_its_workers_is_not_tried_for_ever(tmp_path):

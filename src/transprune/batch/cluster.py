@@ -75,8 +75,11 @@ def start_ray(cluster: Cluster) -> Any:
 
 
 def quiet(library: str) -> None:
-    """Let a part of Ray write errors only; each sets up its own log when it is imported."""
-    logging.getLogger(library).setLevel(logging.ERROR)
+    """Keep a part of Ray off the terminal, which gets its errors from us in one line.
+
+    To be called behind its import, which sets up its log.
+    """
+    logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def fitted(ray: Any, cluster: Cluster) -> Cluster:

@@ -6,10 +6,10 @@ its file and reports a line. An actor that is killed is started again, and its s
 
 from __future__ import annotations
 
-import os
+import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transprune.batch.cluster import Cluster, fitted, quiet, start_ray
 from transprune.batch.drivers.tries import trying
@@ -17,13 +17,18 @@ from transprune.batch.parts import Written
 from transprune.batch.row import Shard
 from transprune.batch.settings import SETTINGS_FILE, Work
 from transprune.core.shown import shorten
-from transprune.errors import BatchError
+from transprune.errors import BatchError, PruneError
 
-SHARD, WRITTEN = "shard", "written"
+if TYPE_CHECKING:
+    from transprune.batch.engine import Engine
+
+SHARD, WRITTEN, PROBLEM = "shard", "written", "problem"
 
 
 class Worker:
     """An actor: loads the model once, and answers the shards it is given.
+
+    What is wrong is reported in our own words; an exception would come back inside several of Ray's.
 
     Args:
         work: what to do.
@@ -31,28 +36,36 @@ class Worker:
     """
 
     def __init__(self, work: Work, out: str) -> None:
-        from transprune.batch.engine import Engine
-
         self._out = Path(out)
-        if not (self._out / SETTINGS_FILE).exists():
-            raise BatchError(
-                f"a worker on {os.uname().nodename} does not see {out}; the folder of the answers "
-                "has to be on a file system that all machines share"
-            )
-        _quiet(work.threads)
-        self._engine = Engine(work)
+        self._engine: Engine | None = None
+        self._problem = ""
+        try:
+            self._engine = _start_engine(work, self._out)
+        except PruneError as error:
+            self._problem = str(error)
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         """Answer packed shards. Columns of numpy in, columns of numpy out."""
         import numpy as np
 
+        outcomes = [self._answer(bytes(packed)) for packed in rows[SHARD]]
+        written, problems = zip(*outcomes, strict=True)
+        return {
+            WRITTEN: np.array(written, dtype=object),
+            PROBLEM: np.array(problems, dtype=object),
+        }
+
+    def _answer(self, packed: bytes) -> tuple[str, str]:
+        """What was written, and what is wrong; one of them is empty."""
         from transprune.batch.drivers.shard import answer_shard
 
-        written = []
-        for packed in rows[SHARD]:
-            with trying(self._out, Shard.unpack(bytes(packed))):
-                written.append(answer_shard(self._engine, self._out, bytes(packed)).to_json())
-        return {WRITTEN: np.array(written, dtype=object)}
+        if self._engine is None:
+            return "", self._problem
+        try:
+            with trying(self._out, Shard.unpack(packed)):
+                return answer_shard(self._engine, self._out, packed).to_json(), ""
+        except PruneError as error:
+            return "", str(error)
 
 
 def run_on_ray(
@@ -67,6 +80,8 @@ def run_on_ray(
     try:
         cluster = fitted(ray, cluster)
         for row in _answers(work, out, shards, cluster).iter_rows():
+            if row[PROBLEM]:
+                raise BatchError(f"a worker cannot go on: {row[PROBLEM]}")
             yield Written.from_json(row[WRITTEN])
     except BatchError:
         raise
@@ -100,12 +115,28 @@ def _answers(work: Work, out: Path, shards: Sequence[bytes], cluster: Cluster) -
 
 
 def _cause(error: BaseException) -> str:
-    """The sentence of the innermost error."""
-    inner: BaseException | None = error
-    while inner is not None:
-        last = inner
-        inner = getattr(inner, "cause", None) or inner.__cause__
-    return f"a worker cannot go on: {shorten(str(last), 600) or type(last).__name__}"
+    """The last line of what Ray says; it ends with the error of the worker."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[-1] if lines else type(error).__name__
+    return f"a worker cannot go on: {shorten(said, 600)}"
+
+
+def _start_engine(work: Work, out: Path) -> Engine:
+    """The engine of a worker.
+
+    Raises:
+        BatchError: the worker does not see the folder of the answers.
+        CheckpointError, FamilyError, MethodError: the model or the method cannot be used.
+    """
+    from transprune.batch.engine import Engine
+
+    if not (out / SETTINGS_FILE).exists():
+        raise BatchError(
+            f"the machine {platform.node()} does not see {out}; the folder of the answers has to "
+            "be on a file system that all machines share"
+        )
+    _quiet(work.threads)
+    return Engine(work)
 
 
 def _quiet(threads: int | None) -> None:
