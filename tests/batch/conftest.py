@@ -87,8 +87,12 @@ def work(tmp_path):
 
 
 @pytest.fixture
-def run(cli, tmp_path):  # noqa: F811
-    """`transprune batch` on `--input` with a few options; the folder of answers is `out`."""
+def run(cli, tmp_path, checkpoint, monkeypatch):  # noqa: F811
+    """`transprune batch` on `--input` with a few options; the folder of answers is `out`.
+
+    The bundled model is loaded once for all of them.
+    """
+    monkeypatch.setattr("transprune.batch.engine.load", lambda model, options: checkpoint)
 
     def call(place, *options, out="out", question=QUESTION):
         asked = () if question is None else ("--question", question)

@@ -22,6 +22,7 @@ from batch.conftest import (
     write_pictures,
 )
 from transprune.batch.settings import work_folder
+from transprune.methods.common.recipe import resolve
 
 SOURCE = Path(transprune.__file__).parents[1]
 
@@ -103,6 +104,29 @@ def test_a_method_that_did_not_fit_does_not_keep_the_folder(run, tmp_path):
     assert run(folder, "--method", "fastv:layer=99").code == 1
     assert "Did you mean" in run(folder, "--method", "transprun").err
     assert run(folder).code == 0
+
+
+def test_names_of_files_do_not_depend_on_the_working_directory(run, tmp_path, monkeypatch):
+    """A worker may have another one."""
+    folder = write_pictures(tmp_path / "in", 1)
+    resolve("transprune-low").save_pretrained(tmp_path / "mine")
+    (tmp_path / "nano").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(folder.name, "--method", "mine").code == 0
+    settings = json.loads((tmp_path / "out" / "batch.json").read_text())
+    assert settings["method"] == str(tmp_path / "mine")
+    assert settings["input"] == str(folder)
+    assert settings["model"] == "nano"
+    monkeypatch.chdir(folder)
+    assert run(folder, "--method", "../mine").code == 0
+
+
+def test_an_object_store_cannot_be_the_output(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write_pictures(tmp_path / "in", 1)
+    done = cli("batch", "--input", folder, "--question", "x", "--output", "s3://bucket/out")
+    assert done.code == 1 and "upload it when the job is done" in done.err
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
 
 
 def test_errors_are_counted_and_a_job_of_errors_alone_fails(run, tmp_path):

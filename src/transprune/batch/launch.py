@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from transprune.bench.data.manifest import write_json
 from transprune.bench.data.provenance import fingerprint, machine, versions
 from transprune.bench.data.work_folder import WorkFolder
 from transprune.errors import BatchError
+from transprune.methods.common.recipe import METHODS, preset_names
+from transprune.nano import NANO
 
 OnProgress = Callable[[str, int, int, str], None]  # step, done, total, note
 OnNote = Callable[[str], None]
@@ -128,14 +131,35 @@ def _drive(plan: Plan, planned: Planned, on_batch: Callable[[int, int], None]) -
 
 
 def _completed(plan: Plan) -> Plan:
-    """The plan with places that do not depend on the working directory, and its provenance."""
+    """The plan with places that do not depend on the working directory, and its provenance.
+
+    Raises:
+        BatchError: an address that cannot be used.
+    """
+    # a path has lost one of the two slashes of an address
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(plan.out)):
+        raise BatchError(
+            f"{plan.out} is an address; --output is a folder of this machine, or of a file system "
+            "that all machines share: upload it when the job is done"
+        )
+    tower = plan.work.loading.text_tower
     work = replace(
         plan.work,
         input=absolute(plan.work.input),
+        model=_placed(plan.work.model),
+        method=_placed(plan.work.method),
+        loading=replace(plan.work.loading, text_tower=tower and _placed(tower)),
         versions=", ".join(f"{name} {version}" for name, version in versions().items()),
         weights=fingerprint(plan.work.model),
     )
     return replace(plan, work=work, out=Path(os.path.abspath(plan.out)))
+
+
+def _placed(name: str) -> str:
+    """A path of this machine as an absolute one; names stay, as those of the library win."""
+    if name in (NANO, *METHODS, *preset_names()) or not os.path.exists(name):
+        return name
+    return os.path.abspath(name)
 
 
 def _check_apart(plan: Plan) -> None:
