@@ -20,6 +20,7 @@
     │   ├── TaskError           questions, answers or images that cannot be used
     │   ├── RecordError         a run folder that is damaged, in use, or of another run
     │   └── TuneError           a search for settings that cannot run as asked
+    ├── BatchError              a batch job that cannot start or go on as asked
     ├── ServeError              a server that cannot start, or a request it cannot answer
     ├── TrainingError           a training run that cannot go on as asked
     ├── TransformersError       a transformers release without something pruning builds on
@@ -101,6 +102,10 @@ class TrainingError(PruneError, ValueError):
 
 class ServeError(PruneError, RuntimeError):
     """A server cannot start as asked, or cannot answer a request."""
+
+
+class BatchError(PruneError, RuntimeError):
+    """A batch job cannot start or go on: its input, its folder, or a device that failed."""
 
 
 class BenchError(PruneError, ValueError):

@@ -22,6 +22,7 @@ OF_THE_COMMAND = {
     ("smol", "evaluate"): {"--split"},  # of its own scenes
     ("smol", "measure"): {"--split"},
     ("smol", "scenes"): {"--split"},
+    ("batch",): {"--limit"},  # rows of its input, in one count
     ("tune",): {"--budget"},  # a share, or a range of them, of the cost that --cost names
 }
 LOADING = {"--dtype", "--device", "--attn", "--text-tower"}

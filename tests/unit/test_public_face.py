@@ -141,6 +141,7 @@ ORDER = (
     "integrations",
     "training",
     "demo",
+    "batch",
     "serve",
     "cli",
 )

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from transprune import __version__
+from transprune.cli.batch import batch_command
 from transprune.cli.bench import bench_command
 from transprune.cli.calibrate import calibrate_command
 from transprune.cli.cost import cost_command
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "push": push_command,
     "train-pruner": train_pruner_command,
     "serve": serve_command,
+    "batch": batch_command,
     "calibrate": calibrate_command,
     "fit": fit_command,
     "glossary": glossary_command,

@@ -24,6 +24,7 @@ from transprune.cli.options import (
     TextTower,
     load_options,
 )
+from transprune.cli.serve_replicas import Replicas, serve_replicas
 from transprune.cli.threads import use_threads
 
 KEY = "TRANSPRUNE_API_KEY"
@@ -145,6 +146,7 @@ def serve_command(
     max_new_tokens: NewTokens = 512,
     reuse_mib: Reuse = 256,
     grace: Grace = 30.0,
+    replicas: Replicas = 1,
     dtype: DtypeOption = Dtype.auto,
     device: DeviceOption = Device.auto,
     attn: AttentionOption = Attention.sdpa,
@@ -174,7 +176,7 @@ def serve_command(
         seconds=timeout,
         reuse_bytes=reuse_mib * MIB,
     )
-    use_threads(threads)
+    use_threads(threads if replicas == 1 else 1)
     from transprune.cli.guard import quiet_libraries
     from transprune.models.checkpoint import load
     from transprune.serve.recipes import Recipes
@@ -189,9 +191,19 @@ def serve_command(
         limits=limits,
     )
     _log_to_stderr()
+    loading = load_options(dtype, device, attn, text_tower)
+    if replicas > 1:
+        from transprune.serve.replicas.replica import Spec
+
+        offered = None if offer is None else tuple(offer)
+        each = threads or max(1, (os.cpu_count() or 1) // replicas)
+        spec = Spec(model, loading, name or _name_of(model), method, offered, settings, each)
+        serve_replicas(spec, replicas, _say)
+        return
+
     downloads = model != "nano" and not Path(model).exists()
     with quiet_libraries(bars=downloads and sys.stderr.isatty()):
-        checkpoint = load(model, load_options(dtype, device, attn, text_tower))
+        checkpoint = load(model, loading)
         recipes = Recipes(checkpoint, name or _name_of(model), method, offer)
 
         def announce(address: str) -> None:

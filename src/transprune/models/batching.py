@@ -28,6 +28,14 @@ def padding_id(tokenizer: Any) -> int:
     return int((tokenizer.eos_token_id if found is None else found) or 0)
 
 
+def end_ids(model: Any) -> frozenset[int]:
+    """Token ids that end an answer."""
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        return frozenset()
+    return frozenset([ends] if isinstance(ends, int) else ends)
+
+
 def pad_left(rows: Sequence[dict[str, Tensor]], pad_id: int) -> dict[str, Tensor]:
     """Token rows [1, n] of different lengths as one batch [B, L], padded on the left."""
     longest = max(row["input_ids"].shape[1] for row in rows)

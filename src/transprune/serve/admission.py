@@ -17,10 +17,18 @@ class Admission:
         limits: how many may wait besides a batch that runs, and how many bytes they may hold.
         metrics: where they are counted.
         retry_after: requests inside -> seconds until they are likely to be answered.
+        batches: that run at a time.
     """
 
-    def __init__(self, limits: Limits, metrics: Metrics, retry_after: Callable[[int], int]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        metrics: Metrics,
+        retry_after: Callable[[int], int],
+        batches: int = 1,
+    ) -> None:
         self._limits = limits
+        self._batches = batches
         self._metrics = metrics
         self._retry_after = retry_after
         self.inside = 0
@@ -29,7 +37,7 @@ class Admission:
     @property
     def most(self) -> int:
         """Requests that may be inside."""
-        return self._limits.waiting + self._limits.batch
+        return self._limits.waiting + self._limits.batch * self._batches
 
     def enter(self) -> Ticket:
         """A place for one request.

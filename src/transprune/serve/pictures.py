@@ -14,13 +14,13 @@ from io import BytesIO
 from PIL import Image
 
 from transprune.errors import ImageError
+from transprune.models.headers import read_header
 from transprune.models.images import decode_image
 from transprune.serve.ends import end_of
 from transprune.serve.limits import Limits
 from transprune.serve.refusal import Refusal
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")  # those of OpenAI's API
-MPO = "MPO"  # a JPEG with a second view, as phones write them
 
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,32}(;charset=[a-z0-9-]{1,16})?;base64,", re.I)
 
@@ -67,32 +67,7 @@ def read_picture(data: bytes, param: str, limits: Limits) -> Image.Image:
 
 def _check_header(data: bytes, limits: Limits) -> str:
     """The format of a file, if its header is one that is accepted; no pixel is decoded."""
-    try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            form = str(image.format)
-            # counting reads the headers of frames, so a size that is refused comes first
-            _check_size(width, height, limits)
-            frames = 1 if form == MPO else int(getattr(image, "n_frames", 1))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"more than {limits.pixels:,} pixels; scale it down") from None
-    except ValueError:
-        raise
-    # readers raise nearly anything on a damaged header
-    except Exception:
-        raise ValueError(f"it is no readable {', '.join(FORMATS)} file") from None
-
-    if frames != 1:
-        raise ValueError(f"it has {frames} frames; send one as a picture of its own")
-    return form
-
-
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    if width * height > limits.pixels:
-        raise ValueError(
-            f"{width} x {height} are more than {limits.pixels:,} pixels; scale it down"
-        )
-    if max(width, height) > limits.aspect * min(width, height):
-        raise ValueError(
-            f"{width} x {height} is longer than {limits.aspect:g} times its other side; cut it"
-        )
+    header = read_header(data, FORMATS, limits.pixels, limits.aspect)
+    if header.frames != 1:
+        raise ValueError(f"it has {header.frames} frames; send one as a picture of its own")
+    return header.form

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from transprune.errors import FamilyError, ImageError, LayoutError, MethodError
+from transprune.models.batching import end_ids
 from transprune.models.checkpoint import Checkpoint
 from transprune.serve.batch import Batch
 from transprune.serve.decode import Chooser, Watcher
@@ -48,7 +49,7 @@ class Runner:
         # requests are tokenised in another thread, and a tokenizer serves one thread at a time
         self._tokenizer = copy.deepcopy(checkpoint.processor.tokenizer)
         self._metrics = metrics
-        self._ends = _end_ids(checkpoint.model)
+        self._ends = end_ids(checkpoint.model)
 
         reuse = Reuse(reuse_bytes, metrics)
         self._inputs = Inputs(checkpoint, reuse)
@@ -145,14 +146,6 @@ class Runner:
             stopping_criteria=StoppingCriteriaList([watcher]),
             **unset,
         )
-
-
-def _end_ids(model: Any) -> frozenset[int]:
-    """Token ids that end an answer."""
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        return frozenset()
-    return frozenset([ends] if isinstance(ends, int) else ends)
 
 
 def _refusal_of(error: Exception) -> Refusal:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any, Protocol
 
 import uvicorn
 
@@ -44,10 +45,16 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
+class Draining(Protocol):
+    """What is told that the server stops."""
+
+    draining: bool
+
+
 class _Server(uvicorn.Server):
     """Says that it is no longer ready as soon as it is told to stop."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Draining) -> None:
         super().__init__(config)
         self._service = service
 
@@ -90,16 +97,35 @@ def run_server(
     Raises:
         ServeError: the port is taken, or others could reach it without a token.
     """
+    check_safe(settings)
+    fetcher = Fetcher(settings.url_hosts, settings.limits)
+    service = Service(checkpoint, recipes, settings.limits, fetcher)
+    run_app(build_app(service, settings.tokens, settings.grace), service, settings, announce)
+
+
+def check_safe(settings: Settings) -> None:
+    """Refuse an address that others can reach without a token.
+
+    Raises:
+        ServeError: there is none.
+    """
     if not settings.tokens and not is_loopback(settings.host):
         raise ServeError(
             f"others can reach {settings.host}, so a token is needed: --api-key-file FILE, or the "
             "environment variable TRANSPRUNE_API_KEY; or listen on 127.0.0.1"
         )
 
-    fetcher = Fetcher(settings.url_hosts, settings.limits)
-    service = Service(checkpoint, recipes, settings.limits, fetcher)
+
+def run_app(
+    app: Any, service: Draining, settings: Settings, announce: Callable[[str], None]
+) -> None:
+    """Serve an application until a signal.
+
+    Raises:
+        ServeError: the port is taken.
+    """
     config = uvicorn.Config(
-        build_app(service, settings.tokens, settings.grace),
+        app,
         log_config=None,
         access_log=False,  # its lines would hold what clients write into addresses
         server_header=False,
