@@ -76,6 +76,7 @@ class Answers:
     Attributes:
         texts: in the order of the prompts.
         prompt_tokens, new_tokens: of each, without padding.
+        visual_tokens: of each prompt, before pruning.
         first_token: seconds until the first new token of the batch.
         total: seconds of the whole batch.
         trace: what was kept; None unpruned.
@@ -84,6 +85,7 @@ class Answers:
     texts: tuple[str, ...]
     prompt_tokens: tuple[int, ...]
     new_tokens: tuple[int, ...]
+    visual_tokens: tuple[int, ...]
     first_token: float
     total: float
     trace: Trace | None
@@ -128,6 +130,7 @@ def answer_together(
         texts=tuple(generation.cut(text) for text in texts),
         prompt_tokens=tuple(inputs["attention_mask"].sum(dim=1).tolist()),
         new_tokens=tuple(_count_new(row[length:], tokenizer) for row in ids),
+        visual_tokens=_count_visual(checkpoint, inputs["input_ids"]),
         first_token=(total if watch.at is None else watch.at - start),
         total=total,
         trace=None if session is None else session.trace,
@@ -163,6 +166,13 @@ def _join(checkpoint: Checkpoint, rows: Sequence[dict[str, Any]]) -> dict[str, A
     if media[0]:
         joined |= find_family(checkpoint.model).join_pictures(media)
     return joined
+
+
+def _count_visual(checkpoint: Checkpoint, ids: Tensor) -> tuple[int, ...]:
+    """Visual tokens of each prompt. long [B, L]."""
+    family = find_family(checkpoint.model)
+    mask = family.visual_mask(family.base(checkpoint.model), ids)  # bool [B, L]
+    return tuple(mask.sum(dim=1).tolist())
 
 
 def _count_new(ids: Tensor, tokenizer: Any) -> int:

@@ -21,13 +21,14 @@ from lmms_eval.protocol import ChatMessages
 from tqdm import tqdm
 
 from transprune.core.plan import UNPRUNED
-from transprune.errors import MethodError
+from transprune.errors import MethodError, MissingExtra, PruneError
 from transprune.integrations.batches import Answers, Generation, answer_together
+from transprune.integrations.keeper import Keeper, model_answers
 from transprune.integrations.messages import FRAMES, Conversation, is_video, read_messages
 from transprune.integrations.summary import Summary
 from transprune.methods.common.method import Method
 from transprune.methods.common.recipe import resolve
-from transprune.models.checkpoint import LoadOptions, load
+from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 
 Numbered = tuple[int, Conversation, Generation]
 
@@ -70,14 +71,50 @@ class _TransPrune(lmms):
             )
 
         # resolved before the weights are read: a typo should not take minutes
-        self.method: Method | None = None
+        chosen: Method | None = None
         if method != UNPRUNED:
-            self.method = resolve(str(method).replace(";", ","))
+            chosen = resolve(str(method).replace(";", ","))
         options = LoadOptions(dtype, device or _own_device(), attn, text_tower)
-        self.checkpoint = load(pretrained, options)
-        self.frames = int(frames)
         # "auto" of the command line means: the model decides
-        self.batch_size = int(batch_size) if str(batch_size).isdigit() else 1
+        size = int(batch_size) if str(batch_size).isdigit() else 1
+        self._set_up(load(pretrained, options), chosen, size, int(frames), None)
+
+    @classmethod
+    def around(
+        cls,
+        checkpoint: Checkpoint,
+        method: Method | None,
+        batch_size: int = 1,
+        frames: int = FRAMES,
+        keeper: Keeper | None = None,
+    ) -> _TransPrune:
+        """The same with a model that is loaded already.
+
+        Args:
+            checkpoint: the model.
+            method: what prunes; None is the unpruned model.
+            batch_size: prompts per batch.
+            frames: of each video.
+            keeper: is given every batch of answers, and knows earlier ones.
+        """
+        made = cls.__new__(cls)
+        lmms.__init__(made)
+        made._set_up(checkpoint, method, batch_size, frames, keeper)
+        return made
+
+    def _set_up(
+        self,
+        checkpoint: Checkpoint,
+        method: Method | None,
+        batch_size: int,
+        frames: int,
+        keeper: Keeper | None,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.method = method
+        self.batch_size = batch_size
+        self.frames = frames
+        self.keeper = keeper
 
     @property
     def device(self) -> Any:
@@ -86,39 +123,79 @@ class _TransPrune(lmms):
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """Answers in the order of the requests."""
-        results: list[GenerationResult | None] = [None] * len(requests)
+        results = [self._known(request) for request in requests]
+        waiting = [number for number, found in enumerate(results) if found is None]
         summary = Summary()
 
-        with tqdm(total=len(requests), disable=self.rank != 0, desc="transprune") as bar:
-            for batch in self._batches(requests):
-                conversations = [conversation for _, conversation, _ in batch]
-                answers = answer_together(self.checkpoint, conversations, self.method, batch[0][2])
-                summary.add(answers)
-                for place, (number, _, _) in enumerate(batch):
-                    results[number] = _result(answers, place)
-                    self._remember(requests[number], answers.texts[place])
-                bar.update(len(batch))
+        with tqdm(total=len(waiting), disable=self.rank != 0, desc="transprune") as bar:
+            try:
+                for batch in self._batches(requests, waiting):
+                    answers = self._answer(requests, batch)
+                    summary.add(answers)
+                    for place, (number, _, _) in enumerate(batch):
+                        results[number] = _result(answers, place)
+                        self._remember(requests[number], answers.texts[place])
+                    bar.update(len(batch))
+            # the other processes wait for this one, so a keeper raises it when they are through
+            except (PruneError, RuntimeError, MemoryError) as error:
+                if self.keeper is None:
+                    raise
+                self.keeper.stop(error)
 
         _report(summary)
-        return [result for result in results if result is not None]
+        return [result or GenerationResult(text="") for result in results]
 
-    def _batches(self, requests: Sequence[Instance]) -> Iterator[list[Numbered]]:
+    def _known(self, request: Instance) -> GenerationResult | None:
+        """An answer that needs no model: one that was given before, or to a row that pads."""
+        # rows that only make the processes' numbers of batches equal, which this model needs not
+        if (getattr(request, "metadata", None) or {}).get("__padding_only__"):
+            return GenerationResult(text="")
+        known = None if self.keeper is None else self.keeper.known(request.args[3])
+        return None if known is None else GenerationResult(text=known)
+
+    def _answer(self, requests: Sequence[Instance], batch: Sequence[Numbered]) -> Answers:
+        """The answers to one batch, which are kept at once."""
+        conversations = [conversation for _, conversation, _ in batch]
+        answers = answer_together(self.checkpoint, conversations, self.method, batch[0][2])
+        if self.keeper is not None:
+            rows = [requests[number].args[3] for number, _, _ in batch]
+            given = model_answers(answers, self.checkpoint, self.method)
+            self.keeper.keep(list(zip(rows, given, strict=True)))
+        return answers
+
+    def _batches(
+        self, requests: Sequence[Instance], waiting: Sequence[int]
+    ) -> Iterator[list[Numbered]]:
         """Requests that are generated alike and have the same kinds of media, in batches.
 
         Pictures are opened batch by batch: those of a whole benchmark do not fit the memory.
         """
-        waiting: dict[str, list[Numbered]] = {}
-        for number, request in enumerate(requests):
+        groups: dict[str, list[Numbered]] = {}
+        for number in waiting:
+            request = requests[number]
+            conversation = self._try_to_read(request)
+            if conversation is None:
+                continue
             generation = Generation.read(self._options(request))
-            conversation = self._read(request)
             key = json.dumps([self._options(request), conversation.media], default=str)
 
             # the frames of videos differ in number and size, so each is a batch of its own
-            group = waiting.setdefault(key, [])
+            group = groups.setdefault(key, [])
             group.append((number, conversation, generation))
             if len(group) == self.batch_size or conversation.clips:
-                yield waiting.pop(key)
-        yield from waiting.values()
+                yield groups.pop(key)
+        yield from groups.values()
+
+    def _try_to_read(self, request: Instance) -> Conversation | None:
+        """The prompt of a request; None where a keeper was told that it cannot be read."""
+        try:
+            return self._read(request)
+        # a damaged picture is an OSError or a ValueError of Pillow, or one of ours
+        except (PruneError, OSError, ValueError) as error:
+            if self.keeper is None or isinstance(error, MissingExtra):
+                raise
+            self.keeper.leave_out(request.args[3], error)
+            return None
 
     def _read(self, request: Instance) -> Conversation:
         """The prompt of a request."""
@@ -160,7 +237,7 @@ class TransPruneChat(_TransPrune):
         _, to_messages, _, _, _, _ = request.args
         messages = ChatMessages(messages=to_messages(self._document(request)))
         found = [message.model_dump() for message in messages.messages]
-        return read_messages(self.checkpoint, found, self.frames)
+        return read_messages(self.checkpoint, found, self.frames, stills=self.keeper is not None)
 
     def _options(self, request: Instance) -> dict[str, Any]:
         return dict(request.args[2])
