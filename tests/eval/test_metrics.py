@@ -20,28 +20,124 @@ from transprune.reproduce.smoke import rows as drawn
 
 YES_NO = (
     *("yes", "Yes", "YES.", "yes, there is", "Yes\n", " yes", "y", "Y.", "yess", "yea", "the yes"),
-    *("no", "No", "NO.", "no, there is not", "not", "nobody", "n", "N", "nope", "Not at all", "a no"),
+    *(
+        "no",
+        "No",
+        "NO.",
+        "no, there is not",
+        "not",
+        "nobody",
+        "n",
+        "N",
+        "nope",
+        "Not at all",
+        "a no",
+    ),
     *("", " ", ".", "maybe", "yes and no", "no yes", "unknown", "none", "1", "['yes']", "{yes}"),
     *("I do not see it", "There is no dog", "eyes", "ye.s", "..yes", "o no", "never"),
 )
 LETTERS = (
     *("A", "B", "C", "D", "E", "a", "b", "c", "d", " B ", "B.", "b.", "B)", "(B)", "(B).", "[B]"),
-    *("B. red", "b. red", "B red", "B: red", "B, C", "A or B", "A. red B. blue", "A B", "AB", "B\nC"),
+    *(
+        "B. red",
+        "b. red",
+        "B red",
+        "B: red",
+        "B, C",
+        "A or B",
+        "A. red B. blue",
+        "A B",
+        "AB",
+        "B\nC",
+    ),
     *("The answer is B", "The answer is B.", "the correct option is C!", "Answer: D", "I choose A"),
-    *("A red circle is shown", "A dog", "cyan", "blue", "red", "red or blue", "the red one", "Red."),
-    *("", " ", ".", "none of them", "option B", "'B'", '"B"', "B;", "B?", "(A) and (B)", "D)", ":C"),
+    *(
+        "A red circle is shown",
+        "A dog",
+        "cyan",
+        "blue",
+        "red",
+        "red or blue",
+        "the red one",
+        "Red.",
+    ),
+    *(
+        "",
+        " ",
+        ".",
+        "none of them",
+        "option B",
+        "'B'",
+        '"B"',
+        "B;",
+        "B?",
+        "(A) and (B)",
+        "D)",
+        ":C",
+    ),
     *("my answer is A but the correct answer is B", "Because it is D", "Definitely", "['B']", "1"),
     *("b) red", "(b)", "Cat", "E.", "F", "It is C, not D", "C) cyan", "answer is", "A, because"),
 )
 WORDS = (
     *("red", "Red", "RED.", "red ", " red", "a red", "the red", "red car", "red, blue", "red/blue"),
-    *("red / blue", "red-blue", "red blue", "2", "two", "Two.", "seven", "7", "ten", "10", "none", "0"),
-    *("1,000", "1000", "3.5", "3.5.", "10:30", "10.30", "dont", "don't", "it's", "its", "dog's", "dogs"),
-    *("", " ", ".", "what?", "what ?", '"stop"', "stop", "(left)", "left", "$5", "5", "5%", "e-mail"),
+    *(
+        "red / blue",
+        "red-blue",
+        "red blue",
+        "2",
+        "two",
+        "Two.",
+        "seven",
+        "7",
+        "ten",
+        "10",
+        "none",
+        "0",
+    ),
+    *(
+        "1,000",
+        "1000",
+        "3.5",
+        "3.5.",
+        "10:30",
+        "10.30",
+        "dont",
+        "don't",
+        "it's",
+        "its",
+        "dog's",
+        "dogs",
+    ),
+    *(
+        "",
+        " ",
+        ".",
+        "what?",
+        "what ?",
+        '"stop"',
+        "stop",
+        "(left)",
+        "left",
+        "$5",
+        "5",
+        "5%",
+        "e-mail",
+    ),
     *("new\nline", "new line", "tab\there", "U.S.", "US", "A", "the", "an apple", "apple", "and"),
     *("['red']", "red red", "black & white", "black-and-white", "black and white", "cant", "can't"),
     *("red,blue", "red?blue", "1,,000", "a/b, c", "(a) b-c", "don't,", "dont?", "5-6 7"),
-    *("she's", "womens", "women's", "o'clock", "oclock", "100,000", "100 000", "a b c", "x_y", "x y"),
+    *(
+        "she's",
+        "womens",
+        "women's",
+        "o'clock",
+        "oclock",
+        "100,000",
+        "100 000",
+        "a b c",
+        "x_y",
+        "x y",
+    ),
 )
 
 
@@ -81,8 +177,12 @@ def test_mme_sums_accuracy_and_pairs() -> None:
     from lmms_eval.tasks.mme.utils import mme_aggregate_results, mme_process_results
 
     rows = docs("mme")
-    given = list(itertools.islice(itertools.cycle(("Yes", "no", "maybe", "Yes", "yes.")), len(rows)))
-    found = [mme_process_results(*pair) for pair in zip(rows, ([one] for one in given), strict=True)]
+    given = list(
+        itertools.islice(itertools.cycle(("Yes", "no", "maybe", "Yes", "yes.")), len(rows))
+    )
+    found = [
+        mme_process_results(*pair) for pair in zip(rows, ([one] for one in given), strict=True)
+    ]
     theirs = mme_aggregate_results([one["mme_perception_score"] for one in found])
     assert total("mme", rows, given) * 2000 == pytest.approx(theirs)
     assert theirs > 0
@@ -273,6 +373,13 @@ def test_videos_without_a_judge(name) -> None:
     from transprune.integrations.lmms_tasks import videos
 
     doc = {"question": "what?\nShort.", "answer": "a dog", "question_id": "1"}
-    for given, score in (("dog", 1), ("The dog.", 1), ("A dog!", 1), ("dogs", 0), ("", 0), ("a", 0)):
+    for given, score in (
+        ("dog", 1),
+        ("The dog.", 1),
+        ("A dog!", 1),
+        ("dogs", 0),
+        ("", 0),
+        ("a", 0),
+    ):
         assert videos.results(doc, [given]) == {"exact_match": score}, given
         assert METRICS[BENCHMARKS[name].metric].grade(given, ["a dog"]) == score

@@ -100,7 +100,9 @@ def rescore(work: Work, name: str, on_progress: OnProgress, on_note: OnNote) -> 
     benchmark = work.runs[name].benchmark
     if benchmark.judged and work.plan.judge is None:
         for row in work.rows:
-            work.unjudged[row.name, name] = "exact match; the published figure is a judge's (--judge)"
+            work.unjudged[row.name, name] = (
+                "exact match; the published figure is a judge's (--judge)"
+            )
     elif benchmark.judged:
         run = _judge(work, name, run, on_progress, on_note)
     work.scores[name] = BenchmarkScores(run, benchmark)
