@@ -127,7 +127,9 @@ class _TransPrune(lmms):
         waiting = [number for number, found in enumerate(results) if found is None]
         summary = Summary()
 
-        with tqdm(total=len(waiting), disable=self.rank != 0, desc="transprune") as bar:
+        # a keeper shows how far it is
+        hidden = self.rank != 0 or self.keeper is not None
+        with tqdm(total=len(waiting), disable=hidden, desc="transprune") as bar:
             try:
                 for batch in self._batches(requests, waiting):
                     answers = self._answer(requests, batch)

@@ -8,7 +8,8 @@ records; where lmms-eval's own figure of the same answers differs, a note says s
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -105,14 +106,15 @@ class HarnessRun(BenchmarkRun):
         )
         results = None
         try:
-            results = evaluate(
-                lm=model,
-                task_dict={name: self.task},
-                log_samples=False,
-                bootstrap_iters=0,
-                cli_args=options,
-                process_docs_parallel=1,
-            )
+            with _aside(self.plan.out.absolute() / "lmms-eval" / "log.txt"):
+                results = evaluate(
+                    lm=model,
+                    task_dict={name: self.task},
+                    log_samples=False,
+                    bootstrap_iters=0,
+                    cli_args=options,
+                    process_docs_parallel=1,
+                )
         # a task may refuse to score a part of its rows; the answers are kept
         except Exception as error:
             self._note(f"{key_of(trial)}: lmms-eval gives no figure ({first_line(error)})")
@@ -136,6 +138,21 @@ class HarnessRun(BenchmarkRun):
         ours = float("nan") if score is None else self.source.scale * float(score[0])
         if abs(ours - theirs) > CLOSE * max(1.0, abs(theirs)):
             self._note(f"{key}: lmms-eval's figure is {theirs:.4f}, ours of its answers {ours:.4f}")
+
+
+@contextmanager
+def _aside(file: Path) -> Iterator[None]:
+    """What lmms-eval prints goes to a file: stdout is for the table, or for a program."""
+    from loguru import logger
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    logger.remove()
+    with file.open("a", encoding="utf-8") as log, redirect_stdout(log):
+        sink = logger.add(log)
+        try:
+            yield
+        finally:
+            logger.remove(sink)
 
 
 def key_of(trial: Trial) -> str:

@@ -192,6 +192,8 @@ def _in_reach(data: Path | None, folder: Path) -> Iterator[None]:
 
 def _link(link: Path, data: Path) -> None:
     """Let `link` lead to the data sets of an owner, which may lie in `data` under another name."""
+    if link.is_dir() and not link.is_symlink():
+        return  # a copy of an earlier run's folder
     places = [data / owner for owner in OWNERS if (data / owner).is_dir()]
     target = (places[0] if places else data).absolute()
     if link.is_symlink() and link.resolve() != target.resolve():
