@@ -104,6 +104,22 @@ def test_a_killed_run_goes_on(finished, tmp_path) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_another_folder_of_data_is_read_anew(data, tmp_path) -> None:
+    """`datasets` would take its copy of the data set of the same name."""
+    from transprune.reproduce.harness_tasks import load_task
+
+    def other(rows) -> None:
+        for row in rows:
+            row["question"] = "is this another row ?"
+
+    part = changed(data, tmp_path / "data", "pope", other)
+    _, before = load_task("pope", data, 2, tmp_path / "out")
+    _, after = load_task("pope", part, 2, tmp_path / "out")
+    assert all("another row" in one.question for one in after)
+    assert not any("another row" in one.question for one in before)
+
+
+@pytest.mark.timeout(900)
 def test_missing_and_damaged_data_leave_the_rest(data, tmp_path) -> None:
     def damage(rows) -> None:
         rows[1]["image"] = {"bytes": rows[1]["image"]["bytes"][:40], "path": "x.png"}

@@ -26,7 +26,7 @@ from transprune.bench.data.tasks import Item, Questions, Task
 from transprune.bench.run.answers import ModelAnswer
 from transprune.bench.run.runner import TaskItem, build_record
 from transprune.bench.run.trials import Trial
-from transprune.errors import TaskError
+from transprune.errors import ImageError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clips import open_clip
@@ -225,7 +225,11 @@ def _item(name: str, task: Any, number: int, asked: Asked, frames: int) -> Item:
 
 def _picture(task: Any, number: int) -> Image.Image:
     """The picture of a row, as the task shows it."""
-    shown = task.doc_to_visual(task.eval_docs[number])
+    try:
+        shown = task.doc_to_visual(task.eval_docs[number])
+    # what a reader raises on a damaged picture differs from format to format
+    except Exception as error:
+        raise ImageError(f"row {number}: damaged picture ({first_line(error)})") from error
     if not shown or not isinstance(shown[0], Image.Image):
-        raise TaskError(f"row {number} has no picture")
+        raise ImageError(f"row {number} has no picture")
     return shown[0]

@@ -5,20 +5,17 @@ lmms-eval is installed apart (the extra `eval`) and is imported only here and in
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transprune.bench.data.benchmarks import BENCHMARKS, Benchmark
-from transprune.bench.data.benchmarks.base import OWNERS, Asked
+from transprune.bench.data.benchmarks.base import Asked
 from transprune.errors import MissingExtra, TaskError
 from transprune.integrations.lmms_tasks import task_folder
 from transprune.models.source import first_line
-
-DATA_VARIABLE = "TRANSPRUNE_DATA"  # that the tasks about videos read
+from transprune.reproduce.harness_data import in_reach
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,8 @@ def load_task(
         return chosen
 
     try:
-        with _in_reach(data, folder):
-            loaded = _build(task, choose)
+        with in_reach(benchmark, data, folder) as copies:
+            loaded = _build(task, choose, copies)
     except TaskError:
         raise
     # datasets and the hub raise anything for what is missing or refused
@@ -109,7 +106,7 @@ def load_task(
     return loaded, rows
 
 
-def _build(task: HarnessTask, choose: Any) -> Any:
+def _build(task: HarnessTask, choose: Any, copies: Path | None) -> Any:
     """The object of a task, with its rows chosen before anything else is done to them."""
     import lmms_eval
     from lmms_eval.api.task import ConfigurableMessagesTask
@@ -119,6 +116,8 @@ def _build(task: HarnessTask, choose: Any) -> Any:
     file = stock / task.file if task.file else task_folder() / f"{task.name}.yaml"
     config = load_yaml_config(str(file), mode="full")
 
+    if copies is not None and "class" not in config:
+        config["dataset_kwargs"] = {**config.get("dataset_kwargs", {}), "cache_dir": str(copies)}
     own = config.get("process_docs")
     config["process_docs"] = (lambda rows: own(choose(rows))) if own else choose
     kind = config.pop("class", None)
@@ -163,40 +162,3 @@ def _asked(benchmark: Benchmark, row: Mapping[str, Any], number: int) -> Asked |
     if asked is None or asked.id:
         return asked
     return Asked(str(number), asked.image or str(number), asked.question, asked.answers, asked.kind)
-
-
-@contextmanager
-def _in_reach(data: Path | None, folder: Path) -> Iterator[None]:
-    """`datasets` takes a folder of the data set's name in the working directory before the hub."""
-    if data is None:
-        yield
-        return
-
-    place = folder / "data"
-    place.mkdir(parents=True, exist_ok=True)
-    for owner in OWNERS:
-        _link(place / owner, data)
-    before = Path.cwd()
-    known = os.environ.get(DATA_VARIABLE)
-    os.environ[DATA_VARIABLE] = str(data.absolute())
-    os.chdir(place)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-        if known is None:
-            del os.environ[DATA_VARIABLE]
-        else:
-            os.environ[DATA_VARIABLE] = known
-
-
-def _link(link: Path, data: Path) -> None:
-    """Let `link` lead to the data sets of an owner, which may lie in `data` under another name."""
-    if link.is_dir() and not link.is_symlink():
-        return  # a copy of an earlier run's folder
-    places = [data / owner for owner in OWNERS if (data / owner).is_dir()]
-    target = (places[0] if places else data).absolute()
-    if link.is_symlink() and link.resolve() != target.resolve():
-        link.unlink()
-    if not link.is_symlink():
-        link.symlink_to(target, target_is_directory=True)
