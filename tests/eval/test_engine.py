@@ -139,7 +139,7 @@ def test_missing_and_damaged_data_leave_the_rest(data, tmp_path) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_row_out_of_memory_leaves_the_others(data, tmp_path, monkeypatch) -> None:
-    from transprune.integrations import lmms_eval as plugin
+    from transprune.integrations import lmms_base as plugin
 
     real = plugin.answer_together
 

@@ -2,6 +2,8 @@
 
 pipeline       transformers' pipeline with the argument `pruning`
 lmms_eval      the model classes of lmms-eval; imports it
+lmms_base      what they share
+lmms_results   answers and costs as it takes them
 lmms_manifest  how lmms-eval finds them
 lmms_tasks     tasks that lmms-eval lacks
 keeper         answers that are kept while lmms-eval asks

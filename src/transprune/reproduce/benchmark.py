@@ -14,7 +14,6 @@ from pathlib import Path
 
 from transprune.bench.data.benchmarks import BENCHMARKS, Benchmark
 from transprune.bench.data.benchmarks.read import read_benchmark
-from transprune.bench.data.benchmarks.video_files import FRAMES
 from transprune.bench.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from transprune.bench.data.records import RecordLog, Run, merge_parts, read_run
 from transprune.bench.data.tasks import Item, Questions, Task
@@ -23,15 +22,14 @@ from transprune.bench.plan import Plan
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.runner import answer_trial, number_draws, open_run
 from transprune.bench.run.trials import Trial, own_trials
-from transprune.errors import ImageError, TaskError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.prompt import takes_videos
+from transprune.reproduce.asked import check_askable, frames_of, readable
 from transprune.reproduce.plan import ReproducePlan
 from transprune.reproduce.ranks import ALONE, Ranks
 
 PART = 256  # questions prepared at once
-SMOKE_FRAMES = 2  # of a drawn video
 
 OnAnswers = Callable[[int], None]
 
@@ -180,7 +178,7 @@ class BenchmarkRun:
 
     def sample(self, count: int) -> tuple[Item, ...]:
         """The first questions whose pictures can be read."""
-        return _readable(self.questions.items[: 2 * count])[0][:count]
+        return readable(self.questions.items[: 2 * count])[0][:count]
 
     def first_questions(self, count: int) -> Questions:
         """The first questions whose pictures can be read, as a task of their own."""
@@ -236,7 +234,7 @@ class BenchmarkRun:
             if all((key, task.name, item.id) in log.keys for item in items):
                 continue
 
-            usable, damaged = _readable(items)
+            usable, damaged = readable(items)
             for line in damaged:
                 self._note(f"left out: {line}")
             if usable:
@@ -250,40 +248,3 @@ class BenchmarkRun:
     def _note(self, line: str) -> None:
         if line not in self.notes:
             self.notes = (*self.notes, line)
-
-
-def check_askable(name: str, plan: ReproducePlan) -> Benchmark:
-    """The benchmark whose questions a column asks.
-
-    Raises:
-        TaskError: it cannot be asked with these options.
-    """
-    if name not in BENCHMARKS:
-        raise TaskError(f"no benchmark of this name; known: {', '.join(BENCHMARKS)}")
-    benchmark = BENCHMARKS[name]
-    if benchmark.judged == "grade" and plan.judge is None:
-        raise TaskError(
-            "0 to 5 is given by a judge: name one with --judge URL --judge-model NAME (any "
-            "OpenAI-compatible endpoint)"
-        )
-    return BENCHMARKS[benchmark.answers_of or name]
-
-
-def frames_of(plan: ReproducePlan) -> int:
-    """Frames that are taken of each video."""
-    return SMOKE_FRAMES if plan.smoke else FRAMES
-
-
-def _readable(items: Iterable[Item]) -> tuple[tuple[Item, ...], list[str]]:
-    """Items whose pictures and videos can be decoded, and a sentence about each of the others."""
-    usable = []
-    damaged = []
-    for item in items:
-        try:
-            for medium in (*item.pictures, *item.clips):
-                medium()
-        except ImageError as error:
-            damaged.append(str(error))
-        else:
-            usable.append(item)
-    return tuple(usable), damaged

@@ -8,9 +8,9 @@ records; where lmms-eval's own figure of the same answers differs, a note says s
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from transprune.bench.data.manifest import Manifest
 from transprune.bench.data.metrics import METRICS
 from transprune.bench.data.records import RecordLog
 from transprune.bench.data.tasks import Item, Questions, Task
-from transprune.bench.run.answers import ModelAnswer
-from transprune.bench.run.runner import TaskItem, build_record
 from transprune.bench.run.trials import Trial
 from transprune.errors import ImageError
 from transprune.methods.common.method import Method
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clips import open_clip
 from transprune.models.source import first_line
-from transprune.reproduce.benchmark import BenchmarkRun, OnAnswers, check_askable, frames_of
+from transprune.reproduce.asked import check_askable, frames_of
+from transprune.reproduce.benchmark import BenchmarkRun, OnAnswers
+from transprune.reproduce.harness_keeper import RecordKeeper
 from transprune.reproduce.harness_tasks import TASKS, load_task
 from transprune.reproduce.plan import ReproducePlan
 from transprune.reproduce.ranks import ALONE, Ranks
@@ -93,7 +93,7 @@ class HarnessRun(BenchmarkRun):
 
         from transprune.integrations.lmms_eval import TransPruneChat
 
-        keeper = _Keeper(self, log, manifest, trial, on_answers)
+        keeper = RecordKeeper(self, log, manifest, trial, on_answers)
         model = TransPruneChat.around(
             self.checkpoint, method, self.plan.batch_size, self.frames, keeper
         )
@@ -158,53 +158,6 @@ def _aside(file: Path) -> Iterator[None]:
 def key_of(trial: Trial) -> str:
     """The name of a trial's condition."""
     return trial.condition.name
-
-
-@dataclass
-class _Keeper:
-    """Keeps the answers of a task as records."""
-
-    run: HarnessRun
-    log: RecordLog
-    manifest: Manifest
-    trial: Trial
-    on_answers: Callable[[int], None]
-    left_out: list[str] = field(default_factory=list)
-    failure: Exception | None = None
-
-    def __post_init__(self) -> None:
-        self._texts: dict[str, str] = {}
-        found = self.run.read()
-        for record in found.records if found else ():
-            if record.condition == self.trial.condition.name:
-                self._texts[record.item] = record.given
-
-    def known(self, number: int) -> str | None:
-        """The answer to a row of the task; None if there is none yet."""
-        return self._texts.get(self._item(number).id)
-
-    def keep(self, answers: Sequence[tuple[int, ModelAnswer]]) -> None:
-        """Write the answers of a batch."""
-        task = self.run.questions.tasks[0]
-        records = []
-        for number, answer in answers:
-            question = TaskItem(task, self._item(number))
-            # indices of kept tokens take four fifths of the space
-            bare = replace(answer, kept={})
-            records.append(build_record(self.manifest, self.trial, question, bare))
-        self.log.append(record for record in records if record.key not in self.log.keys)
-        self.on_answers(len(records))
-
-    def leave_out(self, number: int, error: Exception) -> None:
-        """Note that a row cannot be asked."""
-        self.left_out.append(f"question {self._item(number).id!r}: {first_line(error)}")
-
-    def stop(self, error: Exception) -> None:
-        """Note what keeps every further row from being answered."""
-        self.failure = error
-
-    def _item(self, number: int) -> Item:
-        return self.run.questions.items[number]
 
 
 def _item(name: str, task: Any, number: int, asked: Asked, frames: int) -> Item:
