@@ -65,6 +65,24 @@ def test_without_pyarrow_the_cure_is_named(cli, tmp_path, monkeypatch) -> None:
     assert "pip install 'transprune[reproduce]'" in result.err
 
 
+@pytest.mark.skipif(bool(find_spec("lmms_eval")), reason="lmms-eval is here")
+@needs_parquet
+def test_the_engine_names_its_extra(cli, tmp_path) -> None:
+    words = ("--smoke", "--engine", "lmms-eval", "--out", tmp_path, "--threads", 1)
+    result = cli("reproduce", "table9", *words)
+    assert result.code == 1
+    assert "pip install 'transprune[eval,reproduce]'" in result.err
+
+
+def test_wrong_options_are_one_line(cli, tmp_path) -> None:
+    words = ("--out", tmp_path, "--threads", 1)
+    assert "belong together" in cli("reproduce", "table6", "--judge", "http://x/v1", *words).err
+    # said before several processes start
+    found = cli("reproduce", "table1", "--benchmark", "tgif", "--processes", 3, *words)
+    assert "Table 1 has no benchmark tgif; it has mme" in found.err
+    assert not (tmp_path / "processes").exists()
+
+
 @needs_parquet
 @pytest.mark.slow
 def test_smoke_from_the_command_line(cli, tmp_path) -> None:

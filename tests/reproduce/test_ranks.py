@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from reproduce.small import small_plan
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.read import read_benchmark
 from transprune.bench.data.records import merge_parts, read_run
-from transprune.errors import BenchError, RecordError
+from transprune.errors import BenchError, RecordError, TaskError
 from transprune.models.checkpoint import load
 from transprune.reproduce.benchmark import BenchmarkRun
 from transprune.reproduce.processes import run_together
@@ -102,6 +103,16 @@ def test_alone_nobody_waits() -> None:
         ranks.wait()
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_failure_of_the_first_does_not_leave_the_others_waiting(rank, monkeypatch) -> None:
+    """Every process waits equally often, whatever happens in the block."""
+    waits: list[int] = []
+    monkeypatch.setattr(Ranks, "wait", lambda self: waits.append(self.rank))
+    with pytest.raises(TaskError), Ranks(rank, 2).first_alone():
+        raise TaskError("no data")
+    assert waits == [rank]
+
+
 def test_each_process_has_its_own_gpu(monkeypatch) -> None:
     import torch
 
@@ -184,6 +195,19 @@ def test_a_killed_run_goes_on_with_another_number_of_processes(tmp_path) -> None
     assert 0 < before < 80
     subprocess.run(command(out, 3, 20), check=True, capture_output=True)
     assert {len(found) for found in all_answers(out).values()} == {20}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_column_without_data_stops_none_of_two_processes(data, tmp_path) -> None:
+    shutil.copytree(data / "lmms-lab" / "GQA", tmp_path / "data" / "lmms-lab" / "GQA")
+    words = [word for word in command(tmp_path / "out", 2, 4) if word != "--smoke"]
+    words += ["--model", "nano", "--data", str(tmp_path / "data")]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=500)
+    assert "pope: no data" in done.stderr
+    document = json.loads((tmp_path / "out" / "table1" / "result.json").read_text())
+    assert document["rows"][1]["cells"]["gqa"]["answered"] == 4
+    assert "no data" in document["rows"][1]["cells"]["pope"]["reason"]
 
 
 def wait_for_answers(out: Path) -> None:

@@ -53,9 +53,12 @@ class Ranks:
         """The first process runs the block, then the others: it fills caches that all read."""
         if not self.first:
             self.wait()
-        yield
-        if self.first:
-            self.wait()
+        try:
+            yield
+        # the others wait for it even where it found no data
+        finally:
+            if self.first:
+                self.wait()
 
 
 ALONE = Ranks()
