@@ -24,7 +24,8 @@ def test_the_list_as_json(cli) -> None:
     document = cli("reproduce", "--list", "--json").data
     entries = {entry["name"]: entry for entry in document["exhibits"]}
     assert entries["table1"]["unknown"][0] == "TopV"
-    assert entries["table6"]["missing"] == ["tgif", "msvd"]
+    assert entries["table6"]["judge"]
+    assert not any(entry["missing"] for entry in entries.values())
     assert entries["table2"]["hours"] > entries["table1"]["hours"] > 10
 
 
@@ -62,6 +63,24 @@ def test_without_pyarrow_the_cure_is_named(cli, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = cli("reproduce", "table9", "--smoke", "--out", tmp_path, "--threads", 1)
     assert "pip install 'transprune[reproduce]'" in result.err
+
+
+@pytest.mark.skipif(bool(find_spec("lmms_eval")), reason="lmms-eval is here")
+@needs_parquet
+def test_the_engine_names_its_extra(cli, tmp_path) -> None:
+    words = ("--smoke", "--engine", "lmms-eval", "--out", tmp_path, "--threads", 1)
+    result = cli("reproduce", "table9", *words)
+    assert result.code == 1
+    assert "pip install 'transprune[eval,reproduce]'" in result.err
+
+
+def test_wrong_options_are_one_line(cli, tmp_path) -> None:
+    words = ("--out", tmp_path, "--threads", 1)
+    assert "belong together" in cli("reproduce", "table6", "--judge", "http://x/v1", *words).err
+    # said before several processes start
+    found = cli("reproduce", "table1", "--benchmark", "tgif", "--processes", 3, *words)
+    assert "Table 1 has no benchmark tgif; it has mme" in found.err
+    assert not (tmp_path / "processes").exists()
 
 
 @needs_parquet

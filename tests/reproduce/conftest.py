@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 # without the extra `reproduce` only what the paper prints can be tested
-collect_ignore = [] if find_spec("pyarrow") else ["test_benchmarks.py", "test_run.py"]
+collect_ignore = (
+    []
+    if find_spec("pyarrow")
+    else [
+        *("test_benchmarks.py", "test_run.py", "test_ranks.py", "test_videos.py"),
+    ]
+)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,10 @@ def changed(data: Path, target: Path, name: str, change) -> Path:
     folder = target / benchmark.repositories[-1]
     shutil.copytree(find_dataset(benchmark, data), folder)
     file = find_files(benchmark, folder, benchmark.config)[0]
-    rows = pq.read_table(file).to_pylist()
+    table = pq.read_table(file)
+    rows = table.to_pylist()
     change(rows)
-    pq.write_table(pa.Table.from_pylist(rows), file)
+    # the schema also says which column is a picture
+    fresh = pa.Table.from_pylist(rows)
+    pq.write_table(fresh.replace_schema_metadata(table.schema.metadata), file)
     return target

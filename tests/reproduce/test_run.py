@@ -277,13 +277,6 @@ def test_a_figure_is_drawn(data, tmp_path) -> None:
     assert "Drawn from nano" in page
 
 
-@pytest.mark.slow
-def test_a_table_without_benchmarks_of_ours_says_so(data, tmp_path) -> None:
-    plan = small_plan(tmp_path, data, exhibit="table6", rows=(), benchmarks=())
-    with pytest.raises(BenchError, match="no benchmark of Table 6 can be asked: tgif"):
-        run_again(plan)
-
-
 def test_values_without_a_partner_have_no_difference() -> None:
     assert Value("-", 50.0, 40.0, 60.0).difference is None
     assert Value("50.0").difference is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,9 +32,18 @@ from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
 if TYPE_CHECKING:
+    from transprune.bench.judge import Judge
     from transprune.bench.run.progress import Progress
     from transprune.reproduce.launch import Outcome
     from transprune.reproduce.plan import ReproducePlan
+
+
+class Engine(str, Enum):
+    """The choices of `--engine`."""
+
+    own = "own"
+    lmms_eval = "lmms-eval"
+
 
 # what to run
 ExhibitName = Annotated[
@@ -76,6 +87,29 @@ Columns = Annotated[
         "--benchmark", metavar="NAME", help="Benchmark, as mme or pope; repeat for several."
     ),
 ]
+EngineOption = Annotated[
+    Engine,
+    typer.Option(
+        "--engine", help="Who reads the data, asks and scores; lmms-eval needs the extra `eval`."
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--processes", min=1, metavar="N", help="Copies of the model; default: one on each GPU."
+    ),
+]
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        metavar="URL",
+        help="OpenAI-compatible endpoint that judges free answers; its key is OPENAI_API_KEY.",
+    ),
+]
+JudgeModel = Annotated[
+    str | None, typer.Option("--judge-model", metavar="NAME", help="Name of the judge's model.")
+]
 Out = Annotated[
     Path,
     typer.Option(
@@ -94,6 +128,10 @@ def reproduce_command(
     rows: Rows = None,
     benchmarks: Columns = None,
     out: Out = Path("out/reproduce"),
+    engine: EngineOption = Engine.own,
+    processes: Processes = None,
+    judge: JudgeUrl = None,
+    judge_model: JudgeModel = None,
     batch_size: BatchSize = 8,
     threads: OptionalThreads = None,
     dtype: DtypeOption = Dtype.auto,
@@ -125,10 +163,42 @@ def reproduce_command(
         rows=tuple(rows or ()),
         benchmarks=tuple(benchmarks or ()),
         batch_size=batch_size,
+        engine=engine.value,
+        judge=_judge(judge, judge_model),
         loading=load_options(dtype, device, attn, text_tower),
         command=command_line(),
     )
+    if _run_in_several(plan, processes):
+        return
     _print(_launch(plan, as_json), as_json)
+
+
+def _judge(url: str | None, model: str | None) -> Judge | None:
+    """Who judges, if somebody does."""
+    if (url is None) != (model is None):
+        raise typer.BadParameter("--judge URL and --judge-model NAME belong together")
+    if url is None or model is None:
+        return None
+    from transprune.bench.judge import Judge
+
+    return Judge(url, model)
+
+
+def _run_in_several(plan: ReproducePlan, wanted: int | None) -> bool:
+    """Start this command again in several processes, if there is a reason to."""
+    from transprune.reproduce.exhibits import check_plan
+    from transprune.reproduce.processes import run_together, visible_gpus
+    from transprune.reproduce.ranks import launched
+
+    # what is wrong with the options is said once, and not by every process
+    exhibit = check_plan(plan.exhibit, plan.rows, plan.benchmarks)
+    if launched() or exhibit.kind in ("figure", "cost"):
+        return False
+    count = wanted or visible_gpus(plan.loading.device)
+    if count < 2:
+        return False
+    run_together(("-m", "transprune.cli", *sys.argv[1:]), count, plan.out / "processes")
+    return True
 
 
 def _print_list(as_json: bool) -> None:
@@ -146,8 +216,11 @@ def _launch(plan: ReproducePlan, as_json: bool) -> Outcome:
     """Run the plan with its progress and its notes shown as they come."""
     from transprune.cli.console import err
     from transprune.reproduce.launch import launch
+    from transprune.reproduce.ranks import is_first
 
     def on_note(line: str) -> None:
+        if not is_first():
+            return
         # soft_wrap: a log gets the whole line
         err().print(line, soft_wrap=True, markup=False, highlight=False)
 
@@ -161,6 +234,10 @@ def _launch(plan: ReproducePlan, as_json: bool) -> Outcome:
 
 def _print(outcome: Outcome, as_json: bool) -> None:
     """Print the table and where its page is, or one JSON document."""
+    from transprune.reproduce.ranks import is_first
+
+    if not is_first():
+        return
     result = outcome.result
     if as_json:
         document = {} if result is None else result.to_dict()

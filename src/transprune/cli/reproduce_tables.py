@@ -24,6 +24,8 @@ def catalogue(entries: Sequence[Entry]) -> Iterator[Any]:
         total = entry.rows + len(entry.unknown)
         rows = f"{entry.rows} of {total}" if total else "-"
         data = ", ".join(name.split("/")[1] for name in entry.data)
+        if entry.judge:
+            data += "; a judge (an endpoint)"
         if entry.missing:
             data += f"not in this release: {', '.join(entry.missing)}"
         hours = f"{entry.hours:.1f}" if entry.hours else "-"

@@ -9,149 +9,16 @@ Without `method` the model runs unpruned. The costs of a run are in `throughput`
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
-from lmms_eval.api.model import lmms
-from lmms_eval.models.model_utils.gen_metrics import log_metrics
+from lmms_eval.api.instance import Instance
 from lmms_eval.protocol import ChatMessages
-from tqdm import tqdm
 
-from transprune.core.plan import UNPRUNED
-from transprune.errors import MethodError
-from transprune.integrations.batches import Answers, Generation, answer_together
-from transprune.integrations.messages import FRAMES, Conversation, is_video, read_messages
-from transprune.integrations.summary import Summary
-from transprune.methods.common.method import Method
-from transprune.methods.common.recipe import resolve
-from transprune.models.checkpoint import LoadOptions, load
-
-Numbered = tuple[int, Conversation, Generation]
+from transprune.integrations.lmms_base import TransPruneModel
+from transprune.integrations.messages import Conversation, is_video, read_messages
 
 
-class _TransPrune(lmms):
-    """What chat and simple tasks share.
-
-    Args:
-        pretrained: `nano`, a folder or a hub id.
-        method: recipe, with semicolons for commas; `unpruned` for the model as it is.
-        attn, dtype, text_tower: as in `LoadOptions`.
-        frames: of each video.
-        batch_size: prompts per batch.
-        device: as in `LoadOptions`, or `cuda:1`.
-
-    Raises:
-        MethodError: an unknown method, or arguments that nobody reads.
-        CheckpointError: the model cannot be loaded.
-    """
-
-    def __init__(
-        self,
-        pretrained: str,
-        method: str = UNPRUNED,
-        attn: str = "sdpa",
-        dtype: str = "auto",
-        text_tower: str | None = None,
-        frames: int = FRAMES,
-        batch_size: int | str = 1,
-        device: str | None = None,
-        max_batch_size: int | None = None,
-        **unknown: Any,
-    ) -> None:
-        super().__init__()
-        if unknown:
-            raise MethodError(
-                f"--model_args has no {', '.join(sorted(unknown))}; it has pretrained, method, "
-                "attn, dtype, text_tower and frames. Settings of a recipe are separated by "
-                "semicolons: method=fastv:layer=3;keep_ratio=0.25"
-            )
-
-        # resolved before the weights are read: a typo should not take minutes
-        self.method: Method | None = None
-        if method != UNPRUNED:
-            self.method = resolve(str(method).replace(";", ","))
-        options = LoadOptions(dtype, device or _own_device(), attn, text_tower)
-        self.checkpoint = load(pretrained, options)
-        self.frames = int(frames)
-        # "auto" of the command line means: the model decides
-        self.batch_size = int(batch_size) if str(batch_size).isdigit() else 1
-
-    @property
-    def device(self) -> Any:
-        """Where the model computes; lmms-eval puts its own tensors there."""
-        return self.checkpoint.model.device
-
-    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Answers in the order of the requests."""
-        results: list[GenerationResult | None] = [None] * len(requests)
-        summary = Summary()
-
-        with tqdm(total=len(requests), disable=self.rank != 0, desc="transprune") as bar:
-            for batch in self._batches(requests):
-                conversations = [conversation for _, conversation, _ in batch]
-                answers = answer_together(self.checkpoint, conversations, self.method, batch[0][2])
-                summary.add(answers)
-                for place, (number, _, _) in enumerate(batch):
-                    results[number] = _result(answers, place)
-                    self._remember(requests[number], answers.texts[place])
-                bar.update(len(batch))
-
-        _report(summary)
-        return [result for result in results if result is not None]
-
-    def _batches(self, requests: Sequence[Instance]) -> Iterator[list[Numbered]]:
-        """Requests that are generated alike and have the same kinds of media, in batches.
-
-        Pictures are opened batch by batch: those of a whole benchmark do not fit the memory.
-        """
-        waiting: dict[str, list[Numbered]] = {}
-        for number, request in enumerate(requests):
-            generation = Generation.read(self._options(request))
-            conversation = self._read(request)
-            key = json.dumps([self._options(request), conversation.media], default=str)
-
-            # the frames of videos differ in number and size, so each is a batch of its own
-            group = waiting.setdefault(key, [])
-            group.append((number, conversation, generation))
-            if len(group) == self.batch_size or conversation.clips:
-                yield waiting.pop(key)
-        yield from waiting.values()
-
-    def _read(self, request: Instance) -> Conversation:
-        """The prompt of a request."""
-        raise NotImplementedError
-
-    def _options(self, request: Instance) -> dict[str, Any]:
-        """The generation options of a request."""
-        raise NotImplementedError
-
-    def _document(self, request: Instance) -> Any:
-        """The row that a request asks about."""
-        _, _, _, number, task, split = request.args
-        return self.task_dict[task][split][number]
-
-    def _remember(self, request: Instance, text: str) -> None:
-        """Hand the answer to lmms-eval's cache."""
-        key = (request.args[0], self._options(request))
-        self.cache_hook.add_partial("generate_until", key, text)
-
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not there: a likelihood of a given answer is no generation."""
-        raise NotImplementedError(
-            "transprune answers generation tasks; choose one whose output_type is generate_until"
-        )
-
-    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Not there: later rounds would need the answers of earlier ones."""
-        raise NotImplementedError(
-            "transprune answers generation tasks of one round (output_type generate_until)"
-        )
-
-
-class TransPruneChat(_TransPrune):
+class TransPruneChat(TransPruneModel):
     """Tasks that give a list of messages."""
 
     is_simple: ClassVar[bool] = False
@@ -160,13 +27,13 @@ class TransPruneChat(_TransPrune):
         _, to_messages, _, _, _, _ = request.args
         messages = ChatMessages(messages=to_messages(self._document(request)))
         found = [message.model_dump() for message in messages.messages]
-        return read_messages(self.checkpoint, found, self.frames)
+        return read_messages(self.checkpoint, found, self.frames, stills=self.keeper is not None)
 
     def _options(self, request: Instance) -> dict[str, Any]:
         return dict(request.args[2])
 
 
-class TransPruneSimple(_TransPrune):
+class TransPruneSimple(TransPruneModel):
     """Tasks that give a text and pictures; pictures come first in the prompt."""
 
     is_simple: ClassVar[bool] = True
@@ -182,30 +49,3 @@ class TransPruneSimple(_TransPrune):
 
     def _options(self, request: Instance) -> dict[str, Any]:
         return dict(request.args[1])
-
-
-def _own_device() -> str:
-    """The GPU of this process among several; else whatever there is."""
-    rank = os.environ.get("LOCAL_RANK")
-    import torch
-
-    return f"cuda:{rank}" if rank and torch.cuda.is_available() else "auto"
-
-
-def _result(answers: Answers, place: int) -> GenerationResult:
-    counts = TokenCounts(
-        input_tokens=answers.prompt_tokens[place], output_tokens=answers.new_tokens[place]
-    )
-    return GenerationResult(text=answers.texts[place], token_counts=counts)
-
-
-def _report(summary: Summary) -> None:
-    """Hand times and costs to lmms-eval, which writes them into its results."""
-    if not summary.prompts:
-        return
-    log_metrics(
-        total_elapsed_time=summary.seconds,
-        total_gen_tokens=summary.new_tokens,
-        avg_speed=summary.new_tokens / summary.seconds if summary.seconds else 0.0,
-        additional_metrics=summary.numbers(),
-    )

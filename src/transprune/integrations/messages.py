@@ -13,7 +13,7 @@ from transprune.errors import ImageError, LayoutError
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clips import open_clip
 from transprune.models.images import open_image, to_rgb
-from transprune.models.prompt import conversation_prompt, prepare_prompt
+from transprune.models.prompt import conversation_prompt, prepare_prompt, takes_videos
 from transprune.video.clip import Clip
 
 FRAMES = 8  # of a video, as Video-LLaVA takes
@@ -45,7 +45,9 @@ class Conversation:
         return dict(prepare_prompt(checkpoint, self.prompt, "", self.pictures, self.clips))
 
 
-def read_messages(checkpoint: Checkpoint, messages: Sequence[Message], frames: int) -> Conversation:
+def read_messages(
+    checkpoint: Checkpoint, messages: Sequence[Message], frames: int, stills: bool = False
+) -> Conversation:
     """A list of messages, each with `role` and `content`, as a conversation.
 
     Args:
@@ -53,6 +55,7 @@ def read_messages(checkpoint: Checkpoint, messages: Sequence[Message], frames: i
         messages: their content is a list of `{"type": "text" | "image" | "video", ...}`; a picture
             or video stands under its type or under `url`.
         frames: of each video.
+        stills: whether a model that takes no videos is shown their frames as pictures.
 
     Raises:
         LayoutError: another type of content, or several messages where the processor has no
@@ -75,7 +78,12 @@ def read_messages(checkpoint: Checkpoint, messages: Sequence[Message], frames: i
             if kind == "image":
                 pictures.append(open_picture(medium))
             elif kind == "video":
-                clips.append(_open_video(medium, frames))
+                clip = _open_video(medium, frames)
+                if stills and not takes_videos(checkpoint):
+                    pictures += clip.frames
+                    content += [{"type": "image"}] * len(clip.frames)
+                    continue
+                clips.append(clip)
             else:
                 raise LayoutError(f"a prompt has text, pictures and videos; got {kind!r}")
             content.append({"type": kind})

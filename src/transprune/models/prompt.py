@@ -151,16 +151,22 @@ def prepare_prompt(
     return inputs.to(checkpoint.model.device, checkpoint.model.dtype)
 
 
-def _check_takes_videos(checkpoint: Checkpoint) -> None:
-    """Raise for a model without a placeholder for videos."""
+def takes_videos(checkpoint: Checkpoint) -> bool:
+    """Whether a model has a placeholder for videos."""
     import torch
 
     family = find_family(checkpoint.model)
     base = family.base(checkpoint.model)
     no_ids = torch.zeros(1, 1, dtype=torch.long)
-    if "video" not in family.visual_masks(base, no_ids):
+    return "video" in family.visual_masks(base, no_ids)
+
+
+def _check_takes_videos(checkpoint: Checkpoint) -> None:
+    """Raise for a model without a placeholder for videos."""
+    if not takes_videos(checkpoint):
+        title = find_family(checkpoint.model).title
         raise LayoutError(
-            f"{checkpoint.source} ({family.title}) has no video token, so it takes pictures only; "
+            f"{checkpoint.source} ({title}) has no video token, so it takes pictures only; "
             "show it single frames as pictures"
         )
 

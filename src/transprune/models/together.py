@@ -80,6 +80,7 @@ class Answers:
     Attributes:
         texts: in the order of the prompts.
         prompt_tokens, new_tokens: of each, without padding.
+        visual_tokens: of each prompt, before pruning.
         cut: of each, whether it ended at the length limit.
         first_token: seconds until the first new token of the batch.
         total: seconds of the whole batch.
@@ -89,6 +90,7 @@ class Answers:
     texts: tuple[str, ...]
     prompt_tokens: tuple[int, ...]
     new_tokens: tuple[int, ...]
+    visual_tokens: tuple[int, ...]
     cut: tuple[bool, ...]
     first_token: float
     total: float
@@ -134,6 +136,7 @@ def generate_together(
         texts=tuple(generation.cut(text) for text in texts),
         prompt_tokens=tuple(inputs["attention_mask"].sum(dim=1).tolist()),
         new_tokens=tuple(counts),
+        visual_tokens=_count_visual(checkpoint, inputs["input_ids"]),
         cut=tuple(row[count - 1] not in ends for row, count in zip(new, counts, strict=True)),
         first_token=(total if watch.at is None else watch.at - start),
         total=total,
@@ -170,6 +173,13 @@ def _join(checkpoint: Checkpoint, rows: Sequence[dict[str, Any]]) -> dict[str, A
     if media[0]:
         joined |= find_family(checkpoint.model).join_pictures(media)
     return joined
+
+
+def _count_visual(checkpoint: Checkpoint, ids: Tensor) -> tuple[int, ...]:
+    """Visual tokens of each prompt. long [B, L]."""
+    family = find_family(checkpoint.model)
+    mask = family.visual_mask(family.base(checkpoint.model), ids)  # bool [B, L]
+    return tuple(mask.sum(dim=1).tolist())
 
 
 def _count_new(ids: Sequence[int], ends: frozenset[int]) -> int:

@@ -5,7 +5,15 @@
     costs       the cost columns, counted
     estimate    hours on one GPU, counted
     smoke       a few drawn rows of every benchmark in its true layout
+    asked       what is asked with these options
     benchmark   one benchmark under one model: its run folder
+    harness_tasks   the tasks of lmms-eval that stand for our benchmarks
+    harness_data    a folder of data sets where it finds them
+    harness_keeper  its answers as records
+    harness     the same benchmark asked and scored by lmms-eval
+    ranks       processes that answer together
+    processes   starts them
+    verdicts    a judge's verdicts on free answers
     timing      milliseconds and memory of a table of times
     scores      scores with intervals from the records
     result      the table: published, ours, difference

@@ -25,6 +25,7 @@ class Entry:
         unknown: names of rows whose configuration is not published.
         inferred: names of rows of which something was filled in.
         hours: on one GPU, counted.
+        judge: whether the published figures are a judge's.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entry:
     unknown: tuple[str, ...]
     inferred: tuple[str, ...]
     hours: float
+    judge: bool
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -55,10 +57,11 @@ def _entry(exhibit: Exhibit) -> Entry:
         title=exhibit.title,
         kind=exhibit.kind,
         model=exhibit.model,
-        data=tuple(benchmark.repositories[-1] for benchmark in known),
+        data=tuple(dict.fromkeys(benchmark.repositories[-1] for benchmark in known)),
         missing=tuple(name for name in exhibit.columns if name not in BENCHMARKS),
         rows=sum(bool(row.recipe) for row in exhibit.rows),
         unknown=tuple(row.name for row in exhibit.rows if row.unknown),
         inferred=tuple(row.name for row in exhibit.rows if row.inferred),
         hours=round(hours(exhibit), 1),
+        judge=any(benchmark.judged for benchmark in known),
     )

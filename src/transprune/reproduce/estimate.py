@@ -33,7 +33,7 @@ def _row_questions(exhibit: Exhibit, row: Row, limit: int | None) -> int:
     """Questions of the benchmarks for which the row has a published cell."""
     count = 0
     for name, cell in zip(exhibit.columns, row.cells, strict=True):
-        if cell == NONE or name not in BENCHMARKS:
+        if cell == NONE or name not in BENCHMARKS or BENCHMARKS[name].answers_of:
             continue
         questions = BENCHMARKS[name].questions
         count += questions if limit is None else min(limit, questions)

@@ -164,6 +164,33 @@ def choose_rows(exhibit: Exhibit, wanted: Sequence[str]) -> tuple[Row, ...]:
     return tuple(row for row in exhibit.rows if not chosen or row.name.lower() in chosen)
 
 
+def check_plan(name: str, rows: Sequence[str], benchmarks: Sequence[str]) -> Exhibit:
+    """The table or figure of this name, which has these rows and benchmarks.
+
+    Raises:
+        BenchError: there is no such table, row or benchmark.
+    """
+    exhibit = read_exhibit(name)
+    choose_rows(exhibit, rows)
+    # nothing is asked for a table of costs
+    if exhibit.kind != "cost":
+        check_benchmarks(exhibit, benchmarks)
+    return exhibit
+
+
+def check_benchmarks(exhibit: Exhibit, wanted: Sequence[str]) -> None:
+    """Refuse names that are no columns of a table.
+
+    Raises:
+        BenchError: one that is none; those that are there are named.
+    """
+    if unknown := [name for name in wanted if name not in exhibit.columns]:
+        raise BenchError(
+            f"{exhibit.label} has no benchmark {', '.join(unknown)}; it has "
+            f"{', '.join(exhibit.columns)}"
+        )
+
+
 def _folder() -> Any:
     return files("transprune.reproduce") / "exhibits"
 

@@ -13,8 +13,9 @@ from transprune.nano import NANO
 from transprune.report.theme import need_extra
 from transprune.reproduce.exhibits import Exhibit, read_exhibit
 from transprune.reproduce.figures import draw_figure
-from transprune.reproduce.page import write_figure, write_numbers, write_result
+from transprune.reproduce.page import PAGE_FILE, write_figure, write_numbers, write_result
 from transprune.reproduce.plan import ReproducePlan
+from transprune.reproduce.ranks import is_first, join
 from transprune.reproduce.result import Result
 from transprune.reproduce.run import reproduce
 from transprune.reproduce.smoke.write import draw_data
@@ -66,6 +67,9 @@ def launch(
         raise RecordError(problem)
 
     folder = plan.out / (f"{exhibit.id}-smoke" if plan.smoke else exhibit.id)
+    # figures and counted costs are work for one process
+    if exhibit.kind in ("figure", "cost") and not is_first():
+        return Outcome(exhibit, folder / PAGE_FILE, None)
     plan = _complete(plan, exhibit, on_progress)
     if exhibit.kind == "figure":
         pictures = draw_figure(exhibit, plan, on_progress)
@@ -76,6 +80,8 @@ def launch(
         write_numbers(folder, result, plan.command)
 
     result = reproduce(plan, on_progress, on_note, write)
+    if not is_first():
+        return Outcome(exhibit, folder / PAGE_FILE, None)
     return Outcome(exhibit, write_result(folder, result, plan.command), result)
 
 
@@ -87,5 +93,9 @@ def _complete(plan: ReproducePlan, exhibit: Exhibit, on_progress: OnProgress) ->
         return replace(plan, model=plan.model or exhibit.model)
 
     on_progress(Progress("drawing rows", 0, 0))
-    data = draw_data(plan.out / "smoke-data")
+    data = plan.out / "smoke-data"
+    if exhibit.kind == "figure":
+        return replace(plan, model=plan.model or NANO, data=draw_data(data))
+    with join(plan.loading.device).first_alone():
+        draw_data(data)
     return replace(plan, model=plan.model or NANO, data=data)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from transprune.bench.judge import Judge
 from transprune.models.checkpoint import LoadOptions
 
 BATCH_SIZE = 8
 QUESTIONS = 20  # that a table of times measures
 SMOKE_QUESTIONS = 4
+OWN = "own"
+HARNESS = "lmms-eval"
+ENGINES = (OWN, HARNESS)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,8 @@ class ReproducePlan:
         limit: at most so many questions of each benchmark; None for all.
         rows, benchmarks: names of those to run; empty for all.
         batch_size: prompts per batch.
+        engine: who reads the data, asks and scores: `"own"`, or `"lmms-eval"` with its tasks.
+        judge: of free answers; None for exact match.
         loading: dtype, device, attention implementation and text tower.
         command: the command line, for the manifests.
     """
@@ -38,5 +44,7 @@ class ReproducePlan:
     rows: tuple[str, ...] = ()
     benchmarks: tuple[str, ...] = ()
     batch_size: int = BATCH_SIZE
+    engine: str = OWN
+    judge: Judge | None = None
     loading: LoadOptions = LoadOptions()
     command: str = ""

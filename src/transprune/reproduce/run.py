@@ -7,16 +7,19 @@ written after every row, so a killed run leaves the rows that were finished.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
-from transprune.errors import BenchError, PruneError, RecordError
+from transprune.errors import BenchError, FamilyError, PruneError, RecordError, TaskError
 from transprune.models.checkpoint import load
-from transprune.reproduce.exhibits import Row, choose_rows, read_exhibit
+from transprune.reproduce.exhibits import Row, check_plan, choose_rows
+from transprune.reproduce.harness_tasks import need_harness
 from transprune.reproduce.pilot import expected_seconds
-from transprune.reproduce.plan import QUESTIONS, SMOKE_QUESTIONS, ReproducePlan
+from transprune.reproduce.plan import HARNESS, QUESTIONS, SMOKE_QUESTIONS, ReproducePlan
+from transprune.reproduce.ranks import join, own_device
 from transprune.reproduce.result import Result, build_row
 from transprune.reproduce.timing import time_answers
 from transprune.reproduce.work import OnNote, Work, open_benchmarks, rescore, so_far
@@ -52,13 +55,17 @@ def reproduce(
         RecordError: the folder holds answers with other settings, or cannot be written.
         PruneError: the model cannot be loaded.
     """
-    exhibit = read_exhibit(plan.exhibit)
+    exhibit = check_plan(plan.exhibit, plan.rows, plan.benchmarks)
     rows = choose_rows(exhibit, plan.rows)
     if exhibit.kind == "cost":
         counted = tuple(build_row(exhibit, row, {}, {}, {}) for row in rows)
         return Result(exhibit, "", False, None, counted)
 
-    work = Work(plan, exhibit, rows, load(plan.model, plan.loading))
+    if plan.engine == HARNESS:
+        need_harness()
+    ranks = join(plan.loading.device)
+    checkpoint = load(plan.model, own_device(plan.loading, ranks))
+    work = Work(plan, exhibit, rows, checkpoint, ranks=ranks)
     open_benchmarks(work, on_progress, on_note)
     _announce(work, on_progress, on_note)
 
@@ -66,7 +73,8 @@ def reproduce(
     done = 0
     for row in rows:
         done = _answer_row(work, row, done, total, on_progress, on_note)
-        on_result(so_far(work))
+        if ranks.first:
+            on_result(so_far(work))
     return so_far(work)
 
 
@@ -86,18 +94,21 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
     on_progress(Progress("measuring how long it takes", 0, 0))
     seconds, answers = expected_seconds(work.cells, work.runs)
     if answers:
-        minutes = seconds / 60
+        minutes = seconds / work.ranks.size / 60
         length = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
-        on_note(f"{answers} answers to give, at most about {length} on this device")
+        where = "on this device" if work.ranks.size == 1 else f"in {work.ranks.size} processes"
+        on_note(f"{answers} answers to give, at most about {length} {where}")
+    # nobody answers before everybody has counted
+    work.ranks.wait()
 
 
 def _answer_row(
     work: Work, row: Row, done: int, total: int, on_progress: OnProgress, on_note: OnNote
 ) -> int:
     """Answer the open cells of a row; the number of answers there are now."""
-    for name in work.exhibit.columns:
-        if not work.asks(row, name):
-            continue
+    names = [name for name in work.exhibit.columns if work.asks(row, name)]
+    _begin(work, row, names)
+    for name in names:
         run = work.runs[name]
         title = f"{row.name}, {run.benchmark.title}"
         left = run.count_open(row.recipe)
@@ -115,11 +126,47 @@ def _answer_row(
         for line in run.notes[known:]:
             on_note(line)
         done = finished
-        rescore(work, name)
+        if work.ranks.size == 1:
+            rescore(work, name, on_progress, on_note)
+    _finish(work, names, on_progress, on_note)
 
-    if work.exhibit.kind == "timing" and row.recipe:
+    if work.exhibit.kind == "timing" and row.recipe and work.ranks.first:
         _time_row(work, row, on_progress, on_note)
     return done
+
+
+def _begin(work: Work, row: Row, names: Sequence[str]) -> None:
+    """Before several processes answer a row, the first one writes what identifies its runs."""
+    if work.ranks.size == 1:
+        return
+    if work.ranks.first:
+        for name in names:
+            # what stops a cell is found again, and said, when it is answered
+            with suppress(TaskError, BenchError, FamilyError):
+                work.runs[name].begin(row.recipe, row.method())
+    work.ranks.wait()
+
+
+def _finish(work: Work, names: Sequence[str], on_progress: OnProgress, on_note: OnNote) -> None:
+    """Put together what several processes answered and what stopped them."""
+    if work.ranks.size == 1:
+        return
+    for failures, notes in work.ranks.gather((work.failures, _notes_of(work))):
+        for place, reason in failures.items():
+            work.failures.setdefault(place, reason)
+        for name, lines in notes.items():
+            work.runs[name].add_notes(lines)
+
+    if work.ranks.first:
+        for name in names:
+            work.runs[name].merge()
+            rescore(work, name, on_progress, on_note)
+    # the next row reads the merged files
+    work.ranks.wait()
+
+
+def _notes_of(work: Work) -> dict[str, tuple[str, ...]]:
+    return {name: run.notes for name, run in work.runs.items()}
 
 
 def _answer_cell(

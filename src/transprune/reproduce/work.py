@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from transprune.bench.data.provenance import versions
+from transprune.bench.data.records import Run
+from transprune.bench.judge import PROTOCOL
 from transprune.bench.run.progress import OnProgress, Progress
-from transprune.errors import BenchError, MissingExtra, PruneError
+from transprune.errors import MissingExtra, PruneError
 from transprune.models.checkpoint import Checkpoint
 from transprune.reproduce.benchmark import BenchmarkRun
 from transprune.reproduce.exhibits import NONE, Exhibit, Row
-from transprune.reproduce.plan import ReproducePlan
+from transprune.reproduce.plan import HARNESS, ReproducePlan
+from transprune.reproduce.ranks import ALONE, Ranks
 from transprune.reproduce.result import Result, RowResult, build_row
 from transprune.reproduce.scores import BenchmarkScores
 from transprune.reproduce.timing import Timing
+from transprune.reproduce.verdicts import judge_run
 
 OnNote = Callable[[str], None]
 
@@ -33,6 +38,8 @@ class Work:
     failures: dict[tuple[str, str], str] = field(default_factory=dict)
     timings: dict[str, Timing] = field(default_factory=dict)
     scores: dict[str, BenchmarkScores] = field(default_factory=dict)
+    unjudged: dict[tuple[str, str], str] = field(default_factory=dict)  # as failures
+    ranks: Ranks = ALONE
 
     def asks(self, row: Row, column: str) -> bool:
         """Whether a cell is to be answered: something can run, and something was published."""
@@ -48,14 +55,7 @@ class Work:
 
 def open_benchmarks(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
     """Read the questions of every column; one without data is left out with its reason."""
-    columns = work.exhibit.columns
-    if unknown := [name for name in work.plan.benchmarks if name not in columns]:
-        raise BenchError(
-            f"{work.exhibit.label} has no benchmark {', '.join(unknown)}; it has "
-            f"{', '.join(columns)}"
-        )
-
-    for name in columns:
+    for name in work.exhibit.columns:
         if work.plan.benchmarks and name not in work.plan.benchmarks:
             work.missing[name] = "not asked for"
             continue
@@ -69,7 +69,7 @@ def open_benchmarks(work: Work, on_progress: OnProgress, on_note: OnNote) -> Non
 
 def _open_benchmark(work: Work, name: str, on_note: OnNote) -> None:
     try:
-        run = BenchmarkRun.open(name, work.plan, work.checkpoint)
+        run = _run_class(work.plan).open(name, work.plan, work.checkpoint, work.ranks)
     except MissingExtra:
         raise
     except PruneError as error:
@@ -82,11 +82,51 @@ def _open_benchmark(work: Work, name: str, on_note: OnNote) -> None:
         on_note(line)
 
 
-def rescore(work: Work, name: str) -> None:
-    """Score a benchmark again, after answers to it were given."""
+def _run_class(plan: ReproducePlan) -> type[BenchmarkRun]:
+    """Who asks and scores."""
+    if plan.engine != HARNESS:
+        return BenchmarkRun
+    # imports lmms-eval's tasks
+    from transprune.reproduce.harness import HarnessRun
+
+    return HarnessRun
+
+
+def rescore(work: Work, name: str, on_progress: OnProgress, on_note: OnNote) -> None:
+    """Score a benchmark again, after answers to it were given; a judge is asked if there is one."""
     run = work.runs[name].read()
-    if run is not None and run.records:
-        work.scores[name] = BenchmarkScores(run, work.runs[name].benchmark)
+    if run is None or not run.records:
+        return
+    benchmark = work.runs[name].benchmark
+    if benchmark.judged and work.plan.judge is None:
+        for row in work.rows:
+            work.unjudged[row.name, name] = (
+                "exact match; the published figure is a judge's (--judge)"
+            )
+    elif benchmark.judged:
+        run = _judge(work, name, run, on_progress, on_note)
+    work.scores[name] = BenchmarkScores(run, benchmark)
+
+
+def _judge(work: Work, name: str, run: Run, on_progress: OnProgress, on_note: OnNote) -> Run:
+    """The run with a judge's verdicts as scores."""
+    judge = work.plan.judge
+    assert judge is not None
+    done = 0
+
+    def count(new: int) -> None:
+        nonlocal done
+        done += new
+        on_progress(Progress(f"{name}, judged by {judge.model}", done, 0))
+
+    judged = judge_run(run, judge, count)
+    for row in work.rows:
+        # verdicts that come later take the reason away
+        work.unjudged.pop((row.name, name), None)
+        if reason := judged.reason(row.recipe):
+            work.unjudged[row.name, name] = reason
+            on_note(f"{row.name}, {name}: {reason}")
+    return judged.scored(run, work.runs[name].benchmark.judged)
 
 
 def so_far(work: Work) -> Result:
@@ -95,7 +135,8 @@ def so_far(work: Work) -> Result:
     rows: list[RowResult] = []
     for row in work.rows:
         timing = work.timings.get(row.name)
-        rows.append(build_row(work.exhibit, row, work.scores, totals, work.failures, timing))
+        reasons = {**work.unjudged, **work.failures}
+        rows.append(build_row(work.exhibit, row, work.scores, totals, reasons, timing))
 
     return Result(
         exhibit=work.exhibit,
@@ -104,7 +145,7 @@ def so_far(work: Work) -> Result:
         limit=work.plan.limit,
         rows=tuple(rows),
         notes=_notes(work),
-        setting=_setting(work.checkpoint),
+        setting=_setting(work),
     )
 
 
@@ -120,12 +161,24 @@ def _notes(work: Work) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _setting(checkpoint: Checkpoint) -> dict[str, Any]:
-    """How the model ran."""
-    model = checkpoint.model
-    return {
+def _setting(work: Work) -> dict[str, Any]:
+    """How the model ran, and who asked and judged."""
+    model = work.checkpoint.model
+    setting = {
         "dtype": str(model.dtype).removeprefix("torch."),
         "attention": str(model.config._attn_implementation),
         "device": model.device.type,
+        "processes": work.ranks.size,
+        "asked by": _engine_words(work.plan),
         "versions": versions(),
     }
+    if work.plan.judge is not None:
+        judge = work.plan.judge
+        setting["judge"] = f"{judge.model} at {judge.url} ({PROTOCOL})"
+    return setting
+
+
+def _engine_words(plan: ReproducePlan) -> str:
+    if plan.engine != HARNESS:
+        return "transprune"
+    return f"lmms-eval {version('lmms-eval')}"

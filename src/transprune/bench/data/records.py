@@ -27,6 +27,7 @@ from transprune.core.shown import shorten
 from transprune.errors import RecordError
 
 RECORDS_FILE = "records.jsonl"
+PARTS = "records-*.part.jsonl"  # of processes that work together, until they are merged
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,16 @@ class RecordLog:
     """`records.jsonl`, open for appending: it knows the keys in the file and adds complete lines.
 
     Opening drops an incomplete last line, which a killed process left. One process at a time can
-    open the file.
+    open the file; processes that work together each have a part of their own beside it, until
+    `merge_parts`.
+
+    Args:
+        folder: of the run.
+        part: number of the part; None for `records.jsonl`.
 
     Attributes:
         file: the path.
-        keys: keys of all records in the file.
+        keys: keys of all records in the file, and in `records.jsonl` when a part was opened.
         note: a sentence about the line that was dropped, or empty.
 
     Raises:
@@ -110,8 +116,9 @@ class RecordLog:
             file cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / RECORDS_FILE
+    def __init__(self, folder: Path, part: int | None = None) -> None:
+        name = RECORDS_FILE if part is None else PARTS.replace("*", str(part))
+        self.file = folder / name
         self.note = ""
         try:
             self._stream: IO[bytes] = self.file.open("ab+")
@@ -120,6 +127,8 @@ class RecordLog:
 
         try:
             self.keys: set[Key] = self._lock_and_read()
+            if part is not None:
+                self.keys |= _read_keys(folder / RECORDS_FILE)
         except RecordError:
             self.close()
             raise
@@ -168,6 +177,39 @@ class RecordLog:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def merge_parts(folder: Path) -> int:
+    """Move the records of all parts into `records.jsonl`; the number of new ones.
+
+    A kill in between leaves parts whose records are there already; the next call knows them.
+
+    Raises:
+        RecordError: a file is damaged, cannot be written, or another process writes it.
+    """
+    parts = sorted(folder.glob(PARTS))
+    if not parts:
+        return 0
+
+    new = 0
+    with RecordLog(folder) as log:
+        for file in parts:
+            with file.open("rb") as stream:
+                hold(stream, _busy(file))
+                lines, _ = _split_last_line(stream.read())
+            fresh = [one for one in parse_lines(lines, file) if one.key not in log.keys]
+            log.append(fresh)
+            new += len(fresh)
+            file.unlink()
+    return new
+
+
+def _read_keys(file: Path) -> set[Key]:
+    """The keys of the complete lines of a file; none where there is no file."""
+    if not file.exists():
+        return set()
+    lines, _ = _split_last_line(file.read_bytes())
+    return {record.key for record in parse_lines(lines, file)}
 
 
 def check_free(folder: Path) -> None:

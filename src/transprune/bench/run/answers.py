@@ -14,7 +14,9 @@ from transprune.bench.data.tasks import Item
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.core.plan import UNPRUNED
 from transprune.cost.count import unpruned_cost
+from transprune.cost.geometry import Geometry
 from transprune.methods.common.method import Method
+from transprune.models.checkpoint import Checkpoint
 from transprune.trace import Trace
 
 PILOT_QUESTIONS = 32  # for measuring the share of a method before a run
@@ -63,9 +65,10 @@ def answer(
     answers = []
     for number, (item, text) in enumerate(zip(items, texts, strict=True)):
         if session is None:
-            answers.append(_unpruned(questions, item, text))
+            counts = questions.count(item)
+            answers.append(unpruned_answer(questions.checkpoint, text, counts.visual, counts.text))
         else:
-            answers.append(_pruned(session.trace, number, text, repr(method)))
+            answers.append(pruned_answer(session.trace, number, text, repr(method)))
     return answers
 
 
@@ -106,12 +109,14 @@ def _decode(questions: PreparedQuestions, ids: Any) -> str:
     return tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
-def _unpruned(questions: PreparedQuestions, item: Item, text: str) -> ModelAnswer:
-    counts = questions.count(item)
-
+def unpruned_answer(
+    checkpoint: Checkpoint, text: str, visual_tokens: int, text_tokens: int
+) -> ModelAnswer:
+    """An answer of the unpruned model, and what it cost."""
     # counted, because without a session there is no trace
-    dtype_bytes = questions.checkpoint.model.dtype.itemsize
-    cost = unpruned_cost(questions.geometry, counts.visual, counts.text, "exact", dtype_bytes)
+    geometry = Geometry.from_config(checkpoint.model.config)
+    dtype_bytes = checkpoint.model.dtype.itemsize
+    cost = unpruned_cost(geometry, visual_tokens, text_tokens, "exact", dtype_bytes)
 
     return ModelAnswer(
         text=text,
@@ -119,13 +124,14 @@ def _unpruned(questions: PreparedQuestions, item: Item, text: str) -> ModelAnswe
         exact_share=1.0,
         paper_share=1.0,
         kept={},
-        visual_tokens=counts.visual,
+        visual_tokens=visual_tokens,
         kv_bytes=cost.kv_bytes,
         positions="keep",
     )
 
 
-def _pruned(trace: Trace, sample: int, text: str, method_repr: str) -> ModelAnswer:
+def pruned_answer(trace: Trace, sample: int, text: str, method_repr: str) -> ModelAnswer:
+    """An answer of a pruned prompt, number `sample` of its batch, and what it cost."""
     exact = trace.sample_cost(sample, "exact")
     paper = trace.sample_cost(sample, "paper")
     kept = {stage.boundary: stage.keep[sample].tolist() for stage in trace.stages}

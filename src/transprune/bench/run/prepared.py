@@ -31,6 +31,7 @@ from transprune.models.batching import (
     text_inputs,
 )
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.prompt import takes_videos
 from transprune.session import Session, prune
 
 MEMORY = 2**30
@@ -73,6 +74,7 @@ class PreparedQuestions:
         self._pictures: dict[str, dict[str, Tensor]] = {}
         self._features: dict[str, list[Tensor]] = {}
         self._bytes_kept = 0
+        self._takes_videos = takes_videos(checkpoint)
 
         self.counts = {_key(item): self._tokenise(item) for item in items}
 
@@ -119,9 +121,13 @@ class PreparedQuestions:
             texts = [continued(text, ids) for text, ids in pairs]
         inputs: dict[str, Any] = pad_left(texts, padding_id(self.checkpoint.processor.tokenizer))
 
-        features = self._encode(items) if encoded else None
+        # features of videos are not passed from one call to another
+        videos = self._takes_videos and any(item.clips for item in items)
+        features = self._encode(items) if encoded and not videos else None
         if features is not None:
             inputs |= self.family.encoded_inputs(features)
+        elif len(items) == 1:
+            inputs |= self._picture(items[0])
         else:
             inputs |= self.family.join_pictures([self._picture(item) for item in items])
         return inputs
@@ -148,8 +154,13 @@ class PreparedQuestions:
     def _prepare(self, item: Item) -> dict[str, Tensor]:
         """The processor's tensors for an item."""
         pictures = [picture() for picture in item.pictures]
+        clips = [clip() for clip in item.clips]
+        # a model that takes pictures only sees the frames of a video as so many pictures
+        if clips and not self._takes_videos:
+            pictures += [frame for clip in clips for frame in clip.frames]
+            clips = []
         try:
-            inputs = dict(prepare(self.checkpoint, pictures, item.question))
+            inputs = dict(prepare(self.checkpoint, pictures, item.question, clips))
         except (LayoutError, PruneError) as error:
             raise TaskError(f"question {item.id!r}: {error}") from error
 

@@ -151,7 +151,7 @@ def answer_trial(
 
         # on disk before the next batch, so a kill loses at most this one
         pairs = zip(batch, answers, strict=True)
-        log.append(_record(manifest, trial, *pair) for pair in pairs)
+        log.append(build_record(manifest, trial, *pair) for pair in pairs)
         yield len(batch)
 
 
@@ -209,7 +209,10 @@ def number_draws(tasks: Iterable[Task]) -> dict[str, int]:
     return images
 
 
-def _record(manifest: Manifest, trial: Trial, question: TaskItem, given: ModelAnswer) -> Record:
+def build_record(
+    manifest: Manifest, trial: Trial, question: TaskItem, given: ModelAnswer
+) -> Record:
+    """The record of one answer."""
     task, item = question
     condition = trial.condition
     settings = manifest.settings

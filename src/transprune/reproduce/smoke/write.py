@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from transprune.bench.data.benchmarks import BENCHMARKS, Benchmark
+from transprune.bench.data.benchmarks.base import COLLECTION
 from transprune.bench.data.benchmarks.parquet import need_parquet
+from transprune.reproduce.smoke.films import draw_videos
 from transprune.reproduce.smoke.rows import ROWS, Row, gqa_pictures
 
-DONE = "drawn"  # a file that is written last
+DONE = "drawn-2"  # a file that is written last; the number changes with what is drawn
 
 
 def draw_data(folder: Path) -> Path:
@@ -33,6 +35,7 @@ def draw_data(folder: Path) -> Path:
             tables[benchmark.pictures_config] = gqa_pictures()
         _write_dataset(folder / benchmark.repositories[-1], benchmark, tables)
 
+    draw_videos(folder / COLLECTION)
     (folder / DONE).write_text("rows about drawn scenes, no benchmark\n", encoding="utf-8")
     return folder
 

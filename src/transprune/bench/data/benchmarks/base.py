@@ -8,6 +8,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+COLLECTION = "GPT_Zero_Shot_QA"  # in which the benchmarks about videos are published
 OWNERS = ("lmms-lab-encoder", "lmms-lab")  # on the hub; the name was changed once
 
 
@@ -50,6 +51,11 @@ class Benchmark:
         pictures_config: the configuration that holds the pictures, where rows only name them.
         picture_id: the column that names them.
         note: in which way the rows differ from those of the papers; empty if in none.
+        videos: folder of its videos; empty for a benchmark about pictures.
+        answers_of: benchmark whose answers are scored here in another way; empty for its own.
+        judged: what a judge's verdict gives, `"right"` (the share of right answers) or `"grade"`
+            (the mean of its 0 to 5); empty where no judge is asked. A share without a judge is that
+            of the metric.
     """
 
     name: str
@@ -67,8 +73,16 @@ class Benchmark:
     pictures_config: str = ""
     picture_id: str = ""
     note: str = ""
+    videos: str = ""
+    answers_of: str = ""
+    judged: str = ""
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Data sets on the hub that hold the same rows; the last is the usual one."""
+        """Data sets on the hub that hold the same rows; the last is the usual one.
+
+        Of a benchmark about videos it is its folder in the collection, which is not on the hub.
+        """
+        if self.videos:
+            return (f"{COLLECTION}/{self.dataset}",)
         return tuple(f"{owner}/{self.dataset}" for owner in OWNERS)

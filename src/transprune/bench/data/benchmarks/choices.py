@@ -52,7 +52,8 @@ def _mmbench(row: Row) -> Asked:
         id=str(index),
         image=str(index % ROTATION),
         question=f"{before}{row['question']}\n{list_options(options)}{LETTER}",
-        answers=(str(row["answer"]),),
+        # behind the letter the options: an answer may be the text of one
+        answers=(str(row["answer"]), *options),
         kind=str(row["category"]),
     )
 
@@ -64,7 +65,7 @@ SEED = Benchmark(
     split="test",
     columns=("question_id", "image", "question", "choice_a", "answer", "data_type"),
     ask=_seed,
-    metric="mc",
+    metric="first_character",
     questions=14233,
 )
 
@@ -76,7 +77,7 @@ SCIENCEQA = Benchmark(
     split="test",
     columns=("image", "question", "choices", "answer", "hint"),
     ask=_scienceqa,
-    metric="mc",
+    metric="leading_letter",
     questions=2017,
 )
 

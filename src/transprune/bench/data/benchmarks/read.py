@@ -15,6 +15,7 @@ from transprune.bench.data.benchmarks.parquet import (
     need_parquet,
     read_rows,
 )
+from transprune.bench.data.benchmarks.video_files import FRAMES, read_videos
 from transprune.bench.data.metrics import METRICS
 from transprune.bench.data.tasks import Item, Questions, Task
 from transprune.errors import TaskError
@@ -23,7 +24,10 @@ SKIPPED_SHOWN = 20  # rows named one by one among those that are left out
 
 
 def read_benchmark(
-    benchmark: Benchmark, data: Path | None = None, limit: int | None = None
+    benchmark: Benchmark,
+    data: Path | None = None,
+    limit: int | None = None,
+    frames: int = FRAMES,
 ) -> Questions:
     """The questions of a benchmark.
 
@@ -31,11 +35,14 @@ def read_benchmark(
         benchmark: which one.
         data: folder of data sets; None for the hub and its cache.
         limit: at most so many questions, the first ones.
+        frames: of each video.
 
     Raises:
         MissingExtra: pyarrow is not installed.
         TaskError: no data, or no usable row.
     """
+    if benchmark.videos:
+        return read_videos(benchmark, data, limit, frames)
     need_parquet()
     folder = find_dataset(benchmark, data)
     files = find_files(benchmark, folder, benchmark.config)

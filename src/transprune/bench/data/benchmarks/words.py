@@ -121,6 +121,6 @@ TEXTVQA = Benchmark(
     split="validation",
     columns=("question_id", "image", "question", "ocr_tokens", "answers"),
     ask=_textvqa,
-    metric="vqa",
+    metric="textvqa",
     questions=5000,
 )

@@ -2,16 +2,26 @@
 
 base      counts of an answer, and scores of summed counts
 text      texts as metrics compare them
+vqa_text  the same as VQA does
 answers   means over answers: exact match, VQA accuracy, multiple choice
 pope      F1 of three splits
 grouped   several answers about one image: MME's pairs, MMBench's rotations
+options   the option that a free answer to MMBench means
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transprune.bench.data.metrics.answers import ExactMatch, ExactText, MultipleChoice, Vqa
+from transprune.bench.data.metrics.answers import (
+    ExactMatch,
+    ExactText,
+    FirstCharacter,
+    LeadingLetter,
+    MultipleChoice,
+    TextVqa,
+    Vqa,
+)
 from transprune.bench.data.metrics.base import Floats as Floats
 from transprune.bench.data.metrics.base import Metric as Metric
 from transprune.bench.data.metrics.grouped import PERCEPTION as PERCEPTION
@@ -25,4 +35,8 @@ _GENERAL = (ExactMatch(), Vqa(), Pope(), MultipleChoice(), ExactText())
 
 # those that a questions file may name: the others read ids and categories of their own benchmark
 GENERAL_METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _GENERAL}
-METRICS: Mapping[str, Metric] = {**GENERAL_METRICS, "mme": Mme(), "circular": Circular()}
+_OWN = (TextVqa(), LeadingLetter(), FirstCharacter(), Mme(), Circular())
+METRICS: Mapping[str, Metric] = {
+    **GENERAL_METRICS,
+    **{metric.name: metric for metric in _OWN},
+}

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from transprune.bench.data.metrics.base import Answered, Floats, Metric, nan_mean, ratio
-from transprune.bench.data.metrics.text import option_letter
+from transprune.bench.data.metrics.options import find_option
 
 # the ten perception categories, whose sum is printed as MME-P
 PERCEPTION = (
@@ -43,7 +43,7 @@ class Mme(Metric):
     title: ClassVar[str] = "MME perception score / 2000"
 
     def grade(self, given: str, answers: Sequence[str]) -> float:
-        """1 if the yes or no at the beginning of the answer is right."""
+        """1 if the yes or no among the first four characters of the answer is right."""
         return float(_yes_or_no(given) == answers[0].strip().lower())
 
     def tally(self, record: Answered) -> list[float]:
@@ -81,7 +81,8 @@ class Circular(Metric):
 
     Liu et al., MMBench, ECCV 2024: the options are rotated, and a question counts only where the
     model finds the right one in every rotation. Rotations of a question have ids that are equal
-    modulo 1,000,000.
+    modulo 1,000,000. The right answers of a question are its letter and then the texts of all its
+    options, because an answer may be the text of an option (`find_option`).
     """
 
     name: ClassVar[str] = "circular"
@@ -89,7 +90,8 @@ class Circular(Metric):
 
     def grade(self, given: str, answers: Sequence[str]) -> float:
         """1 or 0 for one rotation."""
-        return float(option_letter(given) == answers[0].strip().upper())
+        letter, *options = answers
+        return float(find_option(given, options) == letter.strip().upper())
 
     def tally_image(self, records: Sequence[Answered]) -> list[float]:
         """Counts [questions right in all rotations, questions]."""
@@ -100,11 +102,12 @@ class Circular(Metric):
 
 
 def _yes_or_no(text: str) -> str:
-    """`"yes"`, `"no"`, or an empty text where the answer begins with neither."""
-    start = text.strip().lower()
+    """`"yes"`, `"no"`, or an empty text: MME's own rule, which reads the first four characters."""
+    start = text.lower().strip().replace(".", "")
+    if start in ("y", "n"):
+        return "yes" if start == "y" else "no"
     for word in ("yes", "no"):
-        # "Yes." and "yes, there is", but not "nobody"
-        if start == word or (start.startswith(word) and not start[len(word)].isalpha()):
+        if word in start[:4]:
             return word
     return ""
 

@@ -8,13 +8,6 @@ import string
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-# VQA's own rules; apostrophes are dropped, which equals its table of contractions
-_WORDS = "zero one two three four five six seven eight nine ten"
-_NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(_WORDS.split())}
-_MARKS = ';/[]"{}()=+\\_-><@`,?!'
-_FULL_STOP = re.compile(r"\.(?!\d)")
-_THOUSANDS = re.compile(r"\d,\d")
-
 
 def normalise(text: str) -> str:
     """Lower case, without punctuation, articles and repeated spaces, as SQuAD and VQA compare."""
@@ -28,27 +21,8 @@ def normalise(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Lower case, without punctuation and surrounding spaces."""
-    return text.lower().translate(_PUNCTUATION).strip()
-
-
-def normalise_vqa(text: str) -> str:
-    """A text as VQA compares it: lower case, digits for numbers, no articles and punctuation.
-
-    Antol et al., VQA, ICCV 2015, section on evaluation. A mark with a space beside it is dropped,
-    one between two characters becomes a space (`red/blue`), and one in a number is kept out
-    (`1,000` is `1000`).
-    """
-    found = text.lower().replace("\n", " ").replace("\t", " ").strip()
-    joined = _THOUSANDS.search(found) is not None
-
-    for mark in _MARKS:
-        beside = f"{mark} " in found or f" {mark}" in found
-        found = found.replace(mark, "" if beside or joined else " ")
-    found = _FULL_STOP.sub("", found).replace("'", "")
-
-    words = [_NUMBERS.get(word, word) for word in found.split()]
-    return " ".join(word for word in words if word not in ("a", "an", "the"))
+    """Lower case, without punctuation; spaces stay as they are."""
+    return text.lower().translate(_PUNCTUATION)
 
 
 def option_letter(text: str) -> str:

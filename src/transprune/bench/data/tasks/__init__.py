@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transprune.bench.data.tasks.base import Item, Picture, Questions, Task
+from transprune.bench.data.tasks.base import Film, Item, Picture, Questions, Task
 from transprune.bench.data.tasks.files import read_questions
 from transprune.bench.data.tasks.scenes import ask_scenes
 from transprune.nano import NANO
 
-__all__ = ["SCENES", "Item", "Picture", "Questions", "Task", "load_tasks"]
+__all__ = ["SCENES", "Film", "Item", "Picture", "Questions", "Task", "load_tasks"]
 
 SCENES = 200  # of the bundled task, unless another number is given
 

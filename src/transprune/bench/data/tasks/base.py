@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from transprune.bench.data.metrics import Metric
+from transprune.video.clip import Clip
 
 Picture = Callable[[], Image.Image]
+Film = Callable[[], Clip]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Item:
     family: str = ""
     kind: str = ""
     relevant: tuple[tuple[int, ...], ...] | None = None
+    clips: tuple[Film, ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
