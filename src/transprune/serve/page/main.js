@@ -1,0 +1,176 @@
+// The page: ask the same question twice, unpruned and pruned, and compare.
+
+import { ApiError, ask, keepToken, readExamples, readOffer } from "./api.js";
+import { Choices } from "./choices.js";
+import { byId, make } from "./dom.js";
+import { Picture, PictureError } from "./picture.js";
+import { Results, SIDES } from "./results.js";
+
+const LONGEST = 256; // tokens of an answer
+
+const page = { offer: null, choices: null, picture: null, example: null, running: null };
+const results = new Results();
+
+async function start() {
+  clearError();
+  byId("token-form").hidden = true;
+  try {
+    page.offer = await readOffer();
+    const examples = await readExamples();
+    if (!page.offer.methods.length) {
+      throw new ApiError("This server offers no method that could be compared.");
+    }
+    page.choices = new Choices(page.offer);
+    page.picture = new Picture(examples, page.offer.limits, useExample, showError);
+    byId("model").textContent = page.offer.model;
+    byId("question").maxLength = page.offer.limits.text_chars;
+    await page.picture.useExample(examples[0], 0);
+    byId("question").value = examples[0].questions[0].question;
+    byId("ask").hidden = false;
+    byId("answers").hidden = false;
+  } catch (error) {
+    showError(error);
+  }
+}
+
+/** Offer the questions of an example; a picture of one's own has none. */
+function useExample(example) {
+  page.example = example;
+  const chips = (example?.questions ?? []).map(({ question }) => {
+    const button = make("button", { type: "button" }, question);
+    button.addEventListener("click", () => {
+      byId("question").value = question;
+    });
+    return make("li", {}, button);
+  });
+  byId("questions").replaceChildren(...chips);
+  // a question about another example would have no right answer here
+  if (chips.length) {
+    byId("question").value = example.questions[0].question;
+  }
+}
+
+/** The right answer, of an example's own question. */
+function rightAnswer(question) {
+  return page.example?.questions.find((known) => known.question === question)?.answer ?? null;
+}
+
+async function askBoth() {
+  const running = new AbortController();
+  setRunning(running);
+  clearError();
+
+  const question = byId("question").value.trim();
+  const titles = { unpruned: "the unpruned model", pruned: page.choices.title };
+  const fields = { unpruned: { pruning: "unpruned" }, pruned: page.choices.fields };
+  const right = rightAnswer(question);
+  results.begin(page.choices.title);
+  byId("results").scrollIntoView({ block: "nearest" }); // on a phone they are below the form
+
+  let side = SIDES[0];
+  try {
+    const messages = await makeMessages(question);
+    for (side of SIDES) {
+      say(`Asking ${titles[side]} …`);
+      const answer = await ask(makeRequest(messages, fields[side]), listeners(side, running.signal));
+      results.finish(side, answer);
+    }
+    results.compare(page.picture, right);
+    const { unpruned, pruned } = results.answers;
+    say(`Done. Unpruned: ${unpruned.text}. Pruned: ${pruned.text}.`);
+  } catch (error) {
+    SIDES.filter((name) => !(name in results.answers)).forEach((name) => results.fail(name));
+    say("");
+    showError(error);
+  } finally {
+    setRunning(null);
+  }
+}
+
+function listeners(side, signal) {
+  return {
+    signal,
+    onText: (text) => results.grow(side, text),
+    onWait: (seconds) => say(`The server is busy; the next try is in ${seconds} s …`),
+  };
+}
+
+async function makeMessages(question) {
+  const url = await page.picture.dataUrl();
+  const content = [
+    { type: "image_url", image_url: { url } },
+    { type: "text", text: question },
+  ];
+  return [{ role: "user", content }];
+}
+
+/** Both sides compute everything anew, so that their times can be compared. */
+function makeRequest(messages, fields) {
+  return {
+    model: page.offer.model,
+    messages,
+    max_completion_tokens: Math.min(LONGEST, page.offer.limits.new_tokens),
+    pruning_trace: true,
+    reuse: false,
+    ...fields,
+  };
+}
+
+/** While it runs, the button stops it. */
+function setRunning(controller) {
+  page.running = controller;
+  byId("go").textContent = controller ? "Stop" : "Ask both";
+  byId("results").setAttribute("aria-busy", String(controller !== null));
+}
+
+function say(words) {
+  byId("status").textContent = words;
+}
+
+function clearError() {
+  byId("error").replaceChildren();
+}
+
+function showError(error) {
+  if (error.name === "AbortError") {
+    say("Stopped.");
+    return;
+  }
+  if (error.status === 401) {
+    askForToken();
+    return;
+  }
+  // anything else is a mistake of this page, and belongs to the console as well
+  const known = error instanceof ApiError || error instanceof PictureError;
+  if (!known) {
+    console.error(error);
+  }
+  byId("error").replaceChildren(known ? error.message : `The page failed: ${error.message}`);
+  byId("error").scrollIntoView({ block: "nearest" });
+}
+
+function askForToken() {
+  const refused = !byId("token-form").hidden || byId("token").value !== "";
+  byId("token-form").hidden = false;
+  byId("token").focus();
+  if (refused) {
+    byId("error").replaceChildren("The server does not know this token.");
+  }
+}
+
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(byId("token").value.trim());
+  start();
+});
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (page.running) {
+    page.running.abort();
+  } else if (page.picture) {
+    askBoth();
+  }
+});
+
+start();

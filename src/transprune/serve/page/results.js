@@ -1,0 +1,113 @@
+// The two answers, what they took, and what stayed.
+
+import { byId, duration, make, percent } from "./dom.js";
+import { Kept } from "./kept.js";
+import { Layers } from "./layers.js";
+
+export const SIDES = ["unpruned", "pruned"];
+
+/** The part of the page behind the form. */
+export class Results {
+  constructor() {
+    this.layers = new Layers();
+    this.kept = new Kept((stage) => this.layers.mark(stage));
+    this.answers = {};
+  }
+
+  /** Forget the last answers. `title` names method and budget. */
+  begin(title) {
+    this.answers = {};
+    byId("pruned-title").textContent = title;
+    byId("verdict").textContent = "";
+    byId("details").hidden = true;
+    for (const side of SIDES) {
+      this.#write(side, "waiting", true);
+      byId(`${side}-figures`).textContent = "";
+    }
+  }
+
+  /** Show a text that may still grow. */
+  grow(side, text) {
+    this.#write(side, text || "…", false);
+  }
+
+  /** Say that one side has no answer. */
+  fail(side) {
+    this.#write(side, "no answer", true);
+  }
+
+  /** Show a whole answer. */
+  finish(side, answer) {
+    this.answers[side] = answer;
+    this.#write(side, answer.text || "(empty)", false);
+    const { visual_tokens_after: tokens } = answer.usage.pruning;
+    const { first } = secondsOf(answer);
+    byId(`${side}-figures`).textContent =
+      `${tokens} visual tokens in the last layer, first token after ${duration(first)}`;
+  }
+
+  /** Compare the answers once both are there. `right` is the answer of an example, if known. */
+  compare(picture, right) {
+    const { unpruned, pruned } = this.answers;
+    const visualTokens = pruned.usage.pruning.visual_tokens_before;
+    byId("verdict").textContent = verdict(unpruned.text, pruned.text, right);
+    byId("details").hidden = false;
+    this.layers.use(pruned.kept, visualTokens);
+    this.kept.use(pruned.kept, picture.url, visualTokens);
+    this.#tabulate(unpruned, pruned);
+  }
+
+  #write(side, text, empty) {
+    const place = byId(`${side}-answer`);
+    place.textContent = text;
+    place.classList.toggle("empty", empty);
+  }
+
+  #tabulate(unpruned, pruned) {
+    const bill = pruned.usage.pruning;
+    const full = secondsOf(unpruned);
+    const less = secondsOf(pruned);
+    const before = bill.visual_tokens_before;
+    const after = bill.visual_tokens_after;
+
+    const rows = [
+      ["visual tokens, last layer", before, after, after / before],
+      ["work of reading the prompt", "100 %", percent(bill.prefill_flops_share), bill.prefill_flops_share],
+      ["keys and values of the prompt", "100 %", percent(pruned.kept.kv_share), pruned.kept.kv_share],
+      ["time to the first token", duration(full.first), duration(less.first), less.first / full.first],
+      ["time of the whole answer", duration(full.total), duration(less.total), less.total / full.total],
+    ];
+    byId("figures").replaceChildren(...rows.map(row));
+    byId("figures-note").textContent = about([unpruned, pruned]);
+    byId("notes").replaceChildren(...pruned.kept.notes.map((note) => make("li", {}, note)));
+  }
+}
+
+function row([what, full, less, share]) {
+  const cells = [full, less, percent(share)].map((text) => make("td", {}, String(text)));
+  return make("tr", {}, make("th", { scope: "row" }, what), ...cells);
+}
+
+/** Seconds on the model: waiting and preparing are left out. */
+function secondsOf(answer) {
+  const bill = answer.usage.pruning;
+  return {
+    first: bill.first_token_seconds - bill.queued_seconds,
+    total: bill.total_seconds - bill.queued_seconds,
+  };
+}
+
+function verdict(unpruned, pruned, right) {
+  const same = unpruned === pruned ? "Both answers are the same." : "The answers differ.";
+  return right ? `${same} The right one is “${right}”.` : same;
+}
+
+/** How the times were measured. */
+function about(answers) {
+  const shared = answers.some(({ usage }) => usage.pruning.batch_size > 1);
+  const crowd = shared ? " Requests of others ran along, which makes it slower." : "";
+  return (
+    "One run each, on the server, from the start of its batch; all tokens and the scoring counted, " +
+    `nothing used again from earlier requests.${crowd}`
+  );
+}

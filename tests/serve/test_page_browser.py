@@ -1,0 +1,485 @@
+"""The page in a real browser: it answers, by mouse and by keyboard, on any screen; errors are readable."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from browsers import CHROMIUM, FLAGS, NONE, contrast, luminance
+from serve.conftest import PICTURES, body, small
+from transprune.serve.limits import Limits
+
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright's package is not installed"
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NONE)
+expect = sync_api.expect
+QUESTION = "what shape is the orange object?"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's own chromium with an empty profile."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, live):
+    """A function that opens the page of a server.
+
+    `page.log` lists its errors and console lines, `page.hosts` where its requests went.
+    """
+    contexts = []
+
+    def open_page(server=live, *, width=1280, scheme="light", ready=True, **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.log = []
+        page.hosts = set()
+        page.on("console", lambda message: page.log.append(message.text))
+        page.on("pageerror", lambda error: page.log.append(str(error)))
+        page.on("request", lambda request: page.hosts.add(request.url.split("/")[2]))
+        page.goto(server.address)
+        if ready:
+            expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+            expect(page.locator("#picture-name")).to_contain_text("Example 1")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def ask(page, question=None):
+    """Ask, and wait for both answers."""
+    if question:
+        page.get_by_label("Question", exact=True).fill(question)
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("status")).to_contain_text("Done.")
+    return page
+
+
+def answers(page):
+    return page.locator("#unpruned-answer").inner_text(), page.locator(
+        "#pruned-answer"
+    ).inner_text()
+
+
+def move(page, label, value):
+    """Put a slider at a value, as a drag would."""
+    page.get_by_label(label, exact=True).evaluate(
+        "(slider, value) => { slider.value = value;"
+        "slider.dispatchEvent(new Event('input', { bubbles: true })); }",
+        value,
+    )
+
+
+def texts(live, **fields):
+    answer = live.post(body(QUESTION, PICTURES[0], **fields)).json()
+    return answer["choices"][0]["message"]["content"], answer["usage"]["pruning"]
+
+
+def dark_cells(page):
+    """Numbers of the dropped tokens as the picture shows them."""
+    path = page.locator("#kept path.dropped").get_attribute("d")
+    return [12 * int(y) + int(x) for x, y in re.findall(r"M(\d+) (\d+)h", path)]
+
+
+# ---------------------------------------------------------------- it answers
+
+
+def test_both_answers_are_those_of_the_interface(visit, live) -> None:
+    page = ask(visit(), QUESTION)
+    unpruned, _ = texts(live, pruning="unpruned")
+    pruned, bill = texts(live)
+    assert answers(page) == (unpruned, pruned)
+    right = "The right one is “circle”."
+    expect(page.locator("#verdict")).to_have_text(f"Both answers are the same. {right}")
+
+    row = page.get_by_role("row", name="visual tokens, last layer")
+    after = bill["visual_tokens_after"]
+    assert row.get_by_role("cell").all_inner_texts()[:2] == ["144", str(after)]
+    work = page.get_by_role("row", name="work of reading the prompt")
+    share = round(100 * bill["prefill_flops_share"])
+    assert work.get_by_role("cell").all_inner_texts() == ["100 %", f"{share} %", f"{share} %"]
+    for name in ("time to the first token", "time of the whole answer"):
+        cells = page.get_by_role("row", name=name).get_by_role("cell").all_inner_texts()
+        assert all(re.fullmatch(r"[\d.]+ (ms|s)", cell) for cell in cells[:2])
+
+    assert page.log == []
+    assert page.hosts <= {live.address.removeprefix("http://"), ""}  # "" of a blob
+
+
+def test_the_stages_are_a_slider_over_the_picture(visit, live) -> None:
+    page = ask(visit(), QUESTION)
+    told = live.post(body(QUESTION, PICTURES[0], pruning_trace=True)).json()["pruning_trace"]
+    kept = told["pictures"][0]["kept"]
+    slider = page.get_by_label("Stage", exact=True)
+    assert int(slider.get_attribute("max")) == len(kept) == int(slider.input_value())
+
+    for stage in range(len(kept), -1, -1):
+        stayed = kept[stage - 1] if stage else range(144)
+        assert dark_cells(page) == sorted(set(range(144)) - set(stayed))
+        words = slider.get_attribute("aria-valuetext")
+        assert f"{len(stayed)} of 144 tokens" in words or stage == 0
+        assert page.locator("#kept").get_attribute("aria-label") == f"The picture, {words}"
+        # the layers that run with these tokens are marked
+        first = told["stages"][stage - 1]["boundary"] if stage else 0
+        marked = page.locator("#layers .bar.now").first
+        assert marked.get_attribute("title").startswith(f"layer {first}:")
+        slider.press("ArrowLeft")
+
+    heights = page.locator("#layers .fill").evaluate_all("all => all.map(e => e.style.height)")
+    shown = [round(float(height.rstrip("%")) * 1.44) for height in heights]
+    assert shown == told["tokens_per_layer"]
+
+
+def test_the_picture_under_the_slider_is_dark_where_tokens_are_dropped(visit) -> None:
+    page = ask(visit(), QUESTION)
+    place = page.locator("#kept")
+    place.scroll_into_view_if_needed()
+    before = _brightness(place.screenshot())
+    move(page, "Stage", 0)
+    after = _brightness(place.screenshot())
+    assert before < 0.8 * after
+
+
+def _brightness(png):
+    import io
+
+    with Image.open(io.BytesIO(png)) as image:
+        grey = image.convert("L").resize((1, 1), Image.Resampling.BOX)
+        return grey.getpixel((0, 0))
+
+
+def test_a_moved_budget_is_asked_for_and_can_be_given_back(visit, live) -> None:
+    page = visit()
+    own = page.locator("#budget-shown").inner_text()
+    assert own.startswith("its own setting")
+    page.get_by_label("Method").select_option("divprune:keep_ratio=0.25")
+    move(page, "Budget", 60)
+    assert page.get_by_label("Budget").get_attribute("aria-valuetext") == "60 %"
+    ask(page, QUESTION)
+    expect(page.locator("#pruned-title")).to_have_text("divprune:keep_ratio=0.25 at 60 %")
+    work = page.get_by_role("row", name="work of reading the prompt").get_by_role("cell").last
+    assert abs(int(work.inner_text().split()[0]) - 60) <= 1
+    text, _ = texts(live, pruning="divprune:keep_ratio=0.25", pruning_budget=0.6)
+    assert answers(page)[1] == text
+
+    page.get_by_role("button", name="Back to the method's own setting").click()
+    expect(page.locator("#budget-shown")).to_contain_text("its own setting")
+    assert page.evaluate("document.activeElement.id") == "budget"
+    assert page.log == []
+
+
+def test_a_file_of_one_s_own_is_asked_about(visit, tmp_path) -> None:
+    name = "<img src=x onerror=alert(1)>.png"
+    file = tmp_path / name
+    with Image.open(PICTURES[1]) as image:
+        image.save(file)
+    page = visit()
+    page.get_by_label("Choose a file").set_input_files(file)
+    expect(page.locator("#picture-name")).to_have_text(f"{name}, 192 \u00d7 192 pixels")
+    expect(page.get_by_role("list", name="Example questions").get_by_role("button")).to_have_count(
+        0
+    )
+    ask(page, QUESTION)
+    assert answers(page) == ("star", "star")
+    expect(page.locator("#verdict")).to_have_text("Both answers are the same.")
+    # the name is a text, and no element was made of it
+    assert page.locator("img[src=x]").count() == 0
+    assert page.log == []
+
+
+def test_a_dropped_file_is_asked_about(visit) -> None:
+    page = visit()
+    page.evaluate(
+        "async () => { const blob = await (await fetch('page/scene2.png')).blob();"
+        "const data = new DataTransfer();"
+        "data.items.add(new File([blob], 'dropped.png', { type: 'image/png' }));"
+        "document.getElementById('drop').dispatchEvent("
+        "new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })); }"
+    )
+    expect(page.locator("#picture-name")).to_contain_text("dropped.png")
+    ask(page, QUESTION)
+    assert answers(page)[0] == "star"
+
+
+def test_the_keyboard_is_enough(visit) -> None:
+    page = visit()
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").inner_text() == "Skip to the answers"
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        focus = page.locator(":focus")
+        reached.append(focus.get_attribute("id") or focus.inner_text() or "picture")
+        # what has the focus shows it; the file's own field is unseen, and its label does
+        mark = focus if reached[-1] != "file" else page.locator("label[for=file]")
+        assert mark.evaluate("e => getComputedStyle(e).outlineStyle") != "none", reached
+        if reached[-1] == "go":
+            break
+    assert [name for name in reached if name in ("file", "question", "method", "budget", "go")] == [
+        "file",
+        "question",
+        "method",
+        "budget",
+        "go",
+    ]
+    assert reached.count("picture") == 6
+
+    # a picture by the space bar, a budget by arrows, and Enter asks from the question
+    page.get_by_role("button", name="Example 2").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#picture-name")).to_contain_text("Example 2")
+    page.get_by_label("Budget").focus()
+    before = int(page.get_by_label("Budget").input_value())
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#budget-shown").inner_text() == f"{before + 1} %"
+    page.get_by_label("Question", exact=True).fill(QUESTION)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Done. Unpruned: star.")
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_what_is_no_picture_is_said(visit, tmp_path) -> None:
+    page = visit()
+    alert = page.get_by_role("alert")
+    for name, content, words in (
+        ("notes.txt", b"words", "notes.txt is no PNG, JPEG, WebP or GIF file."),
+        ("broken.png", b"\x89PNG\r\n\x1a\nbroken", "broken.png cannot be read as a picture"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(content)
+        page.get_by_label("Choose a file").set_input_files(file)
+        expect(alert).to_contain_text(words)
+    # the last picture is still there, and the error goes once it is asked about
+    ask(page, QUESTION)
+    expect(alert).to_be_empty()
+
+
+def test_a_picture_that_is_too_large_is_said(visit, serve, tmp_path) -> None:
+    page = visit(serve(Limits(pixels=40_000, body_bytes=60_000)))
+    file = tmp_path / "large.png"
+    small(size=(300, 200)).save(file)
+    page.get_by_label("Choose a file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_contain_text("300 \u00d7 200 pixels; this server takes 40,000")
+    Image.effect_noise((190, 190), 90).convert("RGB").save(file)
+    page.get_by_label("Choose a file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_contain_text("MiB; this server takes")
+
+
+def test_a_refusal_of_the_server_is_shown_in_its_words(visit) -> None:
+    page = visit()
+    page.get_by_label("Question", exact=True).fill("word " * 3000)
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("alert")).to_contain_text("this server takes 8,192 tokens of prompt")
+    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    assert answers(page) == ("no answer", "no answer")
+
+
+def test_a_server_with_tokens_gets_one(visit, serve) -> None:
+    page = visit(serve(tokens=("secret",)), ready=False)
+    token = page.get_by_label("Token", exact=True)
+    expect(token).to_be_focused()
+    expect(page.get_by_role("button", name="Ask both")).to_be_hidden()
+    token.fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("does not know this token")
+    token.fill("secret")
+    page.keyboard.press("Enter")
+    ask(page, QUESTION)
+    expect(token).to_be_hidden()
+
+    # it stays with the tab, and nowhere else
+    page.reload()
+    expect(page.get_by_role("button", name="Ask both")).to_be_visible()
+    assert page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]") == [
+        0,
+        "",
+        1,
+    ]
+
+
+def test_a_busy_server_is_asked_again(visit) -> None:
+    page = visit()
+    busy = []
+
+    def refuse_once(route):
+        if busy:
+            return route.continue_()
+        busy.append(1)
+        error = {"message": "3 requests are waiting already", "type": "", "param": None, "code": ""}
+        return route.fulfill(
+            status=429, headers={"Retry-After": "1"}, body=json.dumps({"error": error})
+        )
+
+    page.route("**/v1/chat/completions", refuse_once)
+    page.get_by_label("Question", exact=True).fill(QUESTION)
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("status")).to_contain_text("busy; the next try is in 1 s")
+    expect(page.get_by_role("status")).to_contain_text("Done.")
+
+
+def test_a_server_that_is_gone_is_said(visit) -> None:
+    page = visit()
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("alert")).to_have_text(
+        "The server cannot be reached. Is it still running?"
+    )
+
+
+def test_an_answer_that_breaks_off_is_said(visit) -> None:
+    page = visit()
+    part = {"choices": [{"delta": {"content": "half"}}], "usage": None}
+    cut = f"data: {json.dumps(part)}\n\n"
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=200, body=cut))
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("alert")).to_contain_text("broke before the answer was whole")
+
+
+def test_it_can_be_stopped(visit) -> None:
+    page = visit()
+    page.route("**/v1/chat/completions", lambda route: None)  # never answered
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status")).to_have_text("Stopped.")
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_what_a_model_says_is_text(visit) -> None:
+    page = visit()
+    words = "<b id=made>bold</b><script>document.title='hacked'</script>"
+
+    def answer(route):
+        request = route.request.post_data_json
+        bill = {"method": "x", "visual_tokens_before": 144, "visual_tokens_after": 144}
+        bill |= {"prefill_flops_share": 1, "batch_size": 1, "queued_seconds": 0}
+        bill |= {"first_token_seconds": 0.1, "total_seconds": 0.2}
+        kept = {"tokens_per_layer": [144], "cached_per_layer": [144], "kv_share": 1}
+        kept |= {"stages": [], "pictures": [], "notes": [words]}
+        assert request["stream"] and request["pruning_trace"] and not request["reuse"]
+        parts = [
+            {"choices": [{"delta": {"content": words}}], "pruning_trace": kept},
+            {"choices": [], "usage": {"pruning": bill}},
+        ]
+        events = "".join(f"data: {json.dumps(part)}\n\n" for part in parts)
+        route.fulfill(status=200, body=events + "data: [DONE]\n\n")
+
+    page.route("**/v1/chat/completions", answer)
+    ask(page, QUESTION)
+    assert answers(page) == (words, words)
+    assert page.locator("#made").count() == 0
+    assert page.title() == "transprune: unpruned and pruned, side by side"
+
+
+# ---------------------------------------------------------------- screens and readers
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_scrolls_sideways(visit, width) -> None:
+    page = ask(visit(width=width), QUESTION)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.evaluate(
+        "w => [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, .skip') "
+        "&& e.getBoundingClientRect().right > w + 1).map(e => e.outerHTML.slice(0, 80))",
+        width,
+    )
+    assert outside == []
+    small_text = page.evaluate(
+        "[...document.querySelectorAll('p, td, th, li, label, output, button')]"
+        ".filter(e => e.offsetParent && parseFloat(getComputedStyle(e).fontSize) < 13).length"
+    )
+    assert small_text == 0
+
+
+GROUND = """e => {
+  for (let at = e; at; at = at.parentElement) {
+    const color = getComputedStyle(at).backgroundColor;
+    if (color !== 'rgba(0, 0, 0, 0)') return color;
+  }
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_in_both_schemes(visit, scheme) -> None:
+    page = visit(scheme=scheme)
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.get_by_role("alert")).not_to_be_empty()
+    page.unroute("**/v1/chat/completions")
+    seen = [".error"]
+    page_texts = (
+        "p, h1, h2, label, legend, output, button, td, th, caption, li, a, code, select, input"
+    )
+    for round_ in range(2):
+        if round_:
+            ask(page, QUESTION)
+        for element in page.locator(f"{page_texts}, .error").all():
+            if not element.is_visible():
+                continue
+            ink = luminance(element.evaluate("e => getComputedStyle(e).color"))
+            ground = luminance(element.evaluate(GROUND))
+            assert contrast(ink, ground) >= 4.5, element.evaluate("e => e.outerHTML.slice(0, 80)")
+            seen.append(1)
+    assert len(seen) > 60
+    ground = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert (ground > 0.5) == (scheme == "light")
+
+    # edges of fields and the bars, WCAG 2.2, 1.4.11
+    edge = luminance(page.eval_on_selector("#question", "e => getComputedStyle(e).borderTopColor"))
+    assert contrast(edge, luminance(page.eval_on_selector("#question", GROUND))) >= 3
+    bar = page.eval_on_selector(".now .fill", "e => getComputedStyle(e).backgroundColor")
+    assert contrast(luminance(bar), ground) >= 3
+
+
+def test_nothing_moves_where_motion_is_unwanted(visit) -> None:
+    page = ask(visit(reduced_motion="reduce"), QUESTION)
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')].filter(e => {"
+        "const s = getComputedStyle(e); return s.animationName !== 'none'"
+        " || parseFloat(s.transitionDuration) > 0; }).length"
+    )
+    assert moving == 0
+
+
+def test_roles_and_names_in_the_accessibility_tree(visit) -> None:
+    page = ask(visit(), QUESTION)
+    for role in ("banner", "main", "contentinfo", "status", "alert"):
+        assert page.get_by_role(role).count() == 1, role
+    assert page.get_by_role("form", name="Your question").count() == 1
+    assert page.get_by_role("region", name="Answers").count() == 1
+    for name in ("Unpruned", "transprune-high"):
+        assert page.get_by_role("article", name=name).count() == 1
+    assert page.get_by_role("slider").count() == 2
+    assert page.get_by_role("combobox", name="Method").count() == 1
+    assert page.get_by_role("group", name="Picture").count() == 1
+    assert page.get_by_role("button", name="Example 1", pressed=True).count() == 1
+    assert page.get_by_role("img", name=re.compile("Visual tokens, of 144")).count() == 1
+    assert page.get_by_role("table", name="What it took").count() == 1
+
+    # every control has a name, and no name is used twice for different fields
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, input, select')].filter(e => e.offsetParent && "
+        "!(e.labels?.length || e.textContent.trim() || e.querySelector('img[alt]'))).length"
+    )
+    assert unnamed == 0
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1, h2, h3')].filter(e => e.offsetParent).map(e => e.tagName)"
+    )
+    assert levels[0] == "H1" and set(levels[1:]) == {"H2"}
