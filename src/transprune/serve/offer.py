@@ -44,10 +44,12 @@ def _describe(checkpoint: Checkpoint, recipe: Recipe) -> dict[str, Any]:
     method = recipe.method
     assert method is not None
     prompt = _prompt(checkpoint, recipe)
+    # a composition is described by its parts
+    parts = method.steps if method.kind == "composition" else (method,)
     return {
         "name": recipe.name,
-        "title": method.title,
-        "paper": method.paper,
+        "title": ", then ".join(part.title for part in parts),
+        "paper": "; ".join(dict.fromkeys(part.paper for part in parts)),
         "prefill_flops_share": round(prompt.share(method), 6),
         "lowest_budget": _lowest(recipe, prompt),
     }

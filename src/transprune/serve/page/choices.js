@@ -1,6 +1,6 @@
-// Method and budget. Until the slider is moved, a method runs with its own setting.
+// Method and budget. Until the slider is moved, a method runs with the settings it is offered with.
 
-import { byId, make, percent } from "./dom.js";
+import { byId, make, percent, points } from "./dom.js";
 
 const LOWEST = 5; // percent
 const HIGHEST = 95;
@@ -47,7 +47,7 @@ export class Choices {
   /** Method and budget for a heading. */
   get title() {
     const { pruning, pruning_budget: budget } = this.fields;
-    return budget === undefined ? pruning : `${pruning} at ${percent(budget)}`;
+    return budget === undefined ? pruning : `${pruning} at ${points(Math.round(100 * budget))}`;
   }
 
   get #isOwn() {
@@ -55,8 +55,8 @@ export class Choices {
   }
 
   #show() {
-    const { title, paper, prefill_flops_share: share, lowest_budget: lowest } = this.method;
-    byId("method-about").textContent = paper ? `${title} (${paper})` : title;
+    const { title, prefill_flops_share: share, lowest_budget: lowest } = this.method;
+    byId("method-about").textContent = title;
 
     const slider = byId("budget");
     slider.disabled = lowest === null;
@@ -65,7 +65,8 @@ export class Choices {
       slider.value = Math.round(100 * share);
     }
 
-    const words = this.#isOwn ? `its own setting, about ${percent(share)}` : `${slider.value} %`;
+    const own = `about ${percent(share)} of the work, as offered`;
+    const words = this.#isOwn ? own : `${points(slider.value)} of the work`;
     byId("budget-shown").textContent = words;
     slider.setAttribute("aria-valuetext", words);
     byId("own").hidden = this.#isOwn;

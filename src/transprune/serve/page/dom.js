@@ -25,17 +25,24 @@ export function makeSvg(tag, attributes = {}, ...children) {
   return element;
 }
 
+const JOINED = "\u00a0"; // a space between number and unit, at which no line ends
+
 /** `58 %`, with one digit behind the point below 10. */
 export function percent(share) {
   const value = 100 * share;
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} %`;
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)}${JOINED}%`;
+}
+
+/** `5 %` of a whole number of percents. */
+export function points(value) {
+  return `${value}${JOINED}%`;
 }
 
 /** `12 ms`, or seconds from one on. */
 export function duration(seconds) {
   if (seconds >= 1) {
-    return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+    return `${seconds.toFixed(seconds < 10 ? 2 : 1)}${JOINED}s`;
   }
   const milliseconds = 1000 * seconds;
-  return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+  return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)}${JOINED}ms`;
 }

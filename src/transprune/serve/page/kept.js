@@ -6,16 +6,19 @@ import { byId, make, makeSvg, percent } from "./dom.js";
 export class Kept {
   constructor(onStage) {
     this.onStage = onStage;
+    this.url = "";
     byId("stage").addEventListener("input", () => this.#show());
   }
 
-  /** Show the stages of an answer over the picture at `url`. */
-  use(kept, url, visualTokens) {
+  /** Show the stages of an answer over its picture, a Blob. */
+  use(kept, picture, visualTokens) {
+    URL.revokeObjectURL(this.url);
+    this.url = URL.createObjectURL(picture);
     this.stages = kept.stages;
     // without a stage there is no place to know
     this.picture = kept.pictures[0] ?? { visual_tokens: visualTokens, kept: [] };
     this.cells = this.#cells();
-    byId("kept").replaceChildren(...this.#draw(url));
+    byId("kept").replaceChildren(...this.#draw());
 
     const slider = byId("stage");
     slider.max = this.stages.length;
@@ -35,7 +38,7 @@ export class Kept {
     return { rows: Math.ceil(tokens / across) || 1, columns: across, count: tokens };
   }
 
-  #draw(url) {
+  #draw() {
     const { rows, columns } = this.cells;
     const place = byId("kept");
     this.dropped = makeSvg("path", { class: "dropped" });
@@ -49,7 +52,7 @@ export class Kept {
       return [makeSvg("svg", view, this.stayed, this.dropped)];
     }
 
-    const image = make("img", { src: url, alt: "" });
+    const image = make("img", { src: this.url, alt: "" });
     image.addEventListener("load", () => {
       // small pictures keep their hard pixels, as the model gets them
       image.classList.toggle("small", place.clientWidth >= 2 * image.naturalWidth);
@@ -79,12 +82,17 @@ export class Kept {
 
   /** Squares of tokens as one path. */
   #path(tokens) {
-    const { columns, count } = this.cells;
+    const { rows, columns, count } = this.cells;
     const squares = [];
     for (const token of tokens) {
       // tokens behind the grid have no place in the picture
       if (token < count) {
-        squares.push(`M${token % columns} ${Math.floor(token / columns)}h1v1h-1z`);
+        const x = token % columns;
+        const y = Math.floor(token / columns);
+        // beyond the edge, which may lie within a pixel
+        const wide = x === columns - 1 ? 2 : 1;
+        const high = y === rows - 1 ? 2 : 1;
+        squares.push(`M${x} ${y}h${wide}v${high}h-${wide}z`);
       }
     }
     return squares.join("");

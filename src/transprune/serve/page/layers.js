@@ -21,7 +21,7 @@ export class Layers {
     const evicts = cached.some((count, layer) => count < tokens[layer]);
     const more = evicts ? " The line: keys that stay in the cache behind the prompt." : "";
     byId("layers-legend").textContent =
-      `Of ${visualTokens} tokens in every layer of the unpruned model.${more}`;
+      `The unpruned model has ${visualTokens} in every layer.${more}`;
   }
 
   /** Mark the layers that run with what is left behind so many stages. */

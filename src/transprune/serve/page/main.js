@@ -3,7 +3,7 @@
 import { ApiError, ask, keepToken, readExamples, readOffer } from "./api.js";
 import { Choices } from "./choices.js";
 import { byId, make } from "./dom.js";
-import { Picture, PictureError } from "./picture.js";
+import { Picture, PictureError, toDataUrl } from "./picture.js";
 import { Results, SIDES } from "./results.js";
 
 const LONGEST = 256; // tokens of an answer
@@ -28,6 +28,7 @@ async function start() {
     byId("question").value = examples[0].questions[0].question;
     byId("ask").hidden = false;
     byId("answers").hidden = false;
+    byId("guide").hidden = false;
   } catch (error) {
     showError(error);
   }
@@ -60,6 +61,8 @@ async function askBoth() {
   setRunning(running);
   clearError();
 
+  // another picture may be chosen while it runs
+  const picture = page.picture.blob;
   const question = byId("question").value.trim();
   const titles = { unpruned: "the unpruned model", pruned: page.choices.title };
   const fields = { unpruned: { pruning: "unpruned" }, pruned: page.choices.fields };
@@ -69,13 +72,13 @@ async function askBoth() {
 
   let side = SIDES[0];
   try {
-    const messages = await makeMessages(question);
+    const messages = await makeMessages(picture, question);
     for (side of SIDES) {
       say(`Asking ${titles[side]} …`);
       const answer = await ask(makeRequest(messages, fields[side]), listeners(side, running.signal));
       results.finish(side, answer);
     }
-    results.compare(page.picture, right);
+    results.compare(picture, right);
     const { unpruned, pruned } = results.answers;
     say(`Done. Unpruned: ${unpruned.text}. Pruned: ${pruned.text}.`);
   } catch (error) {
@@ -95,8 +98,8 @@ function listeners(side, signal) {
   };
 }
 
-async function makeMessages(question) {
-  const url = await page.picture.dataUrl();
+async function makeMessages(picture, question) {
+  const url = await toDataUrl(picture);
   const content = [
     { type: "image_url", image_url: { url } },
     { type: "text", text: question },
@@ -170,6 +173,17 @@ byId("ask").addEventListener("submit", (event) => {
     page.running.abort();
   } else if (page.picture) {
     askBoth();
+  }
+});
+
+// Enter asks, as in other chats; with Shift it begins a line
+byId("question").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    // while it runs, the same would stop it
+    if (!page.running) {
+      byId("ask").requestSubmit();
+    }
   }
 });
 

@@ -10,6 +10,18 @@ const MIB = 2 ** 20;
 /** What can be said before anything is sent. */
 export class PictureError extends Error {}
 
+/** A picture as a data URL. */
+export function toDataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", () =>
+      reject(new PictureError("The file can no longer be read; choose it again.")),
+    );
+    reader.readAsDataURL(blob);
+  });
+}
+
 /** The chosen picture. `onChange` is called with the example it is, or null for a file. */
 export class Picture {
   constructor(examples, limits, onChange, onError) {
@@ -29,18 +41,6 @@ export class Picture {
     await this.#use(blob, `Example ${index + 1}`, example);
   }
 
-  /** The picture as a data URL. */
-  dataUrl() {
-    return new Promise((resolve, reject) => {
-      const reader = new FileReader();
-      reader.addEventListener("load", () => resolve(reader.result));
-      reader.addEventListener("error", () =>
-        reject(new PictureError("The file can no longer be read; choose it again.")),
-      );
-      reader.readAsDataURL(this.blob);
-    });
-  }
-
   #button(example, index) {
     const alt = `Example ${index + 1}`;
     const image = make("img", { src: `page/${example.picture}`, alt, width: 56, height: 56 });
@@ -53,7 +53,11 @@ export class Picture {
 
   #listen() {
     const file = byId("file");
-    file.addEventListener("change", () => this.#useFiles(file.files));
+    file.addEventListener("change", () => {
+      const files = [...file.files];
+      file.value = ""; // the same file may have changed, and be chosen again
+      this.#useFiles(files);
+    });
 
     const drop = byId("drop");
     drop.addEventListener("dragover", (event) => {

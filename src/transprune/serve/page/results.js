@@ -20,6 +20,7 @@ export class Results {
     byId("pruned-title").textContent = title;
     byId("verdict").textContent = "";
     byId("details").hidden = true;
+    byId("guide").hidden = true;
     for (const side of SIDES) {
       this.#write(side, "waiting", true);
       byId(`${side}-figures`).textContent = "";
@@ -40,20 +41,24 @@ export class Results {
   finish(side, answer) {
     this.answers[side] = answer;
     this.#write(side, answer.text || "(empty)", false);
-    const { visual_tokens_after: tokens } = answer.usage.pruning;
+    const { visual_tokens_before: all, visual_tokens_after: left } = answer.usage.pruning;
+    const tokens = left === all ? `All ${all} visual tokens` : `${left} of ${all} visual tokens`;
     const { first } = secondsOf(answer);
-    byId(`${side}-figures`).textContent =
-      `${tokens} visual tokens in the last layer, first token after ${duration(first)}`;
+    byId(`${side}-figures`).textContent = `${tokens} at the end; first token after ${duration(first)}`;
   }
 
-  /** Compare the answers once both are there. `right` is the answer of an example, if known. */
+  /**
+   * Compare the answers once both are there.
+   *
+   * `picture` is the Blob they are about, `right` the answer of an example, or null.
+   */
   compare(picture, right) {
     const { unpruned, pruned } = this.answers;
     const visualTokens = pruned.usage.pruning.visual_tokens_before;
     byId("verdict").textContent = verdict(unpruned.text, pruned.text, right);
     byId("details").hidden = false;
     this.layers.use(pruned.kept, visualTokens);
-    this.kept.use(pruned.kept, picture.url, visualTokens);
+    this.kept.use(pruned.kept, picture, visualTokens);
     this.#tabulate(unpruned, pruned);
   }
 
@@ -72,10 +77,10 @@ export class Results {
 
     const rows = [
       ["visual tokens, last layer", before, after, after / before],
-      ["work of reading the prompt", "100 %", percent(bill.prefill_flops_share), bill.prefill_flops_share],
-      ["keys and values of the prompt", "100 %", percent(pruned.kept.kv_share), pruned.kept.kv_share],
+      ["prefill work (FLOPs)", percent(1), percent(bill.prefill_flops_share), bill.prefill_flops_share],
+      ["K/V cache of the prompt", percent(1), percent(pruned.kept.kv_share), pruned.kept.kv_share],
       ["time to the first token", duration(full.first), duration(less.first), less.first / full.first],
-      ["time of the whole answer", duration(full.total), duration(less.total), less.total / full.total],
+      ["time to the whole answer", duration(full.total), duration(less.total), less.total / full.total],
     ];
     byId("figures").replaceChildren(...rows.map(row));
     byId("figures-note").textContent = about([unpruned, pruned]);
