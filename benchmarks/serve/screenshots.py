@@ -31,12 +31,14 @@ SCREENS = {
 
 
 def ask(page: Any) -> None:
-    """Ask a question whose answer needs a small part of the picture."""
+    """Ask a question whose answer needs a small part of the picture, twice: a first run is slower."""
     page.get_by_role("button", name="Example 2").click()
     page.get_by_label("Method").select_option(METHOD)
     page.get_by_label("Budget").fill(str(BUDGET))
-    page.get_by_role("button", name="Ask both").click()
-    page.get_by_role("status").filter(has_text="Done.").wait_for()
+    for _ in range(2):
+        page.evaluate("document.getElementById('status').textContent = ''")
+        page.get_by_role("button", name="Ask both").click()
+        page.get_by_role("status").filter(has_text="Done.").wait_for()
 
 
 def take(browser: Any, server: Running, file: Path) -> None:

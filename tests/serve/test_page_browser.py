@@ -376,30 +376,99 @@ def test_it_can_be_stopped(visit) -> None:
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-def test_what_a_model_says_is_text(visit) -> None:
-    page = visit()
-    words = "<b id=made>bold</b><script>document.title='hacked'</script>"
+def pretend(page, text, kept, seconds=(0.1,)):
+    """Answer every request of a page with this, each in the next of `seconds`, over and over."""
+    requests = []
 
     def answer(route):
-        request = route.request.post_data_json
-        bill = {"method": "x", "visual_tokens_before": 144, "visual_tokens_after": 144}
-        bill |= {"prefill_flops_share": 1, "batch_size": 1, "queued_seconds": 0}
-        bill |= {"first_token_seconds": 0.1, "total_seconds": 0.2}
-        kept = {"tokens_per_layer": [144], "cached_per_layer": [144], "kv_share": 1}
-        kept |= {"stages": [], "pictures": [], "notes": [words]}
-        assert request["stream"] and request["pruning_trace"] and not request["reuse"]
+        first = seconds[len(requests) % len(seconds)]
+        requests.append(route.request.post_data_json)
+        bill = {"method": "x", "visual_tokens_before": 10, "visual_tokens_after": 4}
+        bill |= {"prefill_flops_share": 0.5, "batch_size": 1, "queued_seconds": 0.01}
+        bill |= {"first_token_seconds": first + 0.01, "total_seconds": first + 0.02}
+        told = {"tokens_per_layer": [10, 4], "cached_per_layer": [10, 4], "kv_share": 0.7}
+        told |= {"stages": [{"boundary": 1, "method": "x"}], "notes": []}
         parts = [
-            {"choices": [{"delta": {"content": words}}], "pruning_trace": kept},
+            {"choices": [{"delta": {"content": text}}], "pruning_trace": told | kept},
             {"choices": [], "usage": {"pruning": bill}},
         ]
         events = "".join(f"data: {json.dumps(part)}\n\n" for part in parts)
         route.fulfill(status=200, body=events + "data: [DONE]\n\n")
 
     page.route("**/v1/chat/completions", answer)
+    return requests
+
+
+def picture_of(rows, columns, *kept):
+    place = {"rows": rows, "columns": columns, "cropped": False}
+    return {"pictures": [{"visual_tokens": 10, **place, "kept": list(kept)}]}
+
+
+def test_what_a_model_says_is_text(visit) -> None:
+    page = visit()
+    words = "<b id=made>bold</b><script>document.title='hacked'</script>"
+    kept = picture_of(2, 5, [1, 3, 5, 7])
+    pretend(page, words, kept | {"notes": [words], "stages": [{"boundary": 0, "method": words}]})
     ask(page, QUESTION)
     assert answers(page) == (words, words)
+    expect(page.locator("#notes")).to_have_text(words)
     assert page.locator("#made").count() == 0
     assert page.title() == "transprune: unpruned and pruned, side by side"
+    expect(page.locator("#stage-shown")).to_contain_text("in front of the language model: 4 of 10")
+
+
+def test_quick_answers_are_timed_three_times_and_slow_ones_once(visit) -> None:
+    page = visit()
+    # unpruned and pruned by turns
+    times = (0.09, 0.02, 0.05, 0.04, 0.01, 0.03)
+    requests = pretend(page, "x", picture_of(2, 5, [1, 3, 5, 7]), times)
+    ask(page, QUESTION)
+    assert [request["pruning"] for request in requests] == ["unpruned", "transprune-high"] * 3
+    assert all(request["pruning_trace"] and request["reuse"] is False for request in requests)
+    assert cells(page, "time to the first token") == ["50 ms", "30 ms", "60 %"]
+    assert cells(page, "time to the whole answer") == ["60 ms", "40 ms", "67 %"]
+    assert cells(page, "K/V cache") == ["100 %", "70 %", "70 %"]
+    expect(page.locator("#figures-note")).to_contain_text("Median of 3 runs each")
+
+    page.unroute("**/v1/chat/completions")
+    requests = pretend(page, "x", picture_of(2, 5, [1, 3, 5, 7]), (1.5, 0.75))
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.locator("#figures-note")).to_contain_text("One run each")
+    expect(page.get_by_role("status")).to_contain_text("Done.")
+    assert len(requests) == 2
+    assert cells(page, "time to the first token") == ["1.50 s", "750 ms", "50 %"]
+
+
+def test_tokens_without_a_place_are_cells_in_the_order_of_the_prompt(visit) -> None:
+    page = visit()
+    pretend(page, "x", picture_of(None, None, [0, 9]))
+    ask(page, QUESTION)
+    place = page.locator("#kept")
+    assert place.locator("img").count() == 0
+    # ten tokens in rows of four
+    assert len(re.findall("M", place.locator(".dropped").get_attribute("d"))) == 8
+    assert place.locator(".stayed").get_attribute("d").startswith("M0 0h")
+    assert "M1 2h" in place.locator(".stayed").get_attribute("d")
+    expect(page.locator("#kept-note")).to_contain_text("not known where")
+
+    # a grid of eight, and two tokens of tiles behind it
+    page.unroute("**/v1/chat/completions")
+    pretend(page, "x", picture_of(2, 4, [0, 9]))
+    page.get_by_role("button", name="Ask both").click()
+    expect(page.locator("#kept-note")).to_contain_text("2 further tokens, of tiles, have no place")
+    assert len(re.findall("M", place.locator(".dropped").get_attribute("d"))) == 7
+    assert place.locator("img").count() == 1
+
+
+def test_keys_that_are_evicted_are_a_line_in_the_bars(visit) -> None:
+    page = visit()
+    kept = {"tokens_per_layer": [10, 10], "cached_per_layer": [10, 4], "stages": [], "pictures": []}
+    pretend(page, "x", kept)
+    ask(page, QUESTION)
+    assert page.locator("#layers .cached").count() == 1
+    expect(page.locator("#layers-legend")).to_contain_text("keys that stay in the cache")
+    expect(page.locator("#kept-note")).to_have_text("This method dropped no token of this picture.")
+    expect(page.get_by_label("Stage", exact=True)).to_be_disabled()
 
 
 # ---------------------------------------------------------------- screens and readers

@@ -3,6 +3,7 @@
 import { byId, duration, make, percent } from "./dom.js";
 import { Kept } from "./kept.js";
 import { Layers } from "./layers.js";
+import { Times } from "./times.js";
 
 export const SIDES = ["unpruned", "pruned"];
 
@@ -12,11 +13,13 @@ export class Results {
     this.layers = new Layers();
     this.kept = new Kept((stage) => this.layers.mark(stage));
     this.answers = {};
+    this.times = new Times(SIDES);
   }
 
   /** Forget the last answers. `title` names method and budget. */
   begin(title) {
     this.answers = {};
+    this.times = new Times(SIDES);
     byId("pruned-title").textContent = title;
     byId("verdict").textContent = "";
     byId("details").hidden = true;
@@ -41,10 +44,13 @@ export class Results {
   finish(side, answer) {
     this.answers[side] = answer;
     this.#write(side, answer.text || "(empty)", false);
-    const { visual_tokens_before: all, visual_tokens_after: left } = answer.usage.pruning;
-    const tokens = left === all ? `All ${all} visual tokens` : `${left} of ${all} visual tokens`;
-    const { first } = secondsOf(answer);
-    byId(`${side}-figures`).textContent = `${tokens} at the end; first token after ${duration(first)}`;
+    this.#time(side, answer);
+  }
+
+  /** Count the time of another run with the same answer. */
+  again(side, answer) {
+    this.#time(side, answer);
+    this.#tabulate();
   }
 
   /**
@@ -59,7 +65,7 @@ export class Results {
     byId("details").hidden = false;
     this.layers.use(pruned.kept, visualTokens);
     this.kept.use(pruned.kept, picture, visualTokens);
-    this.#tabulate(unpruned, pruned);
+    this.#tabulate();
   }
 
   #write(side, text, empty) {
@@ -68,10 +74,19 @@ export class Results {
     place.classList.toggle("empty", empty);
   }
 
-  #tabulate(unpruned, pruned) {
+  #time(side, answer) {
+    this.times.add(side, answer);
+    const { visual_tokens_before: all, visual_tokens_after: left } = answer.usage.pruning;
+    const tokens = left === all ? `All ${all} visual tokens` : `${left} of ${all} visual tokens`;
+    const after = duration(this.times.of(side).first);
+    byId(`${side}-figures`).textContent = `${tokens} at the end; first token after ${after}`;
+  }
+
+  #tabulate() {
+    const { pruned } = this.answers;
     const bill = pruned.usage.pruning;
-    const full = secondsOf(unpruned);
-    const less = secondsOf(pruned);
+    const full = this.times.of("unpruned");
+    const less = this.times.of("pruned");
     const before = bill.visual_tokens_before;
     const after = bill.visual_tokens_after;
 
@@ -83,7 +98,7 @@ export class Results {
       ["time to the whole answer", duration(full.total), duration(less.total), less.total / full.total],
     ];
     byId("figures").replaceChildren(...rows.map(row));
-    byId("figures-note").textContent = about([unpruned, pruned]);
+    byId("figures-note").textContent = this.times.words;
     byId("notes").replaceChildren(...pruned.kept.notes.map((note) => make("li", {}, note)));
   }
 }
@@ -93,26 +108,7 @@ function row([what, full, less, share]) {
   return make("tr", {}, make("th", { scope: "row" }, what), ...cells);
 }
 
-/** Seconds on the model: waiting and preparing are left out. */
-function secondsOf(answer) {
-  const bill = answer.usage.pruning;
-  return {
-    first: bill.first_token_seconds - bill.queued_seconds,
-    total: bill.total_seconds - bill.queued_seconds,
-  };
-}
-
 function verdict(unpruned, pruned, right) {
   const same = unpruned === pruned ? "Both answers are the same." : "The answers differ.";
   return right ? `${same} The right one is “${right}”.` : same;
-}
-
-/** How the times were measured. */
-function about(answers) {
-  const shared = answers.some(({ usage }) => usage.pruning.batch_size > 1);
-  const crowd = shared ? " Requests of others ran along, which makes it slower." : "";
-  return (
-    "One run each, on the server, from the start of its batch; all tokens and the scoring counted, " +
-    `nothing used again from earlier requests.${crowd}`
-  );
 }
