@@ -16,22 +16,29 @@ async function start() {
   clearError();
   byId("token-form").hidden = true;
   try {
-    page.offer = await readOffer();
-    const examples = await readExamples();
-    if (!page.offer.methods.length) {
-      throw new ApiError("This server offers no method that could be compared.");
+    const offer = await readOffer();
+    byId("token").value = "";
+    // a token may also be asked for later, when all of it is there
+    if (page.offer === null) {
+      await build(offer, await readExamples());
     }
-    page.choices = new Choices(page.offer);
-    page.picture = new Picture(examples, page.offer.limits, useExample, showError);
-    byId("model").textContent = page.offer.model;
-    byId("question").maxLength = page.offer.limits.text_chars;
-    await page.picture.useExample(examples[0], 0);
-    byId("question").value = examples[0].questions[0].question;
-    byId("ask").hidden = false;
-    byId("answers").hidden = false;
-    byId("guide").hidden = false;
   } catch (error) {
     showError(error);
+  }
+}
+
+async function build(offer, examples) {
+  if (!offer.methods.length) {
+    throw new ApiError("This server offers no method that could be compared.");
+  }
+  page.offer = offer;
+  page.choices = new Choices(offer);
+  page.picture = new Picture(examples, offer.limits, useExample, showError);
+  byId("model").textContent = offer.model;
+  byId("question").maxLength = offer.limits.text_chars;
+  await page.picture.useExample(examples[0], 0);
+  for (const part of ["ask", "answers", "guide"]) {
+    byId(part).hidden = false;
   }
 }
 
