@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 
 import pytest
 from PIL import Image
 
-from browsers import CHROMIUM, FLAGS, NONE, contrast, luminance
+from browsers import CHROMIUM, NONE, contrast, luminance
 from serve.conftest import PICTURES, body, small
 from transprune.serve.limits import Limits
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright's package is not installed"
 )
+from serve.visits import (  # noqa: E402 (it imports playwright)
+    QUESTION,
+    answers,
+    ask,
+    cells,
+    dark_cells,
+    launch,
+    move,
+    open_page,
+    picture_of,
+    pretend,
+    texts,
+)
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NONE)
 expect = sync_api.expect
-expect.set_options(timeout=15_000)
-QUESTION = "what shape is the orange object?"
 
 
 @pytest.fixture(scope="module")
 def browser():
     """The system's own chromium with an empty profile."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = launch(playwright)
         yield browser
         browser.close()
-
-
-def open_page(browser, server, *, width=1280, scheme="light", ready=True, **options):
-    """The page of a server in a tab of its own.
-
-    `page.log` lists its errors and console lines, `page.hosts` where its requests went.
-    """
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, **options
-    )
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    page.log = []
-    page.hosts = set()
-    page.on("console", lambda message: page.log.append(message.text))
-    page.on("pageerror", lambda error: page.log.append(str(error)))
-    page.on("request", lambda request: page.hosts.add(request.url.split("/")[2]))
-    page.goto(server.address)
-    if ready:
-        expect(page.get_by_role("button", name="Ask both")).to_be_visible()
-        expect(page.locator("#picture-name")).to_contain_text("Example 1")
-    return page
 
 
 @pytest.fixture
@@ -72,75 +63,6 @@ def asked(browser, live):
     page = ask(open_page(browser, live), QUESTION)
     yield page
     page.context.close()
-
-
-def ask(page, question=None):
-    """Ask, and wait for both answers."""
-    if question:
-        page.get_by_label("Question", exact=True).fill(question)
-    page.get_by_role("button", name="Ask both").click()
-    expect(page.get_by_role("status")).to_contain_text("Done.")
-    return page
-
-
-def cells(page, row):
-    """Texts of a row of the table, with plain spaces."""
-    found = page.get_by_role("row", name=row).get_by_role("cell").all_inner_texts()
-    return [text.replace("\u00a0", " ") for text in found]
-
-
-def answers(page):
-    return page.locator("#unpruned-answer").inner_text(), page.locator(
-        "#pruned-answer"
-    ).inner_text()
-
-
-def move(page, label, value):
-    """Put a slider at a value, as a drag would."""
-    page.get_by_label(label, exact=True).evaluate(
-        "(slider, value) => { slider.value = value;"
-        "slider.dispatchEvent(new Event('input', { bubbles: true })); }",
-        value,
-    )
-
-
-def texts(live, **fields):
-    answer = live.post(body(QUESTION, PICTURES[0], **fields)).json()
-    return answer["choices"][0]["message"]["content"], answer["usage"]["pruning"]
-
-
-def dark_cells(page):
-    """Numbers of the dropped tokens as the picture shows them."""
-    path = page.locator("#kept path.dropped").get_attribute("d")
-    return [12 * int(y) + int(x) for x, y in re.findall(r"M(\d+) (\d+)h", path)]
-
-
-def pretend(page, text, kept, seconds=(0.1,)):
-    """Answer every request of a page with this, each in the next of `seconds`, over and over."""
-    requests = []
-
-    def answer(route):
-        first = seconds[len(requests) % len(seconds)]
-        requests.append(route.request.post_data_json)
-        bill = {"method": "x", "visual_tokens_before": 10, "visual_tokens_after": 4}
-        bill |= {"prefill_flops_share": 0.5, "batch_size": 1, "queued_seconds": 0.01}
-        bill |= {"first_token_seconds": first + 0.01, "total_seconds": first + 0.02}
-        told = {"tokens_per_layer": [10, 4], "cached_per_layer": [10, 4], "kv_share": 0.7}
-        told |= {"stages": [{"boundary": 1, "method": "x"}], "notes": []}
-        parts = [
-            {"choices": [{"delta": {"content": text}}], "pruning_trace": told | kept},
-            {"choices": [], "usage": {"pruning": bill}},
-        ]
-        events = "".join(f"data: {json.dumps(part)}\n\n" for part in parts)
-        route.fulfill(status=200, body=events + "data: [DONE]\n\n")
-
-    page.route("**/v1/chat/completions", answer)
-    return requests
-
-
-def picture_of(rows, columns, *kept):
-    place = {"rows": rows, "columns": columns, "cropped": False}
-    return {"pictures": [{"visual_tokens": 10, **place, "kept": list(kept)}]}
 
 
 # ---------------------------------------------------------------- it answers
@@ -198,8 +120,6 @@ def test_the_picture_under_the_slider_is_dark_where_tokens_are_dropped(asked) ->
 
 
 def _brightness(png):
-    import io
-
     with Image.open(io.BytesIO(png)) as image:
         grey = image.convert("L").resize((1, 1), Image.Resampling.BOX)
         return grey.getpixel((0, 0))
@@ -440,12 +360,12 @@ def test_quick_answers_are_timed_three_times_and_slow_ones_once(visit) -> None:
     assert cells(page, "time to the first token") == ["50 ms", "30 ms", "60 %"]
     assert cells(page, "time to the whole answer") == ["60 ms", "40 ms", "67 %"]
     assert cells(page, "K/V cache") == ["100 %", "70 %", "70 %"]
-    expect(page.locator("#figures-note")).to_contain_text("Median of 3 runs each")
+    expect(page.locator("#figures-note")).to_contain_text("medians of 3 runs each")
 
     page.unroute("**/v1/chat/completions")
     requests = pretend(page, "x", picture_of(2, 5, [1, 3, 5, 7]), (1.5, 0.75))
     page.get_by_role("button", name="Ask both").click()
-    expect(page.locator("#figures-note")).to_contain_text("One run each")
+    expect(page.locator("#figures-note")).to_contain_text("one run each")
     expect(page.get_by_role("status")).to_contain_text("Done.")
     assert len(requests) == 2
     assert cells(page, "time to the first token") == ["1.50 s", "750 ms", "50 %"]

@@ -76,6 +76,7 @@ async function askBoth() {
   const fields = { unpruned: { pruning: "unpruned" }, pruned: page.choices.fields };
   const right = rightAnswer(question);
   results.begin(page.choices.title);
+  say("Reading the picture …");
   byId("results").scrollIntoView({ block: "nearest" }); // on a phone they are below the form
 
   try {

@@ -44,7 +44,7 @@ export class Times {
   /** How they were measured. */
   get words() {
     const count = Math.min(...Object.values(this.runs).map((runs) => runs.length));
-    const runs = count > 1 ? `Median of ${count} runs each` : "One run each, and a first one is slower";
+    const runs = count > 1 ? `medians of ${count} runs each` : "one run each, and a first one is slower";
     const crowd = this.shared ? " Requests of others ran along, which makes it slower." : "";
     return (
       `Times: ${runs}, on the server, from the start of its batch; nothing is used again from earlier ` +
