@@ -11,7 +11,7 @@ from browsers import CHROMIUM, FLAGS
 from serve.conftest import PICTURES, body
 
 QUESTION = "what shape is the orange object?"
-PATIENCE = 15_000  # milliseconds
+PATIENCE = 60_000  # milliseconds; a busy machine is no failure
 
 
 def launch(playwright):
