@@ -91,6 +91,9 @@ def test_the_wheel_has_the_checkpoint_and_no_training_code(wheel) -> None:
     assert "transprune/nano/checkpoint/pruners/lvpruning/pruner.safetensors" in names
     assert "transprune/nano/evaluate.py" in names
     assert "transprune/py.typed" in names
+    assert {
+        f"transprune/serve/page/{name}" for name in ("index.html", "page.css", "main.js")
+    } <= set(names)
     training = ("transprune/nano/train/", "transprune/smol/train/")
     assert not [name for name in names if name.startswith(training)]
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]

@@ -1,30 +1,16 @@
 """The page in a real browser: no requests, no errors, no overflow; dark, phone and print."""
 
 import re
-import shutil
 
 import pytest
 
+from browsers import CHROMIUM, FLAGS, NONE, contrast, luminance
 from transprune.report.theme import DARK, LIGHT
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright's package is not installed"
 )
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine; apt-get install chromium"
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NONE)
 
 
 @pytest.fixture(scope="module")
@@ -167,22 +153,6 @@ def test_the_main_figure_names_every_method_on_a_phone(visit) -> None:
     figure = page.locator("section[aria-labelledby=accuracy] .narrow svg").first
     names = figure.locator("text").all_text_contents()
     assert {"transprune", "fastv", "transprune-iga", "pdrop", "random", "oracle"} <= set(names)
-
-
-def luminance(color: str) -> float:
-    """Relative luminance of `rgb(r, g, b)`, WCAG 2.2."""
-    total = 0.0
-    for channel, weight in zip(re.findall(r"\d+", color), (0.2126, 0.7152, 0.0722), strict=False):
-        value = int(channel) / 255
-        # the inverse of the sRGB transfer curve
-        linear = value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-        total += weight * linear
-    return total
-
-
-def contrast(one: float, other: float) -> float:
-    """Contrast ratio of two luminances, WCAG 2.2."""
-    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -179,7 +179,7 @@ class Log:
 
 def fake(name, recipe, length=10, pictures=("p",)):
     job = Job(
-        recipe=SimpleNamespace(name=recipe),
+        recipe=SimpleNamespace(name=recipe, key=recipe),
         inputs={"input_ids": torch.zeros(1, length)},
         pictures=pictures,
         visual=1,

@@ -26,6 +26,7 @@ def test_the_description_has_the_body_and_every_route(operations):
     assert set(operations) == {
         "post /v1/chat/completions",
         "get /v1/models",
+        "get /v1/pruning",
         "get /health",
         "get /ready",
         "get /metrics",

@@ -53,7 +53,7 @@ def test_a_token_is_needed_where_there_are_tokens(serve):
     ):
         error = error_of(server.post(body(), headers=headers), 401)
         assert error["code"] == "invalid_api_key"
-        for path in ("/v1/models", "/metrics", "/openapi.json", "/nothing"):
+        for path in ("/v1/models", "/v1/pruning", "/metrics", "/openapi.json", "/nothing"):
             answer = httpx2.get(server.address + path, headers=headers, trust_env=False)
             error_of(answer, 401)
     with server.client("wrong") as client, pytest.raises(openai.AuthenticationError):
@@ -79,7 +79,7 @@ def test_a_form_of_another_site_is_not_read(live):
 
 
 def test_other_routes_and_methods_are_errors_of_the_same_shape(live):
-    for path in ("/", "/v1/completions", "/../../etc/passwd", "/v1/%2e%2e/%00", "/docs"):
+    for path in ("/page", "/v1/completions", "/../../etc/passwd", "/v1/%2e%2e/%00", "/docs"):
         error_of(httpx2.get(live.address + path, trust_env=False), 404)
     chat = f"{live.address}/v1/chat/completions"
     for method in ("GET", "PUT", "DELETE", "PATCH"):

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -18,9 +19,9 @@ from cli.conftest import cli  # noqa: F401
 from serve.conftest import body
 from transprune.cli import app
 from transprune.errors import MissingExtra, ServeError
-from transprune.serve import check_installed
+from transprune.serve import check_installed, recipes
 from transprune.serve.limits import Limits
-from transprune.serve.recipes import Recipes
+from transprune.serve.recipes import OFFERED, OFFERED_BUNDLED, Recipes
 from transprune.serve.server import Settings, bind, read_tokens, run_server
 
 
@@ -52,6 +53,8 @@ def test_the_command_serves_and_finishes_when_it_is_told_to_stop(tmp_path):
         assert answer["choices"][0]["message"]["content"] == "star"
         assert answer["usage"]["pruning"]["method"] == "transprune-high"
         assert httpx2.get(f"{address}/ready", trust_env=False).status_code == 200
+        assert f"a page to try it: {address}/" in (tmp_path / "log.txt").read_text()
+        assert httpx2.get(address, trust_env=False).text.startswith("<!doctype html>")
 
         statuses = []
         asking = threading.Thread(target=lambda: statuses.append(post(address).status_code))
@@ -101,10 +104,10 @@ def test_a_server_that_was_killed_starts_again_on_the_same_port(tmp_path):
 
 
 def test_it_does_not_listen_to_others_without_a_token(checkpoint):
-    recipes = Recipes(checkpoint, "nano", "unpruned", ())
+    none = Recipes(checkpoint, "nano", "unpruned", ())
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         with pytest.raises(ServeError, match="a token is needed"):
-            run_server(checkpoint, recipes, Settings(host=host))
+            run_server(checkpoint, none, Settings(host=host))
 
 
 def test_a_taken_port_is_said():
@@ -136,9 +139,16 @@ def test_a_wrong_method_fails_at_once(cli):  # noqa: F811
     assert done.code == 1
 
 
-def test_a_preset_that_does_not_fit_is_not_offered(checkpoint):
+def test_usual_methods_are_offered_where_they_fit(checkpoint, monkeypatch):
     names = [recipe.name for recipe in Recipes(checkpoint, "nano", "unpruned")]
-    assert names == ["unpruned", "transprune-high", "transprune-low"]
+    assert names == ["unpruned", *OFFERED_BUNDLED, *OFFERED]
+    monkeypatch.setattr(recipes, "OFFERED", ("transprune-low", "fastv:layer=99"))
+    other = replace(checkpoint, source="elsewhere")
+    names = [recipe.name for recipe in Recipes(other, "other", "unpruned")]
+    assert names == ["unpruned", "transprune-low"]
+    # whoever names methods gets these and no others
+    names = [recipe.name for recipe in Recipes(checkpoint, "nano", "unpruned", ["fastv"])]
+    assert names == ["unpruned", "fastv"]
 
 
 def test_a_missing_extra_names_its_cure(monkeypatch):

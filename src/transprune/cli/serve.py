@@ -36,7 +36,8 @@ Offer = Annotated[
         "--offer",
         metavar="METHOD",
         help="Another method that requests may ask for; repeat for several. Default: "
-        "transprune-high and transprune-low. 'unpruned' is always on offer.",
+        "transprune-high and -low, fastv, pdrop, sparsevlm, visionzip and divprune, where they fit "
+        "the model. 'unpruned' is always on offer.",
     ),
 ]
 Name = Annotated[
@@ -210,6 +211,7 @@ def serve_command(
             """Say where it is, and what it offers."""
             methods = ", ".join(recipe.name for recipe in recipes)
             _say(f"{recipes.model_name} at {address}/v1 with {methods}; without a name: {method}")
+            _say(f"a page to try it: {address}/")
 
         run_server(checkpoint, recipes, settings, announce)
 

@@ -14,14 +14,11 @@ import typer
 from transprune.cli.console import print_json, show, status
 from transprune.cli.cost import find_geometry
 from transprune.cli.options import AnyModel, Json, TextTokens, VisualTokens
+from transprune.nano import PROMPT as BUNDLED_PROMPT
 
 if TYPE_CHECKING:
     from transprune.bench.run.nominal import NominalPrompt
     from transprune.cli.suggest_settings import Suggestion
-
-# text and instruction tokens of a question to the bundled model, medians of the demo's. Sizes know
-# nothing of a prompt, and 64 text tokens, usual elsewhere, would weigh too much beside 144 visual
-BUNDLED_PROMPT = (11, 9)
 
 # sizes that can be counted, of a model whose class nobody has described yet
 WITHOUT_FAMILY = ("Video-LLaVA-7B",)

@@ -240,6 +240,15 @@ def count_visual(checkpoint: Checkpoint, inputs: Any) -> int:
     return int(family.visual_mask(base, inputs["input_ids"]).sum())
 
 
+def count_behind(checkpoint: Checkpoint, inputs: Any) -> int:
+    """Number of tokens behind the last visual one of a prepared prompt; all without a picture."""
+    family = find_family(checkpoint.model)
+    base = family.base(checkpoint.model)
+    places = family.visual_mask(base, inputs["input_ids"])[0].nonzero()  # bool [1, L] -> [N, 1]
+    length = int(inputs["input_ids"].shape[1])
+    return length - int(places[-1]) - 1 if len(places) else length
+
+
 def count_images(checkpoint: Checkpoint, inputs: Any) -> list[int]:
     """Number of visual tokens of each image of a prepared prompt, in order."""
     family = find_family(checkpoint.model)

@@ -113,19 +113,22 @@ def as_seen(picture: Image.Image, grid: Grid | None) -> Image.Image:
     return picture.resize((width, height), resampling)
 
 
-def stage_panels(trace: Trace, tokens: int | None = None, first: int = 0) -> tuple[Panel, ...]:
-    """One panel per stage for one image of the first sample.
+def stage_panels(
+    trace: Trace, tokens: int | None = None, first: int = 0, sample: int = 0
+) -> tuple[Panel, ...]:
+    """One panel per stage for one image of one sample.
 
     Args:
         trace: of a pruned prefill.
         tokens: visual tokens of the image; None for all of the sample.
         first: number of its first visual token within the sample.
+        sample: number of the prompt in its batch.
     """
-    total = trace.visual_tokens[0] if tokens is None else tokens
+    total = trace.visual_tokens[sample] if tokens is None else tokens
 
     panels = []
     for stage in trace.stages:
-        kept = stage.keep[0].tolist()
+        kept = stage.keep[sample].tolist()
         own = [token - first for token in kept if first <= token < first + total]
         share = f"{100 * len(own) / total:.3g} %"
         caption = f"from layer {stage.boundary} on\n{len(own)} of {total} kept ({share})"

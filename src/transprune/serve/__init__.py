@@ -1,8 +1,9 @@
-"""`transprune serve`: an OpenAI-compatible endpoint with pruning for each request.
+"""`transprune serve`: an OpenAI-compatible endpoint with pruning for each request, and a page.
 
 A request passes `guard` (tokens), `admission` (how many), `body`, `request` (fields), `prepare`
 (pictures and prompt), `scheduler` (batches) and `runner` (the model), and comes back as `responses`
-through `app`. The modules need the `serve` extra; importing this one does not.
+through `app`. `budgets` scales its method, `kept` says what stayed, `page_files` has the page that
+shows both. The modules need the `serve` extra; importing this one does not.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The HTTP routes: OpenAI's chat completions and models, health, and metrics."""
+"""The HTTP routes: OpenAI's chat completions and models, the offer, health, metrics and the page."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from transprune.serve.body import discard
 from transprune.serve.guard import Guard, Receive, Scope, Send
 from transprune.serve.job import Finished
 from transprune.serve.metrics import REFUSED
+from transprune.serve.page_files import HEADERS, PageFile, read_page
 from transprune.serve.refusal import Refusal, failed
 from transprune.serve.responses import model_list
 from transprune.serve.schema import RESPONSES, describe
@@ -77,12 +78,14 @@ def build_app(service: Service, tokens: tuple[str, ...] = (), grace: float = 30.
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Guard, tokens=tokens, answer=_answer)
+    page = read_page()
+    app.add_middleware(Guard, tokens=tokens, answer=_answer, public=page)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _crashed)
 
     _add_routes(app, service)
+    _add_page(app, page)
     describe(app)
     return app
 
@@ -97,6 +100,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def models() -> dict[str, Any]:
         """The model, alone and with each method."""
         return model_list(service.recipes.model_names, service.started)
+
+    @app.get("/v1/pruning", responses={401: RESPONSES[401]})
+    async def pruning() -> dict[str, Any]:
+        """The methods on offer with what they cost, and the bounds of a request."""
+        return await service.offer()
 
     @app.get("/health")
     async def health() -> Response:
@@ -114,6 +122,21 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_page(app: FastAPI, page: Mapping[str, PageFile]) -> None:
+    """The page at `/` and its files, which the description of the interface leaves out."""
+
+    def answer(file: PageFile) -> Callable[[], Awaitable[Response]]:
+        """A route that sends one file."""
+
+        async def send() -> Response:
+            return Response(file.content, media_type=file.media_type, headers=HEADERS)
+
+        return send
+
+    for path, file in page.items():
+        app.add_api_route(path, answer(file), methods=["GET", "HEAD"], include_in_schema=False)
 
 
 async def _chat(service: Service, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ class Batch:
             flops_share=share,
             first_token_seconds=answer.first_token - job.arrived,
             queued_seconds=start - job.arrived,
+            total_seconds=time.monotonic() - job.arrived,
             batch=len(self.reused),
             reused=self.reused[number],
+            budget=job.recipe.budget,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from transprune.serve.refusal import Refusal
@@ -30,6 +30,7 @@ class Guard:
         tokens: bearer tokens that are accepted; none means that no token is asked for, and only
             names of this machine are answered.
         answer: sends a refusal.
+        public: paths that need no token either; another Host is refused there as everywhere.
     """
 
     def __init__(
@@ -37,23 +38,27 @@ class Guard:
         app: App,
         tokens: tuple[str, ...],
         answer: Callable[[Refusal, Scope, Receive, Send], Awaitable[None]],
+        public: Collection[str] = (),
     ) -> None:
         self._app = app
+        self._public = public
         self._tokens = [token.encode() for token in tokens]
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            refusal = self._check(dict(scope["headers"]))
+            refusal = self._check(dict(scope["headers"]), scope["path"])
             if refusal is not None:
                 await self._answer(refusal, scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _check(self, headers: dict[bytes, bytes]) -> Refusal | None:
+    def _check(self, headers: dict[bytes, bytes], path: str) -> Refusal | None:
         if not self._tokens:
             return None if is_local(headers.get(b"host", b"")) else _wrong_host()
+        if path in self._public:
+            return None
 
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
         # every token is compared, each in constant time

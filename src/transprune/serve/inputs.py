@@ -49,7 +49,8 @@ class Inputs:
 
     def _features(self, jobs: Sequence[Job]) -> tuple[list[Tensor], list[Reused]] | None:
         """Features of all pictures in order; None where pixels must be passed."""
-        if not self._reuse.on or jobs[0].recipe.reads_tower:
+        first = jobs[0]
+        if not self._reuse.on or not first.reuse or first.recipe.reads_tower:
             return None
         if any(not _one_row_each(job) for job in jobs):
             return None

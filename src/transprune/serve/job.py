@@ -26,11 +26,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finished:
-    """A whole answer."""
+    """A whole answer; `kept` says what each stage kept, where that was asked for."""
 
     text: str
     reason: Reason
     usage: Usage
+    kept: dict[str, Any] | None = None
 
 
 Event = Piece | Finished | Refusal
@@ -58,6 +59,8 @@ class Job:
         deadline: on the clock of `time.monotonic`.
         deliver: takes events, in any thread.
         stream: whether pieces are delivered, or the whole answer alone.
+        wants_kept: whether its last event says what each stage kept.
+        reuse: whether it may use what earlier requests have computed, and leave its own.
         arrived: when the request came in.
         cancelled: its client is gone; set by another thread.
         over: its last event was delivered.
@@ -73,6 +76,8 @@ class Job:
     stops: tuple[str, ...] = ()
     sampling: Sampling = Sampling()
     stream: bool = False
+    wants_kept: bool = False
+    reuse: bool = True
     arrived: float = field(default_factory=time.monotonic)
     queued: float = field(default_factory=time.monotonic)
     cancelled: bool = False
@@ -86,7 +91,7 @@ class Job:
     @property
     def group(self) -> tuple[Any, ...]:
         """Jobs of one group can run together."""
-        return (self.recipe.name, bool(self.pictures), *sorted(self.inputs))
+        return (self.recipe.key, bool(self.pictures), self.reuse, *sorted(self.inputs))
 
     def end(self, event: Finished | Refusal) -> None:
         """Deliver the last event, once."""
@@ -140,8 +145,8 @@ class Growing:
         elif self.tokens >= self.job.new_tokens:
             self.reason = "length"
 
-    def finish(self, usage: Usage) -> None:
-        """Deliver the rest and the end."""
+    def finish(self, usage: Usage, kept: dict[str, Any] | None = None) -> None:
+        """Deliver the rest and the end, with the bill and what was kept."""
         assert self.reason is not None
         try:
             piece = self.stream.finish()
@@ -151,4 +156,4 @@ class Growing:
 
         if piece and self.job.stream:
             self.job.deliver(Piece(piece))
-        self.job.end(Finished(self.stream.text, self.reason, usage))
+        self.job.end(Finished(self.stream.text, self.reason, usage, kept))

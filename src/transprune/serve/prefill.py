@@ -69,7 +69,7 @@ class Beginnings:
 
     def fits(self, job: Job) -> bool:
         """Whether this job may go on from a prefilled beginning."""
-        if not self._possible or not job.pictures:
+        if not self._possible or not job.reuse or not job.pictures:
             return False
         # with other inputs, positions may depend on more than the number of tokens
         plain = set(text_inputs(job.inputs)) == TEXT and len(media_inputs(job.inputs)) == 1
@@ -118,7 +118,7 @@ class Beginnings:
 
     def _key(self, job: Job, end: int) -> tuple[Hashable, ...]:
         ids = tuple(job.inputs["input_ids"][0, :end].tolist())
-        return (PREFILL, job.recipe.name, job.pictures, ids)
+        return (PREFILL, job.recipe.key, job.pictures, ids)
 
 
 def _bytes(cache: Any) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor
 from transprune.errors import ImageError, LayoutError
 from transprune.models.chat import PICTURE, Turn, knows_system, prepare_chat
 from transprune.models.checkpoint import Checkpoint
-from transprune.models.prompt import count_visual
+from transprune.models.prompt import count_behind, count_visual
+from transprune.serve.budgets import Counts
 from transprune.serve.job import Sampling
 from transprune.serve.limits import Limits
 from transprune.serve.pictures import decode_data_url, read_picture
@@ -51,13 +52,21 @@ class Prepared:
         inputs: of the model, one sample.
         pictures: hash of the file of each picture.
         visual: visual tokens.
+        behind: tokens behind the last visual one; all of them without a picture.
         new_tokens: the longest answer that fits.
     """
 
     inputs: dict[str, Tensor]
     pictures: tuple[str, ...]
     visual: int
+    behind: int
     new_tokens: int
+
+    @property
+    def counts(self) -> Counts:
+        """Its tokens by kind."""
+        length = int(self.inputs["input_ids"].shape[1])
+        return Counts(self.visual, length - self.visual, self.behind)
 
 
 def sources(request: ChatRequest) -> list[Source]:
@@ -142,7 +151,8 @@ class Preparer:
 
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in files)
         visual = count_visual(self._checkpoint, inputs)
-        return Prepared(inputs, hashes, visual, new_tokens)
+        behind = count_behind(self._checkpoint, inputs)
+        return Prepared(inputs, hashes, visual, behind, new_tokens)
 
     def _check_length(self, request: ChatRequest, length: int) -> int:
         """How many tokens the answer may have behind a prompt of `length`."""

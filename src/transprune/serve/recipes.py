@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from transprune.core.plan import UNPRUNED
 from transprune.errors import MethodError, PruneError, ServeError
 from transprune.methods.common.method import Method
 from transprune.methods.common.recipe import resolve
 from transprune.models.checkpoint import Checkpoint
+from transprune.nano import NANO
 from transprune.registry import did_you_mean
 from transprune.serve.refusal import Refusal
 from transprune.session import Session, prune
 
 AT = "@"  # nano@transprune-low
-OFFERED = ("transprune-high", "transprune-low")
+# without training, settings or further weights; left out where they do not fit the model
+OFFERED = (
+    "transprune-high",
+    "transprune-low",
+    "fastv",
+    "pdrop",
+    "sparsevlm",
+    "visionzip",
+    "divprune",
+)
+OFFERED_BUNDLED = ("transprune-nano",)  # chosen for the bundled model, and for no other
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +41,21 @@ class Recipe:
     Attributes:
         name: as clients write it.
         method, session: None for the unpruned model. The session is attached for each batch.
+        budget: the share of the unpruned prefill that it was scaled to; None as it is offered.
+        notes: what scaling changed besides how much stays.
     """
 
     name: str
     method: Method | None = None
     session: Session | None = None
+    budget: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """Recipes with the same key keep the same tokens, so their requests run together."""
+        # no name on offer contains the sign
+        return self.name if self.budget is None else f"{self.name}{AT}{self.method!r}"
 
     @property
     def reads_tower(self) -> bool:
@@ -61,7 +83,7 @@ class Recipes:
         checkpoint: the model they run on.
         name: how clients call the model.
         default: the method of a request that names none, or `"unpruned"`.
-        offered: further methods; None offers the presets of TransPrune that fit the model.
+        offered: further methods; None offers those of `OFFERED` that fit the model.
 
     Raises:
         MethodError, FamilyError: a method that does not exist, or does not fit the model.
@@ -77,7 +99,7 @@ class Recipes:
         for text in [default, *(offered or ())]:
             self._known[text] = self._known.get(text) or _make(checkpoint, text)
         if offered is None:
-            self._offer_presets(checkpoint)
+            self._offer_usual(checkpoint)
 
     def __iter__(self) -> Iterator[Recipe]:
         return iter(self._known.values())
@@ -122,9 +144,9 @@ class Recipes:
             )
         return found
 
-    def _offer_presets(self, checkpoint: Checkpoint) -> None:
-        for text in OFFERED:
-            # a preset may not fit the depth of this model; nobody asked for it
+    def _offer_usual(self, checkpoint: Checkpoint) -> None:
+        for text in (*(OFFERED_BUNDLED if checkpoint.source == NANO else ()), *OFFERED):
+            # a method may not fit the depth of this model; nobody asked for it
             try:
                 self._known[text] = self._known.get(text) or _make(checkpoint, text)
             except PruneError:

@@ -73,7 +73,12 @@ class ChatRequest(BaseModel):
     Attributes:
         model: a name of `/v1/models`.
         messages: the conversation, oldest first.
-        pruning: a method of this server, or "unpruned"; not part of OpenAI's API.
+        pruning: a method of this server, or "unpruned"; not part of OpenAI's API, as all fields
+            down to `reuse`.
+        pruning_budget: the share of the unpruned prefill that the method is scaled to, in whole
+            percents; None leaves it as it is offered.
+        pruning_trace: whether the answer says what each stage kept, and of which place.
+        reuse: False computes everything anew, whatever earlier requests have left.
         temperature: 0, and None, answer greedily.
         top_p, seed: only used with a temperature above 0.
     """
@@ -83,6 +88,9 @@ class ChatRequest(BaseModel):
     model: str
     messages: list[Message] = Field(min_length=1)
     pruning: str | None = None
+    pruning_budget: float | None = Field(None, ge=0.01, le=0.99, allow_inf_nan=False)
+    pruning_trace: bool | None = None
+    reuse: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(None, ge=1)
@@ -125,6 +133,7 @@ def parse(body: bytes, limits: Limits) -> ChatRequest:
         raise Refusal(f"the body cannot be read as JSON: {type(error).__name__}") from None
 
     check_others(request.model_extra or {}, list(ChatRequest.model_fields))
+    _check_budget(request.pruning_budget)
     _check_sizes(request, limits)
     return request
 
@@ -140,6 +149,14 @@ def _refuse(error: ValidationError) -> Refusal:
     if first["type"] == "json_invalid":
         return Refusal(f"the body is no valid JSON: {first['msg']}", code="invalid_json")
     return Refusal(f"{param or 'the body'}: {first['msg']}", param=param or None)
+
+
+def _check_budget(budget: float | None) -> None:
+    """Refuse what is no whole percent: a server keeps the settings it has found for each."""
+    if budget is not None and abs(100 * budget - round(100 * budget)) > 1e-6:
+        raise Refusal(
+            f"a budget has whole percents, as 0.41; got {budget!r}", param="pruning_budget"
+        )
 
 
 def _check_sizes(request: ChatRequest, limits: Limits) -> None:

@@ -29,8 +29,10 @@ class PruningUsage(BaseModel):
     prefill_flops_share: float
     first_token_seconds: float
     queued_seconds: float
+    total_seconds: float
     batch_size: int
     reused: str
+    budget: float | None = None
 
 
 class PrunedUsage(CompletionUsage):
@@ -41,6 +43,8 @@ class PrunedUsage(CompletionUsage):
 
 def to_usage(usage: Usage) -> PrunedUsage:
     """The bill as it is sent."""
+    # a field that nobody set is not sent
+    scaled = {} if usage.budget is None else {"budget": usage.budget}
     pruning = PruningUsage(
         method=usage.method,
         visual_tokens_before=usage.visual_before,
@@ -48,8 +52,10 @@ def to_usage(usage: Usage) -> PrunedUsage:
         prefill_flops_share=round(usage.flops_share, 6),
         first_token_seconds=round(usage.first_token_seconds, 6),
         queued_seconds=round(usage.queued_seconds, 6),
+        total_seconds=round(usage.total_seconds, 6),
         batch_size=usage.batch,
         reused=usage.reused,
+        **scaled,
     )
     return PrunedUsage(
         prompt_tokens=usage.prompt_tokens,
@@ -85,7 +91,8 @@ class Completion:
             choices=[choice],
         )
         # OpenAI's type would drop our part of the usage
-        return {**_to_dict(completion), "usage": _to_dict(to_usage(answer.usage))}
+        whole = {**_to_dict(completion), "usage": _to_dict(to_usage(answer.usage))}
+        return whole | _kept(answer)
 
     def opening(self) -> dict[str, Any]:
         """The first part of a stream, which names the role."""
@@ -96,8 +103,8 @@ class Completion:
         return self._chunk(ChoiceDelta(content=text))
 
     def closing(self, answer: Finished) -> dict[str, Any]:
-        """The part that says why the answer ends."""
-        return self._chunk(ChoiceDelta(), answer.reason)
+        """The part that says why the answer ends, and what was kept where that was asked for."""
+        return self._chunk(ChoiceDelta(), answer.reason) | _kept(answer)
 
     def bill(self, answer: Finished) -> dict[str, Any]:
         """The last part of a stream that was asked to include its usage."""
@@ -117,6 +124,11 @@ class Completion:
             object="chat.completion.chunk",
             choices=choices,
         )
+
+
+def _kept(answer: Finished) -> dict[str, Any]:
+    """The field of what each stage kept; none where nobody asked."""
+    return {} if answer.kept is None else {"pruning_trace": answer.kept}
 
 
 def model_list(names: list[str], created: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from transprune.serve.batch import Batch
 from transprune.serve.decode import Chooser, Watcher
 from transprune.serve.inputs import Inputs
 from transprune.serve.job import Growing, Job
+from transprune.serve.kept import Kept
 from transprune.serve.metrics import Metrics
 from transprune.serve.prefill import Beginnings
 from transprune.serve.refusal import Refusal, failed
@@ -50,6 +51,7 @@ class Runner:
         self._tokenizer = copy.deepcopy(checkpoint.processor.tokenizer)
         self._metrics = metrics
         self._ends = end_ids(checkpoint.model)
+        self._kept = Kept(checkpoint)
 
         reuse = Reuse(reuse_bytes, metrics)
         self._inputs = Inputs(checkpoint, reuse)
@@ -107,7 +109,11 @@ class Runner:
 
             def finish(number: int) -> None:
                 """Deliver the end of one row while others go on."""
-                answers[number].finish(batch.usage(answers[number], number, start))
+                answer = answers[number]
+                usage = batch.usage(answer, number, start)
+                wanted = answer.job.wants_kept
+                kept = self._kept.of(answer.job, batch.trace(), number) if wanted else None
+                answer.finish(usage, kept)
 
             self._generate(answers, batch.inputs, finish)
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from transprune.models.chat import Turn
 from transprune.models.checkpoint import Checkpoint
 from transprune.serve.admission import Admission, Ticket
 from transprune.serve.body import read_body
+from transprune.serve.budgets import Budgets
 from transprune.serve.fetch import Fetcher
 from transprune.serve.job import Event, Finished, Job, Piece
 from transprune.serve.limits import DEFAULTS, Limits
 from transprune.serve.metrics import Metrics
-from transprune.serve.prepare import Preparer, sampling, sources
-from transprune.serve.recipes import Recipes
+from transprune.serve.offer import describe_offer
+from transprune.serve.prepare import Prepared, Preparer, sampling, sources
+from transprune.serve.recipes import Recipe, Recipes
 from transprune.serve.refusal import CLIENT_GONE, Refusal, too_slow
 from transprune.serve.request import ChatRequest, parse
 from transprune.serve.responses import Completion
@@ -68,6 +71,8 @@ class Service:
         self.draining = False
 
         self._preparer = Preparer(checkpoint, limits)
+        self._budgets = Budgets(checkpoint)
+        self._offer = cache(partial(describe_offer, checkpoint, recipes, limits))
         self._fetcher = fetcher or Fetcher(limits=limits)
         runner = Runner(checkpoint, limits.reuse_bytes, self.metrics)
         self.scheduler = Scheduler(runner, limits, self.metrics)
@@ -90,6 +95,11 @@ class Service:
         self.scheduler.close(seconds)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    async def offer(self) -> dict[str, Any]:
+        """The methods on offer and the bounds of a request; counted once."""
+        offer: dict[str, Any] = await self._in_thread(self._offer)
+        return offer
+
     async def open(self, request: Request, ticket: Ticket) -> Call:
         """Queue a request.
 
@@ -97,12 +107,12 @@ class Service:
             Refusal: it cannot be answered.
         """
         arrived = time.monotonic()
-        chat = await self._in_thread(parse, await read_body(request, self.limits, ticket))
-        recipe = self.recipes.choose(chat.model, chat.pruning)
+        body = await read_body(request, self.limits, ticket)
+        chat: ChatRequest = await self._in_thread(parse, body, self.limits)
+        chosen = self.recipes.choose(chat.model, chat.pruning)
         turns = self._preparer.turns(chat)
         fetched = await self._fetch(chat, ticket)
-        prepare = partial(self._preparer.prepare, chat, turns, fetched)
-        prepared = await asyncio.get_running_loop().run_in_executor(self._pool, prepare)
+        recipe, prepared = await self._in_thread(self._prepare, chat, chosen, turns, fetched)
         # the body is gone, and the inputs made of it wait in its place
         ticket.release()
         ticket.hold(sum(value.nbytes for value in prepared.inputs.values()))
@@ -119,6 +129,8 @@ class Service:
             stops=chat.stops,
             sampling=sampling(chat),
             stream=bool(chat.stream),
+            wants_kept=bool(chat.pruning_trace),
+            reuse=chat.reuse is not False,
             arrived=arrived,
         )
         self.scheduler.submit(job)
@@ -196,10 +208,22 @@ class Service:
                 ticket.hold(len(files[source.param]))
         return files
 
-    async def _in_thread(self, function: Any, body: bytes) -> ChatRequest:
-        loop = asyncio.get_running_loop()
-        chat: ChatRequest = await loop.run_in_executor(self._pool, function, body, self.limits)
-        return chat
+    def _prepare(
+        self,
+        chat: ChatRequest,
+        recipe: Recipe,
+        turns: Sequence[Turn],
+        fetched: Mapping[str, bytes],
+    ) -> tuple[Recipe, Prepared]:
+        """The inputs of a request, and its method at the budget it asks for."""
+        prepared = self._preparer.prepare(chat, turns, fetched)
+        if chat.pruning_budget is not None:
+            recipe = self._budgets.scale(recipe, chat.pruning_budget, prepared.counts)
+        return recipe, prepared
+
+    async def _in_thread(self, function: Callable[..., Any], *given: Any) -> Any:
+        """What a function returns, which runs in the thread that prepares."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
 
     def _count(self, call: Call, event: Finished) -> None:
         self.metrics.answered(event.usage, time.monotonic() - call.job.arrived)
