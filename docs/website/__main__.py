@@ -12,31 +12,32 @@ OUT = ROOT / "out"
 BUILDERS = ("html", "linkcheck")
 
 
-def main(builder: str = "html") -> int:
+def build(builder: str = "html", out: Path = OUT) -> int:
     """Collect the pages and run Sphinx; every warning is an error.
 
     Args:
         builder: `"html"`, which checks the links within the site, or `"linkcheck"`, which asks every
             address of another site and needs a network.
+        out: folder of what is built: the site in `docs`, and what a second build goes on from.
 
     Returns:
         Sphinx's exit status, 0 if nothing was wrong.
     """
     from sphinx.cmd.build import main as sphinx
 
-    source = OUT / "docs-source"
+    source = out / "docs-source"
     written = write_sources(source)
-    target = OUT / ("docs" if builder == "html" else builder)
+    target = out / ("docs" if builder == "html" else builder)
     print(f"{written} pages and files are new or changed", flush=True)
 
     options = ["-b", builder, "-W", "--keep-going", "-q", "-c", str(Path(__file__).parent)]
-    status = sphinx([*options, "-d", str(OUT / "docs-trees"), str(source), str(target)])
+    status = sphinx([*options, "-d", str(out / "docs-trees"), str(source), str(target)])
     if status == 0 and builder == "html":
-        print(f"{target / 'index.html'}")
+        print(target / "index.html")
     return int(status)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2 or sys.argv[1:2] not in ([], ["html"], ["linkcheck"]):
+    if len(sys.argv) > 2 or not set(sys.argv[1:]) <= set(BUILDERS):
         sys.exit(f"python -m docs.website [{' | '.join(BUILDERS)}]")
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(build(*sys.argv[1:]))

@@ -56,7 +56,6 @@ def _facts(name: str, family: Any) -> list[list[str]]:
         else "one or several pictures in a prompt"
     )
     return [
-        ["", ""],
         ["`model_type`", f"`{name}`"],
         ["class in transformers", f"`{_class_name(name)}`"],
         ["described", KINDS[family.kind]],

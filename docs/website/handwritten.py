@@ -70,6 +70,15 @@ def translate(file: Path) -> tuple[str, list[Path]]:
     Raises:
         LinkError: one of them does not exist.
     """
+    return turn_links(file, _without_front_matter(file.read_text(encoding="utf-8")))
+
+
+def turn_links(file: Path, text: str) -> tuple[str, list[Path]]:
+    """The same for the text of a page that lies at `file`.
+
+    Raises:
+        LinkError: a link to a file that does not exist.
+    """
     linked: list[Path] = []
 
     def turn(match: re.Match[str]) -> str:
@@ -87,7 +96,6 @@ def translate(file: Path) -> tuple[str, list[Path]]:
         address = relpath(place, Path(page_name(file)).parent.as_posix())
         return before + address + (f"#{anchor}" if anchor else "") + behind
 
-    text = _without_front_matter(file.read_text(encoding="utf-8"))
     return "".join(_outside_code(text, turn)), linked
 
 

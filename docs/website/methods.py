@@ -98,7 +98,7 @@ def _page(name: str) -> Iterator[str]:
 
 def _facts(about: dict[str, Any]) -> list[list[str]]:
     """Where it acts and what it reads."""
-    rows = [["", ""], ["in a recipe", f"`{about['name']}`"]]
+    rows = [["in a recipe", f"`{about['name']}`"]]
     paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", about["paper"])
     rows.append(["source", escape(paper)])
     rows.append(["acts", WHERE[about["kind"]]])

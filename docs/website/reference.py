@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,8 +123,39 @@ def _module(module: ModuleType) -> Iterator[str]:
 
 
 def _directive(path: str, value: Any) -> Iterator[str]:
-    """The directive that shows one class or function."""
-    if inspect.isclass(value):
-        yield f".. autoclass:: {path}\n   :members:\n   :member-order: bysource\n"
-    else:
+    """The directive that shows one class or function; of a class also bases without a page."""
+    if not inspect.isclass(value):
         yield f".. autofunction:: {path}\n"
+        return
+
+    yield f".. autoclass:: {path}\n   :members:\n   :member-order: bysource\n"
+    for base in _bases_without_page(value):
+        yield f".. rubric:: What it has from {base.__name__}\n"
+        name = f"{base.__module__}.{base.__name__}"
+        yield f".. autoclass:: {name}\n   :members:\n   :member-order: bysource\n   :no-index:\n"
+
+
+def _bases_without_page(cls: type) -> list[type]:
+    """Bases of ours that are shown nowhere else: neither themselves nor with another public class."""
+    shown: set[type] = set()
+    for public in described():
+        if public is not cls and inspect.isclass(public) and issubclass(cls, public):
+            shown |= set(public.__mro__)
+    return [
+        base
+        for base in cls.__mro__[1:]
+        if base.__module__.startswith("transprune.") and base not in shown
+    ]
+
+
+@cache
+def described() -> tuple[Any, ...]:
+    """Every class and function that the reference describes."""
+    found = []
+    for name in public_names():
+        value = find(name.path)
+        if isinstance(value, ModuleType):
+            found += [getattr(value, member) for member in members(value)]
+        else:
+            found.append(value)
+    return tuple(found)

@@ -42,7 +42,6 @@ ELSEWHERE = {
     "transprune report": "needs a run of the benchmark: tests/report",
     "transprune reproduce": "minutes, or real data: tests/reproduce",
     "transprune run --model MODEL --video": "the bundled model takes pictures: tests/video",
-    "transprune smol": "a test bed that is trained for hours: tests/smol",
     "transprune nano train": "hours of training: tests/nano",
     "transprune nano plot": "needs a training: tests/nano",
     "transprune nano evaluate": "minutes: tests/nano",
