@@ -31,6 +31,9 @@ def build(builder: str = "html", out: Path = OUT) -> int:
     print(f"{written} pages and files are new or changed", flush=True)
 
     options = ["-b", builder, "-W", "--keep-going", "-q", "-c", str(Path(__file__).parent)]
+    if written:
+        # the sidebar is part of every page, and Sphinx writes only those whose own text changed
+        options.append("-a")
     status = sphinx([*options, "-d", str(out / "docs-trees"), str(source), str(target)])
     if status == 0 and builder == "html":
         print(target / "index.html")

@@ -126,8 +126,8 @@ def _settings(name: str, cls: Any) -> Iterator[str]:
         rows.append([f"`{entry['name']}`", escape(default), escape(entry["meaning"])])
     yield f"## Settings\n\n{write_table(rows)}"
     yield (
-        f"Needs and counts are those of {LAYERS} layers and {TOKENS} visual tokens; "
-        "[recipes](../recipes.md) says how settings are written.\n"
+        f"Defaults were written for {LAYERS} layers and {TOKENS} visual tokens, those of LLaVA-1.5-7B. "
+        "[Recipes](../recipes.md) says how settings are given.\n"
     )
 
     presets = list_presets(name)

@@ -26,8 +26,8 @@ def draw() -> str:
     """The picture as SVG: a bar for each layer, as high as the tokens that run there."""
     width = 2 * LEFT + LAYERS * STEP
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 300" role="img"',
-        '     font-family="sans-serif" font-size="14">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 310" role="img"',
+        '     font-family="sans-serif" font-size="16">',
         "<title>Visual tokens in each of the 32 layers of LLaVA-1.5-7B, TransPrune-High</title>",
         *_bars(),
         *_words(),
@@ -60,15 +60,14 @@ def _box(left: float, top: float, high: float, colour: str, opacity: float) -> s
 
 
 def _words() -> Iterator[str]:
-    """Numbers above the bars at every boundary, and what the axes are."""
-    yield _text(LEFT, 16, "visual tokens in each layer")
+    """The layer under the first bar and at every boundary, and what the axes are."""
+    yield _text(LEFT, 22, "visual tokens in each layer")
     runs = counts()
     for layer, count in enumerate(runs):
         if layer == 0 or count != runs[layer - 1]:
-            # the first numbers stand close: each a little higher than the one behind it
-            yield _text(LEFT + layer * STEP, TOP + HEIGHT + 18, str(layer))
-    yield _text(LEFT, TOP + HEIGHT + 40, f"layer; {_sizes(runs)} tokens run")
-    yield _text(LEFT, TOP + HEIGHT + 62, "grey: dropped, no later layer computes them")
+            yield _text(LEFT + layer * STEP, TOP + HEIGHT + 20, str(layer))
+    yield _text(LEFT, TOP + HEIGHT + 44, f"layer; {_sizes(runs)} tokens run")
+    yield _text(LEFT, TOP + HEIGHT + 67, "grey: dropped, no later layer computes them")
 
 
 def _sizes(runs: list[int]) -> str:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cli.conftest import cli  # noqa: F401  the command line in this process
 from pages.blocks import ROOT
+from transprune import FastV
 from transprune.demo import folder
 
 QUESTIONS = ("what shape is the orange object?", "what color is the circle?")
@@ -30,6 +31,7 @@ def reader(tmp_path, monkeypatch) -> Path:
 
     for name in ("my.jsonl", "questions.jsonl"):
         (tmp_path / name).write_text("".join(_questions()), encoding="utf-8")
+    FastV().save_pretrained(tmp_path / "my-recipe")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -19,6 +19,7 @@ from docs.website.sources import all_sources, write_sources
 from docs.website.support import own_families, read_support
 from docs.website.tables import read_tables, section
 
+from transprune.cost import count_method, known_geometry
 from transprune.methods.common.recipe import METHODS, parse
 
 # other sites that pages may link to; their pages are asked for by `python -m docs.website linkcheck`
@@ -95,6 +96,17 @@ def test_the_picture_is_what_the_method_plans():
     drawn = (ROOT / "docs" / "concepts.svg").read_text(encoding="utf-8")
     assert drawn == draw()
     assert list(dict.fromkeys(counts())) == [576, 504, 360, 72]
+
+
+def test_the_shares_in_concepts_are_counted():
+    text = " ".join((ROOT / "docs" / "concepts.md").read_text(encoding="utf-8").split())
+    geometry, method = known_geometry("llava-1.5-7b"), parse("transprune-high")
+    paper = count_method(geometry, method)
+    exact = count_method(geometry, method, convention="exact")
+    shares = (paper.prefill_share, exact.prefill_share, exact.kv_share, exact.decode_share)
+    work, real, cache, step = (f"{share:.0%}".replace("%", " %") for share in shares)
+    assert f"leaves {work} of the prefill by *paper*, {real} by *exact*, {cache} of the" in text
+    assert f"and {step} of the next step" in text
 
 
 # ------------------------------------------------------------------------- what pages say
