@@ -40,7 +40,17 @@ def build(builder: str = "html", out: Path = OUT) -> int:
     return int(status)
 
 
+def main(builder: str = "html", out: str = "") -> int:
+    """Build what the command line asks for.
+
+    Returns:
+        The exit status: 2 for a builder that is none.
+    """
+    if builder not in BUILDERS:
+        print(f"python -m docs.website [{' | '.join(BUILDERS)}] [FOLDER]", file=sys.stderr)
+        return 2
+    return build(builder, Path(out) if out else OUT)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 2 or not set(sys.argv[1:]) <= set(BUILDERS):
-        sys.exit(f"python -m docs.website [{' | '.join(BUILDERS)}]")
-    sys.exit(build(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:3]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,11 +37,20 @@ def _page(name: str) -> Iterator[str]:
     """The sections of a page."""
     family = FAMILIES.get(name)
     yield f"# {family.title}\n"
-    yield prose(family.__doc__ or "") + "\n"
+    yield from _special(family)
     yield write_table(_facts(name, family))
     yield from _check(name)
     yield from _methods(name)
     yield from _modes(name)
+
+
+def _special(family: Any) -> Iterator[str]:
+    """What is special about it: what its file says of the models in it, and its class of itself."""
+    module = sys.modules[family.__module__]
+    # a file with the rows of a table speaks of the table
+    if not hasattr(module, "TABLE"):
+        yield prose(module.__doc__ or "") + "\n"
+    yield prose(family.__doc__ or "") + "\n"
 
 
 def _facts(name: str, family: Any) -> list[list[str]]:

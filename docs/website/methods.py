@@ -14,6 +14,7 @@ from transprune.methods.common.recipe import METHODS, parse
 
 from .docstrings import prose
 from .measured import rows_of
+from .reference import public_names
 from .support import TESTED, UNTESTED, own_families, read_support
 from .tables import escape, write_table
 
@@ -97,8 +98,12 @@ def _page(name: str) -> Iterator[str]:
 
 
 def _facts(about: dict[str, Any]) -> list[list[str]]:
-    """Where it acts and what it reads."""
-    rows = [["in a recipe", f"`{about['name']}`"]]
+    """What it is called, where it acts and what it reads."""
+    cls = METHODS.get(about["name"])
+    rows = [["in a recipe", f"`{about['name']}`"], ["class", _class(cls)]]
+    if about["name"] == "compose":
+        rows[0][1] = "a plus: `visionzip:keep=192+transprune-low`"
+
     paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", about["paper"])
     rows.append(["source", escape(paper)])
     rows.append(["acts", WHERE[about["kind"]]])
@@ -106,6 +111,14 @@ def _facts(about: dict[str, Any]) -> list[list[str]]:
     if about["name"] != "compose":
         rows.append(["positions", POSITIONS[about["positions"]]])
     return rows
+
+
+def _class(cls: type) -> str:
+    """Where it is imported from, with a link if the reference has it."""
+    for name in public_names():
+        if name.path == f"transprune.{cls.__name__}":
+            return f"[`{name.path}`](../{name.file})"
+    return f"`transprune.methods.{cls.__name__}`"
 
 
 def _definition(cls: Any) -> Iterator[str]:

@@ -6,8 +6,12 @@ Minutes, so in `make test-all` only, and where `make docs` has installed Sphinx.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
+
+from pages.blocks import ROOT
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed; `make docs` does it")
 sync_api = pytest.importorskip(
@@ -45,11 +49,11 @@ LOOKED_AT = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of the site; a warning of Sphinx fails here."""
-    from docs.website.__main__ import build
-
+    """The folder of the site, built as `make docs` does; a warning of Sphinx fails here."""
     out = tmp_path_factory.mktemp("out")
-    assert build("html", out) == 0
+    command = [sys.executable, "-m", "docs.website", "html", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     return out / "docs"
 
 

@@ -10,7 +10,7 @@ import re
 
 import pytest
 from docs.website.docstrings import prose, to_rst
-from docs.website.handwritten import FENCE, LINK, ROOT, LinkError, turn_links
+from docs.website.handwritten import FENCE, LINK, ROOT, LinkError, translate, turn_links
 from docs.website.measured import SOURCES, rows_of
 from docs.website.methods import example, own_methods
 from docs.website.picture import counts, draw
@@ -77,6 +77,11 @@ def test_links_to_other_sites_are_of_known_kinds(pages):
     found = {address for text in pages.values() for address in links(text) if "://" in address}
     assert len(found) > 30
     assert not [address for address in found if not KNOWN.fullmatch(address.rstrip("/"))]
+
+
+def test_links_of_the_readme_lead_to_files():
+    _, linked = translate(ROOT / "README.md")
+    assert len(linked) > 10
 
 
 def test_a_link_to_nothing_is_an_error():
