@@ -87,7 +87,7 @@ def _page(name: str) -> Iterator[str]:
     about = describe(name)
     # the first part of a title is the name as the paper spells it
     yield f"# {cls.title.partition(': ')[0]}\n"
-    yield prose(cls.__doc__) + "\n"
+    yield prose(cls.__doc__ or "") + "\n"
     yield write_table(_facts(about))
     yield from _definition(cls)
     yield f"## Run it\n\n{RUN.format(recipe=example(name))}"
