@@ -14,14 +14,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := src tests benchmarks examples notebooks
+CODE := src tests benchmarks examples notebooks docs/website
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor test-eval support check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support docs check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | docs | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "what constraints.txt pins needs Python 3.11 or newer: set PYTHON=...; with 3.10: pip install ." >&2; exit 1; }
@@ -67,6 +67,21 @@ CONTRACTS := $(wildcard tests/families/test_contract*.py)
 support: $(READY)
 	$(OFFLINE) $(BIN)/python -m pytest -q $(CORES) -m '' --support out/support.jsonl $(CONTRACTS) $(ARGS); \
 	status=$$?; PYTHONPATH=tests $(BIN)/python -m support.page out/support.jsonl docs/support.md && exit $$status
+
+# The documentation site, in out/docs: from docs/ and the docstrings; a warning, or a link to nothing,
+# is an error. Where there is a network, `python -m docs.website linkcheck` asks other sites too.
+SITE := out/docs/index.html
+SITE_FROM := $(wildcard *.md) $(shell find docs src/transprune -name '*.md' -o -name '*.py' -o -name '*.png' -o -name '*.svg' -o -name '*.css')
+
+docs: $(SITE)
+
+$(VENV)/.ready-docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+$(SITE): $(VENV)/.ready-docs $(SITE_FROM)
+	$(OFFLINE) $(BIN)/python -m docs.website
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff format --check $(CODE)

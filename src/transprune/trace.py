@@ -91,6 +91,7 @@ class Trace:
             between the two (TransPrune, equations 1 and 2, before any weighting); NaN as above. Too
             many numbers for `to_dict`, which leaves them out.
         dtype, attention: of the language model, as text.
+        dtype_bytes: bytes of one number of its K/V.
         evictions: what heads kept of the visual keys of each layer behind the prefill; empty where
             the cache holds what ran.
         evicted_by: whose attention rows chose those keys, for the cost.
@@ -152,7 +153,7 @@ class Trace:
         return sum_costs([self.sample_cost(sample, convention) for sample in samples])
 
     def sample_cost(self, sample: int, convention: Convention = "exact") -> Cost:
-        """The same for one sample of the batch, padding not counted."""
+        """The same for one `sample` of the batch, by `convention`; padding is not counted."""
         visual = self.visual_tokens[sample]
         # a prompt without an image ran unpruned, and nothing was read to choose tokens
         readings = self.readings if visual else ()

@@ -15,7 +15,7 @@ from transprune.core.rows import upload
 
 
 def select_top(score: Tensor, k: int) -> Tensor:
-    """Indices of the `k` largest scores, ascending. [..., N] -> [..., k] long."""
+    """Indices of the `k` largest of each `score`, ascending. [..., N] -> [..., k] long."""
     ranked = torch.argsort(rankable(score), dim=-1, descending=True, stable=True)
     return ranked[..., :k].sort(dim=-1).values
 
@@ -52,7 +52,10 @@ def count_members(group: Tensor, groups: int) -> Tensor:
 
 
 def select_even(n: int, k: int, device: torch.device | str = "cpu") -> Tensor:
-    """`k` indices spread evenly over `range(n)`, each in the middle of its share. -> [k] long."""
+    """`k` indices spread evenly over `range(n)`, each in the middle of its share.
+
+    -> [k] long, on `device`.
+    """
     return (2 * torch.arange(k, device=device) + 1) * n // (2 * k)
 
 
@@ -165,9 +168,9 @@ def select_dpp(kernel: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def cosine_matrix(features: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Cosine of every row with every row of `targets` [M, D], by default its own, fp32.
+    """Cosine of every row of `features` with every row of `targets`, by default its own, fp32.
 
-    [N, D] -> [N, M].
+    [N, D], [M, D] -> [N, M].
     """
     unit = normalize(features.float(), dim=-1)
     if targets is None:
@@ -205,7 +208,7 @@ def count_nearest(features: Tensor, keep: Tensor) -> Tensor:
 def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
     """Mean of the rows of `values` [M, D] in each of `groups` groups; zeros for an empty one.
 
-    -> [groups, D] fp32.
+    `group` says which one each row is in, long [M]. -> [groups, D] fp32.
     """
     values = values.float()  # a sum of many half-precision rows may overflow
     total = values.new_zeros(groups, values.shape[-1]).index_add_(0, group, values)
@@ -215,7 +218,7 @@ def group_mean(values: Tensor, group: Tensor, groups: int) -> Tensor:
 
 
 def normalise_sum(score: Tensor) -> Tensor:
-    """Scores divided by their sum, so that two kinds of evidence can be added. [..., N].
+    """Scores divided by their sum, so that two kinds of evidence can be added. fp32 [..., N].
 
     Source: TransPrune, section 3.3.
     """
@@ -226,8 +229,8 @@ def normalise_sum(score: Tensor) -> Tensor:
 def match_bipartite(metric: Tensor, r: int) -> tuple[Tensor, Tensor]:
     """The `r` most similar pairs of a token at an even place with one at an odd place.
 
-    [n, d] -> even [r'], odd [r'] long. Every even token has one partner, so at most half of the
-    tokens are merged. Ties go to the lower index.
+    `metric` [N, D] -> even [r'], odd [r'] long. Every even token has one partner, so at most half of
+    the tokens are merged. Ties go to the lower index.
 
     Source: bipartite soft matching, Bolya et al., ToMe, ICLR 2023, section 3.
     """

@@ -57,7 +57,7 @@ class CacheView:
         return self._attention(rows)
 
     def attention_by_kv_head(self, rows: Rows = "last") -> Tensor:
-        """The same, summed over the query heads that share keys. -> [G, Hkv, T, N]."""
+        """The same, summed over the query heads that share keys, fp32. -> [G, Hkv, T, N]."""
         attention = self.attention(rows)
         if attention.shape[1] == self.kv_heads:
             return attention
@@ -71,7 +71,7 @@ class CacheView:
 
     @property
     def values(self) -> Tensor:
-        """Values as they are stored. [G, Hkv, N, d]."""
+        """Values as they are stored, in the dtype of the model. [G, Hkv, N, d]."""
         return self._values()
 
 

@@ -154,7 +154,7 @@ class Schedule:
 
 
 def scale_layers(layers: tuple[int, ...], depth: int, num_layers: int) -> tuple[int, ...]:
-    """Ascending layer numbers scaled from `depth` to `num_layers`, rounded up, kept distinct."""
+    """Ascending `layers` scaled from `depth` to `num_layers`, rounded up, kept distinct."""
     moved: list[int] = []
     for layer in layers:
         target = -(-layer * num_layers // depth)  # rounded up

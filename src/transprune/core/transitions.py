@@ -34,7 +34,12 @@ class Transition:
 
 @dataclass(frozen=True)
 class LayerTransitions:
-    """The two modules of one decoder layer."""
+    """The two modules of one decoder layer.
+
+    Attributes:
+        attention: how its attention changed each token.
+        mlp: how its MLP did.
+    """
 
     attention: Transition
     mlp: Transition
@@ -76,7 +81,7 @@ class Transitions:
         return Transitions(layers, magnitude, cosine, self.visual, self.real)
 
     def of_rows(self, sample: int, rows: Rows) -> Transitions:
-        """Some tokens of one sample of a batch, all of them real."""
+        """The tokens `rows`, long [n], of one `sample` of a batch, all of them real."""
         magnitude = self.magnitude[:, :, sample, rows]
         cosine = self.cosine[:, :, sample, rows]
         return Transitions(self.layers, magnitude, cosine, self.visual[sample, rows])
@@ -109,7 +114,13 @@ def products_of(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def compare(norm_before: Tensor, norm_after: Tensor, product: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude and cosine from norms and product, all of one shape."""
+    """Magnitude and cosine of a change, all of one shape, float32 [...].
+
+    Args:
+        norm_before: norms of the module's input.
+        norm_after: norms of its output.
+        product: their scalar product.
+    """
     # a row of zeros must give 0 and not NaN
     cosine = product / (norm_before * norm_after).clamp_min(1e-8)
     return norm_after / norm_before.clamp_min(1e-6), cosine

@@ -128,7 +128,11 @@ class ProjectorView(View):
 
     @property
     def instruction(self) -> Tensor:
-        """Input embeddings of the instruction tokens of the language model. [T, D]."""
+        """Input embeddings of the instruction tokens of the language model. [T, D].
+
+        Raises:
+            MissingSignal: a view made by hand without them.
+        """
         if self._instruction is None:
             raise MissingSignal("this view has no instruction tokens")
         return self._instruction()

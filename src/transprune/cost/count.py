@@ -127,6 +127,15 @@ def count_method(
     Where the data decide how many tokens stay, this is the upper bound (`Stage.at_most`,
     `Eviction.at_most`).
 
+    Args:
+        geometry: sizes of the language model.
+        method: what is counted.
+        visual_tokens: visual tokens before pruning; None takes those of `geometry`.
+        text: all other prompt tokens; None takes those of `geometry`. Ignored by `paper`.
+        convention: `"paper"` (MACs) or `"exact"` (FLOPs).
+        instruction: text tokens after the image; None takes all of `text`.
+        dtype_bytes: bytes of one K/V number, 2 for half precision.
+
     Raises:
         ScheduleError: the method does not fit the depth of this model.
         MethodError: an unknown convention.
@@ -228,6 +237,12 @@ def unpruned_cost(
     dtype_bytes: int = 2,
 ) -> Cost:
     """The cost of a prompt of `visual` and `text` tokens without pruning.
+
+    Args:
+        geometry: sizes of the language model.
+        visual, text: tokens of each kind.
+        convention: `"paper"` (MACs) or `"exact"` (FLOPs).
+        dtype_bytes: bytes of one K/V number, 2 for half precision.
 
     Raises:
         ScheduleError: negative counts.

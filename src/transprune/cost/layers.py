@@ -31,6 +31,10 @@ def layer_cost(
     A frozen layer has `frozen` more tokens that only give keys and values. At prefill
     rows + frozen = keys. A recurrent layer attends to no keys: its work is linear in the rows.
     Of the rows, `gone` are dropped behind the attention, in front of the output projection.
+    `geometry` has the sizes; by `convention` `"paper"` these are MACs, by `"exact"` FLOPs.
+
+    Raises:
+        MethodError: an unknown convention.
     """
     layer = geometry.layer(index)
     if check_convention(convention) == "paper":
@@ -55,7 +59,13 @@ def _paper_layer(d: int, layer: LayerSizes, rows: int, keys: int, frozen: int, g
 
 
 def head_cost(geometry: Geometry, convention: Convention) -> int:
-    """The LM head of one position; `paper` leaves it out."""
+    """FLOPs of the LM head of one position; the `convention` `"paper"` leaves it out.
+
+    Its sizes are those of `geometry`.
+
+    Raises:
+        MethodError: an unknown convention.
+    """
     if check_convention(convention) == "paper":
         return 0
 
@@ -72,7 +82,11 @@ def prefill_cost(
     """All layers over the prompt, and the LM head; scoring not included.
 
     `lengths[i]` tokens enter layer i, of which `frozen[i]` only give keys and values there (none by
-    default). The layers `inside` drop tokens behind their attention already.
+    default). The layers `inside` drop tokens behind their attention already. `geometry` has the
+    sizes; by `convention` `"paper"` these are MACs, by `"exact"` FLOPs.
+
+    Raises:
+        MethodError: an unknown convention.
     """
     frozen = frozen or [0] * len(lengths)
     total = head_cost(geometry, convention)
@@ -87,7 +101,13 @@ def prefill_cost(
 
 
 def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Convention) -> int:
-    """One new token through all layers and the LM head; `lengths[i]` keys in layer i."""
+    """One new token through all layers and the LM head; `lengths[i]` keys in layer i.
+
+    `geometry` has the sizes; by `convention` `"paper"` these are MACs, by `"exact"` FLOPs.
+
+    Raises:
+        MethodError: an unknown convention.
+    """
     total = head_cost(geometry, convention)
     for index, keys in enumerate(lengths):
         total += layer_cost(geometry, 1, keys, convention, index=index)
@@ -95,7 +115,9 @@ def decode_cost(geometry: Geometry, lengths: Sequence[int], convention: Conventi
 
 
 def kv_bytes(geometry: Geometry, lengths: Sequence[int], dtype_bytes: int = 2) -> int:
-    """Bytes of keys and values when layer i stores `lengths[i]` tokens.
+    """Bytes of keys and values when layer i of `geometry` stores `lengths[i]` tokens.
+
+    Each number has `dtype_bytes` bytes, 2 in half precision.
 
     Layers without keys of their own store none. The state of a recurrent layer is left out: it has
     one size, however many tokens it has seen. A window over the newest tokens is not taken off, so

@@ -83,6 +83,12 @@ class Family(ABC):
         one_picture: trained on prompts with one picture; several in a prompt are foreign to it.
         row_arguments: places among a decoder layer's positional arguments, 0 being the hidden
             states, of tensors with one entry for each row, [B, L, ...].
+
+    Its functions share arguments: `base` is the module that merges features, `kwargs` the arguments
+    of a call of it, `input_ids` its prompt, long [B, L], `mask` the slots of one medium, bool
+    [B, L], `lengths` the visual tokens of each image or video and `total` their sum; `attention` is
+    a decoder layer's attention module and `projected` what its projection returned, [B, L, W];
+    `capture` is what was captured of one call of the vision tower.
     """
 
     name: ClassVar[str]
@@ -110,7 +116,10 @@ class Family(ABC):
             raise FamilyError(f"{cls.__name__} uses names of transprune 0.1: {changes}")
 
     def prove(self, model: nn.Module, session: Callable[..., AbstractContextManager[Any]]) -> None:
-        """Check on the model itself what no test has checked: nothing, in a family with tests."""
+        """Check on the model itself what no test has checked: nothing, in a family with tests.
+
+        `session` makes a session of it with a method, as `prune` does.
+        """
         return None
 
     # ------------------------------------------------------------------------------ modules
@@ -375,7 +384,11 @@ class Family(ABC):
         """One signal per projector row, [R] or [R, d]; whole numbers on the host."""
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
-        """Features [rows * columns, D] of one crop's picture, resized to a smaller grid."""
+        """Features [rows * columns, D] of one crop's picture, resized to a smaller grid.
+
+        Raises:
+            MissingSignal: a tower that takes pictures of one size, or needs more than pixels.
+        """
         raise MissingSignal(
             f"{self.title} cannot encode a picture at another size; use 'pool' as a control here"
         )

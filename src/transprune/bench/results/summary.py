@@ -82,6 +82,11 @@ def summarise(run: Run, *, n_resamples: int = RESAMPLES, seed: int = 0) -> list[
 
     A condition that is not finished is compared on the questions it answered.
 
+    Args:
+        run: as `read_run` reads it.
+        n_resamples: resamples of pictures behind each interval. Default 10,000.
+        seed: of the resampling. Default 0.
+
     Raises:
         RecordError: no unpruned answers, to which everything is compared.
     """

@@ -74,6 +74,9 @@ class Method(Recipe, Scalable, ABC):
             nowhere.
         default_positions: what the released code does with position ids.
         reads: everything the method reads of a model besides the candidates' hidden states.
+
+    Raises:
+        MethodError: positions of another name, or a subclass that uses names of 0.1.
     """
 
     title: ClassVar[str] = ""
@@ -130,9 +133,13 @@ class Method(Recipe, Scalable, ABC):
         return ()
 
     def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
-        """What the cache of some layers keeps of the `visual[i]` visual tokens that enter layer i.
+        """What the cache of some layers keeps.
 
         Only methods that evict keys behind the prefill return any (`CachePruner`).
+
+        Args:
+            num_layers: decoder layers of the model.
+            visual: visual tokens that enter each layer.
         """
         return ()
 
@@ -231,7 +238,12 @@ class LayerPruner(Method):
 
     @abstractmethod
     def score(self, view: LayerView, carry: Tensor | None) -> Scores:
-        """Scores of the candidates, float [N]; `"score"` ranks, larger means keep."""
+        """Scores of the candidates, float [N]; `"score"` ranks, larger means keep.
+
+        Args:
+            view: the candidates, and what the method announced that it reads.
+            carry: evidence that `observe` gathered, float32 [N]; None where nothing is observed.
+        """
 
     def observed(self, num_layers: int) -> tuple[int, ...]:
         """1-based layers whose transitions `observe` takes."""

@@ -146,6 +146,10 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
     """A Method from itself, a preset or recipe text, or a recipe file, folder or hub repository.
 
     Typed Any because this module knows methods only as recipes.
+
+    Raises:
+        MethodError: a class instead of an instance, or something that is no method.
+        UnknownMethod, RecipeError: a text or file that names none, or has settings it refuses.
     """
     if isinstance(method, Recipe):
         return method
