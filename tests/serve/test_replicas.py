@@ -117,12 +117,15 @@ def test_the_guard_and_the_limits_stand_in_front_of_the_replicas(replica):
         assert live.get("/v1/models").status_code == 401
         assert live.get("/openapi.json").status_code == 401
         assert live.get("/health").status_code == 200
+        assert live.get("/").status_code == 200  # the page asks for the token
+        assert live.get("/v1/pruning").status_code == 401
         authorised = {"Authorization": "Bearer secret"}
         too_large = live.post(b" " * 3_000, **authorised, **{"Content-Type": "application/json"})
         assert too_large.status_code == 413
         assert live.post(b"{}", **authorised, **{"Content-Type": "text/plain"}).status_code == 415
         assert here.paths == []  # nothing of it reached a replica
         assert live.get("/v1/models", **authorised).status_code == 200
+        assert live.get("/v1/pruning", **authorised).status_code == 200
     finally:
         live.stop()
 

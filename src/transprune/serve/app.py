@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from transprune.serve.body import discard
 from transprune.serve.guard import Guard, Receive, Scope, Send
 from transprune.serve.job import Finished
 from transprune.serve.metrics import REFUSED
-from transprune.serve.page_files import HEADERS, PageFile, read_page
+from transprune.serve.page_files import add_page, read_page
 from transprune.serve.refusal import Refusal, failed
 from transprune.serve.responses import model_list
 from transprune.serve.schema import RESPONSES, describe
@@ -85,7 +85,7 @@ def build_app(service: Service, tokens: tuple[str, ...] = (), grace: float = 30.
     app.add_exception_handler(Exception, _crashed)
 
     _add_routes(app, service)
-    _add_page(app, page)
+    add_page(app, page)
     describe(app)
     return app
 
@@ -122,21 +122,6 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Counters for Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _add_page(app: FastAPI, page: Mapping[str, PageFile]) -> None:
-    """The page at `/` and its files, which the description of the interface leaves out."""
-
-    def answer(file: PageFile) -> Callable[[], Awaitable[Response]]:
-        """A route that sends one file."""
-
-        async def send() -> Response:
-            return Response(file.content, media_type=file.media_type, headers=HEADERS)
-
-        return send
-
-    for path, file in page.items():
-        app.add_api_route(path, answer(file), methods=["GET", "HEAD"], include_in_schema=False)
 
 
 async def _chat(service: Service, request: Request) -> Response:

@@ -7,9 +7,12 @@ as examples. No path of a request ever becomes the path of a file.
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fastapi import FastAPI, Response
 
 from transprune.demo.questions import picture_file, read_questions
 
@@ -74,6 +77,21 @@ def read_page() -> dict[str, PageFile]:
     content = json.dumps(examples).encode()
     page[f"{PREFIX}examples.json"] = PageFile(content, MEDIA_TYPES[".json"])
     return page
+
+
+def add_page(app: FastAPI, page: Mapping[str, PageFile]) -> None:
+    """Give an application the routes of the page; the description of its interface has none of them."""
+
+    def answer(file: PageFile) -> Callable[[], Awaitable[Response]]:
+        """A route that sends one file."""
+
+        async def send() -> Response:
+            return Response(file.content, media_type=file.media_type, headers=HEADERS)
+
+        return send
+
+    for path, file in page.items():
+        app.add_api_route(path, answer(file), methods=["GET", "HEAD"], include_in_schema=False)
 
 
 def _read(file: Path) -> PageFile:

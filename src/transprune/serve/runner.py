@@ -51,11 +51,11 @@ class Runner:
         self._tokenizer = copy.deepcopy(checkpoint.processor.tokenizer)
         self._metrics = metrics
         self._ends = end_ids(checkpoint.model)
-        self._kept = Kept(checkpoint)
 
         reuse = Reuse(reuse_bytes, metrics)
         self._inputs = Inputs(checkpoint, reuse)
         self._beginnings = Beginnings(checkpoint, self._inputs, reuse)
+        self._kept = Kept(checkpoint)
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Answer jobs of one group; every one of them gets its last event."""

@@ -18,13 +18,14 @@ from transprune.serve.body import discard, read_body
 from transprune.serve.guard import Guard, Receive, Scope, Send
 from transprune.serve.limits import Limits
 from transprune.serve.metrics import Metrics
+from transprune.serve.page_files import add_page, read_page
 from transprune.serve.refusal import Refusal
 from transprune.serve.replicas.forward import Forwarded, Replicas, first_message
 
 log = logging.getLogger(__name__)
 
 CHAT = "/v1/chat/completions"
-PASSED_ON = ("/v1/models", "/openapi.json")
+PASSED_ON = ("/v1/models", "/v1/pruning", "/openapi.json")
 
 
 class Front:
@@ -57,10 +58,12 @@ def build_front(front: Front, tokens: tuple[str, ...]) -> FastAPI:
         tokens: bearer tokens; without any, only names of this machine are answered.
     """
     app = FastAPI(title="transprune", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(Guard, tokens=tokens, answer=_answer)
+    page = read_page()
+    app.add_middleware(Guard, tokens=tokens, answer=_answer, public=page)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     _add_routes(app, front)
+    add_page(app, page)
     return app
 
 
