@@ -2,7 +2,7 @@
 
 A mark is a comment of HTML right above a block, which no reader sees:
 
-    <!-- needs: weights -->    a real checkpoint; also `gpu`, `network`, `server`, `clone`
+    <!-- needs: weights -->    a real checkpoint; also `gpu`, `network`, `server`, `ray`, `judge`
     <!-- long -->              hours of work
     <!-- slow -->              runs here, in `make test-all`
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-NEEDS = ("weights", "gpu", "network", "server", "clone")
+NEEDS = ("weights", "gpu", "network", "server", "ray", "judge")
 MARK = re.compile(r"<!-- (?:needs: (?P<needs>[a-z, ]+)|(?P<time>long|slow)) -->")
 
 # languages of blocks that are no commands: nothing of them can be run
@@ -54,7 +54,8 @@ class Block:
     def commands(self) -> list[str]:
         """The commands of a block of commands: continued lines joined, without comments."""
         lines = self.text.replace("\\\n", " ").splitlines()
-        commands = [re.sub(r"(^|\s)#( .*|$)", "", line).strip() for line in lines]
+        # a comment behind a command, and variables of the environment in front of it
+        commands = [re.sub(r"^([A-Z_]+=\S* )+|(^|\s)#( .*|$)", "", line).strip() for line in lines]
         return [command for command in commands if command]
 
 
