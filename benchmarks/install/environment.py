@@ -80,7 +80,8 @@ def check(folder: Path, extra: str) -> None:
     """
     work = folder / "empty"
     work.mkdir()
-    script = CHECKS / f"{extra or 'alone'}.py"
+    # not by the bare name of the extra: Python finds modules beside a script first
+    script = CHECKS / (f"with_{extra}.py" if extra else "alone.py")
     if script.is_file():
         step([folder / "bin" / "python", "-W", "ignore", script], work)
     else:
