@@ -35,7 +35,6 @@ OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "level"}
 EXCERPT = (
     "oracle-0",
     "transprune-nano",
-    "divprune:proportional=true",
     "divprune",
     "asymvlm",
     "fastv",
