@@ -10,7 +10,7 @@ from reproduce.judge_stub import exact, judge_server
 from reproduce.small import small_plan
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.read import read_benchmark
-from transprune.bench.judge import Judge, Verdict, parse_verdict
+from transprune.bench.data.judge import Judge, Verdict, parse_verdict
 from transprune.cli.guard import quiet_libraries
 from transprune.errors import BenchError, ImageError, RecordError, TaskError
 from transprune.reproduce.page import write_result
