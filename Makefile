@@ -53,7 +53,8 @@ test-newest test-floor: test-%:
 	$(OFFLINE) .venv-$*/bin/python -m pytest -q $(CORES) $(OTHERS)
 
 # The plugin in lmms-eval itself, which needs an older filelock and some 140 packages: an environment
-# of its own. torchvision from a registry often does not fit a CPU build of torch; it is not needed.
+# of its own: 7.3 GB with torch for CUDA, and 13 minutes of tests (on a busy machine of two cores; as
+# long again to install). torchvision from a registry often does not fit torch; it is not needed.
 test-eval:
 	@test -x .venv-eval/bin/python || $(PYTHON) -m venv .venv-eval
 	.venv-eval/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,eval]'

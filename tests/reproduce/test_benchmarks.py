@@ -109,6 +109,22 @@ def test_the_hub_is_asked_where_no_folder_is_given(monkeypatch) -> None:
     assert asked == [("lmms-lab/GQA", "dataset", patterns)]
 
 
+def test_data_without_access_say_how_to_get_it(monkeypatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    class Refused(GatedRepoError):
+        def __init__(self) -> None:
+            Exception.__init__(self, "403 Client Error.\nAccess is restricted")
+
+    def refuse(*args, **options):
+        raise Refused
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(TaskError, match=r"no access: lmms-lab/GQA .*403.*hf auth login"):
+        find_dataset(BENCHMARKS["gqa"], None)
+
+
 def test_files_are_found_with_and_without_a_readme(data, tmp_path) -> None:
     benchmark = BENCHMARKS["sqa"]
     folder = find_dataset(benchmark, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,10 +10,11 @@ from reproduce.judge_stub import exact, judge_server
 from reproduce.small import small_plan
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.read import read_benchmark
-from transprune.bench.judge import Judge, Verdict, parse_verdict
+from transprune.bench.data.judge import Judge, Verdict, parse_verdict
 from transprune.cli.guard import quiet_libraries
 from transprune.errors import BenchError, ImageError, RecordError, TaskError
-from transprune.reproduce.launch import launch
+from transprune.reproduce.page import write_result
+from transprune.reproduce.run import reproduce
 from transprune.reproduce.smoke.films import FRAMES
 from transprune.reproduce.smoke.rows import SCENES
 
@@ -114,29 +114,32 @@ def test_what_is_no_verdict_is_an_error(text) -> None:
 
 
 def table6(out, data, **changes):
-    """The outcome of a small Table 6, and its notes."""
-    settings = {"exhibit": "table6", "rows": ("unpruned",), "benchmarks": (), "smoke": False}
+    """The result of a small Table 6, the cells of its first row, and its notes."""
+    settings = {"exhibit": "table6", "rows": ("unpruned",), "benchmarks": (), "smoke": True}
     notes: list[str] = []
     with quiet_libraries(bars=False):
-        outcome = launch(small_plan(out, data, **{**settings, **changes}), on_note=notes.append)
-    cells = dict(zip(outcome.result.exhibit.columns, outcome.result.rows[0].cells, strict=True))
-    return outcome, cells, notes
+        plan = small_plan(out, data, **{**settings, **changes})
+        result = reproduce(plan, on_note=notes.append)
+    cells = dict(zip(result.exhibit.columns, result.rows[0].cells, strict=True))
+    return result, cells, notes
 
 
 def test_without_a_judge_it_is_exact_match_and_says_so(data, tmp_path) -> None:
-    outcome, cells, notes = table6(tmp_path, data, benchmarks=("tgif", "tgif-grade"), limit=3)
+    plan = {"benchmarks": ("tgif", "tgif-grade"), "limit": 3}
+    result, cells, notes = table6(tmp_path, data, **plan)
     assert cells["tgif"].answered == 3
     assert cells["tgif"].reason == "exact match; the published figure is a judge's (--judge)"
     assert cells["tgif-grade"].ours is None
     assert "--judge URL --judge-model NAME" in cells["tgif-grade"].reason
-    assert any("takes no videos" in note and "8 frames" in note for note in notes)
-    assert "exact match" in outcome.page.read_text(encoding="utf-8")
+    assert any("takes no videos" in note and "2 frames" in note for note in notes)
+    page = write_result(tmp_path / "table6", result, "command")
+    assert "exact match; the published figure" in page.read_text(encoding="utf-8")
 
 
 def test_a_judge_gives_accuracy_and_grade_and_is_named(data, tmp_path) -> None:
     with judge_server() as (url, seen):
         plan = {"benchmarks": ("tgif", "tgif-grade"), "limit": 3, "judge": Judge(url, "stub")}
-        outcome, cells, _ = table6(tmp_path, data, **plan)
+        result, cells, _ = table6(tmp_path, data, **plan)
         assert len(seen) == 3
         right = cells["tgif"].ours
         assert cells["tgif-grade"].ours == pytest.approx((5 * right + 1 * (100 - right)) / 100)
@@ -147,8 +150,7 @@ def test_a_judge_gives_accuracy_and_grade_and_is_named(data, tmp_path) -> None:
         assert len(seen) == 3
         assert again == cells
 
-    document = json.loads(outcome.page.with_name("result.json").read_text())
-    assert document["setting"]["judge"].startswith(f"stub at {url} (Video-ChatGPT")
+    assert result.setting["judge"].startswith(f"stub at {url} (Video-ChatGPT")
     assert seen[0]["model"] == "stub"
     assert "single word or phrase" not in seen[0]["messages"][-1]["content"]
 

@@ -32,7 +32,7 @@ from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
 if TYPE_CHECKING:
-    from transprune.bench.judge import Judge
+    from transprune.bench.data.judge import Judge
     from transprune.bench.run.progress import Progress
     from transprune.reproduce.launch import Outcome
     from transprune.reproduce.plan import ReproducePlan
@@ -179,7 +179,7 @@ def _judge(url: str | None, model: str | None) -> Judge | None:
         raise typer.BadParameter("--judge URL and --judge-model NAME belong together")
     if url is None or model is None:
         return None
-    from transprune.bench.judge import Judge
+    from transprune.bench.data.judge import Judge
 
     return Judge(url, model)
 

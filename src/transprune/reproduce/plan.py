@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from transprune.bench.judge import Judge
+from transprune.bench.data.judge import Judge
 from transprune.models.checkpoint import LoadOptions
 
 BATCH_SIZE = 8

@@ -1,6 +1,6 @@
 """The processes that answer one table together: who is who, and how they wait for each other.
 
-Each has a copy of the model (data parallelism). `accelerate launch`, `torchrun` or `processes.py`
+Each has a copy of the model (data parallelism). `processes.py`, `torchrun` or `accelerate launch`
 starts them, and accelerate joins them: NCCL between GPUs, gloo between processes on a CPU.
 """
 
@@ -118,5 +118,5 @@ def _accelerate_state(device: str) -> Any:
     except (RuntimeError, ValueError) as error:
         raise BenchError(
             f"the {os.environ.get('WORLD_SIZE')} processes do not find each other ({error}); start "
-            "them with --processes, or with accelerate launch"
+            "them with --processes, or with torchrun"
         ) from error

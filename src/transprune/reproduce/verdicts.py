@@ -10,9 +10,9 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from transprune.bench.data.judge import BEST, PROTOCOL, Judge, Verdict
 from transprune.bench.data.record import Record
 from transprune.bench.data.records import Run
-from transprune.bench.judge import BEST, PROTOCOL, Judge, Verdict
 from transprune.core import strict_json
 from transprune.errors import BenchError, RecordError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from transprune.bench.data.judge import PROTOCOL
 from transprune.bench.data.provenance import versions
 from transprune.bench.data.records import Run
-from transprune.bench.judge import PROTOCOL
 from transprune.bench.run.progress import OnProgress, Progress
 from transprune.errors import MissingExtra, PruneError
 from transprune.models.checkpoint import Checkpoint

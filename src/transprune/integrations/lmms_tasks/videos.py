@@ -18,8 +18,8 @@ from loguru import logger
 
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.video_files import find_video, find_videos, read_asked
+from transprune.bench.data.judge import PROTOCOL, Judge
 from transprune.bench.data.metrics import METRICS
-from transprune.bench.judge import PROTOCOL, Judge
 from transprune.errors import BenchError, TaskError
 
 DATA = "TRANSPRUNE_DATA"

@@ -93,6 +93,7 @@ def _listed(folder: Path, config: str, split: str) -> list[str]:
 def _fetch(benchmark: Benchmark) -> Path:
     """The data set of the hub, from its cache if it is there."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
 
     repository = benchmark.repositories[-1]
     configs = [benchmark.config, benchmark.pictures_config]
@@ -102,6 +103,11 @@ def _fetch(benchmark: Benchmark) -> Path:
 
     try:
         return Path(snapshot_download(repository, repo_type="dataset", allow_patterns=wanted))
+    except GatedRepoError as error:
+        raise TaskError(
+            f"no access: {repository} is open to those only who asked for it "
+            f"({first_line(error)}); ask on its page, then run `hf auth login`"
+        ) from error
     # no network, no such repository, no access: their errors have no base in common
     except Exception as error:
         raise TaskError(
