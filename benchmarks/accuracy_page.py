@@ -27,6 +27,7 @@ FIGURES = ROOT / "src/transprune/cli/suggest_measured.json"
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 ORDERED_BY = 0.20  # where methods differ most
+FEWEST = 3  # budgets of a row; a variant with fewer shares its other rows with another one
 MINUS = "\N{MINUS SIGN}"
 SIGNS = {"better": " +", "worse": f" {MINUS}", "unclear": ""}
 OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "level"}
@@ -62,14 +63,15 @@ def main() -> None:
 
 
 def method_table(rows: Iterable[Row]) -> Table:
-    """Method -> budget -> row, the most accurate first. Rows that are equal are kept once."""
+    """Method -> budget -> row, the most accurate first."""
     table: Table = {}
     for row in rows:
         condition = row.condition
         if condition.budget is not None and not condition.group.startswith(ABLATION):
             table.setdefault(condition.method, {})[condition.budget] = row
 
-    return dict(sorted(table.items(), key=lambda entry: -_rank(entry[1])))
+    entries = [entry for entry in table.items() if len(entry[1]) >= FEWEST]
+    return dict(sorted(entries, key=lambda entry: -_rank(entry[1])))
 
 
 def _rank(cells: dict[float, Row]) -> float:
