@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -31,6 +31,8 @@ class Value:
         low, high: 95 % interval over the pictures.
         answered, questions: how many of how many questions.
         reason: why there is no figure, or why it is not complete.
+        compared_with: the published figure of the same columns, where `published` is of more of
+            them; empty where it is not, `-` where it is and there is none.
     """
 
     published: str
@@ -40,20 +42,26 @@ class Value:
     answered: int = 0
     questions: int = 0
     reason: str = ""
+    compared_with: str = ""
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published; None where one of them is missing."""
-        if self.ours is None or self.published == NONE:
+        """Ours minus the published figure of the same columns; None where one is missing."""
+        if self.ours is None or self._partner == NONE:
             return None
-        return self.ours - float(self.published)
+        return self.ours - float(self._partner)
 
     @property
     def difference_interval(self) -> tuple[float, float] | None:
         """The interval of the difference, the published figure taken as exact."""
         if self.difference is None or self.low is None or self.high is None:
             return None
-        return self.low - float(self.published), self.high - float(self.published)
+        return self.low - float(self._partner), self.high - float(self._partner)
+
+    @property
+    def _partner(self) -> str:
+        """What ours is compared with."""
+        return self.compared_with or self.published
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,7 @@ def build_row(
         found = scores.get(column)
         cells.append(_value(row, column, published, found, questions.get(column, 0), reason))
 
-    acc, columns, published_acc = _accuracy(exhibit, row, scores)
+    acc, columns, published_acc = _accuracy(exhibit, row, scores, cells)
     return RowResult(
         row=row,
         cells=tuple(cells),
@@ -182,6 +190,8 @@ def _value(
     if scores is not None and row.recipe and published != NONE:
         score = scores.score(row.recipe)
     if scores is None or score is None:
+        if questions and row.recipe and published != NONE:
+            reason = reason or f"none of {questions} questions answered"
         return Value(published, questions=questions, reason=reason)
 
     answered = len(scores.records(row.recipe))
@@ -194,7 +204,7 @@ def _value(
 
 
 def _accuracy(
-    exhibit: Exhibit, row: Row, scores: Mapping[str, BenchmarkScores]
+    exhibit: Exhibit, row: Row, scores: Mapping[str, BenchmarkScores], cells: Sequence[Value]
 ) -> tuple[Value, int, float | None]:
     """`Acc.` of a row, the number of its columns, and the published cells in the same formula."""
     full = next((other for other in exhibit.rows if other.unpruned), None)
@@ -213,8 +223,29 @@ def _accuracy(
     if not own:
         return Value(row.acc), 0, None
     interval = interval_of(relative_accuracy(own, unpruned))
+    same = published_accuracy(exhibit, row, full, tuple(own))
     acc = Value(row.acc, interval.value, interval.low, interval.high)
-    return acc, len(own), published_accuracy(exhibit, row, full, tuple(own))
+    return _marked(acc, exhibit, cells, tuple(own), same), len(own), same
+
+
+def _marked(
+    acc: Value, exhibit: Exhibit, cells: Sequence[Value], own: Sequence[str], same: float | None
+) -> Value:
+    """`Acc.` with what it lacks: columns, or something in its cells."""
+    printed = sum(cell.published != NONE for cell in cells)
+    if len(own) < printed:
+        partner = NONE if same is None else f"{same:.3f}"
+        shown = NONE if same is None else f"{same:.1f}"
+        return replace(
+            acc,
+            reason=f"over {len(own)} of {printed} columns, where the published cells give {shown}",
+            compared_with=partner,
+        )
+
+    named = dict(zip(exhibit.columns, cells, strict=True))
+    if any(named[name].reason for name in own):
+        return replace(acc, reason="some of its cells have a remark")
+    return acc
 
 
 def published_accuracy(
