@@ -22,7 +22,7 @@ from transprune.models.checkpoint import load
 from transprune.reproduce import benchmark as benchmark_module
 from transprune.reproduce.launch import launch
 from transprune.reproduce.result import Value
-from transprune.reproduce.words import duration, signed
+from transprune.reproduce.words import comparison_words, duration, signed
 
 
 def run_again(plan):
@@ -168,6 +168,26 @@ def test_missing_data_empties_its_column_only(data, tmp_path) -> None:
     assert "hf download" in cells["unpruned", "sqa"].reason
     assert any(note.startswith("sqa: no data") for note in notes)
     assert "hf download" in outcome.page.read_text(encoding="utf-8")
+
+
+def test_data_with_too_few_questions_are_not_taken_for_all(data, tmp_path) -> None:
+    """As after a download that was stopped: one file of three."""
+    plan = small_plan(
+        tmp_path, data, rows=("unpruned",), benchmarks=("pope",), limit=None, model="nano"
+    )
+    outcome, notes = run_again(plan)
+    cell = values(outcome)["unpruned", "pope"]
+    sentence = f"the data have {cell.questions} usable questions, the benchmark has 9000"
+    assert cell.reason == sentence
+    assert f"pope: {sentence}" in notes
+    assert not outcome.result.comparable
+    assert f"of pope {sentence}" in comparison_words(outcome.result)
+
+    # nor where the model is the published one
+    published = replace(outcome.result, model=outcome.result.exhibit.model)
+    assert not published.comparable
+    assert comparison_words(published).startswith("Not to be compared as they stand: of pope the")
+    assert replace(published, shortages={}).comparable
 
 
 def test_no_data_at_all_is_an_error(tmp_path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -101,6 +101,7 @@ class Result:
         rows: those that were asked for.
         notes: sentences for the reader.
         setting: dtype, attention, device and versions.
+        shortages: benchmark -> how many questions its data have, where not all.
     """
 
     exhibit: Exhibit
@@ -110,12 +111,13 @@ class Result:
     rows: tuple[RowResult, ...]
     notes: tuple[str, ...] = ()
     setting: Mapping[str, Any] | None = None
+    shortages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def comparable(self) -> bool:
         """Whether figures may be compared with the published ones: all questions, the same model."""
         same = self.model == self.exhibit.model or not self.exhibit.model
-        return same and not self.smoke and self.limit is None
+        return same and not self.smoke and self.limit is None and not self.shortages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the differences."""
@@ -136,6 +138,7 @@ class Result:
             "comparable": self.comparable,
             "setting": self.setting,
             "notes": self.notes,
+            "shortages": dict(self.shortages),
             "rows": rows,
         }
 

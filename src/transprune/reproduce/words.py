@@ -69,6 +69,7 @@ def comparison_words(result: Result) -> str:
         reasons.append(f"the model is {result.model}, the published figures are of {published}")
     if result.limit is not None:
         reasons.append(f"only the first {result.limit} questions of each benchmark were asked")
+    reasons += [f"of {name} {reason}" for name, reason in result.shortages.items()]
     if reasons:
         return f"Not to be compared as they stand: {'; '.join(reasons)}."
     return (

@@ -80,6 +80,8 @@ def _open_benchmark(work: Work, name: str, on_note: OnNote) -> None:
     work.runs[name] = run
     for line in run.notes:
         on_note(line)
+    if run.shortage:
+        on_note(f"{name}: {run.shortage}")
 
 
 def _run_class(plan: ReproducePlan) -> type[BenchmarkRun]:
@@ -132,10 +134,12 @@ def _judge(work: Work, name: str, run: Run, on_progress: OnProgress, on_note: On
 def so_far(work: Work) -> Result:
     """What there is so far."""
     totals = {name: run.total for name, run in work.runs.items()}
+    shortages = {name: run.shortage for name, run in work.runs.items() if run.shortage}
     rows: list[RowResult] = []
     for row in work.rows:
         timing = work.timings.get(row.name)
-        reasons = {**work.unjudged, **work.failures}
+        short = {(row.name, name): reason for name, reason in shortages.items()}
+        reasons = {**short, **work.unjudged, **work.failures}
         rows.append(build_row(work.exhibit, row, work.scores, totals, reasons, timing))
 
     return Result(
@@ -146,6 +150,7 @@ def so_far(work: Work) -> Result:
         rows=tuple(rows),
         notes=_notes(work),
         setting=_setting(work),
+        shortages=shortages,
     )
 
 
