@@ -5,11 +5,11 @@ import pytest
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.cost.paper import paper_table
 from transprune.errors import BenchError
+from transprune.reproduce.build import published_accuracy
 from transprune.reproduce.catalogue import entries
 from transprune.reproduce.costs import count_row
 from transprune.reproduce.estimate import hours
 from transprune.reproduce.exhibits import NONE, choose_rows, exhibit_names, read_exhibit
-from transprune.reproduce.result import published_accuracy
 
 EXHIBITS = [read_exhibit(name) for name in exhibit_names()]
 TABLES = [exhibit for exhibit in EXHIBITS if exhibit.kind != "figure"]

@@ -15,12 +15,13 @@ import torch
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.errors import BenchError, FamilyError, PruneError, RecordError, TaskError
 from transprune.models.checkpoint import load
+from transprune.reproduce.build import build_row
 from transprune.reproduce.exhibits import Row, check_plan, choose_rows
 from transprune.reproduce.harness_tasks import need_harness
 from transprune.reproduce.pilot import expected_seconds
 from transprune.reproduce.plan import HARNESS, QUESTIONS, SMOKE_QUESTIONS, ReproducePlan
 from transprune.reproduce.ranks import join, own_device
-from transprune.reproduce.result import Result, build_row
+from transprune.reproduce.result import Result
 from transprune.reproduce.timing import time_answers
 from transprune.reproduce.words import duration
 from transprune.reproduce.work import OnNote, Work, open_benchmarks, rescore, so_far

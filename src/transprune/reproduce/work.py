@@ -14,10 +14,11 @@ from transprune.bench.run.progress import OnProgress, Progress
 from transprune.errors import MissingExtra, PruneError
 from transprune.models.checkpoint import Checkpoint
 from transprune.reproduce.benchmark import BenchmarkRun
+from transprune.reproduce.build import build_row
 from transprune.reproduce.exhibits import NONE, Exhibit, Row
 from transprune.reproduce.plan import HARNESS, ReproducePlan
 from transprune.reproduce.ranks import ALONE, Ranks
-from transprune.reproduce.result import Result, RowResult, build_row
+from transprune.reproduce.result import Result, RowResult
 from transprune.reproduce.scores import BenchmarkScores
 from transprune.reproduce.timing import Timing
 from transprune.reproduce.verdicts import judge_run
