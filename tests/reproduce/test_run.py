@@ -20,6 +20,7 @@ from transprune.methods.common.recipe import resolve
 from transprune.models.answer import ask, prepare
 from transprune.models.checkpoint import load
 from transprune.reproduce import benchmark as benchmark_module
+from transprune.reproduce.chart import draw_chart
 from transprune.reproduce.launch import launch
 from transprune.reproduce.result import Value
 from transprune.reproduce.words import comparison_words, duration, signed
@@ -101,6 +102,9 @@ def test_acc_over_some_columns_is_compared_with_these_only(finished) -> None:
     assert row.acc.reason.startswith(f"over {row.acc_columns} of 8 columns")
     assert row.acc.reason in outcome.page.read_text(encoding="utf-8")
     assert any(row.acc.reason in str(part) for part in result_tables(outcome.result))
+
+    chart = draw_chart(outcome.result)
+    assert chart.numbers["rows"][1]["published"] == pytest.approx(row.published_acc, abs=1e-3)
 
 
 def test_the_page_and_the_json_say_the_same(finished) -> None:

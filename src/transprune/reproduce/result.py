@@ -37,20 +37,20 @@ class Value:
     @property
     def difference(self) -> float | None:
         """Ours minus the published figure of the same columns; None where one is missing."""
-        if self.ours is None or self._partner == NONE:
+        if self.ours is None or self.partner == NONE:
             return None
-        return self.ours - float(self._partner)
+        return self.ours - float(self.partner)
 
     @property
     def difference_interval(self) -> tuple[float, float] | None:
         """The interval of the difference, the published figure taken as exact."""
         if self.difference is None or self.low is None or self.high is None:
             return None
-        return self.low - float(self._partner), self.high - float(self._partner)
+        return self.low - float(self.partner), self.high - float(self.partner)
 
     @property
-    def _partner(self) -> str:
-        """What ours is compared with."""
+    def partner(self) -> str:
+        """The published figure that ours is compared with, or `-`."""
         return self.compared_with or self.published
 
 
