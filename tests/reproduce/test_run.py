@@ -12,6 +12,7 @@ import torch
 from reproduce.small import changed, small_plan
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.read import read_benchmark
+from transprune.bench.data.judge import Judge
 from transprune.bench.data.records import read_run
 from transprune.cli.guard import quiet_libraries
 from transprune.cli.reproduce_tables import result_tables
@@ -176,10 +177,12 @@ def test_missing_data_empties_its_column_only(data, tmp_path) -> None:
 
 def test_data_with_too_few_questions_are_not_taken_for_all(data, tmp_path) -> None:
     """As after a download that was stopped: one file of three."""
+    judge = Judge("http://127.0.0.1:9/v1", "nobody")
     plan = small_plan(
-        tmp_path, data, rows=("unpruned",), benchmarks=("pope",), limit=None, model="nano"
+        tmp_path, data, rows=("unpruned",), benchmarks=("pope",), limit=None, judge=judge
     )
     outcome, notes = run_again(plan)
+    assert any(note.startswith("the judge is not asked") for note in notes)
     cell = values(outcome)["unpruned", "pope"]
     sentence = f"the data have {cell.questions} usable questions, the benchmark has 9000"
     assert cell.reason == sentence

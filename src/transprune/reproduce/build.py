@@ -119,7 +119,8 @@ def _marked(
         shown = NONE if same is None else f"{same:.1f}"
         return replace(
             acc,
-            reason=f"over {len(own)} of {printed} columns, where the published cells give {shown}",
+            reason=f"over {len(own)} of {printed} columns, compared with {shown} of the published "
+            "cells of the same",
             compared_with=partner,
         )
 

@@ -95,6 +95,9 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
             on_note(f"{row.name}: not run: {row.unknown}")
         if row.inferred:
             on_note(f"{row.name}: {row.inferred}")
+    judged = any(run.benchmark.judged for run in work.runs.values())
+    if work.plan.judge is not None and not judged:
+        on_note("the judge is not asked: no benchmark that was opened has answers for one")
     if not work.runs:
         raise BenchError(
             f"no benchmark of {work.exhibit.label} can be asked: "

@@ -25,6 +25,8 @@ from transprune.reproduce.verdicts import judge_run
 
 OnNote = Callable[[str], None]
 
+NOT_ASKED = "not asked for"
+
 
 @dataclass
 class Work:
@@ -58,7 +60,7 @@ def open_benchmarks(work: Work, on_progress: OnProgress, on_note: OnNote) -> Non
     """Read the questions of every column; one without data is left out with its reason."""
     for name in work.exhibit.columns:
         if work.plan.benchmarks and name not in work.plan.benchmarks:
-            work.missing[name] = "not asked for"
+            work.missing[name] = NOT_ASKED
             continue
         on_progress(Progress(f"reading {name}", 0, 0))
         _open_benchmark(work, name, on_note)
@@ -159,7 +161,9 @@ def _notes(work: Work) -> tuple[str, ...]:
     """Sentences about the benchmarks and about what was left out."""
     lines = [work.exhibit.note] if work.exhibit.note else []
     for name, reason in work.missing.items():
-        lines.append(f"{name}: {reason}")
+        # whoever named the benchmarks knows which ones were not
+        if reason != NOT_ASKED:
+            lines.append(f"{name}: {reason}")
     for run in work.runs.values():
         if run.benchmark.note:
             lines.append(f"{run.benchmark.title}: {run.benchmark.note}")
