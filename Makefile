@@ -21,7 +21,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 .PHONY: help demo test test-all test-newest test-floor test-eval support docs check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
 
 help:
-	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | support | docs | notebooks'; echo '#   make wheel | test-wheel | test-extras | clean'
+	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | test-eval | support | docs | notebooks'; echo '#   make wheel | test-wheel | test-extras | smol-train | clean'
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "what constraints.txt pins needs Python 3.11 or newer: set PYTHON=...; with 3.10: pip install ." >&2; exit 1; }

@@ -5,11 +5,11 @@ import pytest
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.cost.paper import paper_table
 from transprune.errors import BenchError
+from transprune.reproduce.build import published_accuracy
 from transprune.reproduce.catalogue import entries
 from transprune.reproduce.costs import count_row
 from transprune.reproduce.estimate import hours
 from transprune.reproduce.exhibits import NONE, choose_rows, exhibit_names, read_exhibit
-from transprune.reproduce.result import published_accuracy
 
 EXHIBITS = [read_exhibit(name) for name in exhibit_names()]
 TABLES = [exhibit for exhibit in EXHIBITS if exhibit.kind != "figure"]
@@ -128,3 +128,26 @@ def test_an_unknown_configuration_does_not_run() -> None:
     row = choose_rows(read_exhibit("table1"), ["TopV"])[0]
     with pytest.raises(BenchError, match="TopV: TopV's schedule is unpublished"):
         row.method()
+
+
+def test_equal_settings_have_one_recipe() -> None:
+    """Answers are kept under the recipe: under two names they would be given twice."""
+    recipes: dict[tuple[str, str], set[str]] = {}
+    for exhibit in TABLES:
+        for row in exhibit.rows:
+            if row.recipe and exhibit.columns:
+                key = (exhibit.model, repr(row.method()))
+                recipes.setdefault(key, set()).add(row.recipe)
+    assert [names for names in recipes.values() if len(names) > 1] == []
+
+
+def test_ablations_that_are_transprune_high_vary_what_they_say() -> None:
+    settings = {
+        ("table9", "7-9-12"): ("keep", {7: 0.875, 9: 0.625, 12: 0.125}),
+        ("table13", "alpha 0.5"): ("alpha", 0.5),
+        ("tableS2", "1 - |cos|"): ("direction", "one_minus_abs_cos"),
+    }
+    for (table, name), (setting, value) in settings.items():
+        method = choose_rows(read_exhibit(table), [name])[0].method()
+        found = getattr(method, setting)
+        assert (dict(found.keep) if setting == "keep" else found) == value

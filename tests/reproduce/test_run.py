@@ -12,15 +12,19 @@ import torch
 from reproduce.small import changed, small_plan
 from transprune.bench.data.benchmarks import BENCHMARKS
 from transprune.bench.data.benchmarks.read import read_benchmark
+from transprune.bench.data.judge import Judge
 from transprune.bench.data.records import read_run
 from transprune.cli.guard import quiet_libraries
+from transprune.cli.reproduce_tables import result_tables
 from transprune.errors import BenchError, RecordError, TaskError
 from transprune.methods.common.recipe import resolve
 from transprune.models.answer import ask, prepare
 from transprune.models.checkpoint import load
 from transprune.reproduce import benchmark as benchmark_module
+from transprune.reproduce.chart import draw_chart
 from transprune.reproduce.launch import launch
 from transprune.reproduce.result import Value
+from transprune.reproduce.words import comparison_words, duration, signed
 
 
 def run_again(plan):
@@ -83,8 +87,25 @@ def test_acc_is_over_the_columns_that_there_are(finished) -> None:
     ]
     assert row.acc.ours == pytest.approx(sum(ratios) / len(ratios))
     assert row.acc_columns == len(ratios)
-    if row.acc_columns == 2:
-        assert row.published_acc == pytest.approx((100 * 69.5 / 69.5 + 100 * 85.0 / 85.9) / 2)
+    published = {"sqa": 100 * 69.5 / 69.5, "pope": 100 * 85.0 / 85.9}
+    columns = outcome.result.exhibit.columns
+    full = dict(zip(columns, outcome.result.rows[0].cells, strict=True))
+    there = [share for name, share in published.items() if full[name].ours]
+    assert row.published_acc == pytest.approx(sum(there) / len(there))
+
+
+def test_acc_over_some_columns_is_compared_with_these_only(finished) -> None:
+    """The published `Acc.` is of all eight, so a difference from it would say nothing."""
+    _, outcome, _ = finished
+    row = outcome.result.rows[1]
+    assert row.acc.published == "100.0"
+    assert row.acc.difference == pytest.approx(row.acc.ours - row.published_acc, abs=1e-3)
+    assert row.acc.reason.startswith(f"over {row.acc_columns} of 8 columns")
+    assert row.acc.reason in outcome.page.read_text(encoding="utf-8")
+    assert any(row.acc.reason in str(part) for part in result_tables(outcome.result))
+
+    chart = draw_chart(outcome.result)
+    assert chart.numbers["rows"][1]["published"] == pytest.approx(row.published_acc, abs=1e-3)
 
 
 def test_the_page_and_the_json_say_the_same(finished) -> None:
@@ -154,6 +175,28 @@ def test_missing_data_empties_its_column_only(data, tmp_path) -> None:
     assert "hf download" in outcome.page.read_text(encoding="utf-8")
 
 
+def test_data_with_too_few_questions_are_not_taken_for_all(data, tmp_path) -> None:
+    """As after a download that was stopped: one file of three."""
+    judge = Judge("http://127.0.0.1:9/v1", "nobody")
+    plan = small_plan(
+        tmp_path, data, rows=("unpruned",), benchmarks=("pope",), limit=None, judge=judge
+    )
+    outcome, notes = run_again(plan)
+    assert any(note.startswith("the judge is not asked") for note in notes)
+    cell = values(outcome)["unpruned", "pope"]
+    sentence = f"the data have {cell.questions} usable questions, the benchmark has 9000"
+    assert cell.reason == sentence
+    assert f"pope: {sentence}" in notes
+    assert not outcome.result.comparable
+    assert f"of pope {sentence}" in comparison_words(outcome.result)
+
+    # nor where the model is the published one
+    published = replace(outcome.result, model=outcome.result.exhibit.model)
+    assert not published.comparable
+    assert comparison_words(published).startswith("Not to be compared as they stand: of pope the")
+    assert replace(published, shortages={}).comparable
+
+
 def test_no_data_at_all_is_an_error(tmp_path) -> None:
     plan = small_plan(tmp_path / "out", tmp_path / "nothing", rows=("unpruned",))
     with pytest.raises(BenchError, match=r"no benchmark of Table 1 can be asked: .*no data"):
@@ -165,8 +208,9 @@ def test_no_data_at_all_is_an_error(tmp_path) -> None:
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
-    ids=("gpu", "host"),
+    ids=("gpu", "host", "cublas"),
 )
 @pytest.mark.slow
 def test_a_row_out_of_memory_leaves_the_others(error, data, tmp_path, monkeypatch) -> None:
@@ -277,7 +321,15 @@ def test_a_figure_is_drawn(data, tmp_path) -> None:
     assert "Drawn from nano" in page
 
 
+def test_times_and_differences_are_readable() -> None:
+    assert [duration(seconds) for seconds in (0.2, 40, 300, 7200)] == [
+        *("a second", "40 seconds", "5.0 minutes", "2.0 hours")
+    ]
+    assert [signed(value) for value in (-1e-14, -0.26, 1540.4)] == ["+0.0", "-0.3", "+1540"]
+
+
 def test_values_without_a_partner_have_no_difference() -> None:
+    assert Value("50.0", 50.0, 40.0, 60.0, compared_with="-").difference is None
     assert Value("-", 50.0, 40.0, 60.0).difference is None
     assert Value("50.0").difference is None
     assert Value("50.0").difference_interval is None

@@ -31,7 +31,7 @@ GLOSSARY: dict[str, tuple[Word, ...]] = {
     "The model": (
         Word(
             "visual token",
-            "one patch of the picture, as input of the language model",
+            "one patch of the picture (or a few, made into one), as input of the language model",
             "LLaVA-1.5 makes 576 of them from every picture, the bundled model 144.",
             ("visual tokens", "token", "patch"),
         ),

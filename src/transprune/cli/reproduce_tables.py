@@ -127,7 +127,8 @@ def _reasons(result: Result) -> list[str]:
         if row.row.unknown:
             lines.append(f"{row.row.name}: not run: {row.row.unknown}")
             continue
-        for column, value in zip(result.exhibit.columns, row.cells, strict=True):
+        named = zip(("Acc.", *result.exhibit.columns), (row.acc, *row.cells), strict=True)
+        for column, value in named:
             if value.reason:
                 found.setdefault(f"{row.row.name}: {value.reason}", []).append(column)
     lines += [f"{reason} ({', '.join(columns)})" for reason, columns in found.items()]

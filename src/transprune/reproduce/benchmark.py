@@ -109,6 +109,17 @@ class BenchmarkRun:
         """How many questions there are."""
         return len(self.questions.items)
 
+    @property
+    def shortage(self) -> str:
+        """How many questions the data have, where that is not what the benchmark has; else empty.
+
+        Files of which a part was not fetched would give a figure that looks like any other.
+        """
+        known = self.source.questions
+        if self.plan.smoke or self.plan.limit is not None or self.total == known:
+            return ""
+        return f"the data have {self.total} usable questions, the benchmark has {known}"
+
     def read(self) -> Run | None:
         """The answers so far; None before the first."""
         return read_run(self.folder) if (self.folder / MANIFEST_FILE).exists() else None

@@ -54,7 +54,8 @@ def _dots(result: Result) -> tuple[list[_Dot], str]:
         ours = None
         if value.ours is not None and value.low is not None and value.high is not None:
             ours = (value.ours, value.low, value.high)
-        published = float(value.published) if _is_number(value.published) else None
+        # where ours is over some columns only, the published figure is of the same
+        published = float(value.partner) if _is_number(value.partner) else None
         if ours is not None or published is not None:
             dots.append(_Dot(row.row.name, published, ours))
     return dots, "Acc." if has_acc else result.exhibit.columns[0]

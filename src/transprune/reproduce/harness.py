@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,18 @@ class HarnessRun(BenchmarkRun):
         """Note where lmms-eval's figure is not ours of the same answers."""
         found = self.read()
         task = TASKS[self.source.name]
-        theirs = task.scale * float(figures[f"{task.metric},none"])
         if found is None or self.ranks.size > 1:
+            return
+        try:
+            theirs = task.scale * float(figures[f"{task.metric},none"])
+        # a task may have no figure, or a sentence in place of it
+        except (KeyError, TypeError, ValueError):
+            self._note(f"{key}: lmms-eval gives no figure of its answers")
             return
         score = BenchmarkScores(found, self.source).score(key)
         ours = float("nan") if score is None else self.source.scale * float(score[0])
-        if abs(ours - theirs) > CLOSE * max(1.0, abs(theirs)):
+        # a figure that is not a number is close to none
+        if not isclose(ours, theirs, rel_tol=CLOSE, abs_tol=CLOSE):
             self._note(f"{key}: lmms-eval's figure is {theirs:.4f}, ours of its answers {ours:.4f}")
 
 

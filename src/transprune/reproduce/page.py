@@ -15,7 +15,7 @@ from transprune.report.picture import Picture
 from transprune.reproduce.chart import draw_chart
 from transprune.reproduce.exhibits import NONE, Exhibit
 from transprune.reproduce.result import Result, RowResult
-from transprune.reproduce.words import cell_words, comparison_words, number
+from transprune.reproduce.words import cell_words, comparison_words
 
 TEMPLATE = "table.html.jinja"
 PAGE_FILE = "page.html"
@@ -127,12 +127,6 @@ def _row(result: Result, row: RowResult, has_acc: bool) -> dict[str, Any]:
     """A row as three lines for each cell: published, ours, difference."""
     values = [row.acc, *row.cells] if has_acc else list(row.cells)
     cells = [cell_words(value) for value in values]
-    if has_acc and 0 < row.acc_columns < len(result.exhibit.columns):
-        columns = len(result.exhibit.columns)
-        cells[0]["note"] = (
-            f"over {row.acc_columns} of {columns} columns, where the published cells give "
-            f"{number(row.published_acc)}"
-        )
     if row.row.unknown:
         # one reason for the whole row, beside its name
         for cell in cells:

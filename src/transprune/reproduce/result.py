@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import fmean
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from transprune.bench.data.benchmarks import BENCHMARKS
-from transprune.bench.data.metrics import Floats
-from transprune.bench.results.scores import relative_accuracy
-from transprune.bench.results.statistics import interval_of
-from transprune.reproduce.costs import Counted, count_row
+from transprune.reproduce.costs import Counted
 from transprune.reproduce.exhibits import NONE, Exhibit, Row
-from transprune.reproduce.scores import BenchmarkScores
 from transprune.reproduce.timing import Timing
-
-Failures = Mapping[tuple[str, str], str]  # row, column -> why there is no answer
 
 
 @dataclass(frozen=True)
@@ -31,6 +21,8 @@ class Value:
         low, high: 95 % interval over the pictures.
         answered, questions: how many of how many questions.
         reason: why there is no figure, or why it is not complete.
+        compared_with: the published figure of the same columns, where `published` is of more of
+            them; empty where it is not, `-` where it is and there is none.
     """
 
     published: str
@@ -40,20 +32,26 @@ class Value:
     answered: int = 0
     questions: int = 0
     reason: str = ""
+    compared_with: str = ""
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published; None where one of them is missing."""
-        if self.ours is None or self.published == NONE:
+        """Ours minus the published figure of the same columns; None where one is missing."""
+        if self.ours is None or self.partner == NONE:
             return None
-        return self.ours - float(self.published)
+        return self.ours - float(self.partner)
 
     @property
     def difference_interval(self) -> tuple[float, float] | None:
         """The interval of the difference, the published figure taken as exact."""
         if self.difference is None or self.low is None or self.high is None:
             return None
-        return self.low - float(self.published), self.high - float(self.published)
+        return self.low - float(self.partner), self.high - float(self.partner)
+
+    @property
+    def partner(self) -> str:
+        """The published figure that ours is compared with, or `-`."""
+        return self.compared_with or self.published
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ class Result:
         rows: those that were asked for.
         notes: sentences for the reader.
         setting: dtype, attention, device and versions.
+        shortages: benchmark -> how many questions its data have, where not all.
     """
 
     exhibit: Exhibit
@@ -102,12 +101,13 @@ class Result:
     rows: tuple[RowResult, ...]
     notes: tuple[str, ...] = ()
     setting: Mapping[str, Any] | None = None
+    shortages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def comparable(self) -> bool:
         """Whether figures may be compared with the published ones: all questions, the same model."""
         same = self.model == self.exhibit.model or not self.exhibit.model
-        return same and not self.smoke and self.limit is None
+        return same and not self.smoke and self.limit is None and not self.shortages
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, with the differences."""
@@ -128,118 +128,9 @@ class Result:
             "comparable": self.comparable,
             "setting": self.setting,
             "notes": self.notes,
+            "shortages": dict(self.shortages),
             "rows": rows,
         }
-
-
-def build_row(
-    exhibit: Exhibit,
-    row: Row,
-    scores: Mapping[str, BenchmarkScores],
-    questions: Mapping[str, int],
-    failures: Failures,
-    timing: Timing | None = None,
-) -> RowResult:
-    """One row from the answers.
-
-    Args:
-        exhibit: the table.
-        row: as published.
-        scores: benchmark -> its scores; without an entry there is no answer at all.
-        questions: benchmark -> how many questions it has.
-        failures: why there is no answer.
-        timing: of a table of times.
-    """
-    cells = []
-    for column, published in zip(exhibit.columns, row.cells, strict=True):
-        reason = failures.get((row.name, column), row.unknown)
-        found = scores.get(column)
-        cells.append(_value(row, column, published, found, questions.get(column, 0), reason))
-
-    acc, columns, published_acc = _accuracy(exhibit, row, scores)
-    return RowResult(
-        row=row,
-        cells=tuple(cells),
-        acc=acc,
-        acc_columns=columns,
-        published_acc=published_acc,
-        counted=count_row(exhibit, row),
-        exact_share=_exact_share(row, exhibit.columns, scores),
-        timing=timing,
-    )
-
-
-def _value(
-    row: Row,
-    column: str,
-    published: str,
-    scores: BenchmarkScores | None,
-    questions: int,
-    reason: str,
-) -> Value:
-    """One cell."""
-    score = None
-    if scores is not None and row.recipe and published != NONE:
-        score = scores.score(row.recipe)
-    if scores is None or score is None:
-        return Value(published, questions=questions, reason=reason)
-
-    answered = len(scores.records(row.recipe))
-    if answered < questions and not reason:
-        reason = f"{answered} of {questions} questions answered"
-    interval = interval_of(BENCHMARKS[column].scale * score)
-    return Value(
-        published, interval.value, interval.low, interval.high, answered, questions, reason
-    )
-
-
-def _accuracy(
-    exhibit: Exhibit, row: Row, scores: Mapping[str, BenchmarkScores]
-) -> tuple[Value, int, float | None]:
-    """`Acc.` of a row, the number of its columns, and the published cells in the same formula."""
-    full = next((other for other in exhibit.rows if other.unpruned), None)
-    if full is None or not row.recipe:
-        return Value(row.acc), 0, None
-
-    own: dict[str, Floats] = {}
-    unpruned: dict[str, Floats] = {}
-    for column, cell in zip(exhibit.columns, row.cells, strict=True):
-        found = scores.get(column)
-        pair = None if found is None or cell == NONE else found.pair(row.recipe)
-        # a column at which the unpruned model scores nothing has no ratio
-        if pair is not None and pair[1][0] > 0:
-            own[column], unpruned[column] = pair
-
-    if not own:
-        return Value(row.acc), 0, None
-    interval = interval_of(relative_accuracy(own, unpruned))
-    acc = Value(row.acc, interval.value, interval.low, interval.high)
-    return acc, len(own), published_accuracy(exhibit, row, full, tuple(own))
-
-
-def published_accuracy(
-    exhibit: Exhibit, row: Row, full: Row, columns: Sequence[str]
-) -> float | None:
-    """100 x mean over columns of published cell / unpruned cell; None where one is missing."""
-    ratios = []
-    for column, cell, whole in zip(exhibit.columns, row.cells, full.cells, strict=True):
-        if column not in columns:
-            continue
-        if NONE in (cell, whole):
-            return None
-        ratios.append(100 * float(cell) / float(whole))
-    return fmean(ratios) if ratios else None
-
-
-def _exact_share(
-    row: Row, columns: Sequence[str], scores: Mapping[str, BenchmarkScores]
-) -> float | None:
-    """Mean measured prefill of all answers of a row."""
-    shares: list[float] = []
-    for column in columns:
-        if row.recipe and column in scores:
-            shares += [record.exact_share for record in scores[column].records(row.recipe)]
-    return float(100 * np.mean(shares)) if shares else None
 
 
 def _cell(value: Value) -> dict[str, Any]:

@@ -15,16 +15,26 @@ import torch
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.errors import BenchError, FamilyError, PruneError, RecordError, TaskError
 from transprune.models.checkpoint import load
+from transprune.reproduce.build import build_row
 from transprune.reproduce.exhibits import Row, check_plan, choose_rows
 from transprune.reproduce.harness_tasks import need_harness
 from transprune.reproduce.pilot import expected_seconds
 from transprune.reproduce.plan import HARNESS, QUESTIONS, SMOKE_QUESTIONS, ReproducePlan
 from transprune.reproduce.ranks import join, own_device
-from transprune.reproduce.result import Result, build_row
+from transprune.reproduce.result import Result
 from transprune.reproduce.timing import time_answers
+from transprune.reproduce.words import duration
 from transprune.reproduce.work import OnNote, Work, open_benchmarks, rescore, so_far
 
 OnResult = Callable[[Result], None]
+
+# what torch raises as a RuntimeError of no class of its own
+NO_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def _no_note(line: str) -> None:
@@ -85,6 +95,9 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
             on_note(f"{row.name}: not run: {row.unknown}")
         if row.inferred:
             on_note(f"{row.name}: {row.inferred}")
+    judged = any(run.benchmark.judged for run in work.runs.values())
+    if work.plan.judge is not None and not judged:
+        on_note("the judge is not asked: no benchmark that was opened has answers for one")
     if not work.runs:
         raise BenchError(
             f"no benchmark of {work.exhibit.label} can be asked: "
@@ -94,8 +107,7 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
     on_progress(Progress("measuring how long it takes", 0, 0))
     seconds, answers = expected_seconds(work.cells, work.runs)
     if answers:
-        minutes = seconds / work.ranks.size / 60
-        length = f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
+        length = duration(seconds / work.ranks.size)
         where = "on this device" if work.ranks.size == 1 else f"in {work.ranks.size} processes"
         on_note(f"{answers} answers to give, at most about {length} {where}")
     # nobody answers before everybody has counted
@@ -199,7 +211,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on a GPU or on the host."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return "can't allocate memory" in str(error)
+    return any(words in str(error) for words in NO_MEMORY)
 
 
 def _time_row(work: Work, row: Row, on_progress: OnProgress, on_note: OnNote) -> None:

@@ -38,7 +38,18 @@ def cell_words(value: Value) -> dict[str, str]:
 def signed(value: float) -> str:
     """A difference with its sign; large ones without decimals."""
     digits = 0 if abs(value) >= LARGE else 1
-    return f"{value:+.{digits}f}"
+    # a sum of 0.0 makes a rounded -0.0 positive
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    if seconds < 1.5:
+        return "a second"
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes / 60:.1f} hours" if minutes > 90 else f"{minutes:.1f} minutes"
 
 
 def comparison_words(result: Result) -> str:
@@ -58,6 +69,7 @@ def comparison_words(result: Result) -> str:
         reasons.append(f"the model is {result.model}, the published figures are of {published}")
     if result.limit is not None:
         reasons.append(f"only the first {result.limit} questions of each benchmark were asked")
+    reasons += [f"of {name} {reason}" for name, reason in result.shortages.items()]
     if reasons:
         return f"Not to be compared as they stand: {'; '.join(reasons)}."
     return (

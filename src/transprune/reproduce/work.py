@@ -14,15 +14,18 @@ from transprune.bench.run.progress import OnProgress, Progress
 from transprune.errors import MissingExtra, PruneError
 from transprune.models.checkpoint import Checkpoint
 from transprune.reproduce.benchmark import BenchmarkRun
+from transprune.reproduce.build import build_row
 from transprune.reproduce.exhibits import NONE, Exhibit, Row
 from transprune.reproduce.plan import HARNESS, ReproducePlan
 from transprune.reproduce.ranks import ALONE, Ranks
-from transprune.reproduce.result import Result, RowResult, build_row
+from transprune.reproduce.result import Result, RowResult
 from transprune.reproduce.scores import BenchmarkScores
 from transprune.reproduce.timing import Timing
 from transprune.reproduce.verdicts import judge_run
 
 OnNote = Callable[[str], None]
+
+NOT_ASKED = "not asked for"
 
 
 @dataclass
@@ -57,7 +60,7 @@ def open_benchmarks(work: Work, on_progress: OnProgress, on_note: OnNote) -> Non
     """Read the questions of every column; one without data is left out with its reason."""
     for name in work.exhibit.columns:
         if work.plan.benchmarks and name not in work.plan.benchmarks:
-            work.missing[name] = "not asked for"
+            work.missing[name] = NOT_ASKED
             continue
         on_progress(Progress(f"reading {name}", 0, 0))
         _open_benchmark(work, name, on_note)
@@ -80,6 +83,8 @@ def _open_benchmark(work: Work, name: str, on_note: OnNote) -> None:
     work.runs[name] = run
     for line in run.notes:
         on_note(line)
+    if run.shortage:
+        on_note(f"{name}: {run.shortage}")
 
 
 def _run_class(plan: ReproducePlan) -> type[BenchmarkRun]:
@@ -132,10 +137,12 @@ def _judge(work: Work, name: str, run: Run, on_progress: OnProgress, on_note: On
 def so_far(work: Work) -> Result:
     """What there is so far."""
     totals = {name: run.total for name, run in work.runs.items()}
+    shortages = {name: run.shortage for name, run in work.runs.items() if run.shortage}
     rows: list[RowResult] = []
     for row in work.rows:
         timing = work.timings.get(row.name)
-        reasons = {**work.unjudged, **work.failures}
+        short = {(row.name, name): reason for name, reason in shortages.items()}
+        reasons = {**short, **work.unjudged, **work.failures}
         rows.append(build_row(work.exhibit, row, work.scores, totals, reasons, timing))
 
     return Result(
@@ -146,6 +153,7 @@ def so_far(work: Work) -> Result:
         rows=tuple(rows),
         notes=_notes(work),
         setting=_setting(work),
+        shortages=shortages,
     )
 
 
@@ -153,7 +161,9 @@ def _notes(work: Work) -> tuple[str, ...]:
     """Sentences about the benchmarks and about what was left out."""
     lines = [work.exhibit.note] if work.exhibit.note else []
     for name, reason in work.missing.items():
-        lines.append(f"{name}: {reason}")
+        # whoever named the benchmarks knows which ones were not
+        if reason != NOT_ASKED:
+            lines.append(f"{name}: {reason}")
     for run in work.runs.values():
         if run.benchmark.note:
             lines.append(f"{run.benchmark.title}: {run.benchmark.note}")

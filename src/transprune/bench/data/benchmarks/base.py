@@ -44,7 +44,7 @@ class Benchmark:
         ask: a row as a question; None for a row that is not part of this score.
         metric: name of its metric.
         scale: the published figure is this times the score.
-        questions: how many questions it has, for estimates.
+        questions: how many questions it has: for estimates, and to notice data that lack some.
         config: configuration of the data set.
         new_tokens: longest answer.
         image: column of the picture, or of a list of pictures.
