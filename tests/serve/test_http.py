@@ -170,7 +170,7 @@ def test_a_prompt_is_bounded_with_its_answer(serve):
     assert server.post(body()).status_code == 200
     long = error_of(server.post(body("what " * 40)), 400)
     assert long["code"] == "context_length_exceeded"
-    assert error_of(server.post(body(max_tokens=21)), 400)["code"] == "too_large"
+    assert server.post(body(max_tokens=21)).status_code == 200
 
 
 def test_a_large_body_is_refused_before_it_is_read(serve):

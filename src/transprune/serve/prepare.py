@@ -155,24 +155,25 @@ class Preparer:
         return Prepared(inputs, hashes, visual, behind, new_tokens)
 
     def _check_length(self, request: ChatRequest, length: int) -> int:
-        """How many tokens the answer may have behind a prompt of `length`."""
-        asked = request.max_completion_tokens or request.max_tokens
-        room = self._limits.new_tokens
+        """How many tokens the answer may have behind a prompt of `length`: what fits the context.
+
+        Raises:
+            Refusal: the prompt is too long, or leaves no room for an answer.
+        """
+        room = request.new_tokens(self._limits)
         if self._context is not None:
             room = min(room, self._context - length)
 
-        too_long = length > self._limits.prompt_tokens or room < (asked or 1)
-        if too_long:
+        if length > self._limits.prompt_tokens or room < 1:
             most = f"{self._limits.prompt_tokens:,} tokens of prompt"
             if self._context is not None:
                 most += f", and {self._context:,} with the answer"
             raise Refusal(
-                f"the prompt has {length:,} tokens, pictures included, and the answer may have "
-                f"{asked or 1:,}; this server takes {most}",
+                f"the prompt has {length:,} tokens, pictures included; this server takes {most}",
                 param="messages",
                 code="context_length_exceeded",
             )
-        return asked or room
+        return room
 
 
 def _text_or_picture(part: TextPart | ImagePart) -> str | None:
