@@ -10,13 +10,13 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from transprune.errors import ImageError, LayoutError
 from transprune.models.chat import PICTURE, Turn, knows_system, prepare_chat
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.context import context_of
 from transprune.models.prompt import count_behind, count_visual
 from transprune.serve.budgets import Counts
 from transprune.serve.job import Sampling
@@ -100,7 +100,7 @@ class Preparer:
         self._checkpoint = checkpoint
         self._limits = limits
         self._system = knows_system(checkpoint.processor)
-        self._context = _context(checkpoint.model)
+        self._context = context_of(checkpoint.model)
 
     def turns(self, request: ChatRequest) -> list[Turn]:
         """The messages as turns of a conversation.
@@ -178,10 +178,3 @@ class Preparer:
 
 def _text_or_picture(part: TextPart | ImagePart) -> str | None:
     return part.text if isinstance(part, TextPart) else PICTURE
-
-
-def _context(model: Any) -> int | None:
-    """Positions the model was made for."""
-    config = model.config.get_text_config()
-    most = getattr(config, "max_position_embeddings", None)
-    return most if isinstance(most, int) else None
