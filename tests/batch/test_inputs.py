@@ -130,6 +130,7 @@ def test_lines_have_questions_and_ids_of_their_own(tmp_path):
         ({"image": 3, "question": "x"}, "names no picture"),
         ({"image": "a/00.png"}, "no question"),
         ({"image": "a/00.png", "question": 3}, "a question is a text"),
+        ({"image": "a/00.png", "question": " "}, "no question"),
         ({"image": "a/00.png", "question": "x", "id": [1]}, "an id is"),
         ({"image": "http://127.0.0.1/x.png", "question": "x"}, "not fetched"),
     ],

@@ -102,6 +102,14 @@ def test_a_folder_of_another_job_is_refused_with_what_differs(run, tmp_path):
     assert inside.code == 1 and "lies in the folder of --input" in inside.err
 
 
+def test_an_empty_question_is_refused(run, tmp_path):
+    folder = write_pictures(tmp_path / "in", 1)
+    for question in ("", "  "):
+        done = run(folder, question=question)
+        assert done.code == 1 and "--question is empty" in done.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_job_that_does_not_get_the_folder_leaves_no_settings(run, tmp_path):
     """Two may start at once; the answers would stand beside the settings of the other."""
     folder = write_pictures(tmp_path / "in", 1)

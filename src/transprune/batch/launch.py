@@ -138,13 +138,18 @@ def _completed(plan: Plan) -> Plan:
     """The plan with places that do not depend on the working directory, and its provenance.
 
     Raises:
-        BatchError: an address that cannot be used.
+        BatchError: an address that cannot be used, or an empty question.
     """
     # a path has lost one of the two slashes of an address
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(plan.out)):
         raise BatchError(
             f"{plan.out} is an address; --output is a folder of this machine, or of a file system "
             "that all machines share: upload it when the job is done"
+        )
+    # as of a variable of the shell that nobody has set
+    if plan.question is not None and not plan.question.strip():
+        raise BatchError(
+            "--question is empty; ask something of all rows, or leave it out where each row has its own"
         )
     tower = plan.work.loading.text_tower
     work = replace(
