@@ -64,6 +64,25 @@ def test_an_answer_at_the_length_limit_is_marked(checkpoint, work, rows):
     assert answer.cut is True and answer.new_tokens == 1
 
 
+def test_a_prompt_beyond_the_context_is_an_error_and_an_answer_beyond_it_has_a_note(
+    checkpoint, work, rows, monkeypatch
+):
+    """The bundled model was made for 512 tokens; it answers longer prompts with nothing, or noise."""
+    long = rows[0]._replace(id="long", question="what " * 600)
+    refused, usual = Engine(work, checkpoint).answer([long, rows[1]])
+    assert refused.answer is None and usual.answer and usual.note is None
+    assert "was made for 512 with the answer; ask a shorter question" in refused.error
+
+    # as if the same prompt and its answer were the first that do not fit
+    room = usual.prompt_tokens + usual.new_tokens
+    for context, beyond in ((room, False), (room - 1, True)):
+        monkeypatch.setattr("transprune.batch.runner.context_of", lambda model, most=context: most)
+        (again,) = Engine(work, checkpoint).answer([rows[1]])
+        assert again.answer == usual.answer
+        assert bool(again.note) is beyond
+    assert "the end of the answer may make no sense" in again.note
+
+
 def bomb():
     """A PNG of a few kilobytes that says it has 400 million pixels."""
     stream = io.BytesIO()

@@ -52,6 +52,19 @@ def test_a_folder_is_read_with_all_folders_in_it_in_one_order(tmp_path):
     assert "notes.txt" in found.notes[0] and "1 files" in found.notes[0]
 
 
+def test_links_to_folders_are_left_out_and_named(tmp_path):
+    write_pictures(tmp_path / "real", 1)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.png").write_bytes(encoded(0))
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "photos" / "circle").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "file.png").symlink_to(tmp_path / "real" / "a" / "00.png")
+
+    found = table(tmp_path / "photos")
+    assert [row.id for row in found.rows()] == ["file.png", "one.png"]
+    assert found.notes == ["2 links to folders are not followed: circle, linked"]
+
+
 def test_a_name_that_is_no_unicode_is_a_row_all_the_same(tmp_path):
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
     (tmp_path / name).write_bytes(encoded(0))
@@ -117,6 +130,7 @@ def test_lines_have_questions_and_ids_of_their_own(tmp_path):
         ({"image": 3, "question": "x"}, "names no picture"),
         ({"image": "a/00.png"}, "no question"),
         ({"image": "a/00.png", "question": 3}, "a question is a text"),
+        ({"image": "a/00.png", "question": " "}, "no question"),
         ({"image": "a/00.png", "question": "x", "id": [1]}, "an id is"),
         ({"image": "http://127.0.0.1/x.png", "question": "x"}, "not fetched"),
     ],
@@ -126,6 +140,29 @@ def test_a_bad_line_is_a_row_with_its_problem(tmp_path, line, problem):
     first, second = rows_of(file, None)
     assert problem in first.problem
     assert second.problem == ""
+
+
+def test_a_mistyped_id_column_is_said(tmp_path):
+    lines = [{"image": "a.png", "uid": 1}, {"image": "b.png"}]
+    found = table(write_lines(tmp_path / "rows.jsonl", lines), id="uid")
+    assert [row.id for row in found.rows()] == ["1", "line 2"]
+    assert "1 lines have no 'uid'" in found.notes[0]
+
+    file = tmp_path / "rows.parquet"
+    write_parquet(file, image=[encoded(0)], uid=["x"])
+    with pytest.raises(BatchError, match="no column 'iud'; it has image, uid"):
+        rows_of(file, id="iud")
+    assert [row.id for row in rows_of(file)] == ["rows.parquet:0"]
+
+
+def test_paths_as_categories_are_paths(tmp_path):
+    import pyarrow as pa
+
+    write_pictures(tmp_path, 1)
+    paths = pa.array(["a/00.png", "a/00.png"]).dictionary_encode()
+    write_parquet(tmp_path / "rows.parquet", image=paths)
+    rows = rows_of(tmp_path / "rows.parquet")
+    assert [read(row) for row in rows] == [encoded(0), encoded(0)]
 
 
 def test_long_files_are_read_block_by_block(tmp_path, monkeypatch):
@@ -214,6 +251,39 @@ def test_addresses_keep_their_options():
         join(absolute(place), "/etc/x.png")
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("/data", "ftp://10.0.0.1/a.png"),
+        ("/data", "simplecache::http://169.254.169.254/latest"),
+        ("/data", "webhdfs://10.0.0.1:9/a.png"),
+        ("/data", "abfs://user:key@10.0.0.1/a.png"),
+        ("/data", "s3://key:secret@bucket/a.png"),
+        ("/data", "s3://bucket/a.png?endpoint_override=10.0.0.1&scheme=http"),
+        ("s3://bucket/x?endpoint_override=mine", "s3://bucket/a.png?endpoint_override=10.0.0.1"),
+        ("s3://bucket/x", "file:///home/me/private.png"),
+        ("memory://mine", "memory://others/a.png"),
+    ],
+)
+def test_a_row_cannot_name_any_machine(tmp_path, folder, name):
+    """Its table may come from elsewhere; what it names is read with the rights of this machine."""
+    with pytest.raises(ValueError, match="a row may name an address of s3"):
+        join(folder, name)
+    file = write_lines(tmp_path / "rows.jsonl", [{"image": "ftp://10.0.0.1/a.png"}])
+    (row,) = rows_of(file)
+    assert "a row may name" in row.problem
+
+
+def test_addresses_of_rows_that_are_read():
+    assert join("/data", "s3://bucket/a.png") == "s3://bucket/a.png"
+    assert join("/data", "file:///data/a.png") == "file:///data/a.png"
+    assert join("memory://mine/x", "memory://mine/a.png") == "memory://mine/a.png"
+    # the store that has the table has the picture, and not the one of the same kind elsewhere
+    folder = "s3://bucket/x?endpoint_override=mine"
+    assert join(folder, "s3://other/a.png") == "s3://other/a.png?endpoint_override=mine"
+    assert join(folder, "gs://other/a.png") == "gs://other/a.png"
+
+
 def test_credentials_in_an_address_are_refused_and_not_repeated():
     with pytest.raises(BatchError, match="into the environment") as caught:
         absolute("s3://key:secret@bucket/folder")
@@ -277,6 +347,17 @@ def test_ids_that_repeat_become_distinct_with_a_note():
     planned = plan_shards(Given(*rows("a", "b", "a", "a#2", "a")), {}, 9)
     assert planned_ids(planned) == [["a", "b", "a#2", "a#2#2", "a#3"]]
     assert "3 rows have an id" in planned.notes[0]
+
+
+def test_very_many_rows_with_one_id_take_no_longer_than_others(monkeypatch):
+    """The id may be that of a document with all its pages, or a column of one value."""
+    digests = []
+    monkeypatch.setattr(
+        "transprune.batch.plan.digest", lambda text: digests.append(text) or digest(text)
+    )
+    planned = plan_shards(Given(*rows(*["a"] * 2_000)), {}, 2_000)
+    assert planned_ids(planned)[0][-1] == "a#2000"
+    assert len(digests) < 5 * 2_000
 
 
 def test_a_row_that_asks_something_else_now_is_refused():

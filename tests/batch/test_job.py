@@ -97,6 +97,29 @@ def test_a_folder_of_another_job_is_refused_with_what_differs(run, tmp_path):
     assert busy.code == 1 and "another process has a batch job going on" in busy.err
     inside = run(folder, out="in/out")
     assert inside.code == 1 and "lies in the folder of --input" in inside.err
+    (tmp_path / "link").symlink_to(folder)
+    inside = run(tmp_path / "link", out="in/out")
+    assert inside.code == 1 and "lies in the folder of --input" in inside.err
+
+
+def test_an_empty_question_is_refused(run, tmp_path):
+    folder = write_pictures(tmp_path / "in", 1)
+    for question in ("", "  "):
+        done = run(folder, question=question)
+        assert done.code == 1 and "--question is empty" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_does_not_get_the_folder_leaves_no_settings(run, tmp_path):
+    """Two may start at once; the answers would stand beside the settings of the other."""
+    folder = write_pictures(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    with work_folder(tmp_path / "out").alone():
+        busy = run(folder)
+    assert busy.code == 1 and "another process" in busy.err
+    assert not (tmp_path / "out" / "batch.json").exists()
+    # what a process leaves that ends behind its lock is no reason to refuse the folder
+    assert run(folder).code == 0
 
 
 def test_a_method_that_did_not_fit_does_not_keep_the_folder(run, tmp_path):

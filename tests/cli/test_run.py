@@ -61,6 +61,15 @@ def test_repeat_gives_medians(cli):
     assert result.data["runs"][0]["seconds"]["repeats"] == 3
 
 
+def test_a_prompt_beyond_the_context_is_said(cli):
+    """The bundled model was made for 512 tokens, and answers nothing where there are more."""
+    question = ("--question", "what " * 600, "--method", "unpruned")
+    result = cli("run", "--model", "nano", "--image", SCENE, *question, "--json")
+    assert result.code == 0
+    (warning,) = result.data["warnings"]
+    assert "the model was made for 512 with the answer" in warning
+
+
 def test_unpruned_alone(cli):
     result = cli("run", "--model", "nano", "--image", SCENE, *ASK, "--method", "unpruned")
     assert result.code == 0

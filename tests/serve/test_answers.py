@@ -152,6 +152,13 @@ def test_the_length_is_kept(talkative, run_endless, field):
     assert got.choices[0].message.content == run_endless(LONG, 0, "transprune-high", 3).text
 
 
+def test_a_larger_bound_than_the_server_s_ends_there_and_says_so(talkative):
+    got = create(talkative, max_tokens=10**9)
+    assert got.choices[0].finish_reason == "length"
+    # here the context of the bundled model, which is full before the bound of the server
+    assert got.usage.total_tokens == 512
+
+
 def test_a_stop_sequence_ends_the_answer_and_is_not_part_of_it(talkative, run_endless):
     whole = run_endless(LONG, 0, "transprune-high", 24).text
     stop = whole.split()[3]  # a word that is not there earlier

@@ -157,6 +157,19 @@ def test_a_missing_extra_names_its_cure(monkeypatch):
         check_installed()
 
 
+def test_headers_are_bounded_whatever_is_installed(monkeypatch):
+    """Ray Serve brings httptools, which uvicorn prefers, and which takes headers of any size."""
+    import uvicorn
+
+    from transprune.serve.server import HEADERS, run_app
+
+    started = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: started.append(self.config))
+    run_app(None, None, Settings(port=0), lambda line: None)
+    assert started[0].http == "h11"
+    assert started[0].h11_max_incomplete_event_size == HEADERS
+
+
 def test_importing_the_command_loads_no_server():
     code = (
         "import sys, transprune.cli, transprune.serve; "

@@ -18,6 +18,8 @@ from transprune.models.source import first_line
 
 SCHEME = "://"
 WEB = ("http://", "https://")
+# an address of these names a bucket; which machine answers is up to the environment of this one
+STORES = ("s3", "gs", "gcs")
 
 
 def is_address(place: str) -> bool:
@@ -61,7 +63,7 @@ def join(folder: str, name: str) -> str:
         # a list from elsewhere could let this machine ask any server it can reach
         raise ValueError("pictures are not fetched from web addresses; download them first")
     if is_address(name):
-        return name
+        return _named(folder, name)
     if not is_address(folder):
         return os.path.join(folder, name)
 
@@ -69,6 +71,33 @@ def join(folder: str, name: str) -> str:
         raise ValueError("an absolute path in a table that does not lie on this machine")
     where, query = _split(folder)
     return f"{where}/{name}{query}"
+
+
+def _named(folder: str, address: str) -> str:
+    """An address that a row names by itself, with the options of the folder's store.
+
+    Raises:
+        ValueError: it could lead to any machine (`ftp://host`, `simplecache::http://host`,
+            `s3://bucket?endpoint_override=host`), or to a file of this one.
+    """
+    where, options = _split(address)
+    scheme, store = _store(where)
+    home, own = _split(folder) if is_address(folder) else ("file://", "")
+    near = _store(home)
+
+    is_bucket = scheme in STORES and "@" not in store
+    if options or not (is_bucket or (scheme, store) == near):
+        raise ValueError(
+            f"a row may name an address of {', '.join(STORES)}, or of the store that its table lies "
+            "in, without options; download the others first"
+        )
+    return where + own if scheme == near[0] else where
+
+
+def _store(address: str) -> tuple[str, str]:
+    """The kind of an address, and the bucket or machine it names."""
+    scheme, _, rest = address.partition(SCHEME)
+    return scheme.lower(), rest.partition("/")[0]
 
 
 def path_in(place: str) -> str:

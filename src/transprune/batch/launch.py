@@ -62,8 +62,10 @@ def run_batch(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Summary:
     work = plan.work
     recipe_hash(work.method)  # a typo shows before a million rows are listed
     table = find_table(work.input, plan.question, work.columns, Opener())
-    _open(folder, plan)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    # the settings, too: of two jobs that start at once one would write those of the other
     with folder.alone():
+        _open(folder, plan)
         (plan.out / PARTS).mkdir(exist_ok=True)
         remove_unfinished(plan.out)
         on_progress("listing rows", 0, 0, "")
@@ -75,13 +77,15 @@ def run_batch(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Summary:
 
 
 def _open(folder: WorkFolder, plan: Plan) -> None:
-    """Write the settings of a new job, or check that they are those of the answers there."""
+    """Write the settings of a new job, or check that they are those of the answers there.
+
+    The folder's lock must be held.
+    """
     settings = describe(plan)
     file = plan.out / SETTINGS_FILE
     # a method that did not fit the model has left its settings, and no answer
     if file.exists() and not part_files(plan.out):
-        with folder.alone():
-            write_json(file, settings)
+        write_json(file, settings)
     folder.open(settings)
 
 
@@ -134,13 +138,18 @@ def _completed(plan: Plan) -> Plan:
     """The plan with places that do not depend on the working directory, and its provenance.
 
     Raises:
-        BatchError: an address that cannot be used.
+        BatchError: an address that cannot be used, or an empty question.
     """
     # a path has lost one of the two slashes of an address
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(plan.out)):
         raise BatchError(
             f"{plan.out} is an address; --output is a folder of this machine, or of a file system "
             "that all machines share: upload it when the job is done"
+        )
+    # as of a variable of the shell that nobody has set
+    if plan.question is not None and not plan.question.strip():
+        raise BatchError(
+            "--question is empty; ask something of all rows, or leave it out where each row has its own"
         )
     tower = plan.work.loading.text_tower
     work = replace(
@@ -165,7 +174,9 @@ def _placed(name: str) -> str:
 def _check_apart(plan: Plan) -> None:
     """Refuse a folder of answers inside that of the pictures: its files would become rows."""
     place = plan.work.input
-    if not is_address(place) and os.path.isdir(place) and plan.out.is_relative_to(place):
+    if is_address(place) or not os.path.isdir(place):
+        return
+    if Path(os.path.realpath(plan.out)).is_relative_to(os.path.realpath(place)):
         raise BatchError(f"{plan.out} lies in the folder of --input; choose another --output")
 
 

@@ -75,15 +75,18 @@ def _distinct(rows: Iterator[Row], planned: Planned) -> Iterator[Row]:
     """The rows, with ids that are all different."""
     repeated = 0
     example = ""
+    latest: dict[bytes, int] = {}  # the number that a repeated id got last
     for row in rows:
         id = clean(row.id)
-        key = digest(id)
-        number = 1
+        first = key = digest(id)
+        number = latest.get(first, 1)
         # the same in every start, because the order of the rows is
         while key in planned.ids:
             number += 1
             key = digest(f"{id}#{number}")
-        if number > 1:
+        if key != first:
+            # from here on, or many rows with one id would take time that grows with their square
+            latest[first] = number
             repeated += 1
             example = example or id
             id = f"{id}#{number}"

@@ -14,9 +14,10 @@ from transprune.batch.pictures import Found, Shelf
 from transprune.batch.row import Row
 from transprune.batch.settings import Work, recipe_hash
 from transprune.core.plan import UNPRUNED
-from transprune.errors import BatchError
+from transprune.errors import BatchError, LayoutError
 from transprune.methods.common.recipe import resolve
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.context import context_of
 from transprune.models.prompt import count_visual, prepare
 from transprune.models.together import Answers, Generation, generate_together
 from transprune.session import Session, prune
@@ -73,6 +74,7 @@ class Runner:
         self._checkpoint = checkpoint
         self._session = _open_session(checkpoint, work.method)
         self._generation = Generation(work.max_new_tokens)
+        self._context = context_of(checkpoint.model)
         self._same: dict[str, Any] = {
             "method": work.method,
             "recipe": recipe_hash(work.method),
@@ -116,12 +118,35 @@ class Runner:
         try:
             picture, note = shelf.decode(found)
             inputs = dict(prepare(self._checkpoint, [picture], found.row.question))
+            self._check_length(int(inputs["input_ids"].shape[1]))
             visual = count_visual(self._checkpoint, inputs)
         # a poisoned row is an error of its own
         except Exception as error:
             _check_device(error)
             return Problem(kind_of(error), sentence(error))
         return Prepared(found.row, inputs, visual, note, time.perf_counter() - start)
+
+    def _check_length(self, length: int) -> None:
+        """Refuse a prompt that leaves no room for an answer; the model would answer it with noise.
+
+        Raises:
+            LayoutError: it does.
+        """
+        if self._context is not None and length >= self._context:
+            raise LayoutError(
+                f"the prompt has {length:,} tokens, pictures included, and the model was made for "
+                f"{self._context:,} with the answer; ask a shorter question"
+            )
+
+    def _note(self, row: Prepared, tokens: int) -> str | None:
+        """The note of a row whose prompt and answer have so many tokens."""
+        if self._context is None or tokens <= self._context:
+            return row.note
+        beyond = (
+            f"prompt and answer have {tokens:,} tokens, and the model was made for "
+            f"{self._context:,}: the end of the answer may make no sense"
+        )
+        return f"{row.note}; {beyond}" if row.note else beyond
 
     def _run(self, rows: Sequence[Prepared]) -> dict[str, Answer]:
         """Generate for a batch; if it fails, for halves of it or for single rows."""
@@ -161,12 +186,13 @@ class Runner:
             if trace is not None:
                 after = trace.tokens_per_layer(number)[-1]
                 share = trace.sample_cost(number, "exact").prefill_share
+            tokens = given.prompt_tokens[number] + given.new_tokens[number]
             answers[row.row.id] = Answer(
                 id=row.row.id,
                 source=row.row.source,
                 question=row.row.question,
                 answer=given.texts[number],
-                note=row.note,
+                note=self._note(row, tokens),
                 cut=given.cut[number],
                 visual_tokens_before=row.visual,
                 visual_tokens_after=after,

@@ -106,6 +106,7 @@ def run_command(
         from transprune.cli.guard import quiet_libraries
         from transprune.models.answer import prepare
         from transprune.models.checkpoint import load
+        from transprune.models.context import warn_beyond
 
         with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
             # mistakes in the options show before the model is loaded
@@ -120,6 +121,7 @@ def run_command(
             _check_fit(checkpoint, methods.values())
             shown = opened.for_question(checkpoint, question, progress)
             inputs = prepare(checkpoint, shown.pictures, question, shown.clips)
+            warn_beyond(checkpoint.model, int(inputs["input_ids"].shape[1]))
             limits = {"max_new_tokens": max_new_tokens, "pool": pool.value}
             runs = _ask_all(checkpoint, inputs, methods, limits, repeat, progress)
             if overlay is not None:

@@ -29,6 +29,7 @@ from transprune.cli.threads import use_threads
 
 KEY = "TRANSPRUNE_API_KEY"
 MIB = 2**20
+DAY = 86_400.0  # seconds
 
 Offer = Annotated[
     list[str] | None,
@@ -83,7 +84,8 @@ Queue = Annotated[
     typer.Option("--queue", min=0, metavar="N", help="Requests that may wait; then 429."),
 ]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds for a whole request.")
+    float,
+    typer.Option("--timeout", min=0.1, max=DAY, metavar="S", help="Seconds for a whole request."),
 ]
 MaxBody = Annotated[
     int, typer.Option("--max-body-mib", min=1, metavar="N", help="Size of a request.")
@@ -121,7 +123,9 @@ Reuse = Annotated[
 ]
 Grace = Annotated[
     float,
-    typer.Option("--grace", min=0, metavar="S", help="Seconds to finish when it is stopped."),
+    typer.Option(
+        "--grace", min=0, max=DAY, metavar="S", help="Seconds to finish when it is stopped."
+    ),
 ]
 
 

@@ -21,7 +21,7 @@ class Limits:
         messages: messages of one request.
         text_chars: characters of all its text.
         prompt_tokens: tokens of its prompt, visual ones included, before pruning.
-        new_tokens: tokens of an answer; also the length where a request names none.
+        new_tokens: tokens of an answer, whatever a request asks for.
         waiting: requests that may wait; one more is answered with 429 and Retry-After.
         batch: requests that run together.
         batch_tokens: prompt tokens that run together, padding counted.

@@ -10,13 +10,13 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from transprune.errors import ImageError, LayoutError
 from transprune.models.chat import PICTURE, Turn, knows_system, prepare_chat
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.context import context_of
 from transprune.models.prompt import count_behind, count_visual
 from transprune.serve.budgets import Counts
 from transprune.serve.job import Sampling
@@ -100,7 +100,7 @@ class Preparer:
         self._checkpoint = checkpoint
         self._limits = limits
         self._system = knows_system(checkpoint.processor)
-        self._context = _context(checkpoint.model)
+        self._context = context_of(checkpoint.model)
 
     def turns(self, request: ChatRequest) -> list[Turn]:
         """The messages as turns of a conversation.
@@ -155,32 +155,26 @@ class Preparer:
         return Prepared(inputs, hashes, visual, behind, new_tokens)
 
     def _check_length(self, request: ChatRequest, length: int) -> int:
-        """How many tokens the answer may have behind a prompt of `length`."""
-        asked = request.max_completion_tokens or request.max_tokens
-        room = self._limits.new_tokens
+        """How many tokens the answer may have behind a prompt of `length`: what fits the context.
+
+        Raises:
+            Refusal: the prompt is too long, or leaves no room for an answer.
+        """
+        room = request.new_tokens(self._limits)
         if self._context is not None:
             room = min(room, self._context - length)
 
-        too_long = length > self._limits.prompt_tokens or room < (asked or 1)
-        if too_long:
+        if length > self._limits.prompt_tokens or room < 1:
             most = f"{self._limits.prompt_tokens:,} tokens of prompt"
             if self._context is not None:
                 most += f", and {self._context:,} with the answer"
             raise Refusal(
-                f"the prompt has {length:,} tokens, pictures included, and the answer may have "
-                f"{asked or 1:,}; this server takes {most}",
+                f"the prompt has {length:,} tokens, pictures included; this server takes {most}",
                 param="messages",
                 code="context_length_exceeded",
             )
-        return asked or room
+        return room
 
 
 def _text_or_picture(part: TextPart | ImagePart) -> str | None:
     return part.text if isinstance(part, TextPart) else PICTURE
-
-
-def _context(model: Any) -> int | None:
-    """Positions the model was made for."""
-    config = model.config.get_text_config()
-    most = getattr(config, "max_position_embeddings", None)
-    return most if isinstance(most, int) else None

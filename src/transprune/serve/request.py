@@ -113,9 +113,13 @@ class ChatRequest(BaseModel):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def new_tokens(self, limits: Limits) -> int:
-        """How long the answer may be."""
-        asked = self.max_completion_tokens or self.max_tokens
-        return asked or limits.new_tokens
+        """How long the answer may be: a bound above the server's own ends it there.
+
+        As at OpenAI it is an upper bound, and `finish_reason` says "length" where it was reached.
+        Clients send large ones (2,048, 4,096) whatever they need; a refusal would lose the answer.
+        """
+        asked = self.max_completion_tokens or self.max_tokens or limits.new_tokens
+        return min(asked, limits.new_tokens)
 
 
 def parse(body: bytes, limits: Limits) -> ChatRequest:
@@ -167,7 +171,6 @@ def _check_sizes(request: ChatRequest, limits: Limits) -> None:
         "messages": (len(request.messages), limits.messages, "messages"),
         "characters": (sum(map(len, texts)), limits.text_chars, "messages"),
         "pictures": (len(parts) - len(texts), limits.pictures, "messages"),
-        "new tokens": (request.new_tokens(limits), limits.new_tokens, "max_completion_tokens"),
         "stop sequences": (len(request.stops), MOST_STOPS, "stop"),
         "characters of stop sequences": (sum(map(len, request.stops)), 1024, "stop"),
     }

@@ -126,6 +126,9 @@ def run_app(
     """
     config = uvicorn.Config(
         app,
+        # uvicorn prefers httptools where that is installed (Ray Serve brings it), which bounds no
+        # headers: a client without a token could fill the memory
+        http="h11",
         log_config=None,
         access_log=False,  # its lines would hold what clients write into addresses
         server_header=False,

@@ -104,8 +104,16 @@ class Service:
         """Queue a request.
 
         Raises:
-            Refusal: it cannot be answered.
+            Refusal: it cannot be answered, or its time is over before it is in the queue.
         """
+        try:
+            return await asyncio.wait_for(self._open(request, ticket), self.limits.seconds)
+        # a body and each picture that is fetched have a time of their own, which add up
+        except asyncio.TimeoutError:
+            self.metrics.dropped.labels("timeout").inc()
+            raise too_slow(self.limits.seconds) from None
+
+    async def _open(self, request: Request, ticket: Ticket) -> Call:
         arrived = time.monotonic()
         body = await read_body(request, self.limits, ticket)
         chat: ChatRequest = await self._in_thread(parse, body, self.limits)

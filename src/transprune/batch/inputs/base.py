@@ -45,10 +45,12 @@ class Table(ABC):
         """The question of a row with `value` in its column, and what is wrong with it."""
         if self.question is not None:
             return self.question, ""
-        if value is None or value == "":
+        if value is None:
             return "", NO_QUESTION
         if not isinstance(value, str):
             return "", f"a question is a text; got {shown(value)}"
+        if not value.strip():
+            return "", NO_QUESTION
         return value, ""
 
     def pointing(self, id: str, image: Any, value: Any, folder: str) -> Row:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from transprune.batch.files import folder_of
 from transprune.batch.inputs.base import Table
 from transprune.batch.row import FILE, Row
+from transprune.batch.settings import Columns
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import BatchError
@@ -28,6 +29,7 @@ class Lines(Table):
     """
 
     noun: ClassVar[str] = "lines"
+    _without_id = 0
 
     def rows(self) -> Iterator[Row]:
         """A row per line that is not empty."""
@@ -35,6 +37,11 @@ class Lines(Table):
         for number, line in enumerate(self._lines(), start=1):
             if line.strip():
                 yield self._row(f"line {number}", line, folder)
+        if self._without_id and self.columns.id != Columns.id:
+            self.notes.append(
+                f"{self._without_id} lines have no {self.columns.id!r} (--id-column) and are known "
+                "by their number"
+            )
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -63,6 +70,7 @@ class Lines(Table):
 
         id = data.get(self.columns.id)
         if id is None:
+            self._without_id += 1
             id = place
         elif not isinstance(id, (str, int)) or isinstance(id, bool):
             return Row(place, place, "", "", FILE, f"{place}: an id is a text or a whole number")

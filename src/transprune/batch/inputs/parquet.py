@@ -14,6 +14,7 @@ from transprune.batch.files import folder_of, join
 from transprune.batch.inputs.base import Table
 from transprune.batch.inputs.pictures import list_files
 from transprune.batch.row import Row
+from transprune.batch.settings import Columns
 from transprune.errors import BatchError
 from transprune.models.source import first_line
 
@@ -40,7 +41,7 @@ class Parquet(Table):
         if self.place.partition("?")[0].endswith(SUFFIX):
             yield self.place.partition("?")[0].rpartition("/")[2], self.place
             return
-        for name in list_files(self.place):
+        for name in list_files(self.place, self.notes):
             if name.endswith(SUFFIX):
                 yield name, join(self.place, name)
 
@@ -77,8 +78,18 @@ class Parquet(Table):
                 "it with --question-column, or ask one question of all rows (--question)"
             )
 
+        # the usual name may be missing, one that somebody has typed may not
+        if names.id not in schema.names and names.id != Columns.id:
+            raise BatchError(
+                f"{file} has no column {names.id!r}; it has {', '.join(schema.names)}. Name it with "
+                "--id-column, or leave that out: rows are then known by file and number"
+            )
+
         kind = schema.field(names.image).type
-        is_path = bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+        # texts that repeat, as pandas writes its categories
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        is_path = kind in (pa.string(), pa.large_string(), pa.string_view())
         wanted = [names.id] if names.id in schema.names else []
         if self.question is None:
             wanted.append(names.question)

@@ -32,7 +32,7 @@ class Pictures(Table):
             )
 
         others = []
-        for name in list_files(self.place):
+        for name in list_files(self.place, self.notes):
             if name.lower().endswith(SUFFIXES):
                 yield Row(name, name, self.question, join(self.place, name))
             else:
@@ -45,32 +45,52 @@ class Pictures(Table):
             )
 
 
-def list_files(folder: str) -> list[str]:
+def list_files(folder: str, notes: list[str] | None = None) -> list[str]:
     """Paths of all files of a folder and the folders in it, from the folder on, sorted.
 
     Hidden ones are left out: they are caches, and halves of files that another system keeps apart.
+    Links to folders are left out with a note, because they may lead in a circle.
+
+    Args:
+        folder: of this machine, or an address.
+        notes: takes the note.
 
     Raises:
         BatchError: the folder cannot be listed.
     """
+    links: list[str] = []
     try:
-        names = _list_store(folder) if is_address(folder) else _list_local(folder)
+        names = _list_store(folder) if is_address(folder) else _list_local(folder, links)
     except OSError as error:
         raise BatchError(f"{folder} cannot be listed: {error.strerror or error}") from error
-    visible = [name for name in names if not any(part[:1] == "." for part in name.split("/"))]
-    return sorted(visible)
+
+    links = _visible(links)
+    if links and notes is not None:
+        notes.append(
+            f"{len(links)} links to folders are not followed: {', '.join(links[:NOT_SEEN])}"
+            + (", ..." if len(links) > NOT_SEEN else "")
+        )
+    return _visible(names)
 
 
-def _list_local(folder: str) -> list[str]:
+def _visible(names: list[str]) -> list[str]:
+    """Those without a hidden file or folder in their path, sorted."""
+    return sorted(name for name in names if not any(part[:1] == "." for part in name.split("/")))
+
+
+def _list_local(folder: str, links: list[str]) -> list[str]:
+    """Paths of the files; those of links to folders are added to `links`."""
+
     def fail(error: OSError) -> None:
         # a folder that is skipped in silence would be rows that are missing in silence
         raise error
 
     found = []
-    for place, _, names in os.walk(folder, onerror=fail):
+    for place, folders, names in os.walk(folder, onerror=fail):
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
         prefix = "" if inner == "." else f"{inner}/"
         found += [prefix + name for name in names]
+        links += [prefix + name for name in folders if os.path.islink(os.path.join(place, name))]
     return found
 
 

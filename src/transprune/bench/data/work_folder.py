@@ -41,8 +41,9 @@ class WorkFolder:
         """
         if problem := folder_problem(self.path):
             raise self.error(problem)
-        holds_something = self.path.exists() and any(self.path.iterdir())
-        if holds_something and not (self.path / self.file).exists():
+        # the lock comes first: a process that ends behind it has left nothing else
+        names = {file.name for file in self.path.iterdir()} if self.path.exists() else set()
+        if names - {LOCK_FILE} and not (self.path / self.file).exists():
             raise self.error(
                 f"{self.path} exists and holds no {self.noun}; choose an empty or new folder for "
                 "--out"
