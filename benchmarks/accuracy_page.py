@@ -19,6 +19,7 @@ from transprune.bench.data.records import read_run
 from transprune.bench.results.summary import Row, summarise
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.trials import ABLATION
+from transprune.cli.suggest_settings import candidates
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/accuracy.md"
@@ -93,11 +94,13 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return ""
 
-    sign = ""
-    if row.against_transprune is not None:
-        sign = SIGNS[row.against_transprune.verdict]
-    reached = "" if row.condition.reached else f" † {100 * row.exact_share:.0f} %"
-    return f"{row.relative.value:.1f}{sign}{reached}"
+    accuracy = f"{row.relative.value:.1f}"
+    # at another cost than TransPrune's nothing is better or worse
+    if not row.condition.reached:
+        return f"{accuracy} † {100 * row.exact_share:.0f} %"
+    if row.against_transprune is None:
+        return accuracy
+    return accuracy + SIGNS[row.against_transprune.verdict]
 
 
 def ablation_lines(rows: Sequence[Row], layers: int) -> list[str]:
@@ -120,12 +123,15 @@ def ablation_lines(rows: Sequence[Row], layers: int) -> list[str]:
 
 
 def figures(table: Table) -> dict[str, dict[str, float]]:
-    """Method -> percent -> accuracy, of what competes; only budgets that were reached."""
+    """Method -> percent -> accuracy, of what `suggest` offers; only budgets that were reached."""
+    offered = {*candidates(bundled=True)}
     found: dict[str, dict[str, float]] = {}
     for name, cells in table.items():
+        if name not in offered:
+            continue
         reached: dict[str, float] = {}
         for budget, row in cells.items():
-            if row.condition.group != "controls" and row.condition.reached:
+            if row.condition.reached:
                 reached[f"{100 * budget:.0f}"] = round(row.relative.value, 1)
 
         if reached:

@@ -84,7 +84,7 @@ def test_every_figure_belongs_to_a_candidate():
         ("fastv", None, 0.52, PUBLISHED_ELSEWHERE),
         ("sparsevlm", NEXT, 0.41, PUBLISHED_ELSEWHERE),
         ("divprune", LLAVA, 0.41, BUNDLED_ONLY),
-        ("pact", LLAVA, 0.41, NOTHING),
+        ("plphp", LLAVA, 0.41, NOTHING),
         # published at 29 % and more, which is no evidence for 20 %
         ("fastv", LLAVA, 0.20, BUNDLED_ONLY),
         # published at 11.5 %, which is none for a fifth of that

@@ -34,6 +34,8 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
         series: methods and controls.
         floor: relative accuracy with blank images, or None where it was not measured.
     """
+    left_out = [one.method for one in series if not _reaches_most(one)]
+    series = [one for one in series if _reaches_most(one)] or series
     methods = [one for one in series if not one.control]
     best = max(methods, key=_cheapest_accuracy, default=series[0])
     cheapest = best.rows[-1]
@@ -48,6 +50,10 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
     others = len(series) - len(choose_lines(series))
     if others:
         caption += f" Grey: {others} more, each of which has its own panel below."
+    if left_out:
+        caption += (
+            f" Not drawn, since they cannot reach most of the budgets: {', '.join(left_out)}."
+        )
 
     return render(
         "accuracy",
@@ -59,6 +65,12 @@ def draw_accuracy(series: Sequence[Series], floor: float | None) -> Picture:
         {"floor": floor, "series": numbers},
         lambda theme: accuracy_figure(series, floor, theme),
     )
+
+
+def _reaches_most(series: Series) -> bool:
+    """Whether a method can be brought to at least half of its budgets; else it has other costs."""
+    reached = [row.condition.reached for row in series.rows]
+    return 2 * sum(reached) >= len(reached)
 
 
 def _cheapest_accuracy(series: Series) -> float:
