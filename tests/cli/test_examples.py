@@ -20,7 +20,7 @@ ENVIRONMENT = {
     ("name", "expected"),
     [
         ("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"),
-        ("ablations.py", "TTV alone"),
+        pytest.param("ablations.py", "TTV alone", marks=pytest.mark.slow),
         ("video.py", "((6,), (16, 3, 3, 3))"),
     ],
 )

@@ -50,6 +50,7 @@ def test_the_page_says_what_is_missing(small, tmp_path) -> None:
     assert {row[column] for row in rows if len(row) > 1} == {"-"}
 
 
+@pytest.mark.slow
 def test_the_numbers_are_strict_json(small, tmp_path) -> None:
     with quiet_libraries(bars=False):
         report = build_report(small, tmp_path / "out", examples=0)

@@ -135,6 +135,7 @@ def test_an_offered_method_and_its_settings_do_not_share_a_key(kitchen, scaled):
     assert recipe.session is not scaled.scale(recipe, 0.2, Counts(144, 11, 9)).session
 
 
+@pytest.mark.slow
 def test_requests_of_several_budgets_at_once_are_answered_like_one(live, client):
     wanted = [("transprune-high", b) for b in (0.6, 0.45, 0.35)] * 3
     alone = {case: ask(client, *case) for case in set(wanted)}

@@ -125,6 +125,7 @@ def _brightness(png):
         return grey.getpixel((0, 0))
 
 
+@pytest.mark.slow
 def test_a_moved_budget_is_asked_for_and_can_be_given_back(visit, live) -> None:
     page = visit()
     expect(page.locator("#budget-shown")).to_contain_text("of the work, as offered")
@@ -143,6 +144,7 @@ def test_a_moved_budget_is_asked_for_and_can_be_given_back(visit, live) -> None:
     assert page.log == []
 
 
+@pytest.mark.slow
 def test_a_file_of_one_s_own_is_asked_about(visit, tmp_path) -> None:
     name = "<img src=x onerror=alert(1)>.png"
     file = tmp_path / name

@@ -95,6 +95,7 @@ def test_it_ends_in_time_on_a_slow_card_too(run, speed, seconds):
     assert len(records) == 8 * len(plan(SHAPES, (1, 8, 32), (SDPA,)))
 
 
+@pytest.mark.slow
 def test_eight_minutes_are_enough_for_the_table_of_the_paper(run):
     machine, records = run(1.0, 480.0)
     assert machine.now <= 480.0

@@ -80,6 +80,7 @@ def test_an_unknown_size_names_the_known_ones(call, tmp_path):
     assert "--size is one of full, tiny; got 'huge'" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_variant_that_failed_ends_with_an_error(call, command, tmp_path, monkeypatch):
     from transprune.speed import warm_up
 
