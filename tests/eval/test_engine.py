@@ -60,7 +60,8 @@ def test_every_column_has_the_figure_of_lmms_eval(finished) -> None:
     assert len(cells) == 8
     for place, cell in cells.items():
         assert cell.answered == cell.questions > 15, place
-        assert cell.reason == ""
+        # fewer questions than the benchmark has are named; there is nothing else to say
+        assert not cell.reason or cell.reason.startswith("the data have ")
         assert cell.low <= cell.ours <= cell.high
     text = " ".join([*notes, *outcome.result.notes])
     assert "lmms-eval's figure" not in text
