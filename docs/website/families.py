@@ -10,7 +10,7 @@ from transprune.families.base import FAMILIES
 
 from .docstrings import prose
 from .methods import own_methods
-from .support import TESTED, UNTESTED, own_families, read_support
+from .support import TESTED, UNTESTED, outcomes, own_families, read_support
 from .tables import escape, write_table
 
 KINDS = {
@@ -96,26 +96,11 @@ def _check(name: str) -> Iterator[str]:
 
 def _methods(name: str) -> Iterator[str]:
     """Methods that run, and those that do not fit, with the reason."""
-    support = read_support()
-    cells = support.methods.get(name, {})
-    works, refused, untried = [], [], []
+    cells = read_support().methods.get(name, {})
+    found = []
     for method in own_methods():
-        cell = cells.get(method, UNTESTED)
-        link = f"[`{method}`](../methods/{method}.md)"
-        if cell.startswith(TESTED):
-            works.append(link)
-        elif cell == UNTESTED:
-            untried.append(link)
-        else:
-            refused.append([link, escape(support.why(cell))])
-
-    yield "## Methods\n"
-    if works:
-        yield f"Tested ([how](../support.md)): {', '.join(works)}.\n"
-    if refused:
-        yield "Refused, with the reason:\n\n" + write_table([["method", "why"], *refused])
-    if untried:
-        yield f"Not tested in that table: {', '.join(untried)}.\n"
+        found.append((f"[`{method}`](../methods/{method}.md)", cells.get(method, UNTESTED)))
+    yield from outcomes("Methods", "method", found)
 
 
 def _modes(name: str) -> Iterator[str]:

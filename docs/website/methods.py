@@ -15,7 +15,7 @@ from transprune.methods.common.recipe import METHODS, parse
 from .docstrings import prose
 from .measured import rows_of
 from .reference import public_names
-from .support import TESTED, UNTESTED, own_families, read_support
+from .support import UNTESTED, outcomes, own_families, read_support
 from .tables import escape, write_table
 
 COMPOSITION = "divprune:keep_ratio=0.5+transprune-low"
@@ -166,21 +166,9 @@ def _measured(name: str) -> Iterator[str]:
 
 def _models(name: str) -> Iterator[str]:
     """What the contract tests found, family by family."""
-    support = read_support()
-    works, refused, untried = [], [], []
+    methods = read_support().methods
+    found = []
     for model_type in own_families():
-        cell = support.methods.get(model_type, {}).get(name, UNTESTED)
         link = f"[{FAMILIES.get(model_type).title}](../families/{model_type}.md)"
-        if cell.startswith(TESTED):
-            works.append(link)
-        elif cell == UNTESTED:
-            untried.append(link)
-        else:
-            refused.append([link, escape(support.why(cell))])
-
-    yield "## Models\n"
-    yield f"Tested on tiny models of the true classes ([how](../support.md)): {', '.join(works)}.\n"
-    if refused:
-        yield "Refused, with the reason:\n\n" + write_table([["family", "why"], *refused])
-    if untried:
-        yield f"Not tested in that table: {', '.join(untried)}.\n"
+        found.append((link, methods.get(model_type, {}).get(name, UNTESTED)))
+    yield from outcomes("Models", "family", found)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from transprune.families.base import FAMILIES
 
-from .tables import read_tables, section
+from .tables import escape, read_tables, section, write_table
 
 PAGE = Path(__file__).parents[1] / "support.md"
 TESTED = "✓"
@@ -43,6 +43,35 @@ def read_support() -> Support:
     text = PAGE.read_text(encoding="utf-8")
     reasons = dict(re.findall(r"^(\d+)\. (.*)$", section(text, "Refused"), re.MULTILINE))
     return Support(_cells(text, "Methods"), _cells(text, "Modes"), reasons)
+
+
+def outcomes(heading: str, of: str, cells: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A section on what was found, as Markdown.
+
+    Args:
+        heading: of the section.
+        of: what the links lead to, as the first column is named.
+        cells: link and cell of each pair of method and model.
+    """
+    support = read_support()
+    works, untried = [], []
+    refused = [[of, "why"]]
+    for link, cell in cells:
+        if cell.startswith(TESTED):
+            works.append(link)
+        elif cell == UNTESTED:
+            untried.append(link)
+        else:
+            refused.append([link, escape(support.why(cell))])
+
+    yield f"## {heading}\n"
+    if works:
+        tested = "Tested on tiny models of the true classes ([how](../support.md))"
+        yield f"{tested}: {', '.join(works)}.\n"
+    if len(refused) > 1:
+        yield "Refused, with the reason:\n\n" + write_table(refused)
+    if untried:
+        yield f"Not tested in that table: {', '.join(untried)}.\n"
 
 
 def own_families() -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from transprune.cli.options import (
 )
 from transprune.cli.serve_replicas import Replicas, serve_replicas
 from transprune.cli.threads import use_threads
+
+if TYPE_CHECKING:
+    from transprune.serve.replicas.replica import Spec
 
 KEY = "TRANSPRUNE_API_KEY"
 MIB = 2**20
@@ -182,10 +185,8 @@ def serve_command(
         reuse_bytes=reuse_mib * MIB,
     )
     use_threads(threads if replicas == 1 else 1)
-    from transprune.cli.guard import quiet_libraries
-    from transprune.models.checkpoint import load
-    from transprune.serve.recipes import Recipes
-    from transprune.serve.server import Settings, read_tokens, run_server
+    from transprune.serve.replicas.replica import Spec
+    from transprune.serve.server import Settings, read_tokens
 
     settings = Settings(
         host=host,
@@ -196,28 +197,40 @@ def serve_command(
         limits=limits,
     )
     _log_to_stderr()
-    loading = load_options(dtype, device, attn, text_tower)
+    spec = Spec(
+        model=model,
+        loading=load_options(dtype, device, attn, text_tower),
+        name=name or _name_of(model),
+        method=method,
+        offered=None if offer is None else tuple(offer),
+        settings=settings,
+        threads=threads or max(1, (os.cpu_count() or 1) // replicas),
+    )
     if replicas > 1:
-        from transprune.serve.replicas.replica import Spec
-
-        offered = None if offer is None else tuple(offer)
-        each = threads or max(1, (os.cpu_count() or 1) // replicas)
-        spec = Spec(model, loading, name or _name_of(model), method, offered, settings, each)
         serve_replicas(spec, replicas, _say)
-        return
+    else:
+        _serve_here(spec)
 
-    downloads = model != "nano" and not Path(model).exists()
+
+def _serve_here(spec: Spec) -> None:
+    """Load the model in this process, and answer until a signal."""
+    from transprune.cli.guard import quiet_libraries
+    from transprune.models.checkpoint import load
+    from transprune.serve.recipes import Recipes
+    from transprune.serve.server import run_server
+
+    downloads = spec.model != "nano" and not Path(spec.model).exists()
     with quiet_libraries(bars=downloads and sys.stderr.isatty()):
-        checkpoint = load(model, loading)
-        recipes = Recipes(checkpoint, name or _name_of(model), method, offer)
+        checkpoint = load(spec.model, spec.loading)
+        recipes = Recipes(checkpoint, spec.name, spec.method, spec.offered)
 
         def announce(address: str) -> None:
             """Say where it is, and what it offers."""
             methods = ", ".join(recipe.name for recipe in recipes)
-            _say(f"{recipes.model_name} at {address}/v1 with {methods}; without a name: {method}")
+            _say(f"{spec.name} at {address}/v1 with {methods}; without a name: {spec.method}")
             _say(f"a page to try it: {address}/")
 
-        run_server(checkpoint, recipes, settings, announce)
+        run_server(checkpoint, recipes, spec.settings, announce)
 
 
 def _name_of(model: str) -> str:

@@ -5,9 +5,7 @@ layers. Leaving removes every hook, also after an exception, because all of them
 ExitStack.
 
     module         before                               after
-    whole model    count drafts to be verified
-    outer model    note which slots are visual          forget them
-    decoder        begin a Pass                         end it, evict keys, publish the trace
+    the models     see `runtime/passes.py`
     first layer    see whether layers need their hooks
     layer i        run the stage at boundary i,         (frozen layer) put the frozen rows back
                    project the layer's inputs           (cache) rank the keys it has stored

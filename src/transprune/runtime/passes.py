@@ -1,5 +1,6 @@
 """One forward from its first hook to its last: its prompt, its pass, and what is told of it.
 
+module         before                               after
 whole model    count drafts to be verified
 outer model    note which slots are visual          forget them
 decoder        begin a Pass                         end it, evict keys, publish the trace

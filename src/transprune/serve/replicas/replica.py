@@ -17,7 +17,7 @@ HEADERS = [(b"host", b"localhost"), (b"content-type", b"application/json")]
 
 @dataclass(frozen=True)
 class Spec:
-    """What a replica loads and offers.
+    """What a server loads and offers, or each of its replicas.
 
     Attributes:
         model: as `load` takes it.
@@ -26,7 +26,7 @@ class Spec:
         method: of requests that name none.
         offered: further methods; None offers the presets that fit.
         settings: limits, hosts of pictures and grace. Tokens stay with the front.
-        threads: CPU threads.
+        threads: CPU threads of a replica.
     """
 
     model: str
