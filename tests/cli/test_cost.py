@@ -98,6 +98,7 @@ def one_point(monkeypatch):
 MEASURE = ("cost", "--measure", "--device", "cpu", "--threads", "1")
 
 
+@pytest.mark.slow
 def test_measured_break_even_of_the_bundled_model(cli, one_point):
     data = cli(*MEASURE, "--method", "fastv", "--json").data
 

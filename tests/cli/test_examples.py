@@ -21,7 +21,7 @@ ENVIRONMENT = {
     [
         ("quickstart.py", "boundaries 7, 9, 12 of 32 layers became 4, 5, 6 of 16"),
         pytest.param("ablations.py", "TTV alone", marks=pytest.mark.slow),
-        ("video.py", "((6,), (16, 3, 3, 3))"),
+        pytest.param("video.py", "((6,), (16, 3, 3, 3))", marks=pytest.mark.slow),
     ],
 )
 def test_an_example_runs(name, expected):

@@ -155,6 +155,7 @@ def test_training_commands_say_where_their_code_is(command, tmp_path, name) -> N
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_evaluating_needs_no_training_code(command) -> None:
     result = command("nano", "evaluate", "--scenes", "2", "--threads", "1", "--json")
     assert result.returncode == 0, result.stderr

@@ -154,6 +154,7 @@ def test_requests_of_several_budgets_at_once_are_answered_like_one(live, client)
     assert "@" not in page
 
 
+@pytest.mark.slow
 def test_a_budget_on_a_prefilled_beginning(client):
     """VisionZip does not read the question, so a second one goes on from the first's beginning."""
     first = ask(client, "visionzip:keep=64", 0.37)
