@@ -243,6 +243,7 @@ def test_a_device_that_failed_ends_the_job_and_writes_no_errors(
 
 def test_kinds_of_errors():
     assert kind_of(ValueError("CUDA error")) == "rows"
+    assert kind_of(RuntimeError("CUDA error: out of memory")) == "memory"
     assert kind_of(RuntimeError("CUDA error: device-side assert triggered")) == "device"
     assert kind_of(RuntimeError("sizes differ")) == "rows"
 

@@ -82,6 +82,17 @@ def quiet(library: str) -> None:
     logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
+def settle(threads: int | None) -> None:
+    """What a worker's process does first: keep transformers quiet, and bound its CPU threads."""
+    import torch
+    from transformers.utils import logging as library
+
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def fitted(ray: Any, cluster: Cluster) -> Cluster:
     """The cluster with its GPUs decided; more workers than it has room for would wait for ever.
 

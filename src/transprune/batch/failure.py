@@ -11,8 +11,6 @@ from transprune.models.source import first_line
 Kind = Literal["memory", "device", "rows"]
 
 LONGEST = 500  # characters of an error in its column
-# torch raises a RuntimeError on a CPU, and names the kind in its text only
-_CPU_MEMORY = ("can't allocate memory", "not enough memory")
 _DEVICE = ("CUDA error", "device-side assert", "HIP error", "cuDNN error")
 
 
@@ -21,16 +19,13 @@ def kind_of(error: BaseException) -> Kind:
 
     A device that failed fails for every later row, which would write thousands of errors.
     """
-    import torch
+    from transprune.models.memory import is_out_of_memory
 
-    text = str(error)
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if is_out_of_memory(error):
         return "memory"
-    if isinstance(error, RuntimeError):
-        if any(part in text for part in _CPU_MEMORY):
-            return "memory"
-        if any(part in text for part in _DEVICE):
-            return "device"
+    # behind it, because CUDA names a lack of memory like any other error
+    if isinstance(error, RuntimeError) and any(part in str(error) for part in _DEVICE):
+        return "device"
     return "rows"
 
 
@@ -42,14 +37,3 @@ def sentence(error: BaseException) -> str:
 
 def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-def free_memory() -> None:
-    """Give back what a failed batch held."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transprune.batch.answer import Answer
-from transprune.batch.failure import Kind, free_memory, kind_of, sentence
+from transprune.batch.failure import Kind, kind_of, sentence
 from transprune.batch.pictures import Found, Shelf
 from transprune.batch.row import Row
 from transprune.batch.settings import Work, recipe_hash
@@ -18,7 +18,8 @@ from transprune.errors import BatchError, LayoutError
 from transprune.methods.common.recipe import resolve
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.context import context_of
-from transprune.models.prompt import count_visual, prepare
+from transprune.models.memory import release_memory
+from transprune.models.prompt import prepare
 from transprune.models.together import Answers, Generation, generate_together
 from transprune.session import Session, prune
 
@@ -32,14 +33,12 @@ class Prepared:
     Attributes:
         row: the row.
         inputs: of the model, one sample.
-        visual: visual tokens.
         note: about its picture.
         seconds: that it took to prepare.
     """
 
     row: Row
     inputs: dict[str, Any]
-    visual: int
     note: str | None
     seconds: float
 
@@ -99,7 +98,7 @@ class Runner:
                 self.size = max(1, len(prepared) // 2)
                 answers |= self._run(prepared)
                 prepared = []
-                free_memory()
+                release_memory()
                 made = self._prepare(shelf, one)
 
             if isinstance(made, Prepared):
@@ -119,12 +118,11 @@ class Runner:
             picture, note = shelf.decode(found)
             inputs = dict(prepare(self._checkpoint, [picture], found.row.question))
             self._check_length(int(inputs["input_ids"].shape[1]))
-            visual = count_visual(self._checkpoint, inputs)
         # a poisoned row is an error of its own
         except Exception as error:
             _check_device(error)
             return Problem(kind_of(error), sentence(error))
-        return Prepared(found.row, inputs, visual, note, time.perf_counter() - start)
+        return Prepared(found.row, inputs, note, time.perf_counter() - start)
 
     def _check_length(self, length: int) -> None:
         """Refuse a prompt that leaves no room for an answer; the model would answer it with noise.
@@ -162,7 +160,7 @@ class Runner:
 
         # outside of `except`, where the error would still hold the tensors of the batch
         if kind == "memory":
-            free_memory()
+            release_memory()
         if len(rows) == 1:
             return {rows[0].row.id: self.failed(rows[0].row, text)}
 
@@ -182,7 +180,8 @@ class Runner:
 
         answers = {}
         for number, row in enumerate(rows):
-            after, share = row.visual, 1.0
+            visual = given.visual_tokens[number]
+            after, share = visual, 1.0
             if trace is not None:
                 after = trace.tokens_per_layer(number)[-1]
                 share = trace.sample_cost(number, "exact").prefill_share
@@ -194,7 +193,7 @@ class Runner:
                 answer=given.texts[number],
                 note=self._note(row, tokens),
                 cut=given.cut[number],
-                visual_tokens_before=row.visual,
+                visual_tokens_before=visual,
                 visual_tokens_after=after,
                 prefill_flops_share=share,
                 prompt_tokens=given.prompt_tokens[number],

@@ -20,6 +20,7 @@ from transprune.models.batching import (
 )
 from transprune.models.checkpoint import Checkpoint
 from transprune.models.clock import FirstToken, clock
+from transprune.models.prompt import count_visual
 from transprune.session import Session
 from transprune.trace import Trace
 
@@ -136,7 +137,7 @@ def generate_together(
         texts=tuple(generation.cut(text) for text in texts),
         prompt_tokens=tuple(inputs["attention_mask"].sum(dim=1).tolist()),
         new_tokens=tuple(counts),
-        visual_tokens=_count_visual(checkpoint, inputs["input_ids"]),
+        visual_tokens=tuple(count_visual(checkpoint, row) for row in rows),
         cut=tuple(row[count - 1] not in ends for row, count in zip(new, counts, strict=True)),
         first_token=(total if watch.at is None else watch.at - start),
         total=total,
@@ -173,13 +174,6 @@ def _join(checkpoint: Checkpoint, rows: Sequence[dict[str, Any]]) -> dict[str, A
     if media[0]:
         joined |= find_family(checkpoint.model).join_pictures(media)
     return joined
-
-
-def _count_visual(checkpoint: Checkpoint, ids: Tensor) -> tuple[int, ...]:
-    """Visual tokens of each prompt. long [B, L]."""
-    family = find_family(checkpoint.model)
-    mask = family.visual_mask(family.base(checkpoint.model), ids)  # bool [B, L]
-    return tuple(mask.sum(dim=1).tolist())
 
 
 def _count_new(ids: Sequence[int], ends: frozenset[int]) -> int:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-import torch
-
 from transprune.bench.run.progress import OnProgress, Progress, no_progress
 from transprune.errors import BenchError, FamilyError, PruneError, RecordError, TaskError
 from transprune.models.checkpoint import load
+from transprune.models.memory import is_out_of_memory, release_memory
 from transprune.reproduce.build import build_row
 from transprune.reproduce.exhibits import Row, check_plan, choose_rows
 from transprune.reproduce.harness_tasks import need_harness
@@ -27,14 +26,6 @@ from transprune.reproduce.words import duration
 from transprune.reproduce.work import OnNote, Work, open_benchmarks, rescore, so_far
 
 OnResult = Callable[[Result], None]
-
-# what torch raises as a RuntimeError of no class of its own
-NO_MEMORY = (
-    "can't allocate memory",
-    "not enough memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
 
 
 def _no_note(line: str) -> None:
@@ -202,16 +193,8 @@ def _reason(error: Exception, batch_size: int) -> str:
     if not is_out_of_memory(error):
         raise error
 
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return f"out of memory with batches of {batch_size}; run again with a smaller --batch-size"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the host."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(words in str(error) for words in NO_MEMORY)
 
 
 def _time_row(work: Work, row: Row, on_progress: OnProgress, on_note: OnNote) -> None:

@@ -19,6 +19,7 @@ import torch
 from transprune.errors import FamilyError, ImageError, LayoutError, MethodError
 from transprune.models.batching import end_ids
 from transprune.models.checkpoint import Checkpoint
+from transprune.models.memory import is_out_of_memory
 from transprune.serve.batch import Batch
 from transprune.serve.decode import Chooser, Watcher
 from transprune.serve.inputs import Inputs
@@ -162,9 +163,9 @@ def _refusal_of(error: Exception) -> Refusal:
         return Refusal(str(error), param="messages", code="cannot_run")
 
     log.error("a request failed", exc_info=error)
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if is_out_of_memory(error):
         return Refusal(
-            "the GPU has no memory for this request; send fewer or smaller pictures",
+            "there is no memory for this request; send fewer or smaller pictures",
             503,
             "server_error",
             code="out_of_memory",

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from transprune.models.memory import release_memory
 from transprune.speed.cells import FLASH, UNPRUNED, Cell, variants
 from transprune.speed.clocks import clock_of
 from transprune.speed.measure import Effort, measure_cell, too_long, unmeasured
 from transprune.speed.model import build_inputs, build_model
 from transprune.speed.provenance import describe_run
 from transprune.speed.records import Record, RecordFile
-from transprune.speed.rounds import Failure, attempt, release_memory
+from transprune.speed.rounds import Failure, attempt
 from transprune.speed.runs import Bench
 from transprune.speed.shapes import find_shape
 

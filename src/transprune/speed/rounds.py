@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-import torch
-
 from transprune.errors import PruneError
+from transprune.models.memory import is_out_of_memory, release_memory
 from transprune.models.source import first_line
 from transprune.speed.runs import Times
 
@@ -100,16 +98,7 @@ def attempt(run: Callable[[], T]) -> T | Failure:
     return failure
 
 
-def release_memory() -> None:
-    """Give unused memory back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _kind(error: BaseException) -> Kind:
     if isinstance(error, PruneError):
         return "not supported"
-    # the allocator of the CPU raises a plain RuntimeError
-    no_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return "out of memory" if no_memory or "can't allocate memory" in str(error) else "failed"
+    return "out of memory" if is_out_of_memory(error) else "failed"

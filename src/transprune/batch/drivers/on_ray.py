@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transprune.batch.cluster import Cluster, fitted, quiet, start_ray
+from transprune.batch.cluster import Cluster, fitted, quiet, settle, start_ray
 from transprune.batch.drivers.tries import trying
 from transprune.batch.parts import Written
 from transprune.batch.row import Shard
@@ -135,15 +135,5 @@ def _start_engine(work: Work, out: Path) -> Engine:
             f"the machine {platform.node()} does not see {out}; the folder of the answers has to "
             "be on a file system that all machines share"
         )
-    _quiet(work.threads)
+    settle(work.threads)
     return Engine(work)
-
-
-def _quiet(threads: int | None) -> None:
-    import torch
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    if threads is not None:
-        torch.set_num_threads(threads)

@@ -46,18 +46,14 @@ class Replica:
     """
 
     def __init__(self, spec: Spec) -> None:
-        import torch
-        from transformers.utils import logging
-
+        from transprune.batch.cluster import settle
         from transprune.models.checkpoint import load
         from transprune.serve.app import build_app
         from transprune.serve.fetch import Fetcher
         from transprune.serve.recipes import Recipes
         from transprune.serve.service import Service
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        torch.set_num_threads(spec.threads)
+        settle(spec.threads)
         settings = spec.settings
         checkpoint = load(spec.model, spec.loading)
         recipes = Recipes(checkpoint, spec.name, spec.method, spec.offered)
