@@ -39,7 +39,7 @@ _REASONS = {
     415: "The body is not plain JSON",
     429: "Too many requests are waiting; see Retry-After",
     500: "A mistake of the server; its log has more",
-    503: "The GPU has no memory for this request",
+    503: "There is no memory for this request",
     504: "No whole answer in time",
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
