@@ -1,0 +1,142 @@
+"""Claims against other methods at equal cost, in both conventions of counting it."""
+
+from __future__ import annotations
+
+from ..claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Claim, Comparison, Pair, Printed
+
+BOTH_WAYS = (
+    "The paper compares methods at unequal costs (they stand in the tables of costs below) and counts "
+    "visual tokens alone. Here every method is brought to the same cost: once counted exactly, with "
+    "the text and the choice of tokens, and once as the paper counts."
+)
+
+
+def _against(other: str, name: str, own: str, printed: tuple[Printed, ...]) -> tuple[Comparison, Comparison]:
+    """TransPrune over another method, at equal exact cost and at equal cost of the paper's count."""
+    exact, paper = (HIGH_EXACT, HIGH) if own == "transprune" else (LOW_EXACT, LOW)
+    return (
+        Comparison.of(f"over {name}, exact", Pair(own, other, exact), *printed),
+        Comparison.of(f"over {name}, the paper's count", Pair(own, other, paper, "paper"), *printed),
+    )
+
+
+HIGH_CLAIM = Claim(
+    "high",
+    "TransPrune-High over other methods",
+    "At about 41 % of the work TransPrune-High has better answers than FastV, PDrop and SparseVLM.",
+    "Tables 1 (LLaVA-1.5-7B) and 2 (LLaVA-NeXT-7B)",
+    (
+        *_against(
+            "fastv",
+            "FastV",
+            "transprune",
+            (
+                Printed("table1", "TransPrune-High", "FastV K=2 R=0.5"),
+                Printed("table2", "TransPrune-High", "FastV K=2 R=0.5"),
+            ),
+        ),
+        *_against(
+            "pdrop",
+            "PDrop",
+            "transprune",
+            (
+                Printed("table1", "TransPrune-High", "PDrop"),
+                Printed("table2", "TransPrune-High", "PDrop"),
+            ),
+        ),
+        *_against(
+            "sparsevlm",
+            "SparseVLM",
+            "transprune",
+            (Printed("table1", "TransPrune-High", "SparseVLM"),),
+        ),
+    ),
+    further=(
+        Comparison.of("over VisionZip, exact", Pair("transprune", "visionzip")),
+        Comparison.of("over CDPruner, exact", Pair("transprune", "cdpruner")),
+        Comparison.of("over DivPrune, exact", Pair("transprune", "divprune")),
+        Comparison.of("over TopV, exact", Pair("transprune", "topv")),
+        Comparison.of("over random tokens, exact", Pair("transprune", "random")),
+    ),
+    note=BOTH_WAYS,
+)
+
+LOW_CLAIM = Claim(
+    "low",
+    "TransPrune-Low over other methods",
+    "At about 31 % of the work TransPrune-Low has better answers than FastV, PDrop and SparseVLM.",
+    "Tables 1 (LLaVA-1.5-7B) and 2 (LLaVA-NeXT-7B)",
+    (
+        *_against(
+            "fastv",
+            "FastV",
+            "transprune-low",
+            (
+                Printed("table1", "TransPrune-Low", "FastV K=2 R=0.75"),
+                Printed("table2", "TransPrune-Low", "FastV K=2 R=0.75"),
+            ),
+        ),
+        *_against(
+            "pdrop",
+            "PDrop",
+            "transprune-low",
+            (
+                Printed("table1", "TransPrune-Low", "PDrop (smaller budget)"),
+                Printed("table2", "TransPrune-Low", "PDrop (smaller budget)"),
+            ),
+        ),
+        *_against(
+            "sparsevlm",
+            "SparseVLM",
+            "transprune-low",
+            (Printed("table1", "TransPrune-Low", "SparseVLM (smaller budget)"),),
+        ),
+    ),
+    further=(
+        Comparison.of("over VisionZip, exact", Pair("transprune-low", "visionzip", LOW_EXACT)),
+        Comparison.of("over CDPruner, exact", Pair("transprune-low", "cdpruner", LOW_EXACT)),
+        Comparison.of("over DivPrune, exact", Pair("transprune-low", "divprune", LOW_EXACT)),
+        Comparison.of("over random tokens, exact", Pair("transprune-low", "random", LOW_EXACT)),
+    ),
+    note=BOTH_WAYS + " A method that starts too deep for this budget starts earlier; so does "
+    "TransPrune on a model of few layers, in front of the layers that its paper means.",
+)
+
+_FIFTH = 0.20
+
+
+def _behind(first: str, name: str, table: str) -> tuple[Comparison, ...]:
+    """TransPrune behind a projector-side method, over FastV, PDrop and nothing behind it."""
+    own = f"{first}-288-transprune"
+    ours = f"{name} 288 + TransPrune"
+    return (
+        Comparison.of(
+            f"behind {name}: over FastV",
+            Pair(own, f"{first}-288-fastv", _FIFTH),
+            Printed(table, ours, f"{name} 288 + FastV"),
+        ),
+        Comparison.of(
+            f"behind {name}: over PDrop",
+            Pair(own, f"{first}-288-pdrop", _FIFTH),
+            Printed(table, ours, f"{name} 288 + PDrop"),
+        ),
+        Comparison.of(
+            f"behind {name}: over {name} alone",
+            Pair(own, first, _FIFTH),
+            Printed(table, ours, f"{name} 192"),
+        ),
+    )
+
+
+BEHIND_OTHERS = Claim(
+    "behind",
+    "TransPrune behind projector-side methods",
+    "Behind VisionZip or CDPruner TransPrune keeps more of the answers than FastV or PDrop, and "
+    "with it VisionZip is better than alone.",
+    "Tables 4 and 5; TransPrune's rows cost 17.3 % there, FastV's 26.2, PDrop's 23.0, and 192 tokens "
+    "of VisionZip or CDPruner alone 32.7",
+    (*_behind("visionzip", "VisionZip", "table4"), *_behind("cdpruner", "CDPruner", "table5")[:2]),
+    further=_behind("cdpruner", "CDPruner", "table5")[2:],
+    note="All compositions run at 20 % of the exact cost, the budget of the benchmark nearest to the "
+    "paper's costs.",
+)
