@@ -7,11 +7,12 @@ claim       what the paper says, as comparisons that a run can decide
 claims/     its claims, one file for each kind
 published   the same comparisons in the paper's own tables
 verdict     from an interval to a word
-answers     comparisons of accuracy, from runs of `transprune bench`
+answers     comparisons of accuracy, from runs of `transprune bench`; chosen reads them
 places      where a run kept tokens
-signal      how well every layer ranks tokens, measured on a test bed
-beds        test beds by name
+bed, beds   a model and pictures of which it is known what they show
+ranking     how well every layer ranks tokens of a test bed
+signal      the same with intervals
 ladder      what was measured on one model, as a file
-page        the page, from the ladders
+page        the page, from the ladders; details and costs have tables of single sections
 pictures/   its pictures, from the ladders
 """

@@ -20,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--measure", choices=LADDERS, help="measure this model first")
     parser.add_argument("runs", type=Path, nargs="*", help="its runs of `transprune bench`")
-    parser.add_argument("--pictures", type=int, default=PICTURES, help="for the signal of the layers")
+    parser.add_argument(
+        "--pictures", type=int, default=PICTURES, help="for the signal of the layers"
+    )
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
     options = parser.parse_args()
     if options.runs and not options.measure:

@@ -15,7 +15,7 @@ from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.nano import NANO
 from transprune.nano.scenes import Split, draw
 
-from .signal import Seen, TestBed
+from .bed import Seen, TestBed
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ def measured_cell(measured: Measured | None, unit: str, usual: Counts | None) ->
     if measured is None:
         return MISSING
 
-    text = f"{signed(measured.value, unit)} {span(measured.low, measured.high, unit)} {measured.word}"
+    text = (
+        f"{signed(measured.value, unit)} {span(measured.low, measured.high, unit)} {measured.word}"
+    )
     if usual is not None and (measured.pictures, measured.questions) != usual:
         text += f" ({measured.pictures} pictures)"
     return text

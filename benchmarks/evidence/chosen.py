@@ -48,7 +48,9 @@ def _read(file: Path, wanted: Collection[str]) -> Iterator[Record]:
                     if _condition(line) in wanted:
                         yield Record.from_json(line)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise RecordError(f"{file}, line {number} is not a record ({error!r})") from error
+                    raise RecordError(
+                        f"{file}, line {number} is not a record ({error!r})"
+                    ) from error
     except OSError as error:
         raise RecordError(f"{file} cannot be read: {error.strerror or error}") from error
 

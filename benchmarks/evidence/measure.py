@@ -14,7 +14,7 @@ from .chosen import read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair
 from .claims import CLAIMS
 from .ladder import LADDERS, Ladder, Source
-from .signal import measure_signal
+from .ranking import measure_signal
 
 # rows of the tables of costs, as far as they ran
 METHODS = (
@@ -98,4 +98,6 @@ def _check_run(name: str, model: str, split: str, folder: Path) -> None:
     if model != name:
         raise BenchError(f"{folder} is a run of {model}, not of {name}")
     if split != "test":
-        raise BenchError(f"{folder} has scenes of the split {split!r}; evidence needs the test split")
+        raise BenchError(
+            f"{folder} has scenes of the split {split!r}; evidence needs the test split"
+        )

@@ -57,13 +57,25 @@ def _verdict_table(ladders: Sequence[Ladder]) -> list[str]:
 
 def _anchor(number: int, claim: Claim) -> str:
     """The address of a section, as GitHub and the site make it from the heading."""
-    kept = [letter for letter in f"{number}. {claim.title}".lower() if letter.isalnum() or letter in " -"]
+    kept = [
+        letter
+        for letter in f"{number}. {claim.title}".lower()
+        if letter.isalnum() or letter in " -"
+    ]
     return "".join(kept).replace(" ", "-")
 
 
 def _section(number: int, claim: Claim, ladders: Sequence[Ladder]) -> list[str]:
     """One claim."""
-    lines = ["", f"## {number}. {claim.title}", "", claim.says, "", f"*In the paper*: {claim.source}.", ""]
+    lines = [
+        "",
+        f"## {number}. {claim.title}",
+        "",
+        claim.says,
+        "",
+        f"*In the paper*: {claim.source}.",
+        "",
+    ]
     lines += _comparison_table(claim, ladders)
 
     verdicts = [f"{ladder.title} {verdict_cell(claim, ladder)}" for ladder in ladders]
@@ -78,7 +90,9 @@ def _comparison_table(claim: Claim, ladders: Sequence[Ladder]) -> list[str]:
     every = (*claim.comparisons, *claim.further)
     rows = []
     for comparison in every:
-        label = comparison.label if comparison in claim.comparisons else f"*also*: {comparison.label}"
+        label = (
+            comparison.label if comparison in claim.comparisons else f"*also*: {comparison.label}"
+        )
         cells = [_cell(comparison, every, ladder) for ladder in ladders]
         rows.append((label, printed_cell(comparison), *cells))
 
@@ -109,9 +123,13 @@ def _sources(ladders: Sequence[Ladder]) -> list[str]:
     for ladder in ladders:
         if not ladder.measured:
             continue
-        lines.append(f"- {LADDERS[ladder.name]}: [{ladder.name}.json](evidence/{ladder.name}.json).")
+        lines.append(
+            f"- {LADDERS[ladder.name]}: [{ladder.name}.json](evidence/{ladder.name}.json)."
+        )
         for source in ladder.sources:
-            versions = ", ".join(f"{name} {version}" for name, version in sorted(source.versions.items()))
+            versions = ", ".join(
+                f"{name} {version}" for name, version in sorted(source.versions.items())
+            )
             lines.append(
                 f"  Run of {source.started[:10]}, commit {source.commit}: {source.pictures:,} pictures of "
                 f"the {source.split} split, {source.questions:,} questions, seed {source.seed}, "

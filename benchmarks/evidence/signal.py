@@ -1,7 +1,7 @@
-"""How well every layer ranks tokens of objects above the background, on a test bed.
+"""How well every layer ranks tokens of objects above the background, with intervals.
 
-One unpruned pass per question gives TTV and IGA of every layer (`transprune.report.insight`). The
-AUC of each layer is averaged over the questions about a picture, and pictures are resampled.
+The AUC of each layer is averaged over the questions about a picture, and pictures are resampled.
+`ranking` measures it.
 """
 
 from __future__ import annotations
@@ -9,56 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from transprune.bench.results.statistics import RESAMPLES, draw_weights, interval_of
 from transprune.errors import BenchError
 
 from .verdict import Floats, Measured
 
-if TYPE_CHECKING:
-    from transprune.bench.data.tasks import Item
-    from transprune.models.checkpoint import Checkpoint
-    from transprune.report.insight import Insight
-
-Bools = NDArray[np.bool_]
 Values = Mapping[str, Floats]  # curve -> one AUC per layer, NaN where there is none
 
 CHANCE = 0.5
 TTV = "TTV, objects"
 SUMMED = "TTV summed"
 ACCUMULATED = "accumulation layers"
-MODULES = ("attention", "FFN")
-TOGETHER = 32  # questions measured at once, which bounds the memory
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A question, and what its picture shows.
-
-    Attributes:
-        item: the question.
-        objects: bool [N], visual tokens that show any object.
-        asked: bool [N], those that show what the question is about; all False if it is not there.
-    """
-
-    item: Item
-    objects: Bools
-    asked: Bools
-
-
-class TestBed(Protocol):
-    """A model, and questions about pictures of which it is known what they show."""
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """The model with its processor."""
-
-    def seen(self) -> Sequence[Seen]:
-        """The questions, all with the same number of visual tokens."""
 
 
 @dataclass(frozen=True)
@@ -110,60 +74,9 @@ def over_chance(part: str) -> str:
 def thirds_of(layers: int) -> dict[str, list[int]]:
     """Shallow, middle and deep layers, from 1 on; the first thirds get what is left over."""
     parts = np.array_split(np.arange(1, layers + 1), 3)
-    return {name: part.tolist() for name, part in zip(("shallow", "middle", "deep"), parts, strict=True)}
-
-
-def measure_signal(
-    bed: TestBed, resamples: int = RESAMPLES
-) -> tuple[Signal, dict[str, Measured]]:
-    """Run the bed's questions unpruned and rank the tokens of every layer.
-
-    Args:
-        bed: model and questions.
-        resamples: of the pictures.
-    """
-    from transprune.bench.run.prepared import PreparedQuestions
-    from transprune.methods.transprune import TransPrune
-    from transprune.report.insight import measure
-
-    seen = bed.seen()
-    prepared = PreparedQuestions(bed.checkpoint, [one.item for one in seen])
-    observed = TransPrune.high().observed(prepared.geometry.layers)
-
-    per_question: list[Values] = []
-    for start in range(0, len(seen), TOGETHER):
-        part = seen[start : start + TOGETHER]
-        insight = measure(prepared, [one.item for one in part])
-        for row, one in enumerate(part):
-            per_question.append(rank(insight, row, one, observed))
-
-    images = [one.item.image for one in seen]
-    objects = np.mean([one.objects for one in seen], axis=0)
-    return summarise(per_question, images, observed, objects, resamples)
-
-
-def rank(insight: Insight, row: int, one: Seen, observed: Sequence[int]) -> Values:
-    """The AUC of every layer for one question."""
-    from transprune.report.auc import auc
-
-    def per_layer(scores: NDArray[np.float32], positive: Bools) -> Floats:
-        return np.array([auc(layer, positive) for layer in scores])
-
-    ttv = insight.ttv[row]  # [L, N]
-    summed = ttv[[layer - 1 for layer in observed]].sum(axis=0, keepdims=True)  # [1, N]
-    values = {
-        TTV: per_layer(ttv, one.objects),
-        SUMMED: per_layer(summed, one.objects),
-        "IGA, objects": per_layer(insight.iga[row], one.objects),
-        "IGA, asked": per_layer(insight.iga[row], one.asked),
+    return {
+        name: part.tolist() for name, part in zip(("shallow", "middle", "deep"), parts, strict=True)
     }
-
-    for number, module in enumerate(MODULES):
-        magnitude = insight.magnitude[row][:, number]  # [L, N]
-        direction = 1 - np.abs(insight.cosine[row][:, number])
-        values[f"{module} magnitude"] = per_layer(magnitude, one.objects)
-        values[f"{module} direction"] = per_layer(direction, one.objects)
-    return values
 
 
 def summarise(
@@ -186,7 +99,9 @@ def summarise(
     weights = draw_weights(pictures, resamples)
     resampled = {}
     for name in per_question[0]:
-        resampled[name] = _weighted_mean(_by_picture([one[name] for one in per_question], images), weights)
+        resampled[name] = _weighted_mean(
+            _by_picture([one[name] for one in per_question], images), weights
+        )
 
     curves = {name: _curve(values) for name, values in resampled.items()}
     layers = resampled[TTV].shape[1]

@@ -11,12 +11,16 @@ BOTH_WAYS = (
 )
 
 
-def _against(other: str, name: str, own: str, printed: tuple[Printed, ...]) -> tuple[Comparison, Comparison]:
+def _against(
+    other: str, name: str, own: str, printed: tuple[Printed, ...]
+) -> tuple[Comparison, Comparison]:
     """TransPrune over another method, at equal exact cost and at equal cost of the paper's count."""
     exact, paper = (HIGH_EXACT, HIGH) if own == "transprune" else (LOW_EXACT, LOW)
     return (
         Comparison.of(f"over {name}, exact", Pair(own, other, exact), *printed),
-        Comparison.of(f"over {name}, the paper's count", Pair(own, other, paper, "paper"), *printed),
+        Comparison.of(
+            f"over {name}, the paper's count", Pair(own, other, paper, "paper"), *printed
+        ),
     )
 
 

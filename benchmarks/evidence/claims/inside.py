@@ -48,8 +48,12 @@ BIAS = Claim(
     ),
     further=(
         Comparison("FastV keeps more of the lower half", LOWER.format("fastv"), unit="%"),
-        Comparison("IGA alone keeps more of the lower half", LOWER.format("transprune-iga"), unit="%"),
-        Comparison("TTV alone keeps more of the lower half", LOWER.format("transprune-ttv"), unit="%"),
+        Comparison(
+            "IGA alone keeps more of the lower half", LOWER.format("transprune-iga"), unit="%"
+        ),
+        Comparison(
+            "TTV alone keeps more of the lower half", LOWER.format("transprune-ttv"), unit="%"
+        ),
         Comparison("TransPrune keeps more of the lower half", LOWER.format("transprune"), unit="%"),
     ),
     note="Rows of the picture are compared: how many of the finally kept tokens would have to move "

@@ -26,7 +26,10 @@ TOGETHER = Claim(
         ),
     ),
     further=tuple(
-        Comparison.of(f"both over {name} alone, {100 * share:.0f} %", Pair(OWN, f"transprune-{name.lower()}", share))
+        Comparison.of(
+            f"both over {name} alone, {100 * share:.0f} %",
+            Pair(OWN, f"transprune-{name.lower()}", share),
+        )
         for share in (0.60, 0.31, 0.20, 0.12)
         for name in ("IGA", "TTV")
     ),
@@ -62,8 +65,14 @@ TERMS = Claim(
         ),
     ),
     further=(
-        Comparison.of("TTV alone: both terms over magnitude", Pair("transprune-ttv", "transprune/ttv-magnitude")),
-        Comparison.of("TTV alone: both terms over direction", Pair("transprune-ttv", "transprune/ttv-direction")),
+        Comparison.of(
+            "TTV alone: both terms over magnitude",
+            Pair("transprune-ttv", "transprune/ttv-magnitude"),
+        ),
+        Comparison.of(
+            "TTV alone: both terms over direction",
+            Pair("transprune-ttv", "transprune/ttv-direction"),
+        ),
     ),
     note=EQUAL,
 )

@@ -26,7 +26,8 @@ LAYERS = Claim(
         Comparison.of("7 to 12 over 1 to 3", Pair(OWN, "transprune/accumulate=1-3")),
         Comparison.of("7 to 12 over 1 alone", Pair(OWN, "transprune/accumulate=1-1")),
     ),
-    note=SCALED + " The paper sums layer 1 at its first boundary, 1 to 3 at the second and 1 to 6 at "
+    note=SCALED
+    + " The paper sums layer 1 at its first boundary, 1 to 3 at the second and 1 to 6 at "
     "the third; here one of these sums serves all three boundaries.",
 )
 
@@ -63,9 +64,9 @@ BOUNDARIES = Claim(
 
 SHAPE = Claim(
     "shape",
-    "The schedule",
-    "High drops late and much at the end, Low drops early; the paper has them for two budgets and "
-    "does not compare them at one. Here: each is the better one at its own budget.",
+    "Each of the two schedules is for its own budget",
+    "At High's budget High's schedule is better than Low's, and at Low's budget the reverse. The "
+    "paper does not say so; that it has one for each budget implies it.",
     "Table S1 of the supplement has the two schedules; no comparison is printed",
     (
         Comparison.of(
@@ -78,9 +79,15 @@ SHAPE = Claim(
         ),
     ),
     further=(
-        Comparison.of("High's shape over halving three times", Pair(OWN, "transprune-combined", HIGH_EXACT)),
-        Comparison.of("Low's shape over halving three times", Pair("transprune-low", "transprune-combined", LOW_EXACT)),
+        Comparison.of(
+            "High's shape over halving three times", Pair(OWN, "transprune-combined", HIGH_EXACT)
+        ),
+        Comparison.of(
+            "Low's shape over halving three times",
+            Pair("transprune-low", "transprune-combined", LOW_EXACT),
+        ),
     ),
-    note=SCALED + " Both shapes are multiplied by one factor until they cost the same. Halving three "
+    note=SCALED
+    + " Both shapes are multiplied by one factor until they cost the same. Halving three "
     "times is the schedule that Tables 4 and 5 use behind other methods.",
 )

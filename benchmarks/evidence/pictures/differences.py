@@ -85,7 +85,9 @@ def _finish(
     axes.set_ylim(len(labels) - 0.4, -0.6)  # from the top down
     axes.axvline(0, color=LIGHT.muted, linewidth=1)
     axes.set_xscale("symlog", linthresh=LINEAR)
-    axes.set_xticks(TICKS, [f"{tick:+d}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in TICKS])
+    axes.set_xticks(
+        TICKS, [f"{tick:+d}".replace("-", "\N{MINUS SIGN}") if tick else "0" for tick in TICKS]
+    )
     axes.grid(axis="x", color=LIGHT.rule, linewidth=0.5)
     axes.set_xlabel("points of Acc. for the claim", fontsize=10)
     _legend(axes, ladders)

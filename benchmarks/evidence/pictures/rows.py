@@ -70,7 +70,9 @@ def _draw_lines(axes: Axes, title: str, known: dict[str, Places]) -> None:
         )
 
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{title}: finally kept tokens by row; in the legend % in wrong rows", fontsize=10)
+    axes.set_title(
+        f"{title}: finally kept tokens by row; in the legend % in wrong rows", fontsize=10
+    )
     axes.set_xlabel("row of the picture, from the top", fontsize=9)
     axes.set_ylabel("% of the kept tokens", fontsize=9)
     axes.legend(fontsize=8, frameon=False, loc="lower center", ncols=2, labelcolor=LIGHT.text)
