@@ -17,10 +17,9 @@ from transprune.bench.results.scores import Scores, relative_accuracy
 from transprune.bench.results.statistics import RESAMPLES, interval_of
 from transprune.core.plan import UNPRUNED
 
+from .chosen import is_at
 from .claim import Pair
 from .verdict import Floats, Measured
-
-NEAR = 0.011  # a method is at a cost if it is within a point of it; budgets are met to a point
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,9 @@ class Answers:
         """The condition of a method that is nearest to a cost; None if none is near."""
         found = []
         for condition in self.run.manifest.conditions:
-            names = (condition.method, *condition.also)
-            cost = condition.exact_share if convention == "exact" else condition.paper_share
             answered = condition.name in self._scores.answers
-            if answered and method in names and abs(cost - share) <= NEAR:
+            if answered and is_at(condition, (method, share, convention)):
+                cost = condition.exact_share if convention == "exact" else condition.paper_share
                 found.append((abs(cost - share), condition.name, condition))
         return min(found)[2] if found else None
 

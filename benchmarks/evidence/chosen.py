@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from transprune.bench.data.manifest import Manifest, read_manifest
+from transprune.bench.data.manifest import Condition, Manifest, read_manifest
 from transprune.bench.data.records import RECORDS_FILE, Record, Run
 from transprune.core import strict_json
 from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
 
+NEAR = 0.011  # a method is at a cost if it is within a point of it; budgets are met to a point
+
+# a method, the share of the unpruned prefill, and the convention by which it is counted
+MethodAt = tuple[str, float, str]
+
 # how `Record.to_json` begins a line
 _BEGINNING = re.compile(rb'\{"condition":("(?:[^"\\]|\\.)*")')
 
 
-def read_chosen(folder: Path, methods: Collection[str]) -> Run:
-    """The answers of the unpruned model and of all conditions of these methods.
+def is_at(condition: Condition, wanted: MethodAt) -> bool:
+    """Whether a condition runs this method at about this cost."""
+    method, share, convention = wanted
+    cost = condition.exact_share if convention == "exact" else condition.paper_share
+    return method in (condition.method, *condition.also) and abs(cost - share) <= NEAR
+
+
+def read_chosen(folder: Path, wanted: Collection[MethodAt]) -> Run:
+    """The answers of the unpruned model, and of all conditions that are wanted.
 
     Args:
         folder: of `transprune bench`.
-        methods: names as in the run, variants included.
+        wanted: methods at costs, with names as in the run, variants included.
 
     Raises:
         RecordError: no run, a damaged line, or a condition without all its answers.
     """
     manifest = read_manifest(folder)
-    wanted = {UNPRUNED}
+    names = {UNPRUNED}
     for condition in manifest.conditions:
-        if not {condition.method, *condition.also}.isdisjoint(methods):
-            wanted.add(condition.name)
+        if any(is_at(condition, one) for one in wanted):
+            names.add(condition.name)
 
-    records = list(_read(folder / RECORDS_FILE, wanted))
-    _check_complete(folder, manifest, records, wanted)
+    records = list(_read(folder / RECORDS_FILE, names))
+    _check_complete(folder, manifest, records, names)
     return Run(folder, manifest, records)
 
 
@@ -71,10 +84,10 @@ def _check_complete(
     if len(keys) != len(records):
         raise RecordError(f"{folder}: {len(records) - len(keys)} questions are answered twice")
 
+    counts = Counter(record.condition for record in records)
     for name in sorted(wanted):
-        count = sum(key[0] == name for key in keys)
-        if count != expected:
+        if counts[name] != expected:
             raise RecordError(
-                f"{folder}: {name} has {count} of {expected} answers; continue the run with the "
-                "same command"
+                f"{folder}: {name} has {counts[name]} of {expected} answers; continue the run with "
+                "the same command"
             )

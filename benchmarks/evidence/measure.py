@@ -10,7 +10,7 @@ from transprune.errors import BenchError
 from . import places
 from .answers import Answers, cost_rows, differences
 from .beds import BEDS
-from .chosen import read_chosen
+from .chosen import MethodAt, read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair
 from .claims import CLAIMS
 from .ladder import LADDERS, Ladder, Source
@@ -87,10 +87,16 @@ def all_pairs() -> list[Pair]:
     return found
 
 
-def _wanted(pairs: Sequence[Pair]) -> set[str]:
-    """Methods whose answers are read."""
-    compared = {name for pair in pairs for name in (pair.better, pair.worse)}
-    return {*compared, *METHODS, *places.METHODS}
+def _wanted(pairs: Sequence[Pair]) -> set[MethodAt]:
+    """Methods at the costs at which their answers are needed."""
+    found: set[MethodAt] = set()
+    for pair in pairs:
+        for name in (pair.better, pair.worse):
+            found.add((name, pair.share, pair.convention))
+
+    for share, convention in COSTS:
+        found |= {(name, share, convention) for name in METHODS}
+    return found | {(name, HIGH_EXACT, "exact") for name in places.METHODS}
 
 
 def _check_run(name: str, model: str, split: str, folder: Path) -> None:

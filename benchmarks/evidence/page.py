@@ -24,9 +24,10 @@ INTRODUCTION = Path(__file__).with_name("introduction.md")
 def render(ladders: Sequence[Ladder]) -> str:
     """The whole page, in Markdown."""
     text = INTRODUCTION.read_text(encoding="utf-8")
-    lines = text.replace("{ladders}", "\n".join(_ladder_table(ladders)))
-    lines = lines.replace("{verdicts}", "\n".join(_verdict_table(ladders))).splitlines()
+    text = text.replace("{ladders}", "\n".join(_ladder_table(ladders)))
+    text = text.replace("{verdicts}", "\n".join(_verdict_table(ladders)))
 
+    lines = text.splitlines()
     for number, claim in enumerate(CLAIMS, start=1):
         lines += _section(number, claim, ladders)
     return "\n".join([*lines, *_sources(ladders), ""])

@@ -19,7 +19,7 @@ HEADINGS = {
     ),
     "Methods and models": ("methods", "models", "support"),
     "Measure": ("benchmark", "report", "reproduce", "accuracy", "speed", "overhead"),
-    "Understand": ("how_it_works", "bundled_model", "words_first", "smol"),
+    "Understand": ("how_it_works", "evidence", "bundled_model", "words_first", "smol"),
     "Reference": ("reference/index", "public", "contributing", "changelog"),
 }
 

@@ -126,7 +126,7 @@ def test_only_the_chosen_answers_are_read(part, run_copy) -> None:
     everything = read_run(run_copy).records
     wanted = [one for one in everything if one.condition in ("unpruned", "fastv@41")]
     assert len(wanted) < len(everything)
-    assert read_chosen(run_copy, {"fastv"}).records == wanted
+    assert read_chosen(run_copy, {("fastv", 0.41, "exact")}).records == wanted
 
 
 def test_a_run_that_is_not_finished_is_refused(part, run_copy) -> None:
@@ -137,7 +137,7 @@ def test_a_run_that_is_not_finished_is_refused(part, run_copy) -> None:
     # as a killed run leaves it: without the rest of a line
     file.write_bytes(b"".join(lines[:last]) + lines[last][:40])
     with pytest.raises(RecordError, match=r"fastv@41 has \d+ of \d+ answers"):
-        part("chosen").read_chosen(run_copy, {"fastv"})
+        part("chosen").read_chosen(run_copy, {("fastv", 0.41, "exact")})
     part("chosen").read_chosen(run_copy, ())
 
 
@@ -191,7 +191,13 @@ def test_the_mean_is_over_pictures_and_their_intervals(part) -> None:
 
     summarise_ = part("signal").summarise
     with pytest.raises(BenchError, match="of 10 pictures"):
-        summarise_(values[:2] + [_values([0.5] * 3, [nothing] * 2)] * 9, [*images[:2], *images[2:]], (1,), np.zeros(4), 200)
+        summarise_(
+            values[:2] + [_values([0.5] * 3, [nothing] * 2)] * 9,
+            [*images[:2], *images[2:]],
+            (1,),
+            np.zeros(4),
+            200,
+        )
 
     signal, found = summarise_(values, images, (1, 2), np.zeros(4), 2000)
     curve = signal.curves["TTV, objects"]
@@ -213,7 +219,8 @@ def test_the_mean_is_over_pictures_and_their_intervals(part) -> None:
 def test_thirds_take_every_layer_once(part) -> None:
     for layers in (16, 30, 32):
         parts = part("signal").thirds_of(layers)
-        assert sum(parts.values(), []) == list(range(1, layers + 1))
+        every = [layer for part_ in parts.values() for layer in part_]
+        assert every == list(range(1, layers + 1))
         assert max(map(len, parts.values())) - min(map(len, parts.values())) <= 1
 
 

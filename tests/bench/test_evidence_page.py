@@ -92,9 +92,7 @@ def test_claims_name_rows_of_the_paper_and_methods_of_a_run(part) -> None:
 
 def test_published_differences_by_hand(part) -> None:
     printed = part("claim").Printed
-    found = part("published").difference(
-        printed("table1", "TransPrune-High", "FastV K=2 R=0.5")
-    )
+    found = part("published").difference(printed("table1", "TransPrune-High", "FastV K=2 R=0.5"))
     assert found.value == pytest.approx(100.0 - 97.8)
     assert (found.computed, found.better_share, found.worse_share) == (False, "40.8", "52.6")
 
