@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from transprune.bench.data.manifest import Settings
 from transprune.errors import BenchError
 
 from . import places
@@ -58,7 +59,7 @@ def measure_ladder(
     for folder in folders:
         tell(f"reading {folder}")
         run = read_chosen(folder, _wanted(pairs))
-        _check_run(name, run.manifest.settings.model, run.manifest.settings.split, folder)
+        _check_run(name, run.manifest.settings, folder)
         runs.append(Answers(run))
 
     tell("comparing answers")
@@ -99,11 +100,14 @@ def _wanted(pairs: Sequence[Pair]) -> set[MethodAt]:
     return found | {(name, HIGH_EXACT, "exact") for name in places.METHODS}
 
 
-def _check_run(name: str, model: str, split: str, folder: Path) -> None:
-    """Refuse figures of another model, or of scenes on which choices were made."""
-    if model != name:
-        raise BenchError(f"{folder} is a run of {model}, not of {name}")
-    if split != "test":
+def _check_run(name: str, settings: Settings, folder: Path) -> None:
+    """Refuse figures of another model or its questions, or of scenes on which choices were made."""
+    if (settings.model, settings.tasks) != (name, name):
         raise BenchError(
-            f"{folder} has scenes of the split {split!r}; evidence needs the test split"
+            f"{folder} is a run of {settings.model} on the tasks {settings.tasks}; expected {name} on "
+            "its own"
+        )
+    if settings.split != "test":
+        raise BenchError(
+            f"{folder} has scenes of the split {settings.split!r}; evidence needs the test split"
         )

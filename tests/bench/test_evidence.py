@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,10 @@ import pytest
 
 from transprune.bench.data.records import read_run
 from transprune.bench.results.summary import summarise
+from transprune.bench.run.prepared import PreparedQuestions
 from transprune.errors import BenchError, RecordError
-from transprune.report.insight import Insight
+from transprune.report.auc import layer_aucs
+from transprune.report.insight import Insight, measure
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,6 +144,19 @@ def test_a_run_that_is_not_finished_is_refused(part, run_copy) -> None:
     part("chosen").read_chosen(run_copy, ())
 
 
+def test_figures_of_another_model_or_of_chosen_scenes_are_refused(part, run) -> None:
+    settings = run.manifest.settings
+    check = part("measure")._check_run
+    check("nano", settings, run.folder)
+
+    with pytest.raises(BenchError, match="run of nano on the tasks nano; expected smol"):
+        check("smol", settings, run.folder)
+    with pytest.raises(BenchError, match="split 'validation'"):
+        check("nano", replace(settings, split="validation"), run.folder)
+    with pytest.raises(BenchError, match="at least one"):
+        part("measure").measure_ladder("nano", [], 1, print)
+
+
 # ------------------------------------------------------------------------------------- the layers
 
 
@@ -214,6 +230,29 @@ def test_the_mean_is_over_pictures_and_their_intervals(part) -> None:
     assert found[over("middle")].word == "holds"
     assert found[over("deep")].word == "does not hold"
     assert found[over("accumulation layers")].value == pytest.approx(0.4)
+
+
+def test_curves_are_those_of_the_report(part, checkpoint, questions) -> None:
+    """Of one picture the mean over pictures is the report's mean over questions."""
+    items = [item for item in questions.items if item.image == "test/0"]
+    beds = part("beds")
+    bed = beds.AskedBed(checkpoint, items, beds._nano_objects)
+    seen = bed.seen()
+    assert all(one.asked.sum() <= one.objects.sum() for one in seen)
+    assert any(one.asked.any() for one in seen)
+
+    signal, found = part("ranking").measure_signal(bed, resamples=10)
+    insight = measure(PreparedQuestions(checkpoint, items), items)
+    objects, asked = (
+        np.array([getattr(one, name) for one in seen]) for name in ("objects", "asked")
+    )
+    expected = layer_aucs(insight, objects, asked)
+    for name in ("TTV, objects", "IGA, objects", "IGA, asked"):
+        assert signal.curves[name].value == pytest.approx(expected[name])
+
+    assert (signal.layers, signal.tokens, signal.pictures) == (16, 144, 1)
+    assert signal.observed == (4, 5, 6)  # 7 to 12 of 32
+    assert all(one.word == "cannot tell" for one in found.values())  # of one picture
 
 
 def test_thirds_take_every_layer_once(part) -> None:
