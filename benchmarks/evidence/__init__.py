@@ -8,6 +8,7 @@ claims/     its claims, one file for each kind
 published   the same comparisons in the paper's own tables
 verdict     from an interval to a word
 answers     comparisons of accuracy, from runs of `transprune bench`; chosen reads them
+checks      which runs may stand in one column
 places      where a run kept tokens
 bed, beds   a model and pictures of which it is known what they show
 ranking     how well every layer ranks tokens of a test bed

@@ -21,7 +21,10 @@ def main() -> None:
     parser.add_argument("--measure", choices=LADDERS, help="measure this model first")
     parser.add_argument("runs", type=Path, nargs="*", help="its runs of `transprune bench`")
     parser.add_argument(
-        "--pictures", type=int, default=PICTURES, help="for the signal of the layers"
+        "--pictures",
+        type=int,
+        default=PICTURES,
+        help="for the signal of the layers; 0 keeps what was measured before",
     )
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
     options = parser.parse_args()
@@ -42,7 +45,8 @@ def measure(name: str, runs: list[Path], pictures: int, docs: Path) -> None:
     from .measure import measure_ladder
 
     with quiet_libraries(bars=False):
-        ladder = measure_ladder(name, runs, pictures, print)
+        old = read_ladder(name, docs / "evidence")
+        ladder = measure_ladder(name, runs, pictures, old, print)
     print(f"wrote {write_ladder(ladder, docs / 'evidence')}")
 
 

@@ -29,14 +29,15 @@ def span(low: float, high: float, unit: str = "points") -> str:
     return f"[{signed(low, unit)}, {signed(high, unit)}]"
 
 
-def measured_cell(measured: Measured | None, unit: str, usual: Counts | None) -> str:
+def measured_cell(measured: Measured | None, comparison: Comparison, usual: Counts | None) -> str:
     """A comparison on one model: difference, interval, word; with its pictures if unusual."""
     if measured is None:
         return MISSING
 
-    text = (
-        f"{signed(measured.value, unit)} {span(measured.low, measured.high, unit)} {measured.word}"
-    )
+    unit = comparison.unit
+    text = f"{signed(measured.value, unit)} {span(measured.low, measured.high, unit)}"
+    if not comparison.neutral:
+        text += f" {measured.word}"
     if usual is not None and (measured.pictures, measured.questions) != usual:
         text += f" ({measured.pictures} pictures)"
     return text
@@ -112,10 +113,11 @@ def _run(run: Sequence[int]) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
+    """A table in Markdown; a bar inside a cell is escaped."""
     lines = [_line(heads), "|" + "---|" * len(heads)]
     return [*lines, *(_line(row) for row in rows)]
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    escaped = [cell.replace("|", r"\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"

@@ -61,6 +61,7 @@ class Comparison:
         printed: where the paper prints it; empty where it does not.
         pair: what is compared, if it is an accuracy.
         unit: of the difference: `"points"` of `Acc.`, `"AUC"`, or `"%"` of the kept tokens.
+        neutral: no sign of it is better, so it gets no word.
     """
 
     label: str
@@ -68,6 +69,7 @@ class Comparison:
     printed: tuple[Printed, ...] = ()
     pair: Pair | None = None
     unit: str = "points"
+    neutral: bool = False
 
     @classmethod
     def of(cls, label: str, pair: Pair, *printed: Printed) -> Comparison:

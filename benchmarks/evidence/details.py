@@ -8,6 +8,7 @@ from . import costs
 from .cells import layer_list, table
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT
 from .ladder import Ladder
+from .places import percent_by_row
 from .signal import TTV
 from .verdict import MISSING
 
@@ -104,17 +105,27 @@ def _places(ladders: Sequence[Ladder]) -> list[str]:
 
         rows = []
         for one in ladder.places:
-            half = one.side // 2
-            upper, lower = sum(one.rows[:half]), sum(one.rows[-half:])
-            rows.append(
-                (
-                    f"`{one.method}`",
-                    f"{one.kept:.1f}",
-                    f"{one.distance:.1f} [{one.low:.1f}, {one.high:.1f}]",
-                    f"{upper:.0f} / {lower:.0f}",
-                )
-            )
-        heads = ("method", "tokens kept to the end", "% in wrong rows", "% in upper / lower half")
+            distance = f"{one.distance:.1f} [{one.low:.1f}, {one.high:.1f}]"
+            objects = "-"
+            if one.from_objects:
+                value, low, high = one.from_objects
+                objects = f"{value:.1f} [{low:.1f}, {high:.1f}]"
+            kept = f"{one.kept:.1f}"
+            rows.append((f"`{one.method}`", kept, distance, objects, _halves(one.rows)))
+
+        # what an unbiased choice would follow
+        if ladder.signal is not None:
+            shares = percent_by_row(ladder.signal.objects)
+            apart = sum(abs(share - 100 / len(shares)) for share in shares) / 2
+            shown = f"{sum(ladder.signal.objects):.1f}"
+            rows.append(("*tokens of objects*", shown, f"{apart:.1f}", "0", _halves(shares)))
+        heads = (
+            "method",
+            "kept to the end",
+            "from even, %",
+            "from the objects, %",
+            "upper / lower half, %",
+        )
         found += ["", f"**{ladder.title}** at 41 % of the exact cost:", "", *table(heads, rows)]
 
     if not found:
@@ -122,8 +133,15 @@ def _places(ladders: Sequence[Ladder]) -> list[str]:
     return [
         *found,
         "",
-        "`random` shows what chance alone gives. On scenes whose objects lie anywhere alike an unbiased "
-        "choice is even.",
+        "Percent of the kept tokens that would have to move to another row: for all rows to have as many "
+        "(even), or as many as there are tokens of objects in them. The last line is the pictures' own: "
+        "how many tokens show an object, and where. An unbiased choice of objects would follow it.",
         "",
         "![Where tokens are kept: rows and maps](evidence/places.png)",
     ]
+
+
+def _halves(rows: Sequence[float]) -> str:
+    """Percent in the upper and in the lower half; a middle row belongs to neither."""
+    half = len(rows) // 2
+    return f"{sum(rows[:half]):.0f} / {sum(rows[-half:]):.0f}"

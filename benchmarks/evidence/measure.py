@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from transprune.bench.data.manifest import Settings
-from transprune.errors import BenchError
-
 from . import places
 from .answers import Answers, cost_rows, differences
 from .beds import BEDS
+from .checks import check_runs, check_signal
 from .chosen import MethodAt, read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair
 from .claims import CLAIMS
-from .ladder import LADDERS, Ladder, Source
+from .ladder import Ladder, Source
 from .ranking import measure_signal
+from .signal import ACCUMULATED, over_chance, thirds_of
+from .verdict import Measured
 
 # rows of the tables of costs, as far as they ran
 METHODS = (
@@ -35,47 +35,51 @@ COSTS = ((HIGH_EXACT, "exact"), (LOW_EXACT, "exact"), (HIGH, "paper"), (LOW, "pa
 
 
 def measure_ladder(
-    name: str, folders: Sequence[Path], pictures: int, tell: Callable[[str], None]
+    name: str, folders: Sequence[Path], pictures: int, old: Ladder, tell: Callable[[str], None]
 ) -> Ladder:
     """Everything that the page needs of a model.
 
     Args:
         name: of the model, `nano` or `smol`.
         folders: runs of `transprune bench` of this model; the first that has a comparison counts.
-        pictures: test scenes for the signal of the layers.
+        pictures: test scenes for the signal of the layers; with 0 it stays as it was.
+        old: what was measured before.
         tell: called with each step.
 
     Raises:
-        BenchError: no such model, no run, or a run of another model or split.
+        BenchError: runs or layers that do not belong together, see `checks`.
         RecordError: a run that is damaged or not finished.
     """
-    if name not in LADDERS:
-        raise BenchError(f"no ladder {name!r}; known: {', '.join(LADDERS)}")
-    if not folders:
-        raise BenchError(f"give the runs of `transprune bench --model {name}`, at least one")
+    weights = check_runs(name, folders)
+    check_signal(name, weights, old, pictures)
 
     pairs = all_pairs()
     runs = []
     for folder in folders:
         tell(f"reading {folder}")
-        run = read_chosen(folder, _wanted(pairs))
-        _check_run(name, run.manifest.settings, folder)
-        runs.append(Answers(run))
+        runs.append(Answers(read_chosen(folder, _wanted(pairs))))
 
     tell("comparing answers")
     found = differences(runs, pairs)
     rows = cost_rows(runs, METHODS, COSTS)
-    kept, by_place = places.measure_places(runs[0])
-    found |= by_place
-
-    signal = None
-    if name in BEDS:
+    signal, by_layer = old.signal, _of_signal(old)
+    if pictures and name in BEDS:
         tell(f"ranking the tokens of {pictures} pictures in every layer")
         signal, by_layer = measure_signal(BEDS[name](pictures))
-        found |= by_layer
+    found |= by_layer
+
+    tell("counting kept tokens by row")
+    kept, by_place = places.measure_places(runs[0], signal.objects if signal is not None else ())
+    found |= by_place
 
     sources = tuple(Source.of(answers.run.manifest) for answers in runs)
     return Ladder(name, sources, found, tuple(rows), tuple(kept), signal)
+
+
+def _of_signal(old: Ladder) -> dict[str, Measured]:
+    """The comparisons of the signal that were measured before."""
+    keys = [over_chance(part) for part in (*thirds_of(3), ACCUMULATED)]
+    return {key: old.differences[key] for key in keys if key in old.differences}
 
 
 def all_pairs() -> list[Pair]:
@@ -98,16 +102,3 @@ def _wanted(pairs: Sequence[Pair]) -> set[MethodAt]:
     for share, convention in COSTS:
         found |= {(name, share, convention) for name in METHODS}
     return found | {(name, HIGH_EXACT, "exact") for name in places.METHODS}
-
-
-def _check_run(name: str, settings: Settings, folder: Path) -> None:
-    """Refuse figures of another model or its questions, or of scenes on which choices were made."""
-    if (settings.model, settings.tasks) != (name, name):
-        raise BenchError(
-            f"{folder} is a run of {settings.model} on the tasks {settings.tasks}; expected {name} on "
-            "its own"
-        )
-    if settings.split != "test":
-        raise BenchError(
-            f"{folder} has scenes of the split {settings.split!r}; evidence needs the test split"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .cells import (
     measured_cell,
     printed_cell,
     printed_range,
+    results,
     table,
     usual_counts,
     verdict_cell,
@@ -17,6 +19,7 @@ from .cells import (
 from .claim import Claim, Comparison
 from .claims import CLAIMS
 from .ladder import LADDERS, Ladder
+from .verdict import FAILS, HOLDS, MISSING, UNCLEAR, judge
 
 INTRODUCTION = Path(__file__).with_name("introduction.md")
 
@@ -25,7 +28,8 @@ def render(ladders: Sequence[Ladder]) -> str:
     """The whole page, in Markdown."""
     text = INTRODUCTION.read_text(encoding="utf-8")
     text = text.replace("{ladders}", "\n".join(_ladder_table(ladders)))
-    text = text.replace("{verdicts}", "\n".join(_verdict_table(ladders)))
+    verdicts = [*_verdict_table(ladders), "", *_totals(ladders)]
+    text = text.replace("{verdicts}", "\n".join(verdicts))
 
     lines = text.splitlines()
     for number, claim in enumerate(CLAIMS, start=1):
@@ -54,6 +58,20 @@ def _verdict_table(ladders: Sequence[Ladder]) -> list[str]:
         verdicts = [verdict_cell(claim, ladder) for ladder in ladders]
         rows.append((link, printed_range(claim), *verdicts))
     return table(("claim", "the paper prints", *(ladder.title for ladder in ladders)), rows)
+
+
+def _totals(ladders: Sequence[Ladder]) -> list[str]:
+    """How many claims have which verdict, one line for each ladder with figures."""
+    lines = []
+    for ladder in ladders:
+        if not ladder.measured:
+            continue
+        counts = Counter(judge(results(claim, ladder)) for claim in CLAIMS)
+        lines.append(
+            f"Of {len(CLAIMS)} claims {counts[HOLDS]} hold on the {ladder.title}, {counts[FAILS]} do not, "
+            f"and of {counts[UNCLEAR] + counts[MISSING]} one cannot tell."
+        )
+    return lines
 
 
 def _anchor(number: int, claim: Claim) -> str:
@@ -104,7 +122,7 @@ def _comparison_table(claim: Claim, ladders: Sequence[Ladder]) -> list[str]:
 
 def _cell(comparison: Comparison, every: Sequence[Comparison], ladder: Ladder) -> str:
     usual = usual_counts(ladder.differences.get(one.key) for one in every)
-    return measured_cell(ladder.differences.get(comparison.key), comparison.unit, usual)
+    return measured_cell(ladder.differences.get(comparison.key), comparison, usual)
 
 
 def _how_many(claim: Claim, ladders: Sequence[Ladder]) -> list[str]:

@@ -13,7 +13,7 @@ from math import isqrt
 import numpy as np
 
 from transprune.bench.data.records import Record
-from transprune.bench.results.statistics import RESAMPLES, draw_weights
+from transprune.bench.results.statistics import RESAMPLES, draw_weights, interval_of
 from transprune.errors import RecordError
 
 from .answers import Answers
@@ -22,9 +22,9 @@ from .verdict import Floats, Measured
 
 # keys of the comparisons
 FARTHER = "{} is farther from even than {}"
+FROM_OBJECTS = "{} is farther from the objects than {}"
 LOWER = "{}: lower minus upper half"
 
-# a control shows what chance alone gives
 METHODS = (
     "transprune",
     "transprune-ttv",
@@ -33,7 +33,6 @@ METHODS = (
     "pdrop",
     "sparsevlm",
     "visionzip",
-    "random",
 )
 PAIRS = (("transprune-iga", "transprune-ttv"), ("fastv", "transprune"))
 
@@ -49,6 +48,8 @@ class Places:
         distance, low, high: percent of the kept tokens that would have to move to another row for
             all rows to have as many, with its 95 % interval.
         kept: mean number of tokens kept to the end.
+        from_objects: percent that would have to move for every row to have the share that tokens of
+            objects have there, with its interval; empty where the objects are not known.
     """
 
     method: str
@@ -58,27 +59,38 @@ class Places:
     low: float
     high: float
     kept: float
+    from_objects: tuple[float, ...] = ()
 
     @property
     def rows(self) -> list[float]:
         """Percent of the kept tokens in each row, from the top down."""
-        sums = np.reshape(self.rate, (self.side, self.side)).sum(axis=1)
-        shares: list[float] = (100 * sums / sums.sum()).tolist()
-        return shares
+        return percent_by_row(self.rate)
+
+
+def percent_by_row(rate: Sequence[float]) -> list[float]:
+    """Percent in each row of a square of rates, from the top down."""
+    shares: list[float] = (100 * _row_shares(np.array([rate]))[0]).tolist()
+    return shares
 
 
 def measure_places(
-    answers: Answers, resamples: int = RESAMPLES
+    answers: Answers, objects: Sequence[float] = (), resamples: int = RESAMPLES
 ) -> tuple[list[Places], dict[str, Measured]]:
     """Places of all methods that ran at High's budget, and the comparisons between them.
 
     Args:
         answers: of a run with the methods.
+        objects: how often each token shows an object, [N]; empty if that is not known.
         resamples: of the pictures.
 
     Raises:
         RecordError: tokens that are no square of rows and columns.
     """
+    # the share that every row should have, by the key of the comparison
+    wanted = {FARTHER: np.array(1.0)}
+    if objects:
+        wanted[FROM_OBJECTS] = _row_shares(np.array([objects]))[0]
+
     places = []
     shares: dict[str, Floats] = {}
     pictures = questions = 0
@@ -92,13 +104,15 @@ def measure_places(
         weights = draw_weights(len(counts), resamples)
         shares[method] = _row_shares(weights @ counts)  # [R + 1, rows]
         pictures, questions = len(counts), len(records)
-        places.append(_places(method, counts, len(records), _distance(shares[method])))
+        places.append(_places(method, counts, len(records), shares[method], wanted))
 
     found: dict[str, Measured] = {}
     for farther, nearer in PAIRS:
-        if farther in shares and nearer in shares:
-            gap = _distance(shares[farther]) - _distance(shares[nearer])
-            found[FARTHER.format(farther, nearer)] = Measured.of(gap, pictures, questions)
+        if farther not in shares or nearer not in shares:
+            continue
+        for key, rows in wanted.items():
+            gap = _distance(shares[farther], rows) - _distance(shares[nearer], rows)
+            found[key.format(farther, nearer)] = Measured.of(gap, pictures, questions)
     for method, values in shares.items():
         lean = _lower_half(values)
         found[LOWER.format(method)] = Measured.of(lean, pictures, questions)
@@ -135,10 +149,15 @@ def _row_shares(counts: Floats) -> Floats:
     return shares
 
 
-def _distance(shares: Floats) -> Floats:
-    """Percent that would have to move to another row, half the sum of deviations. -> [R]."""
-    even = 1 / shares.shape[1]
-    moved: Floats = 50 * np.abs(shares - even).sum(axis=1)
+def _distance(shares: Floats, wanted: Floats) -> Floats:
+    """Percent that would have to move to another row, half the sum of deviations. -> [R].
+
+    Args:
+        shares: of the rows, [R, rows].
+        wanted: shares to be reached, [rows]; one number for even rows.
+    """
+    target = wanted / wanted.sum() if wanted.ndim else np.full(shares.shape[1], 1 / shares.shape[1])
+    moved: Floats = 50 * np.abs(shares - target).sum(axis=1)
     return moved
 
 
@@ -152,16 +171,25 @@ def _lower_half(shares: Floats) -> Floats:
     return lean
 
 
-def _places(method: str, counts: Floats, questions: int, distance: Floats) -> Places:
+def _places(
+    method: str, counts: Floats, questions: int, shares: Floats, wanted: Mapping[str, Floats]
+) -> Places:
     side = isqrt(counts.shape[1])
     rate = counts.sum(axis=0) / questions
-    low, high = np.quantile(distance[1:], (0.025, 0.975))
+    distances = {key: _interval(_distance(shares, rows)) for key, rows in wanted.items()}
+    value, low, high = distances[FARTHER]
     return Places(
         method=method,
         side=side,
         rate=tuple(np.round(rate, 4).tolist()),
-        distance=float(distance[0]),
-        low=float(low),
-        high=float(high),
+        distance=value,
+        low=low,
+        high=high,
         kept=float(rate.sum()),
+        from_objects=distances.get(FROM_OBJECTS, ()),
     )
+
+
+def _interval(resampled: Floats) -> tuple[float, ...]:
+    found = interval_of(resampled)
+    return found.value, found.low, found.high

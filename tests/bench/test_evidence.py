@@ -146,7 +146,7 @@ def test_a_run_that_is_not_finished_is_refused(part, run_copy) -> None:
 
 def test_figures_of_another_model_or_of_chosen_scenes_are_refused(part, run) -> None:
     settings = run.manifest.settings
-    check = part("measure")._check_run
+    check = part("checks").check_settings
     check("nano", settings, run.folder)
 
     with pytest.raises(BenchError, match="run of nano on the tasks nano; expected smol"):
@@ -154,7 +154,21 @@ def test_figures_of_another_model_or_of_chosen_scenes_are_refused(part, run) -> 
     with pytest.raises(BenchError, match="split 'validation'"):
         check("nano", replace(settings, split="validation"), run.folder)
     with pytest.raises(BenchError, match="at least one"):
-        part("measure").measure_ladder("nano", [], 1, print)
+        part("checks").check_runs("nano", [])
+
+
+def test_layers_of_other_weights_are_refused(part, run) -> None:
+    weights = part("checks").check_runs("nano", [run.folder, run.folder])
+    check, ladder = part("checks").check_signal, part("ladder")
+    check("nano", weights, ladder.Ladder("nano"), pictures=1)
+    with pytest.raises(BenchError, match="of the weights other, the layers of"):
+        check("nano", "other", ladder.Ladder("nano"), pictures=1)
+
+    # kept layers: those of the runs that were measured with them
+    old = ladder.read_ladder("nano", ROOT / "docs/evidence")
+    check("nano", old.sources[0].weights, old, pictures=0)
+    with pytest.raises(BenchError, match="of the weights other, the layers of"):
+        check("nano", "other", old, pictures=0)
 
 
 # ------------------------------------------------------------------------------------- the layers
@@ -290,18 +304,26 @@ def _fake(record, kept):
 def test_places_by_hand(part, record) -> None:
     """Both tokens in the upper row: half of them would have to move."""
     kept = {"transprune-iga": [0, 1], "transprune-ttv": [0, 3], "fastv": [2], "transprune": [2]}
-    places, found = part("places").measure_places(_fake(record, kept), resamples=200)
+    objects = [0.5, 0.5, 0, 0]  # in the upper row only
+    fake = _fake(record, kept)
+    places, found = part("places").measure_places(fake, objects, resamples=200)
     by_name = {one.method: one for one in places}
 
     assert by_name["transprune-iga"].distance == pytest.approx(50)
     assert by_name["transprune-iga"].rows == pytest.approx([100, 0])
     assert by_name["transprune-ttv"].distance == pytest.approx(0)
     assert by_name["fastv"].kept == pytest.approx(1)
+    # as far as it can be: every token is in the lower row
+    assert by_name["fastv"].from_objects == pytest.approx((100, 100, 100))
+    assert by_name["transprune-iga"].from_objects == pytest.approx((0, 0, 0))
 
     farther, lower = part("places").FARTHER, part("places").LOWER
     gap = found[farther.format("transprune-iga", "transprune-ttv")]
     assert (gap.value, gap.word) == (pytest.approx(50), "holds")
     assert found[farther.format("fastv", "transprune")].word == "cannot tell"  # alike
+    apart = part("places").FROM_OBJECTS
+    gap = found[apart.format("transprune-iga", "transprune-ttv")]
+    assert (gap.value, gap.word) == (pytest.approx(-50), "does not hold")
     assert found[lower.format("transprune-iga")].value == pytest.approx(-100)
     assert found[lower.format("fastv")].value == pytest.approx(100)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEIGHT = 3.6  # inches of a row of panels
+HEIGHT = 4.0  # inches of a row of panels
 
 # panels: title, curves with their hues
 PANELS = (
@@ -75,4 +75,12 @@ def _draw_panel(axes: Axes, signal: Signal, curves: Sequence[tuple[str, int]]) -
     axes.set_xticks(range(1, signal.layers + 1, every))
     axes.set_xlabel("decoder layer; the bar: accumulated", fontsize=9)
     axes.set_ylabel("AUC", fontsize=9)
-    axes.legend(fontsize=8, frameon=False, loc="lower right", labelcolor=LIGHT.text)
+    # below the axes, where no curve is
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.17),
+        ncols=len(curves) if len(curves) < 4 else 2,
+        fontsize=8,
+        frameon=False,
+        labelcolor=LIGHT.text,
+    )

@@ -17,16 +17,21 @@ from transprune.report.theme import (
 )
 
 from ..ladder import Ladder
-from ..places import Places
+from ..places import Places, percent_by_row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEIGHT = 4.4  # inches of a ladder
-ROWS = ("transprune", "transprune-ttv", "transprune-iga", "fastv", "random")  # as lines
+ROWS = ("transprune", "transprune-ttv", "transprune-iga", "fastv")  # as lines
 MAPS = ("transprune-ttv", "transprune-iga", "transprune", "fastv")
-NAMES = {"transprune-ttv": "TTV alone", "transprune-iga": "IGA alone", "transprune": "TransPrune"}
+NAMES = {
+    "transprune-ttv": "TTV alone",
+    "transprune-iga": "IGA alone",
+    "transprune": "TransPrune",
+    "fastv": "FastV",
+}
 
 
 def draw_rows(ladders: Sequence[Ladder]) -> Figure | None:
@@ -40,7 +45,8 @@ def draw_rows(ladders: Sequence[Ladder]) -> Figure | None:
     for number, ladder in enumerate(measured):
         top = 2 * number
         known = {one.method: one for one in ladder.places}
-        _draw_lines(figure.add_subplot(grid[top : top + 2, :2]), ladder.title, known)
+        objects = ladder.signal.objects if ladder.signal is not None else None
+        _draw_lines(figure.add_subplot(grid[top : top + 2, :2]), ladder.title, known, objects)
 
         shown = [known[name] for name in MAPS if name in known]
         for place, one in enumerate(shown):
@@ -49,7 +55,9 @@ def draw_rows(ladders: Sequence[Ladder]) -> Figure | None:
     return figure
 
 
-def _draw_lines(axes: Axes, title: str, known: dict[str, Places]) -> None:
+def _draw_lines(
+    axes: Axes, title: str, known: dict[str, Places], objects: Sequence[float] | None
+) -> None:
     """Percent of the kept tokens in each row of the picture."""
     style_axes(axes, LIGHT)
     side = next(iter(known.values())).side
@@ -65,17 +73,32 @@ def _draw_lines(axes: Axes, title: str, known: dict[str, Places]) -> None:
             color=LIGHT.hue(number),
             marker=MARKERS[number],
             markersize=4,
-            linestyle="--" if name == "random" else "-",
             label=f"{NAMES.get(name, name)}: {one.distance:.1f} %",
         )
 
+    if objects is not None:
+        axes.plot(
+            range(1, side + 1),
+            percent_by_row(objects),
+            color=LIGHT.muted,
+            linestyle="--",
+            label="tokens of objects",
+        )
     axes.set_ylim(bottom=0)
     axes.set_title(
         f"{title}: finally kept tokens by row; in the legend % in wrong rows", fontsize=10
     )
     axes.set_xlabel("row of the picture, from the top", fontsize=9)
     axes.set_ylabel("% of the kept tokens", fontsize=9)
-    axes.legend(fontsize=8, frameon=False, loc="lower center", ncols=2, labelcolor=LIGHT.text)
+    # below the axes, where no line is
+    axes.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.12),
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+        labelcolor=LIGHT.text,
+    )
 
 
 def _draw_map(axes: Axes, one: Places) -> None:
