@@ -14,6 +14,6 @@ bed, beds   a model and pictures of which it is known what they show
 ranking     how well every layer ranks tokens of a test bed
 signal      the same with intervals
 ladder      what was measured on one model, as a file
-page        the page, from the ladders; details and costs have tables of single sections
+page        the page, from the ladders; details/ has tables of single sections
 pictures/   its pictures, from the ladders
 """

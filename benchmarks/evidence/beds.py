@@ -33,10 +33,15 @@ class AskedBed:
     objects: Callable[[str], Bools]
 
     def seen(self) -> list[Seen]:
-        """Each question with what its picture shows."""
+        """Each question with what its picture shows, picture by picture."""
+        # a scene is drawn once for all its questions
+        shown: dict[str, Bools] = {}
         found = []
-        for item in self.items:
-            objects = self.objects(item.image)
+        for item in sorted(self.items, key=lambda one: one.image):
+            if item.image not in shown:
+                shown[item.image] = self.objects(item.image)
+
+            objects = shown[item.image]
             asked = np.zeros(len(objects), dtype=bool)
             for tokens in item.relevant or ():
                 asked[list(tokens)] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from textwrap import wrap
 
 from .claim import Claim, Comparison
 from .ladder import Ladder
@@ -11,6 +12,7 @@ from .published import difference
 from .verdict import HOLDS, MISSING, Measured, judge
 
 MINUS = "\N{MINUS SIGN}"
+WIDTH = 100  # of a line of text
 DIGITS = {"points": 1, "AUC": 2, "%": 1}  # behind the point, by unit
 
 Counts = tuple[int, int]  # pictures, questions
@@ -110,6 +112,11 @@ def _run(run: Sequence[int]) -> str:
         return str(run[0])
     # two layers are no range
     return f"{run[0]}, {run[1]}" if len(run) == 2 else f"{run[0]} to {run[-1]}"
+
+
+def paragraph(text: str) -> list[str]:
+    """The lines of a paragraph, as wide as other pages."""
+    return wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from . import details
 from .cells import (
     measured_cell,
+    paragraph,
     printed_cell,
     printed_range,
     results,
@@ -18,7 +19,7 @@ from .cells import (
 )
 from .claim import Claim, Comparison
 from .claims import CLAIMS
-from .ladder import LADDERS, Ladder
+from .ladder import Ladder
 from .verdict import FAILS, HOLDS, MISSING, UNCLEAR, judge
 
 INTRODUCTION = Path(__file__).with_name("introduction.md")
@@ -90,18 +91,18 @@ def _section(number: int, claim: Claim, ladders: Sequence[Ladder]) -> list[str]:
         "",
         f"## {number}. {claim.title}",
         "",
-        claim.says,
+        *paragraph(claim.says),
         "",
-        f"*In the paper*: {claim.source}.",
+        *paragraph(f"*In the paper*: {claim.source}."),
         "",
     ]
     lines += _comparison_table(claim, ladders)
 
     verdicts = [f"{ladder.title} {verdict_cell(claim, ladder)}" for ladder in ladders]
-    lines += ["", f"Verdict: {'; '.join(verdicts)}."]
-    lines += _how_many(claim, ladders)
+    text = f"Verdict: {'; '.join(verdicts)}. {_how_many(claim, ladders)}"
+    lines += ["", *paragraph(text)]
     if claim.note:
-        lines += ["", claim.note]
+        lines += ["", *paragraph(claim.note)]
     return [*lines, *details.lines(claim.name, ladders)]
 
 
@@ -125,33 +126,30 @@ def _cell(comparison: Comparison, every: Sequence[Comparison], ladder: Ladder) -
     return measured_cell(ladder.differences.get(comparison.key), comparison, usual)
 
 
-def _how_many(claim: Claim, ladders: Sequence[Ladder]) -> list[str]:
-    """Pictures and questions of each measured ladder."""
+def _how_many(claim: Claim, ladders: Sequence[Ladder]) -> str:
+    """Pictures and questions of each measured ladder, as a sentence."""
     parts = []
     for ladder in ladders:
         every = (*claim.comparisons, *claim.further)
         usual = usual_counts(ladder.differences.get(one.key) for one in every)
         if usual is not None:
             parts.append(f"{ladder.title}, {usual[0]:,} pictures with {usual[1]:,} questions")
-    return [f"n: {'; '.join(parts)}, unless a cell says otherwise."] if parts else []
+    return f"n: {'; '.join(parts)}, unless a cell says otherwise." if parts else ""
 
 
 def _sources(ladders: Sequence[Ladder]) -> list[str]:
-    """Where the figures come from."""
-    lines = ["", "## Where the figures come from", ""]
+    """Where the figures come from: a table of the runs."""
+    rows = []
     for ladder in ladders:
-        if not ladder.measured:
-            continue
-        lines.append(
-            f"- {LADDERS[ladder.name]}: [{ladder.name}.json](evidence/{ladder.name}.json)."
-        )
         for source in ladder.sources:
-            versions = ", ".join(
-                f"{name} {version}" for name, version in sorted(source.versions.items())
+            rows.append(
+                (
+                    f"[{ladder.title}](evidence/{ladder.name}.json)",
+                    f"{source.started[:10]}, {source.commit}",
+                    f"{source.pictures:,} of the {source.split} split, seed {source.seed}",
+                    f"{source.weights}, {source.dtype}",
+                    ", ".join(f"{name} {text}" for name, text in sorted(source.versions.items())),
+                )
             )
-            lines.append(
-                f"  Run of {source.started[:10]}, commit {source.commit}: {source.pictures:,} pictures of "
-                f"the {source.split} split, {source.questions:,} questions, seed {source.seed}, "
-                f"{source.dtype}, weights {source.weights}; {versions}."
-            )
-    return lines
+    heads = ("figures", "run, commit", "pictures", "weights", "versions")
+    return ["", "## Where the figures come from", "", *table(heads, rows)]

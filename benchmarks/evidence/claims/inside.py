@@ -75,5 +75,5 @@ BIAS = Claim(
     note="Rows of the picture are compared: how many of the finally kept tokens would have to move "
     "to another row for every row to have as many. FastV keeps several times as many tokens in the "
     "end as TransPrune at the same cost, which alone brings it nearer to even; TTV and IGA alone keep "
-    "equally many.",
+    "nearly equally many.",
 )

@@ -7,11 +7,16 @@ from functools import cache
 
 from transprune.reproduce.exhibits import NONE, read_exhibit
 
-from .answers import CostRow
-from .cells import table
-from .ladder import Ladder
-from .published import row_of
-from .verdict import MISSING
+from ..answers import CostRow
+from ..cells import paragraph, table
+from ..ladder import Ladder
+from ..published import row_of
+from ..verdict import MISSING
+
+LEGEND = (
+    "Costs of the paper's tables are counted its way; of ours the exact one stands first, then the one "
+    "that is counted the paper's way."
+)
 
 # method of a run -> its row in Tables 1 and 2, at both budgets
 PRINTED_HIGH = {
@@ -34,43 +39,38 @@ PRINTED_LOW = {
 def lines(
     ladders: Sequence[Ladder], printed: dict[str, str], exact: float, paper: float
 ) -> list[str]:
-    """Accuracy and both costs of each method, beside the paper's."""
+    """Accuracy and both costs of each method, beside the paper's.
+
+    Args:
+        ladders: what was measured.
+        printed: method of a run -> its row in Tables 1 and 2.
+        exact, paper: the cost of the table, by the two conventions.
+    """
     found: list[str] = []
     for ladder in ladders:
         by_exact = _rows(ladder.costs, exact, "exact")
         by_paper = _rows(ladder.costs, paper, "paper")
-        names = [name for name in dict.fromkeys([*by_exact, *by_paper]) if _belongs(name, printed)]
+        names = [name for name in {**by_exact, **by_paper} if _belongs(name, printed)]
         if not names:
             continue
 
         rows = []
         for name in sorted(names, key=lambda name: -_accuracy(by_exact.get(name))):
-            rows.append(
-                (
-                    f"`{name}`",
-                    _printed(printed.get(name), "table1"),
-                    _printed(printed.get(name), "table2"),
-                    _at_cost(by_exact.get(name)),
-                    _at_cost(by_paper.get(name)),
-                )
-            )
-        heads = (
-            "`Acc.` at cost",
-            "Table 1",
-            "Table 2",
-            f"{ladder.title}, equal exact cost",
-            f"{ladder.title}, equal cost by the paper's count",
-        )
-        found += ["", *table(heads, rows)]
+            published = [_printed(printed.get(name), exhibit) for exhibit in ("table1", "table2")]
+            measured = [_at_cost(by_exact.get(name)), _at_cost(by_paper.get(name))]
+            rows.append((f"`{name}`", *published, *measured))
+        found += ["", *table(_heads(ladder.title), rows)]
+    return [*found, "", *paragraph(LEGEND)] if found else []
 
-    if not found:
-        return []
-    return [
-        *found,
-        "",
-        "Costs of the paper's tables are counted its way; of ours the exact one stands first, then the "
-        "one that is counted the paper's way.",
-    ]
+
+def _heads(title: str) -> tuple[str, ...]:
+    return (
+        "`Acc.` at cost",
+        "Table 1",
+        "Table 2",
+        f"{title}, equal exact cost",
+        f"{title}, equal cost by the paper's count",
+    )
 
 
 def _belongs(name: str, printed: dict[str, str]) -> bool:
