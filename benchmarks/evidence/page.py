@@ -69,7 +69,7 @@ def _totals(ladders: Sequence[Ladder]) -> list[str]:
             continue
         counts = Counter(judge(results(claim, ladder)) for claim in CLAIMS)
         lines.append(
-            f"Of {len(CLAIMS)} claims {counts[HOLDS]} hold on the {ladder.title}, {counts[FAILS]} do not, "
+            f"- **{ladder.title}**: of {len(CLAIMS)} claims {counts[HOLDS]} hold, {counts[FAILS]} do not, "
             f"and of {counts[UNCLEAR] + counts[MISSING]} one cannot tell."
         )
     return lines

@@ -20,7 +20,7 @@ LINE = 0.24  # inches of a comparison
 PAPER_HUE = 1
 LADDER_HUES = {"nano": 0, "smol": 2}
 MARKERS = {"nano": "o", "smol": "s"}
-APART = 0.22  # of a line, between two ladders
+APART = 0.38  # of a line, between two ladders
 LINEAR = 5  # points around zero that the axis shows linearly
 TICKS = (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50)
 

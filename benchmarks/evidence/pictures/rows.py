@@ -85,9 +85,7 @@ def _draw_lines(
             label="tokens of objects",
         )
     axes.set_ylim(bottom=0)
-    axes.set_title(
-        f"{title}: finally kept tokens by row; in the legend % in wrong rows", fontsize=10
-    )
+    axes.set_title(f"{title}: finally kept tokens by row; in the legend % from even", fontsize=10)
     axes.set_xlabel("row of the picture, from the top", fontsize=9)
     axes.set_ylabel("% of the kept tokens", fontsize=9)
     # below the axes, where no line is
