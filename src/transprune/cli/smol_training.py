@@ -35,7 +35,7 @@ def train_command(
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
     ] = None,
 ) -> None:
-    """Train tower, then projector; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
+    """Train tower, then reader; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
     need_folder(home, "--home")
     # before torch is imported
     use_threads(threads)
@@ -48,10 +48,10 @@ def train_command(
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
-        adapter = train_all(home, progress, device, stop)
+        finished = train_all(home, progress, device, stop)
 
-    if adapter is not None:
-        show(f"adapter: {adapter}; to put the model together: transprune smol assemble")
+    if finished:
+        show(f"adapter: {home / 'adapter'}; to put the model together: transprune smol assemble")
     else:
         show(f"stopped; to continue: transprune smol train --home {home}")
 

@@ -96,8 +96,8 @@ def evaluate(
 
         pixels = torch.from_numpy(scene.pixels)[None]
         packed = pack(torch.full_like(pixels, BLANK) if blank else pixels, [questions], tokenizer)
-        right = right_answers(answer_logits(model, tokenizer, packed), packed)[0].tolist()
-        _record(verdicts, questions, right)
+        (right,) = right_answers(answer_logits(model, tokenizer, packed), packed)
+        _record(verdicts, questions, [right[place] for place in range(len(questions))])
         progress(number + 1, scenes)
 
     tallies = {name: Tally(sum(found), len(found)) for name, found in verdicts.items()}
