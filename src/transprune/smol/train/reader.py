@@ -109,8 +109,9 @@ class ReaderStage:
 
         self._model = model.to(device).requires_grad_(False)
 
+        self._low_rank = low_rank.to(device)
         projector = model.model.multi_modal_projector.requires_grad_(True)
-        self.module = nn.ModuleDict({"projector": projector, "low_rank": low_rank.to(device)})
+        self.module = nn.ModuleDict({"projector": projector, "low_rank": low_rank})
         self.optimizer = Optimizer(self.module, 0.0, settings.adam_lr)
         self._layer = compiled_layer()
 
@@ -137,7 +138,7 @@ class ReaderStage:
     def loss(self, batch: ReaderBatch, step: int) -> tuple[Tensor, Metrics]:
         """Cross-entropy of the answers, and the share of right ones per category."""
         packed = batch.packed
-        weights = self.module["low_rank"].weights
+        weights = self._low_rank.weights
         logits = answer_logits(
             self._model, self._tokenizer, packed, self._layer, weights, batch.kept
         )
@@ -176,7 +177,7 @@ class ReaderStage:
 
         with torch.no_grad():
             before = self._predict(ids, None)
-        after = self._predict(ids, self.module["low_rank"].weights)
+        after = self._predict(ids, self._low_rank.weights)
         each = F.kl_div(after, before, reduction="none", log_target=True).sum(dim=-1)
         return each[real].mean()
 
