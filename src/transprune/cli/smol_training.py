@@ -12,7 +12,7 @@ import typer
 
 from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
-from transprune.cli.options import Json, Threads
+from transprune.cli.options import Dtype, DtypeOption, Json, Threads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
 from transprune.cli.smol_tables import answers_table, tower_table
 from transprune.cli.targets import need_folder
@@ -92,11 +92,14 @@ def evaluate_command(
     home: Home = HOME,
     scenes: Scenes = 200,
     split: Split = SplitName.validation,
+    dtype: DtypeOption = Dtype.auto,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
     use_threads(threads)
+    import torch
+
     from transprune.cli.guard import quiet_libraries
     from transprune.smol.adapter import load_model
     from transprune.smol.evaluate import evaluate
@@ -105,7 +108,8 @@ def evaluate_command(
     found: dict[str, dict[str, Any]] = {}
     world = load_world(home / "world")
     with quiet_libraries(bars=False), stages() as progress:
-        model, tokenizer = load_model(home / "model")
+        number_type = torch.float32 if dtype is Dtype.auto else getattr(torch, dtype.value)
+        model, tokenizer = load_model(home / "model", number_type)
 
         for name, wanted in CONDITIONS.items():
 

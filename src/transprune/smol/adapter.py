@@ -148,8 +148,8 @@ def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256
     new_processor(tokenizer).save_pretrained(out)
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """Load what `write_model` wrote, in fp32 and evaluation mode. -> model, tokenizer.
+def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Load what `write_model` wrote, in evaluation mode. -> model, tokenizer.
 
     Raises:
         CheckpointError: no model there, or not all of its weights.
@@ -160,7 +160,7 @@ def load_model(folder: Path) -> tuple[Any, Any]:
         raise CheckpointError(f"no model in {folder}; put it together: transprune smol assemble")
 
     model, report = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
+        folder, dtype=dtype, output_loading_info=True
     )
     # transformers would fill them with random numbers, and only log it
     if missing := sorted(report["missing_keys"]):
