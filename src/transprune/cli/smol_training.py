@@ -14,7 +14,7 @@ from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
 from transprune.cli.options import Dtype, DtypeOption, Json, Threads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
-from transprune.cli.smol_tables import answers_table, tower_table
+from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
@@ -125,6 +125,24 @@ def evaluate_command(
         print_json({"model": str(home / "model"), "scores": found})
     else:
         show(answers_table(found))
+
+
+def talk_command(home: Home = HOME, threads: Threads = 1, as_json: Json = False) -> None:
+    """Ask the assembled model a dozen texts without pictures, and show what was said before."""
+    use_threads(threads)
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import load_model
+    from transprune.smol.talk import answer_all, read_talk
+
+    before = read_talk(home / "language")
+    with quiet_libraries(bars=False):
+        model, tokenizer = load_model(home / "model")
+        after = answer_all(model, tokenizer, list(before))
+
+    if as_json:
+        print_json({"before": before, "after": after})
+    else:
+        show(talk_table(before, after))
 
 
 @contextmanager
