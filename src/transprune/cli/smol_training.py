@@ -12,9 +12,9 @@ import typer
 
 from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
-from transprune.cli.options import Json, Threads
+from transprune.cli.options import Dtype, DtypeOption, Json, Threads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
-from transprune.cli.smol_tables import answers_table, tower_table
+from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
@@ -35,7 +35,7 @@ def train_command(
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
     ] = None,
 ) -> None:
-    """Train tower, then projector; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
+    """Train tower, then reader; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
     need_folder(home, "--home")
     # before torch is imported
     use_threads(threads)
@@ -48,10 +48,10 @@ def train_command(
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
-        adapter = train_all(home, progress, device, stop)
+        finished = train_all(home, progress, device, stop)
 
-    if adapter is not None:
-        show(f"adapter: {adapter}; to put the model together: transprune smol assemble")
+    if finished:
+        show(f"adapter: {home / 'adapter'}; to put the model together: transprune smol assemble")
     else:
         show(f"stopped; to continue: transprune smol train --home {home}")
 
@@ -92,11 +92,14 @@ def evaluate_command(
     home: Home = HOME,
     scenes: Scenes = 200,
     split: Split = SplitName.validation,
+    dtype: DtypeOption = Dtype.auto,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
     """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
     use_threads(threads)
+    import torch
+
     from transprune.cli.guard import quiet_libraries
     from transprune.smol.adapter import load_model
     from transprune.smol.evaluate import evaluate
@@ -105,7 +108,8 @@ def evaluate_command(
     found: dict[str, dict[str, Any]] = {}
     world = load_world(home / "world")
     with quiet_libraries(bars=False), stages() as progress:
-        model, tokenizer = load_model(home / "model")
+        number_type = torch.float32 if dtype is Dtype.auto else getattr(torch, dtype.value)
+        model, tokenizer = load_model(home / "model", number_type)
 
         for name, wanted in CONDITIONS.items():
 
@@ -121,6 +125,24 @@ def evaluate_command(
         print_json({"model": str(home / "model"), "scores": found})
     else:
         show(answers_table(found))
+
+
+def talk_command(home: Home = HOME, threads: Threads = 1, as_json: Json = False) -> None:
+    """Ask the assembled model a dozen texts without pictures, and show what was said before."""
+    use_threads(threads)
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.adapter import load_model
+    from transprune.smol.talk import answer_all, read_talk
+
+    before = read_talk(home / "language")
+    with quiet_libraries(bars=False):
+        model, tokenizer = load_model(home / "model")
+        after = answer_all(model, tokenizer, list(before))
+
+    if as_json:
+        print_json({"before": before, "after": after})
+    else:
+        show(talk_table(before, after))
 
 
 @contextmanager

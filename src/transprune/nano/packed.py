@@ -62,6 +62,9 @@ def run_packed(
     branches: Sequence[Tensor],
     masked_layers: Container[int] = (),
     layer: Callable[..., Tensor] | None = None,
+    weights: Callable[[int, Any], LayerWeights] | None = None,
+    positions: Tensor | None = None,
+    after: int | None = None,
 ) -> list[Tensor]:
     """Compute the final hidden states of every branch token.
 
@@ -72,23 +75,29 @@ def run_packed(
         masked_layers: layers in which branches attend to the first two tokens of the prefix only,
             and not to the picture.
         layer: the layer function; `layer_forward` by default, or a compiled version of it.
+        weights: gives the weights of a layer, from its number and module; by default its own.
+        positions: of the prefix's tokens, long [B or 1, P], ascending; by default 0 to P - 1.
+        after: position of the first token of every branch; by default P.
 
     Returns:
         Per entry of `branches`, normed hidden states [B, K, T, D].
     """
     run_layer = layer_forward if layer is None else layer
+    weights_of = _own_weights if weights is None else weights
     length = prefix.shape[1]
     segments = tuple((ids.shape[1], ids.shape[2]) for ids in branches)
 
     # [B, P, D] and [B, K, T] -> [B, S, D]
     embedded = [language_model.embed_tokens(ids).flatten(1, 2).float() for ids in branches]
     rows = torch.cat([prefix.float(), *embedded], 1)
-    cos, sin = _rotary(language_model, rows, length, segments)
+    if positions is None:
+        positions = torch.arange(length)[None]
+    after = length if after is None else after
+    cos, sin = _rotary(language_model, rows, positions, after, segments)
 
     for number, decoder in enumerate(language_model.layers):
-        weights = LayerWeights.of(decoder)
         masked = number in masked_layers
-        rows = run_layer(rows, *weights, cos, sin, length, segments, masked)
+        rows = run_layer(rows, *weights_of(number, decoder), cos, sin, length, segments, masked)
 
     rows = _rms(rows[:, length:], language_model.norm.weight)
     parts = rows.split([count * tokens for count, tokens in segments], dim=1)
@@ -96,19 +105,26 @@ def run_packed(
     return [part.unflatten(1, segment) for part, segment in zip(parts, segments, strict=True)]
 
 
+def _own_weights(number: int, decoder: Any) -> LayerWeights:
+    return LayerWeights.of(decoder)
+
+
 def _rotary(
-    language_model: Any, rows: Tensor, length: int, segments: tuple[Segment, ...]
+    language_model: Any,
+    rows: Tensor,
+    positions: Tensor,
+    after: int,
+    segments: tuple[Segment, ...],
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of all positions; every branch continues from the end of the prefix.
+    """Cosines and sines of all positions; every branch begins at position `after`.
 
-    -> two float [1, S, 1, d].
+    -> two float [B or 1, S, 1, d].
     """
-    positions = [torch.arange(length)]
-    for count, tokens in segments:
-        positions.append(length + torch.arange(tokens).repeat(count))
+    places = [torch.arange(tokens).repeat(count) for count, tokens in segments]
+    branches = after + torch.cat(places).expand(len(positions), -1)
 
-    every = torch.cat(positions).to(rows.device)[None]
-    cos, sin = language_model.rotary_emb(rows, every)  # [1, S, d]
+    every = torch.cat([positions.to(rows.device), branches.to(rows.device)], dim=1)  # [B, S]
+    cos, sin = language_model.rotary_emb(rows, every)  # [B, S, d]
     return cos[:, :, None].float(), sin[:, :, None].float()
 
 

@@ -1,11 +1,13 @@
 """The adapter: what turns the language model into a vision-language model, in one small folder.
 
-<folder>/adapter.safetensors   tower and projector, in bfloat16
-<folder>/adapter.json          sizes, and the checksum of the language model that they belong to
+<folder>/adapter.safetensors   tower, projector and low-rank update, in bfloat16
+<folder>/adapter.json          sizes, and the checksums of these weights and of the language model
+                               that they belong to
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,41 +15,53 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
 from transprune.smol.architecture import assemble, image_tokenizer, new_processor
 from transprune.smol.language import load_language
+from transprune.smol.low_rank import LowRank
 from transprune.smol.vision import TowerSizes, new_tower
 
-SCHEMA = 1
+SCHEMA = 2
+WEIGHTS = "adapter.safetensors"
 
 
 def save_adapter(
-    tower: dict[str, Tensor],
-    projector: dict[str, Tensor],
-    sizes: TowerSizes,
-    language_sha256: str,
-    folder: Path,
+    model: Any, low_rank: LowRank, sizes: TowerSizes, language_sha256: str, folder: Path
 ) -> None:
     """Write an adapter.
 
     Args:
-        tower, projector: the weights of both.
+        model: of `architecture.assemble`; its tower and projector are written.
+        low_rank: the update of its language model.
         sizes: of the tower.
         language_sha256: checksum of the language model it was trained with.
         folder: made if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    half = {}
-    for part, state in (("tower", tower), ("projector", projector)):
-        for name, value in state.items():
-            half[f"{part}.{name}"] = value.to(torch.bfloat16).contiguous().cpu()
+    parts: dict[str, nn.Module] = {
+        "tower": model.model.vision_tower,
+        "projector": model.model.multi_modal_projector,
+        "low_rank": low_rank.factors,
+    }
+    half = {
+        f"{part}.{name}": value.to(torch.bfloat16).contiguous().cpu()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
 
-    save_file(half, folder / "adapter.safetensors")
-    about = {"schema": SCHEMA, "sizes": asdict(sizes), "language_sha256": language_sha256}
+    file = folder / WEIGHTS
+    save_file(half, file)
+    about = {
+        "schema": SCHEMA,
+        "sizes": asdict(sizes),
+        "rank": low_rank.rank,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "language_sha256": language_sha256,
+    }
     (folder / "adapter.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
@@ -66,32 +80,52 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
     Raises:
         CheckpointError: no adapter there, one of another architecture, or for another language model.
     """
+    about, weights = _read(folder)
+    if about["language_sha256"] != language_sha256:
+        raise CheckpointError(
+            f"{folder} is an adapter for a language model with the checksum "
+            f"{about['language_sha256']}; got {language_sha256}. Make the right one: transprune "
+            "smol language"
+        )
+
+    try:
+        tower = new_tower(TowerSizes(**about["sizes"]))
+        model: Any = assemble(language, tower, tokenizer)
+        low_rank = LowRank(model.model.language_model, about["rank"])
+        model.model.vision_tower.load_state_dict(_part(weights, "tower"))
+        model.model.multi_modal_projector.load_state_dict(_part(weights, "projector"))
+        low_rank.factors.load_state_dict(_part(weights, "low_rank"))
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder} is an adapter of another architecture: {first_line(error)}"
+        ) from error
+    low_rank.add_to(model.model.language_model)
+    return model
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What adapter.json says, and the weights, whose checksum it says.
+
+    Raises:
+        CheckpointError: one of both is missing, damaged or not the other's.
+    """
+    file = folder / WEIGHTS
     try:
         about = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "adapter.safetensors")
-        tower = new_tower(TowerSizes(**about["sizes"]))
-        wanted = about["language_sha256"]
-    # a missing or damaged file fails in json, in safetensors or where its content is used
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        written = about["sha256"]
+    # a missing or damaged file fails in json or where its content is used
     except Exception as error:
         raise CheckpointError(
             f"no adapter in {folder} ({first_line(error)}); train it: transprune smol train"
         ) from error
 
-    if wanted != language_sha256:
+    if found != written:
         raise CheckpointError(
-            f"{folder} is an adapter for a language model with the checksum {wanted}; got "
-            f"{language_sha256}. Make the right one: transprune smol language"
+            f"{file} has the checksum {found}; adapter.json says {written}. Copy both files again "
+            "from where they came from"
         )
-
-    model: Any = assemble(language, tower, tokenizer)
-    try:
-        model.model.vision_tower.load_state_dict(_part(weights, "tower"))
-        model.model.multi_modal_projector.load_state_dict(_part(weights, "projector"))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{folder} is an adapter of another architecture: {first_line(error)}"
-        ) from error
-    return model
+    return about, load_file(file)
 
 
 def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256: str) -> None:
@@ -114,8 +148,8 @@ def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256
     new_processor(tokenizer).save_pretrained(out)
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """Load what `write_model` wrote, in fp32 and evaluation mode. -> model, tokenizer.
+def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Load what `write_model` wrote, in evaluation mode. -> model, tokenizer.
 
     Raises:
         CheckpointError: no model there, or not all of its weights.
@@ -126,7 +160,7 @@ def load_model(folder: Path) -> tuple[Any, Any]:
         raise CheckpointError(f"no model in {folder}; put it together: transprune smol assemble")
 
     model, report = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
+        folder, dtype=dtype, output_loading_info=True
     )
     # transformers would fill them with random numbers, and only log it
     if missing := sorted(report["missing_keys"]):

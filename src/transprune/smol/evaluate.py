@@ -77,7 +77,7 @@ def evaluate(
     """Ask a model about the first scenes of a split, two questions of every category.
 
     Args:
-        model: of `architecture.assemble`.
+        model: of `architecture.assemble`, in any number type.
         tokenizer: its tokenizer.
         world: what pictures are drawn from.
         split: `"validation"` to choose by, `"test"` to report.
@@ -88,6 +88,7 @@ def evaluate(
         progress: called with the number of finished scenes and of all scenes.
     """
     verdicts: dict[str, list[bool]] = defaultdict(list)
+    half = model.dtype != torch.float32
 
     for number in range(scenes):
         scene = draw(world, split, number, unseen=unseen)
@@ -96,8 +97,10 @@ def evaluate(
 
         pixels = torch.from_numpy(scene.pixels)[None]
         packed = pack(torch.full_like(pixels, BLANK) if blank else pixels, [questions], tokenizer)
-        right = right_answers(answer_logits(model, tokenizer, packed), packed)[0].tolist()
-        _record(verdicts, questions, right)
+        with torch.autocast(model.device.type, model.dtype, enabled=half):
+            logits = answer_logits(model, tokenizer, packed)
+        (right,) = right_answers(logits, packed)
+        _record(verdicts, questions, [right[place] for place in range(len(questions))])
         progress(number + 1, scenes)
 
     tallies = {name: Tally(sum(found), len(found)) for name, found in verdicts.items()}

@@ -79,7 +79,7 @@ def make_language(gguf: Path, folder: Path) -> str:
     tokenizer.save_pretrained(folder)
     _write_card(folder, checksum)
 
-    # what it says before anything was trained; a frozen model must say the same ever after
+    # what it says before anything was trained
     said = answer_all(model.float(), tokenizer, TALK)
     text = json.dumps({"weights_sha256": checksum, "answers": said}, indent=1, ensure_ascii=False)
     (folder / "talk.json").write_text(text + "\n", encoding="utf-8")

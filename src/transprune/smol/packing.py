@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from transprune.nano.packed import run_packed
+from transprune.nano.packed import LayerWeights, run_packed
 from transprune.smol.asker import Question
 from transprune.smol.vision import look
 
@@ -20,54 +20,94 @@ START = "<|im_start|>user\n"  # in front of the picture
 ASK = "\n{}<|im_end|>\n<|im_start|>assistant\n"  # behind it, with the question
 IGNORE = -100  # target of a token that is not supervised
 
+Slots = Sequence[tuple[int, int]]  # how many branches, and tokens of each
+
+
+class Branches(NamedTuple):
+    """Questions of about one length: K about each of B pictures, some of them padding.
+
+    Attributes:
+        ids: long [B, K, T].
+        targets: long [B, K, T]; -100 where a token is not supervised.
+        questions: long [B, K], the place of the question in its list; -1 for padding.
+    """
+
+    ids: Tensor
+    targets: Tensor
+    questions: Tensor
+
 
 class Packed(NamedTuple):
-    """Questions about B pictures, K each, the shorter ones padded.
+    """Questions about B pictures.
 
     Attributes:
         pixels: uint8 [B, 336, 336, 3].
-        ids: long [B, K, T].
-        targets: long [B, K, T]; -100 where a token is not supervised.
+        branches: one entry per length.
     """
 
     pixels: Tensor
-    ids: Tensor
-    targets: Tensor
+    branches: tuple[Branches, ...]
+
+    @property
+    def targets(self) -> Tensor:
+        """The supervised tokens, in the order of `answer_logits`. -> long [n]."""
+        every = [part.targets[part.targets != IGNORE] for part in self.branches]
+        return torch.cat(every)
 
 
-def pack(pixels: Tensor, asked: Sequence[Sequence[Question]], tokenizer: Any) -> Packed:
+def pack(
+    pixels: Tensor,
+    asked: Sequence[Sequence[Question]],
+    tokenizer: Any,
+    slots: Slots | None = None,
+) -> Packed:
     """Make branches: the question, then the answer, of which every token and the end are supervised.
 
     Args:
         pixels: uint8 [B, 336, 336, 3].
         asked: questions about each picture, not necessarily as many for each.
         tokenizer: of the language model.
+        slots: branches to make of every picture, ascending by length; a question takes the first
+            free one that it fits, and is left out if there is none. Default: one for every
+            question, all as long as the longest.
     """
     rows = [[_branch(question, tokenizer) for question in questions] for questions in asked]
-    most = max(len(branches) for branches in rows)
-    longest = max(len(ids) + len(answer) for branches in rows for ids, answer in branches) - 1
+    if slots is None:
+        most = max(len(branches) for branches in rows)
+        longest = max(len(ids) + len(answer) for branches in rows for ids, answer in branches) - 1
+        slots = ((most, longest),)
 
-    ids = torch.full((len(rows), most, longest), tokenizer.pad_token_id)
-    targets = torch.full_like(ids, IGNORE)
+    parts = tuple(_padding(len(rows), count, length, tokenizer) for count, length in slots)
     for row, branches in enumerate(rows):
-        for place, (prompt, answer) in enumerate(branches):
-            whole = torch.tensor([*prompt, *answer])
-            ids[row, place, : len(whole) - 1] = whole[:-1]
-            # each token is trained to predict the next one
-            targets[row, place, len(prompt) - 1 : len(whole) - 1] = whole[len(prompt) :]
-    return Packed(pixels, ids, targets)
+        free = [count for count, _ in slots]
+        for number, (prompt, answer) in enumerate(branches):
+            tokens = len(prompt) + len(answer) - 1
+            fitting = [part for part, (_, length) in enumerate(slots) if length >= tokens]
+            part = next((part for part in fitting if free[part]), None)
+            if part is not None:
+                place = slots[part][0] - free[part]
+                _fill(parts[part], row, place, number, prompt, answer)
+                free[part] -= 1
+    return Packed(pixels, parts)
 
 
 def answer_logits(
-    model: Any, tokenizer: Any, packed: Packed, layer: Callable[..., Tensor] | None = None
+    model: Any,
+    tokenizer: Any,
+    packed: Packed,
+    layer: Callable[..., Tensor] | None = None,
+    weights: Callable[[int, Any], LayerWeights] | None = None,
+    kept: Tensor | None = None,
 ) -> Tensor:
-    """Predictions at the supervised tokens, in their order. -> float32 [n, V].
+    """Predictions at the supervised tokens, in the order of `Packed.targets`. -> float32 [n, V].
 
     Args:
         model: of `architecture.assemble`.
         tokenizer: its tokenizer.
         packed: pictures and questions.
-        layer: the layer function, see `nano.packed.run_packed`.
+        layer, weights: the layer function and its weights, see `nano.packed.run_packed`.
+        kept: long [B, N], ascending: the visual tokens that the language model is given, in their
+            own positions. Default: all of them.
     """
     device = model.device
     language = model.model.language_model
@@ -76,24 +116,44 @@ def answer_logits(
     # only the tower runs without gradients: it is frozen
     with torch.no_grad():
         patches = look(model.model.vision_tower, packed.pixels).patches
+    length = len(start) + patches.shape[1]
+    positions = torch.arange(length).expand(len(patches), -1)
+    if kept is not None:
+        patches = patches.gather(1, kept[..., None].to(device).expand(-1, -1, patches.shape[-1]))
+        positions = torch.cat([positions[:, : len(start)], len(start) + kept], dim=1)
+
     visual = model.model.multi_modal_projector(patches).float()
     text = language.embed_tokens(start).float().expand(len(visual), -1, -1)
-
     prefix = torch.cat([text, visual], dim=1)  # [B, P, D]
-    (states,) = run_packed(language, prefix, [packed.ids.to(device)], layer=layer)
-    supervised = packed.targets.to(device) != IGNORE
-    return model.lm_head(states[supervised]).float()
+
+    branches = [part.ids.to(device) for part in packed.branches]
+    states = run_packed(
+        language, prefix, branches, layer=layer, weights=weights, positions=positions, after=length
+    )
+    supervised = [
+        rows[part.targets.to(device) != IGNORE]
+        for rows, part in zip(states, packed.branches, strict=True)
+    ]
+    return model.lm_head(torch.cat(supervised)).float()
 
 
-def right_answers(logits: Tensor, packed: Packed) -> Tensor:
-    """Whether every token of an answer and its end are the likeliest. -> bool [B, K].
+def right_answers(logits: Tensor, packed: Packed) -> list[dict[int, bool]]:
+    """Whether every token of an answer and its end are the likeliest: per picture, by question."""
+    hits = logits.argmax(dim=-1).cpu() == packed.targets
+    found: list[dict[int, bool]] = [{} for _ in packed.pixels]
 
-    Padding, which has no answer, counts as right.
-    """
-    supervised = packed.targets != IGNORE
-    right = torch.ones_like(supervised)
-    right[supervised] = logits.argmax(dim=-1).cpu() == packed.targets[supervised]
-    return right.all(dim=-1)
+    done = 0
+    for part in packed.branches:
+        supervised = part.targets != IGNORE
+        count = int(supervised.sum())
+        right = torch.ones_like(supervised)
+        right[supervised] = hits[done : done + count]
+        done += count
+
+        verdicts = right.all(dim=-1)
+        for row, place in (part.questions >= 0).nonzero().tolist():
+            found[row][int(part.questions[row, place])] = bool(verdicts[row, place])
+    return found
 
 
 def _branch(question: Question, tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -101,3 +161,20 @@ def _branch(question: Question, tokenizer: Any) -> tuple[list[int], list[int]]:
     prompt = tokenizer(ASK.format(question.text), add_special_tokens=False).input_ids
     answer = tokenizer(question.answer, add_special_tokens=False).input_ids
     return prompt, [*answer, tokenizer.eos_token_id]
+
+
+def _padding(rows: int, count: int, length: int, tokenizer: Any) -> Branches:
+    """Branches without questions."""
+    ids = torch.full((rows, count, length), tokenizer.pad_token_id)
+    return Branches(ids, torch.full_like(ids, IGNORE), torch.full((rows, count), -1))
+
+
+def _fill(
+    part: Branches, row: int, place: int, number: int, prompt: list[int], answer: list[int]
+) -> None:
+    """Write a question into a free branch."""
+    whole = torch.tensor([*prompt, *answer])
+    part.ids[row, place, : len(whole) - 1] = whole[:-1]
+    # each token is trained to predict the next one
+    part.targets[row, place, len(prompt) - 1 : len(whole) - 1] = whole[len(prompt) :]
+    part.questions[row, place] = number

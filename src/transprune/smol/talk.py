@@ -1,15 +1,20 @@
 """A dozen texts without pictures, and what a language model answers to them.
 
-They are recorded before training, and must be answered in the same words afterwards as long as the
-language model is frozen.
+They are recorded before training (`talk.json`), and asked again of the assembled model. Its language
+model was updated, so the words may differ; that it still talks is for a reader to see.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from transprune.errors import CheckpointError
+from transprune.nano.messages import first_line
 
 TALK = (
     "What is the capital of France?",
@@ -46,3 +51,22 @@ def answer_all(model: Any, tokenizer: Any, prompts: Sequence[str]) -> dict[str, 
         answers[prompt] = tokenizer.decode(new, skip_special_tokens=True).strip()
 
     return answers
+
+
+def read_talk(folder: Path) -> dict[str, str]:
+    """What the language model said before training. -> answer by text.
+
+    Args:
+        folder: of the language model, of `language.make_language`.
+
+    Raises:
+        CheckpointError: the record is missing or damaged.
+    """
+    file = folder / "talk.json"
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["answers"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} does not say what the language model answers ({first_line(error)}); make it "
+            "again: transprune smol language"
+        ) from error

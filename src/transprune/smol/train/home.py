@@ -1,7 +1,7 @@
-"""The whole training in the folder of the second test bed: tower, projector, adapter.
+"""The whole training in the folder of the second test bed: tower, reader, adapter.
 
-<home>/tower/, <home>/projector/   the runs, see `run`
-<home>/adapter/                    the finished adapter, see `adapter`
+<home>/tower/, <home>/reader/   the runs, see `run`
+<home>/adapter/                 the adapter as far as it is trained, see `adapter`
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from transprune.smol.adapter import save_adapter
 from transprune.smol.architecture import assemble, image_tokenizer
 from transprune.smol.language import WEIGHTS_SHA256, load_language
 from transprune.smol.train.names import name_vectors
-from transprune.smol.train.recipe import PROJECTOR, TOWER
-from transprune.smol.train.run import known_vectors, load_tower, train_projector, train_tower
+from transprune.smol.train.recipe import READER, TOWER
+from transprune.smol.train.run import known_vectors, load_tower, train_reader, train_tower
 from transprune.smol.world import World, load_world
 
 
 def train_all(
     home: Path, progress: Progress, device: torch.device, stop: Callable[[], bool]
-) -> Path | None:
-    """Train tower and projector, or continue with whichever is unfinished.
+) -> bool:
+    """Train tower and reader, or continue with whichever is unfinished.
 
     Args:
         home: with `language/` and `world/`.
         progress, device, stop: as of `run.train_tower`.
 
     Returns:
-        The folder of the adapter, or None where the run was stopped.
+        Whether the training is finished. The adapter is written in either case, once the reader
+        has begun.
 
     Raises:
         CheckpointError, SceneError: no language model or no world in the folder.
@@ -42,25 +43,18 @@ def train_all(
     world = load_world(home / "world")
     vectors = vectors_at(home, world)
     if not train_tower(TOWER, world, vectors, home / "tower", progress, device, stop):
-        return None
+        return False
 
     module, _ = load_tower(TOWER, vectors, home / "tower")
     language, own_tokenizer = load_language(home / "language")
     tokenizer = image_tokenizer(own_tokenizer)
     model: Any = assemble(language, module["tower"], tokenizer)
-    folder = home / "projector"
-    if not train_projector(PROJECTOR, model, tokenizer, world, folder, progress, device, stop):
-        return None
-
-    inner = model.model
-    save_adapter(
-        inner.vision_tower.state_dict(),
-        inner.multi_modal_projector.state_dict(),
-        TOWER.sizes,
-        WEIGHTS_SHA256,
-        home / "adapter",
+    low_rank, finished = train_reader(
+        READER, model, tokenizer, world, home / "reader", progress, device, stop
     )
-    return home / "adapter"
+
+    save_adapter(model, low_rank, TOWER.sizes, WEIGHTS_SHA256, home / "adapter")
+    return finished
 
 
 def vectors_at(home: Path, world: World) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is trained: the stages of the tower, in order, then the projector."""
+"""What is trained: the stages of the tower, in order, then those of the reader."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from transprune.smol.things import Canvas
-from transprune.smol.train.projector import ProjectorSettings
+from transprune.smol.train.reader import ReaderSettings
 from transprune.smol.train.tower import TowerSettings
+from transprune.smol.train.words import WordsSettings
 from transprune.smol.vision import TowerSizes
 
 
@@ -33,7 +34,31 @@ class TowerRecipe:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ReaderRecipe:
+    """A whole training of the reader: projector, and low-rank update of the language model.
+
+    Attributes:
+        name: of the recipe.
+        words: of its first stage, of the projector alone.
+        stages: in order; each goes on with the weights of the one before.
+        rank: of the update.
+        seed: of its weights.
+    """
+
+    name: str
+    words: WordsSettings
+    stages: tuple[ReaderSettings, ...]
+    rank: int = 32
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
 _PARTS = Canvas(side=112, things=(1, 2))
+_QUARTERS = Canvas(side=168, things=(1, 4))
 
 TOWER = TowerRecipe(
     "tower",
@@ -41,17 +66,39 @@ TOWER = TowerRecipe(
     (
         TowerSettings("tower1_parts", steps=3000, batch=64, canvas=_PARTS),
         TowerSettings(
-            "tower2_scenes",
-            steps=3000,
-            batch=12,
+            "tower2_quarters",
+            steps=1200,
+            batch=24,
+            canvas=_QUARTERS,
             first_scene=1_000_000,
             muon_lr=0.01,
             adam_lr=1e-3,
+            lr_floor=0.3,
+            character_weight=3.0,
+        ),
+        TowerSettings(
+            "tower3_scenes",
+            steps=1000,
+            batch=10,
+            first_scene=2_000_000,
+            muon_lr=0.006,
+            adam_lr=6e-4,
+            lr_floor=0.02,
+            character_weight=3.0,
         ),
     ),
 )
 
-PROJECTOR = ProjectorSettings()
+READER = ReaderRecipe(
+    "reader",
+    WordsSettings(),
+    (
+        ReaderSettings("reader2_things", steps=1800, tokens=160, lr_floor=0.3),
+        ReaderSettings(
+            "reader3_scenes", steps=1000, first_scene=30_000_000, adam_lr=4e-4, warmup=20
+        ),
+    ),
+)
 
 MINIATURE = TowerRecipe(
     "miniature",
@@ -60,6 +107,16 @@ MINIATURE = TowerRecipe(
         TowerSettings("tower1_parts", steps=4, batch=4, canvas=_PARTS, warmup=2),
         TowerSettings("tower2_scenes", steps=2, batch=1, warmup=1, first_scene=100),
     ),
+)
+
+LITTLE_READER = ReaderRecipe(
+    "miniature",
+    WordsSettings(steps=2, batch=1, warmup=1),
+    (
+        ReaderSettings("reader2_things", steps=2, batch=1, tokens=96, slots=((9, 200),)),
+        ReaderSettings("reader3_scenes", steps=2, batch=1, slots=((9, 200),)),
+    ),
+    rank=2,
 )
 
 RECIPES: Mapping[str, TowerRecipe] = {recipe.name: recipe for recipe in (TOWER, MINIATURE)}

@@ -1,7 +1,8 @@
-"""The trainings of tower and projector, each in one folder, stage after stage, each resumable.
+"""The trainings of tower and reader, each in one folder, stage after stage, each resumable.
 
 <folder>/settings.json    the settings; a run is never continued with other ones
 <folder>/names.pt         the vectors of all names (of the tower)
+<folder>/dialogues.pt     what the language model says without pictures (of the reader)
 <folder>/<stage>.pt       the last checkpoint of each stage, with its optimizer
 <folder>/<stage>.jsonl    the log of each stage
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,14 @@ from transprune.nano.train.loop import (
 )
 from transprune.nano.train.settings import check_settings
 from transprune.smol.language import weights_sha256
+from transprune.smol.low_rank import LowRank
+from transprune.smol.train.dialogues import make_dialogues
 from transprune.smol.train.heads import new_module
 from transprune.smol.train.labels import all_names
-from transprune.smol.train.projector import ProjectorSettings, ProjectorStage
-from transprune.smol.train.recipe import TowerRecipe
+from transprune.smol.train.reader import ReaderStage
+from transprune.smol.train.recipe import ReaderRecipe, TowerRecipe
 from transprune.smol.train.tower import TowerStage
+from transprune.smol.train.words import WordsStage
 from transprune.smol.world import World
 
 
@@ -75,8 +78,8 @@ def train_tower(
     return True
 
 
-def train_projector(
-    settings: ProjectorSettings,
+def train_reader(
+    recipe: ReaderRecipe,
     model: Any,
     tokenizer: Any,
     world: World,
@@ -84,17 +87,18 @@ def train_projector(
     progress: Progress,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Train the projector between tower and language model, or continue an interrupted run.
+) -> tuple[LowRank, bool]:
+    """Train what reads the tower's features, or continue an interrupted run.
 
     Args:
-        settings: of the only stage.
-        model: of `architecture.assemble`, with a trained tower; its projector is trained in place.
+        recipe: what to train.
+        model: of `architecture.assemble`, with a trained tower; its projector is trained in place,
+            and its language model turned into bfloat16.
         tokenizer: its tokenizer.
         world, folder, progress, device, stop: as of `train_tower`.
 
     Returns:
-        Whether the training is finished.
+        The update of the language model, and whether the training is finished.
 
     Raises:
         TrainingError: the folder has a run with other settings, another world, tower or language
@@ -105,10 +109,22 @@ def train_projector(
         "tower": weights_sha256(model.model.vision_tower),
         "language": weights_sha256(model.model.language_model),
     }
+    low_rank = LowRank(model.model.language_model, recipe.rank, recipe.seed)
     with writing(folder):
-        check_settings(asdict(settings) | frozen, folder)
-        stage = ProjectorStage(model, tokenizer, world, settings, device)
-        return run_stage(stage, folder, progress, stop=stop)
+        check_settings(recipe.to_dict() | frozen, folder)
+        words = WordsStage(model, tokenizer, world, recipe.words, device)
+        if not run_stage(words, folder, progress, stop=stop):
+            return low_rank, False
+
+        # frozen weights, which autocast would otherwise round again in every step
+        model.model.language_model.to(torch.bfloat16)
+        model.lm_head.to(torch.bfloat16)
+        dialogues = _known_dialogues(model, tokenizer, folder)
+        for settings in recipe.stages:
+            stage = ReaderStage(model, low_rank, tokenizer, dialogues, world, settings, device)
+            if not run_stage(stage, folder, progress, stop=stop):
+                return low_rank, False
+    return low_rank, True
 
 
 @contextmanager
@@ -182,6 +198,18 @@ def known_vectors(world: World, folder: Path, make: Callable[[tuple[str, ...]], 
             "into another folder"
         )
     return stored["vectors"]
+
+
+def _known_dialogues(model: Any, tokenizer: Any, folder: Path) -> Tensor:
+    """Dialogues of the language model within a LLaVA, stored in the folder of the run."""
+    file = folder / "dialogues.pt"
+    if file.exists():
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+    dialogues = make_dialogues(model, tokenizer)
+    with replacing(file) as part:
+        torch.save(dialogues, part)
+    return dialogues
 
 
 def _fingerprint(vectors: Tensor) -> str:

@@ -48,8 +48,8 @@ class TowerSettings:
         first_scene: number of the first picture; stages of a recipe share none.
         muon_lr, adam_lr, warmup, lr_floor: peak learning rates, steps to reach them, and the share
             of the peak left at the end.
-        thing_weight, color_weight, place_weight, cls_weight: weights of these losses, against 1 for
-            names, characters and boxes.
+        thing_weight, color_weight, character_weight, place_weight, cls_weight: weights of these
+            losses, against 1 for names and boxes.
         seed: of the windows.
     """
 
@@ -64,6 +64,7 @@ class TowerSettings:
     lr_floor: float = 0.02
     thing_weight: float = 2.0
     color_weight: float = 0.5
+    character_weight: float = 1.0
     place_weight: float = 0.3
     cls_weight: float = 0.5
     seed: int = 0
@@ -184,7 +185,7 @@ class TowerStage:
 
     def _characters(self, logits: Tensor, shares: Tensor) -> tuple[Tensor, Metrics]:
         """Right where the likeliest character is one of those on the patch."""
-        loss = F.cross_entropy(logits, shares)
+        loss = self.settings.character_weight * F.cross_entropy(logits, shares)
         best = logits.argmax(-1, keepdim=True)
         written = shares[:, -1] == 0
         return loss, {"character": _share((shares.gather(1, best)[:, 0] > 0)[written])}

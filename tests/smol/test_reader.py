@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from transformers import (
 import transprune
 from smol.little import little_world
 from transprune.errors import CheckpointError
+from transprune.nano.packed import layer_forward
 from transprune.nano.train.loop import run_stage
 from transprune.smol import adapter
 from transprune.smol.adapter import save_adapter, with_adapter
@@ -31,13 +33,18 @@ from transprune.smol.architecture import (
 )
 from transprune.smol.asker import Asker
 from transprune.smol.evaluate import evaluate
-from transprune.smol.packing import IGNORE, answer_logits, pack, right_answers
+from transprune.smol.low_rank import LowRank
+from transprune.smol.packing import answer_logits, pack, right_answers
 from transprune.smol.questions import ask_all
 from transprune.smol.scenes import draw, question_rng
 from transprune.smol.talk import answer_all
-from transprune.smol.train import home, projector
-from transprune.smol.train.projector import ProjectorSettings, ProjectorStage, fit
-from transprune.smol.train.recipe import MINIATURE
+from transprune.smol.train import fitted, home, reader, run
+from transprune.smol.train.dialogues import make_dialogues
+from transprune.smol.train.fitted import fit
+from transprune.smol.train.labels import Labels, all_names, batch_labels
+from transprune.smol.train.reader import ReaderSettings, ReaderStage
+from transprune.smol.train.recipe import LITTLE_READER, MINIATURE
+from transprune.smol.train.words import WordsSettings, WordsStage, spoken, vocabulary
 from transprune.smol.vision import TowerSizes, new_tower
 
 CPU = torch.device("cpu")
@@ -72,8 +79,16 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(autouse=True)
-def few_scenes_to_fit(monkeypatch):
-    monkeypatch.setattr(projector, "_FIT_SCENES", 2)
+def quick(monkeypatch):
+    """Few scenes to fit the projector, few dialogues, and nothing compiled."""
+    monkeypatch.setattr(fitted, "_SCENES", 2)
+    monkeypatch.setattr(reader, "compiled_layer", lambda: layer_forward)
+    monkeypatch.setattr(run, "make_dialogues", few_dialogues)
+
+
+def few_dialogues(model, tokenizer):
+    """Twelve tokens each, as a model that never learnt to end its turn does not end it."""
+    return torch.randint(4, 260, (2, 12), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")
@@ -198,51 +213,188 @@ def test_padding_changes_nothing(model, tokenizer, asked) -> None:
     torch.testing.assert_close(both, torch.cat(each), atol=1e-4, rtol=1e-4)
 
 
+def test_slots_group_questions_by_length(model, tokenizer, asked) -> None:
+    """Short and long branches apart give each question the predictions it has alone."""
+    scenes, questions = asked
+    lengths = [len(tokenizer(question.text).input_ids) for question in questions[0]]
+    middle = sorted(lengths)[len(lengths) // 2] + 60
+    whole = pack(pixels_of(scenes[:1]), questions[:1], tokenizer)
+    grouped = pack(
+        pixels_of(scenes[:1]), questions[:1], tokenizer, slots=((len(lengths), middle), (9, 400))
+    )
+    assert sorted(grouped.targets.tolist()) == sorted(whole.targets.tolist())
+
+    with torch.no_grad():
+        expected = right_answers(answer_logits(model, tokenizer, whole), whole)
+        assert right_answers(answer_logits(model, tokenizer, grouped), grouped) == expected
+    assert set(expected[0]) == set(range(len(questions[0])))
+
+
+def test_a_question_without_a_free_slot_is_left_out(tokenizer, asked) -> None:
+    scenes, questions = asked
+    packed = pack(pixels_of(scenes), questions, tokenizer, slots=((2, 400),))
+    found = right_answers(torch.zeros(len(packed.targets), 260), packed)
+    assert [len(row) for row in found] == [2, 2]
+
+
+def test_kept_tokens_are_those_of_a_pruned_model(model, tokenizer, asked) -> None:
+    """Fewer visual tokens in their own positions: what pruning in front of the model does."""
+    scenes, questions = asked
+    kept = torch.arange(0, 576, 5)
+    packed = pack(pixels_of(scenes[:1]), [questions[0][:1]], tokenizer)
+    processor = new_processor(tokenizer)
+    content = [{"type": "image"}, {"type": "text", "text": questions[0][0].text}]
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True
+    )
+    answer = questions[0][0].answer + tokenizer.eos_token
+    inputs = processor(scenes[0].image(), prompt + answer, return_tensors="pt")
+    picture = inputs["input_ids"][0] == model.config.image_token_index
+    seen = ~picture
+    seen[picture.nonzero()[kept, 0]] = True
+
+    with torch.no_grad():
+        embeds = model.get_input_embeddings()(inputs["input_ids"])
+        features = model.get_image_features(inputs["pixel_values"]).pooler_output
+        embeds[0, picture] = torch.cat(tuple(features))
+        positions = seen.nonzero()[:, 0][None]
+        states = model.model.language_model(
+            inputs_embeds=embeds[:, seen], position_ids=positions
+        ).last_hidden_state
+        length = len(tokenizer(answer, add_special_tokens=False).input_ids)
+        expected = model.lm_head(states)[0, -length - 1 : -1]
+        own = answer_logits(model, tokenizer, packed, kept=kept[None])
+    torch.testing.assert_close(own, expected, atol=2e-4, rtol=1e-4)
+
+
 def test_right_answers_are_whole_answers(tokenizer, asked) -> None:
     scenes, questions = asked
     packed = pack(pixels_of(scenes), questions, tokenizer)
-    targets = packed.targets[packed.targets != IGNORE]
-    perfect = torch.nn.functional.one_hot(targets, 260).float()
-    assert right_answers(perfect, packed).all()
+    perfect = torch.nn.functional.one_hot(packed.targets, 260).float()
+    right = right_answers(perfect, packed)
+    assert [len(row) for row in right] == [len(some) for some in questions]
+    assert all(all(row.values()) for row in right)
 
     # one wrong token spoils its answer and no other
     perfect[0] = 0
-    right = right_answers(perfect, packed)
-    assert not right[0, 0]
-    assert right.sum() == right.numel() - 1
+    wrong = [
+        (row, number)
+        for row, found in enumerate(right_answers(perfect, packed))
+        for number, verdict in found.items()
+        if not verdict
+    ]
+    assert wrong == [(0, 0)]
 
 
-def test_the_projector_learns_and_nothing_else(model, tokenizer, tmp_path) -> None:
+def test_patches_say_what_they_show(language, tokenizer) -> None:
+    """Two things: names, a colour, characters and places go in, and the nearest words are theirs."""
+    names = all_names(WORLD.kinds.names)
+    words = vocabulary(language.model, tokenizer, names)
+    labels = batch_labels([draw(WORLD, "train", 3)], {name: n for n, name in enumerate(names)})
+    said = spoken(words, labels)
+    assert said.shape == (1, 576, language.config.hidden_size)
+
+    # of one patch alone: a red thing, far right and as large as things get
+    far = torch.tensor([[[1.0, 0.0, 0.357, 0.357]]]).expand(1, 576, 4)
+    one = Labels(
+        labels.pixels,
+        torch.full((1, 576), 4),
+        torch.full((1, 576), -100),
+        torch.zeros(1, 576, 37),
+        far,
+    )
+    token = spoken(words, one)[0, 0] / words.scale
+    plain = words.names[4] + 0.6 * (
+        (2 * (7 + 112) / 336 - 1) * words.across + (2 * 7 / 336 - 1) * words.down
+    )
+    torch.testing.assert_close(token, plain + 0.5 * words.extent, atol=2e-3, rtol=1e-3)
+
+
+def test_the_words_stage_trains_the_projector_alone(model, tokenizer, tmp_path) -> None:
     before = copy.deepcopy(model.state_dict())
-    settings = ProjectorSettings(steps=4, batch=1, per_category=1, warmup=1)
-    stage = ProjectorStage(model, tokenizer, WORLD, settings, CPU)
+    settings = WordsSettings(steps=8, batch=1, warmup=1)
+    stage = WordsStage(model, tokenizer, WORLD, settings, CPU)
     log = []
     assert run_stage(stage, tmp_path, lambda name, step, of, found: log.append(found))
-
-    changed = set()
-    for name, value in model.state_dict().items():
-        # the language model was rounded to bfloat16, the tower not
-        same = before[name].to(value.dtype)
-        if not torch.equal(value, same):
-            changed.add(name.rpartition(".")[0])
+    changed = {
+        name.rpartition(".")[0]
+        for name, value in model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert changed == {
         "model.multi_modal_projector.linear_1",
         "model.multi_modal_projector.linear_2",
     }
-    assert {"loss", "exist", "where"} <= set(log[-1])
+    assert {"things", "ground", "name"} <= set(log[-1])
+
+
+def new_stage(language, tokenizer, **settings) -> ReaderStage:
+    torch.manual_seed(1)
+    tower = new_tower(TowerSizes(width=32, mlp=64, layers=2, heads=2))
+    llava = assemble(language, tower, tokenizer)
+    fit(llava, WORLD)
+    llava.model.language_model.to(torch.bfloat16)
+    llava.lm_head.to(torch.bfloat16)
+    low_rank = LowRank(llava.model.language_model, 2)
+    wanted = ReaderSettings("reader", batch=1, per_category=1, warmup=1, **settings)
+    return ReaderStage(llava, low_rank, tokenizer, few_dialogues(None, None), WORLD, wanted, CPU)
+
+
+def test_projector_and_update_learn_and_nothing_else(language, tokenizer, tmp_path) -> None:
+    stage = new_stage(language, tokenizer, steps=4, slots=((9, 200),))
+    before = copy.deepcopy(stage._model.state_dict())
+    log = []
+    assert run_stage(stage, tmp_path, lambda name, step, of, found: log.append(found))
+
+    after = stage._model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert changed and all("multi_modal_projector" in name for name in changed)
+    ups = [value for name, value in stage.module.state_dict().items() if name.endswith("_up")]
+    assert all(up.abs().sum() > 0 for up in ups)
+    assert {"loss", "answers", "talk", "exist", "where"} <= set(log[-1])
+
+
+def test_what_is_kept_are_things_first(language, tokenizer) -> None:
+    stage = new_stage(language, tokenizer, steps=1, tokens=200)
+    batch = stage.prepare(0)
+    scene = draw(WORLD, "train", stage.settings.first_scene)
+    kept = batch.kept[0].tolist()
+    assert len(kept) == 200 and kept == sorted(set(kept))
+    assert set((scene.owner >= 0).nonzero()[0].tolist()) <= set(kept)
+
+
+def test_without_an_update_nothing_diverges(language, tokenizer) -> None:
+    stage = new_stage(language, tokenizer, steps=1)
+
+    def talk() -> float:
+        # a new context each time, as in training: within one, rounded weights are kept
+        with torch.autocast("cpu", torch.bfloat16):
+            return stage._talk(0).item()
+
+    assert abs(talk()) < 1e-6
+    for name, factor in stage.module["low_rank"].factors.items():
+        if name.endswith("_up"):
+            torch.nn.init.normal_(factor, std=0.2)
+    assert talk() > 1e-3
+
+
+def test_dialogues_begin_like_the_template(language) -> None:
+    """A random model that ends its turns now and then: rows of both turns, padded to one length."""
+    torch.manual_seed(0)
+    made = make_dialogues(language, byte_tokenizer(), count=3, length=400, seed=1)
+    assert made.shape == (3, 400)
+    text = byte_tokenizer().decode(made[0]).replace(" ", "")
+    assert text.startswith("<|im_start|>systemĊYouĠare") and "<|im_start|>assistantĊ" in text
+    assert torch.equal(made, make_dialogues(language, byte_tokenizer(), 3, 400, seed=1))
 
 
 def test_stopped_and_resumed_ends_the_same(language, tokenizer, tmp_path) -> None:
-    settings = ProjectorSettings(steps=3, batch=1, per_category=1, warmup=1)
     ends = []
     for cuts in ((), (2,)):
         folder = tmp_path / str(len(cuts))
         folder.mkdir()
         for steps in (*cuts, None):
-            torch.manual_seed(1)
-            tower = new_tower(TowerSizes(width=32, mlp=64, layers=2, heads=2))
-            llava = assemble(language, tower, tokenizer)
-            stage = ProjectorStage(llava, tokenizer, WORLD, settings, CPU)
+            stage = new_stage(language, tokenizer, steps=3, tokens=96, slots=((9, 200),))
             run_stage(stage, folder, lambda *step: None, steps)
         ends.append(stage.module.state_dict())
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
@@ -283,7 +435,8 @@ def test_evaluating_counts_what_single_answers_count(model, tokenizer) -> None:
     for question in ask_all(asker, 2):
         packed = pack(pixels_of([scene]), [[question]], tokenizer)
         with torch.no_grad():
-            right += int(right_answers(answer_logits(model, tokenizer, packed), packed)[0, 0])
+            (found,) = right_answers(answer_logits(model, tokenizer, packed), packed)
+        right += found[0]
         asked += 1
     tallies = scores.categories.values()
     assert (sum(tally.asked for tally in tallies), sum(tally.right for tally in tallies)) == (
@@ -303,32 +456,60 @@ def test_an_adapter_is_put_back_and_another_language_model_refused(
     model, language, tokenizer, tmp_path
 ) -> None:
     sizes = TowerSizes(width=32, mlp=64, layers=2, heads=2)
-    tower = model.model.vision_tower.state_dict()
-    trained = model.model.multi_modal_projector.state_dict()
-    save_adapter(tower, trained, sizes, "abc", tmp_path)
+    low_rank = LowRank(model.model.language_model, 2)
+    for factor in low_rank.factors.values():
+        torch.nn.init.normal_(factor, std=0.1)
+    save_adapter(model, low_rank, sizes, "abc", tmp_path)
 
     again = with_adapter(language, tokenizer, tmp_path, "abc").state_dict()
-    for name, value in model.state_dict().items():
-        kept = "language_model" in name or "lm_head" in name
-        expected = value if kept else value.bfloat16().float()
-        assert torch.equal(again[name], expected), name
+    expected = copy.deepcopy(model).bfloat16().float()
+    expected.model.language_model.load_state_dict(language.model.state_dict())
+    low_rank.bfloat16().float().add_to(expected.model.language_model)
+    for name, value in expected.state_dict().items():
+        if not name.startswith("lm_head"):  # shared with the embeddings
+            torch.testing.assert_close(again[name], value, msg=name)
+    changed = language.model.layers[0].mlp.up_proj.weight
+    assert not torch.equal(again["model.language_model.layers.0.mlp.up_proj.weight"], changed)
 
     with pytest.raises(CheckpointError, match="transprune smol language"):
         with_adapter(language, tokenizer, tmp_path, "def")
     with pytest.raises(CheckpointError, match="no adapter in"):
         with_adapter(language, tokenizer, tmp_path / "nowhere", "abc")
-    save_adapter(tower, {}, sizes, "abc", tmp_path)
+    save_adapter(model, LowRank(model.model.language_model, 3), sizes, "abc", tmp_path)
+    about = json.loads((tmp_path / "adapter.json").read_text()) | {"rank": 2}
+    (tmp_path / "adapter.json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="another architecture"):
         with_adapter(language, tokenizer, tmp_path, "abc")
+    with (tmp_path / adapter.WEIGHTS).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match="has the checksum"):
+        with_adapter(language, tokenizer, tmp_path, "abc")
+
+
+def test_a_low_rank_update_is_the_same_added_or_not(model, tokenizer, asked) -> None:
+    scenes, questions = asked
+    packed = pack(pixels_of(scenes), questions, tokenizer)
+    low_rank = LowRank(model.model.language_model, 2)
+    with torch.no_grad():
+        plain = answer_logits(model, tokenizer, packed)
+        torch.testing.assert_close(
+            answer_logits(model, tokenizer, packed, weights=low_rank.weights), plain
+        )
+        for factor in low_rank.factors.values():
+            torch.nn.init.normal_(factor, std=0.2)
+        apart = answer_logits(model, tokenizer, packed, weights=low_rank.weights)
+        low_rank.add_to(model.model.language_model)
+        added = answer_logits(model, tokenizer, packed)
+    torch.testing.assert_close(apart, added, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(plain, added, atol=1e-2)
 
 
 def test_all_of_it_from_two_folders_to_a_checkpoint(
     language, tokenizer, monkeypatch, tmp_path
 ) -> None:
-    """Tower, projector, adapter, model: stopped after the tower, and continued."""
+    """Tower, reader, adapter, model: stopped within the tower, and continued."""
     monkeypatch.setattr(home, "TOWER", MINIATURE)
-    settings = ProjectorSettings(steps=1, batch=1, per_category=1, warmup=1)
-    monkeypatch.setattr(home, "PROJECTOR", settings)
+    monkeypatch.setattr(home, "READER", LITTLE_READER)
     monkeypatch.setattr(home, "load_world", lambda folder: WORLD)
 
     def fresh(folder):
@@ -346,12 +527,13 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     def quiet(*step) -> None:
         return None
 
-    assert home.train_all(tmp_path, quiet, CPU, stop) is None
-    assert home.train_all(tmp_path, quiet, CPU, lambda: False) == tmp_path / "adapter"
-    # finished stages are not trained again
-    before = (tmp_path / "projector" / "projector.pt").read_bytes()
+    assert not home.train_all(tmp_path, quiet, CPU, stop)
     assert home.train_all(tmp_path, quiet, CPU, lambda: False)
-    assert (tmp_path / "projector" / "projector.pt").read_bytes() == before
+    # finished stages are not trained again
+    last = tmp_path / "reader" / f"{LITTLE_READER.stages[-1].name}.pt"
+    before = last.read_bytes()
+    assert home.train_all(tmp_path, quiet, CPU, lambda: False)
+    assert last.read_bytes() == before
 
     adapter.write_model(tmp_path, tmp_path / "adapter", tmp_path / "model", home.WEIGHTS_SHA256)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
@@ -361,6 +543,6 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     assert evaluate(again, words, WORLD, "test", 1).categories
     with pytest.raises(CheckpointError, match="transprune smol assemble"):
         adapter.load_model(tmp_path)
-    trained = torch.load(tmp_path / "projector" / "projector.pt", weights_only=True)["module"]
+    trained = torch.load(last, weights_only=True)["module"]
     found = loaded.model.multi_modal_projector.linear_2.weight
     assert torch.equal(found, trained["projector.linear_2.weight"].bfloat16())

@@ -1,0 +1,200 @@
+"""The language model learns to read visual tokens: the projector and a low-rank update together.
+
+One picture serves some twenty-five questions, packed behind it (`packing`). In the cheaper stage the
+language model is given the tokens of the things and a random part of the ground, each in its own
+position; the last stage has all 576, as the finished model has.
+
+The update is held to what the language model said without pictures: now and then the divergence from
+its own predictions on a dialogue (`dialogues`) is added to the loss.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transprune.nano.packed import run_packed
+from transprune.nano.train.language import compiled_layer
+from transprune.nano.train.log import Metrics
+from transprune.nano.train.loop import cosine
+from transprune.nano.train.optimizer import Optimizer
+from transprune.smol.asker import Question
+from transprune.smol.low_rank import LowRank
+from transprune.smol.packing import Packed, answer_logits, pack, right_answers
+from transprune.smol.questions import ask_all, asker_of
+from transprune.smol.scenes import Scene, draw
+from transprune.smol.world import World
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How a stage of the reader is trained.
+
+    Attributes:
+        name: of the stage, and of its files.
+        steps, batch: number of steps, and pictures per step.
+        tokens: visual tokens that the language model is given; None: all.
+        first_scene: number of the first picture; stages share none.
+        per_category: questions of each category about a picture, where it has so many.
+        slots: branches for them, see `packing.pack`.
+        adam_lr, warmup, lr_floor: peak learning rate, steps to reach it, and the share of the peak
+            left at the end.
+        end_weight: of the end of an answer in the loss, against 1 for its words.
+        talk_every, talk_weight: steps from one dialogue to the next, and the weight of its
+            divergence.
+        seed: of the ground tokens that are left out.
+    """
+
+    name: str
+    steps: int
+    batch: int = 2
+    tokens: int | None = None
+    first_scene: int = 20_000_000
+    per_category: int = 4
+    slots: tuple[tuple[int, int], ...] = ((16, 20), (7, 28), (4, 44))
+    adam_lr: float = 1e-3
+    warmup: int = 100
+    lr_floor: float = 0.02
+    end_weight: float = 0.2
+    talk_every: int = 3
+    talk_weight: float = 1.0
+    seed: int = 0
+
+
+class ReaderBatch(NamedTuple):
+    """The pictures of a step with their questions, and the tokens that are kept, long [B, N]."""
+
+    packed: Packed
+    asked: list[list[Question]]
+    kept: Tensor | None
+
+
+class ReaderStage:
+    """One stage of the reader; it trains the projector of `model`, and `low_rank`, in place.
+
+    Args:
+        model: of `architecture.assemble`, with a language model in bfloat16.
+        low_rank: the update of its language model.
+        tokenizer: its tokenizer.
+        dialogues: of `dialogues.make_dialogues`.
+        world: what pictures are drawn from.
+        settings: of the stage.
+        device: where to train.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        low_rank: LowRank,
+        tokenizer: Any,
+        dialogues: Tensor,
+        world: World,
+        settings: ReaderSettings,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.steps = settings.steps
+        self.device = device
+        self._world = world
+        self._tokenizer = tokenizer
+        self._dialogues = dialogues.to(device)
+
+        self._model = model.to(device).requires_grad_(False)
+
+        self._low_rank = low_rank.to(device)
+        projector = model.model.multi_modal_projector.requires_grad_(True)
+        self.module = nn.ModuleDict({"projector": projector, "low_rank": low_rank})
+        self.optimizer = Optimizer(self.module, 0.0, settings.adam_lr)
+        self._layer = compiled_layer()
+
+    def rate(self, step: int) -> float:
+        """Warm-up, then cosine."""
+        return cosine(step, self.steps, self.settings.warmup, self.settings.lr_floor)
+
+    def prepare(self, step: int) -> ReaderBatch:
+        """Draw the pictures and questions of a step; no picture comes twice."""
+        settings = self.settings
+        first = settings.first_scene + step * settings.batch
+        scenes = []
+        asked = []
+        for number in range(first, first + settings.batch):
+            scene = draw(self._world, "train", number)
+            asker = asker_of(self._world, scene, "train", number)
+            scenes.append(scene)
+            asked.append(ask_all(asker, settings.per_category))
+
+        pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
+        packed = pack(pixels, asked, self._tokenizer, settings.slots)
+        return ReaderBatch(packed, asked, self._kept(scenes, step))
+
+    def loss(self, batch: ReaderBatch, step: int) -> tuple[Tensor, Metrics]:
+        """Cross-entropy of the answers, and the share of right ones per category."""
+        packed = batch.packed
+        weights = self._low_rank.weights
+        logits = answer_logits(
+            self._model, self._tokenizer, packed, self._layer, weights, batch.kept
+        )
+        targets = packed.targets.to(logits.device)
+
+        ends = targets == self._tokenizer.eos_token_id
+        weight = torch.where(ends, self.settings.end_weight, 1.0)
+        each = F.cross_entropy(logits, targets, reduction="none")
+        loss = (each * weight).sum() / weight.sum()
+        metrics = {"answers": loss.item(), **_shares(batch.asked, right_answers(logits, packed))}
+
+        if step % self.settings.talk_every == 0:
+            talk = self._talk(step // self.settings.talk_every)
+            metrics["talk"] = talk.item()
+            loss = loss + self.settings.talk_weight * talk
+        return loss, metrics
+
+    def _kept(self, scenes: list[Scene], step: int) -> Tensor | None:
+        """The tokens of the things, and as many of the ground as there is room for."""
+        if self.settings.tokens is None:
+            return None
+
+        rng = np.random.default_rng((self.settings.seed, step))
+        rows = []
+        for scene in scenes:
+            order = rng.random(len(scene.owner)) + (scene.owner >= 0)
+            rows.append(np.sort(np.argsort(-order)[: self.settings.tokens]))
+        return torch.from_numpy(np.stack(rows))
+
+    def _talk(self, number: int) -> Tensor:
+        """Divergence from the language model's own predictions on a dialogue, in nats a token."""
+        ids = self._dialogues[number % len(self._dialogues)][None]  # [1, T]
+        # padding is the token that ends a turn, which counts once
+        padding = ids == self._tokenizer.pad_token_id
+        real = ~(padding[:, 1:] & padding[:, :-1])
+
+        with torch.no_grad():
+            before = self._predict(ids, None)
+        after = self._predict(ids, self._low_rank.weights)
+        each = F.kl_div(after, before, reduction="none", log_target=True).sum(dim=-1)
+        return each[real].mean()
+
+    def _predict(self, ids: Tensor, weights: Callable[..., Any] | None) -> Tensor:
+        """Logarithms of the next tokens' probabilities. [1, T] -> [1, T - 1, V]."""
+        language = self._model.model.language_model
+        prefix = language.embed_tokens(ids[:, :1]).float()
+        (states,) = run_packed(
+            language, prefix, [ids[:, None, 1:]], layer=self._layer, weights=weights
+        )
+        return self._model.lm_head(states[:, 0]).float().log_softmax(dim=-1)
+
+
+def _shares(asked: list[list[Question]], verdicts: list[dict[int, bool]]) -> Metrics:
+    """The share of right answers per category; a category without questions is left out."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for questions, right in zip(asked, verdicts, strict=True):
+        for number, verdict in right.items():
+            found[questions[number].category].append(verdict)
+    return {category: sum(hits) / len(hits) for category, hits in found.items()}
