@@ -142,6 +142,16 @@ def cache_length(cache: Any) -> int:
     return int(cache.get_seq_length()) if known is None else int(known)
 
 
+def past_length(kwargs: Mapping[str, Any]) -> int:
+    """Tokens of earlier turns, in the cache among the keyword arguments of a call.
+
+    Raises:
+        CacheError: as `cache_length`.
+    """
+    cache = cache_of(kwargs)
+    return 0 if cache is None else cache_length(cache)
+
+
 def cache_keyword(kwargs: Mapping[str, Any]) -> str:
     """The name under which a layer was given its cache."""
     for name in CACHE_NAMES:

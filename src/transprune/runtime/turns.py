@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from transprune.core.library import CACHE_NAMES, cache_length, cache_of, cache_of_output
+from transprune.core.library import CACHE_NAMES, cache_of, cache_of_output, past_length
 from transprune.errors import CacheError, LayoutError
 from transprune.runtime.cache import guard_of, renewed
 from transprune.runtime.calls import Calls
@@ -223,7 +223,7 @@ class Refresher(Tap):
         """Begin a call; a new turn gets the arguments of its conversation."""
         ids = kwargs.get("input_ids", args[0] if args else None)
         cache = cache_of(kwargs)
-        turn = Turn(ids, kwargs, 0 if cache is None else cache_length(cache))
+        turn = Turn(ids, kwargs, past_length(kwargs))
         # first of all, because the hook behind the model takes away one turn whatever happens
         self._turns().append(turn)
 
