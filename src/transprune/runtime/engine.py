@@ -44,8 +44,8 @@ from transprune.runtime.layer_inputs.project import (
     inputs_unchanged,
     project_inputs,
 )
+from transprune.runtime.options import Options
 from transprune.runtime.passes import Parts, Passes, switch_on
-from transprune.runtime.pools import Pool
 from transprune.runtime.rows import scatter_back
 from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
@@ -58,7 +58,7 @@ from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.trained import TrainedTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
-from transprune.runtime.turns import Refresher, Turns
+from transprune.runtime.turns import Refresher
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
 TAPS: tuple[type[Tap], ...] = (
@@ -80,12 +80,8 @@ class Engine:
     Args:
         setup: the model, the method, and what is recorded.
         policies: position policy of each step of the method.
-        pool: whether a sample's visual tokens are ranked together, image by image or frame by
-            frame.
+        options: of the session. Their backend compiles decode steps on static caches too.
         publish: called with the finished Pass of every prefill, and its cache.
-        compile_backend: of torch.compile, for decode steps on static caches; None runs them
-            eagerly.
-        turns: what a later instruction does with the tokens that were kept for the first one.
 
     Raises:
         MissingSignal: the method reads something that this model does not have.
@@ -95,10 +91,8 @@ class Engine:
         self,
         setup: Setup,
         policies: tuple[Positions, ...],
-        pool: Pool,
+        options: Options,
         publish: Callable[[Pass, Any], None],
-        compile_backend: str | None = None,
-        turns: Turns = "keep",
     ) -> None:
         self._setup = setup
         self._family = setup.family
@@ -110,15 +104,15 @@ class Engine:
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
-        self._evictor = Evictor(setup, pool)
+        self._evictor = Evictor(setup, options.pool)
         self._added = AddedRows(self._family, self._layers)
         decoder = setup.family.decoder(setup.base)
-        self._static = StaticDecode(decoder, setup.layers, compile_backend)
+        self._static = StaticDecode(decoder, setup.layers, options.backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
-        if turns == "refresh":
+        if options.turns == "refresh":
             self._taps.append(Refresher(setup, lambda: self._passes.calls, self._taps))
 
-        self._boundaries = Boundaries(setup, policies, pool, self._taps)
+        self._boundaries = Boundaries(setup, policies, options.pool, self._taps)
         self._inside = InsideCuts(setup, self._boundaries)
 
         # layers that get other arguments than the model's; the first one always has a hook
@@ -128,7 +122,7 @@ class Engine:
         self._passing = frozenset(range(first, setup.depth)) - frozen - {*self._boundaries}
 
         parts = Parts(self._taps, self._evictor, self._added, self._static)
-        self._passes = Passes(setup, parts, pool, self._hooked, first, publish)
+        self._passes = Passes(setup, parts, options.pool, self._hooked, first, publish)
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
