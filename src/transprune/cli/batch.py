@@ -88,6 +88,8 @@ def batch_command(
     need_folder(output, "--output")
     on_ray = ray or workers > 1 or ray_address is not None
     use_threads(1 if on_ray else threads)
+
+    # these load torch, which takes the number of its threads from above
     from transprune.batch.settings import Bounds, Columns, Plan, Work
 
     work = Work(
@@ -119,6 +121,8 @@ def batch_command(
         print_json(summary.to_dict())
     else:
         _print(summary)
+
+    # scripts go by the exit code, and a job without one answer is no success
     if summary.errors == summary.rows:
         raise typer.Exit(1)
 

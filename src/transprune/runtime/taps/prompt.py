@@ -33,6 +33,14 @@ ALONE = (
     "the language model was called by itself, so visual tokens could not be found: ran unpruned; "
     "call the whole model"
 )
+CHUNK = (
+    "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; leave "
+    "prefill_chunk_size unset, and pass pixel_values or what get_image_features returned"
+)
+NO_FEATURES = (
+    "the prompt has image placeholders, but no image features came with this call; pass "
+    "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without them"
+)
 MASKED = "the attention mask hides every visual token: ran unpruned"
 
 
@@ -97,11 +105,7 @@ def read_prompt(
         return Prompt(reason=NO_IMAGE)
 
     if has_features and family.is_chunked_prefill(kwargs):
-        raise LayoutError(
-            "this is a chunk of a prompt, and which tokens to keep is decided over a whole one; "
-            "leave prefill_chunk_size unset, and pass pixel_values or what get_image_features "
-            "returned"
-        )
+        raise LayoutError(CHUNK)
 
     given = Given.of(family, input_ids, kwargs, extra())
     masks = _visual_masks(family, base, given, kwargs)
@@ -115,11 +119,7 @@ def read_prompt(
 
     merged = kwargs.get("inputs_embeds") is not None
     if not has_features and not merged:
-        raise LayoutError(
-            "the prompt has image placeholders, but no image features came with this call; pass "
-            "pixel_values, or leave prefill_chunk_size unset: a chunk of a prompt comes without "
-            "them"
-        )
+        raise LayoutError(NO_FEATURES)
 
     rows = next(iter(masks.values()))
     check_cache(cache_of(kwargs), slots=rows.shape[1])
