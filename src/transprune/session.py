@@ -180,6 +180,7 @@ class Session:
                     decode_static(unwrap(self._setup.model), stack)
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
             _attached.add(base)
+
         return self
 
     def _check_free(self) -> None:
@@ -201,11 +202,13 @@ class Session:
                 "detach was called from inside a forward, whose layers have been given pruned rows "
                 "already; call it when the forward has returned"
             )
+
         with _attached_lock:
             if self._stack is not None:
                 self._stack.close()
                 self._stack = None
                 _attached.discard(self._setup.base)
+
         self._engine.read_flags()
 
     def __enter__(self) -> Session:

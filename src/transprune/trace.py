@@ -168,6 +168,7 @@ class Trace:
         # many numbers, so only where they were asked for
         if self.transitions:
             data["transitions"] = _transitions(self.transitions)
+
         return data
 
     def to_json(self, indent: int | None = None) -> str:
@@ -218,6 +219,7 @@ class Trace:
         ]
         if self.stages:
             lines += stage_lines(self.stages)
+
         lines += frame_lines(self.stages, self.frames[0] if self.frames else ())
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
@@ -233,6 +235,7 @@ class Trace:
             f"memory for its keys and values (K/V): {self.kv_bytes / 2**20:.2f} MiB, "
             f"{exact.kv_share:.1%} of unpruned",
         ]
+
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 

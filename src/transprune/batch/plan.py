@@ -62,6 +62,7 @@ def plan_shards(
 
     if not planned.rows:
         raise BatchError(f"{table.place} has no {table.noun}")
+
     planned.notes += table.notes
     return planned
 
@@ -94,6 +95,7 @@ def _distinct(rows: Iterator[Row], planned: Planned) -> Iterator[Row]:
         planned.ids.add(key)
         planned.rows += 1
         yield row._replace(id=id)
+
     if repeated:
         planned.notes.append(
             f"{repeated} rows have an id that another row had before, as {shown(example)}; each "
@@ -110,4 +112,5 @@ def _is_done(row: Row, done: Mapping[bytes, bytes]) -> bool:
             f"row {shown(row.id)} was answered before, about another picture or another question: "
             f"now it is {shown(row.source)}, {shown(row.question)}. Choose another --output"
         )
+
     return True

@@ -104,6 +104,7 @@ def batch_command(
         # one process has its threads already
         threads=(threads or max(1, (os.cpu_count() or 1) // workers)) if on_ray else None,
     )
+
     plan = Plan(
         work=work,
         out=output,
@@ -158,6 +159,7 @@ def _print(summary: Summary) -> None:
             f"{summary.now} rows in {summary.seconds:.1f} s with {summary.workers} worker(s), "
             f"{speed:.1f} a second, loading counted"
         )
+
     show(f"answers: {summary.parts}")
 
 

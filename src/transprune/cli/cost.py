@@ -105,6 +105,7 @@ def cost_command(
     if as_json:
         print_json(document(geometry, visual, text, costs, bounded))
         return
+
     show(table(geometry, visual, text, costs), "", explanations(dtype_bytes, bounded))
 
 
@@ -175,4 +176,5 @@ def _count(geometry: Geometry, methods: Any, visual: int, text: int, dtype_bytes
         paper = count_method(geometry, method, visual, text, "paper", dtype_bytes=dtype_bytes)
         exact = count_method(geometry, method, visual, text, "exact", dtype_bytes=dtype_bytes)
         costs[name] = (paper, exact)
+
     return costs

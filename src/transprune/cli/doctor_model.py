@@ -56,6 +56,7 @@ def _report(
 
     base = family.base(model)
     visual = geometry.visual_tokens if family.has_fixed_size(config) else None
+
     return {
         "source": source,
         "model_type": config.model_type,
@@ -134,6 +135,7 @@ def _surplus_notes(
             continue  # it does not fit this model, which is said as its reason
         if found:
             notes[name] = "; ".join(found)
+
     return notes
 
 
@@ -166,4 +168,5 @@ def _unreadable(model: Any, family: Any, method: Any) -> str:
         missing = [name for name in ("k_proj", "v_proj") if getattr(attention, name, None) is None]
         if missing:
             return f"it freezes layer {layer}, whose attention lacks {', '.join(missing)}"
+
     return ""

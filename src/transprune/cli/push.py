@@ -83,7 +83,9 @@ def push_command(
         private=private or None,
         create_pr=create_pr,
     )
+
     if as_json:
         print_json({"commit": address, "repository": repository, "card": card})
         return
+
     show(f"pushed {method!r}", f"commit: {address}", "", f"run it with --method {repository}")

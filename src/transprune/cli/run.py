@@ -187,6 +187,7 @@ def _ask_all(
         for name, method in methods.items():
             progress(f"{name}, round {number} of {repeat}" if repeat > 1 else name)
             answers[name].append(ask(checkpoint, inputs, method, **limits))
+
     return [_collect(checkpoint, inputs, name, given) for name, given in answers.items()]
 
 
@@ -201,4 +202,5 @@ def _collect(checkpoint: Checkpoint, inputs: Any, name: str, answers: list[Answe
     else:
         paper = trace.cost("paper")
         exact = trace.cost("exact")
+
     return MethodRun(name, tuple(answers), {"paper": paper, "exact": exact})

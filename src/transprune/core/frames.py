@@ -61,4 +61,5 @@ def count_per_frame(
             end += tokens
             own.append(bisect_left(kept, end) - start)
         counts.append(tuple(own))
+
     return tuple(counts)

@@ -65,6 +65,7 @@ def stage_lines(stages: Sequence[TraceStage]) -> list[str]:
     for row in rows:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells))
+
     return lines
 
 
@@ -82,6 +83,7 @@ def kept_per_frame(
     for stage in stages:
         kept = stage.keep[sample].tolist()
         counts.append(count_per_frame(kept, clips))
+
     return tuple(counts)
 
 
@@ -99,6 +101,7 @@ def frame_lines(stages: Sequence[TraceStage], clips: Clips) -> list[str]:
         lines.append(f"{name}: {_joined(clip)} visual tokens")
         for stage, kept in zip(stages, per_stage, strict=True):
             lines.append(f"  kept from layer {stage.boundary}: {_joined(kept[number])}")
+
     return lines
 
 

@@ -125,6 +125,7 @@ class Layout:
         behind = self.prompt.behind_block[sample]
         if behind is None:
             return self._visual_first[sample, :count]
+
         last = self.rows_total - behind
         return slice(last - count, last)
 

@@ -130,6 +130,7 @@ class PromptTable:
         for number in np.unique(clip):
             own = frame[clip == number]
             counts.append(tuple(np.unique(own, return_counts=True)[1].tolist()))
+
         return tuple(counts)
 
     @cached_property

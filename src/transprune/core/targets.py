@@ -27,6 +27,7 @@ def folder_problem(folder: str | os.PathLike[str]) -> str:
             if not parent.exists():
                 parent.mkdir()
                 made.append(parent)
+
         with TemporaryFile(dir=place):
             return ""
     # ValueError: a null byte in the name
@@ -54,6 +55,7 @@ def file_problem(file: str | os.PathLike[str]) -> str:
                 return ""
         with place.open("xb"):
             pass
+
         place.unlink()
         return ""
     except (OSError, ValueError) as error:

@@ -251,4 +251,5 @@ def find_family(model: nn.Module) -> Family:
             f"prune takes a transformers vision-language model ({known}); "
             f"got {type(model).__name__}"
         )
+
     return family_of_model(inner)

@@ -45,12 +45,14 @@ class LlavaOnevision(LlavaNext):
         sizes = kwargs["image_sizes"]
         if len(sizes) == 0:
             return []
+
         vision = base.config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
 
         blank = []
         for tiles in self._tiles(base, kwargs):
             blank.append(torch.zeros(tiles, patches, 1, dtype=torch.float32))
+
         _, lengths = base.pack_image_features(
             blank,
             sizes,
@@ -75,6 +77,7 @@ class LlavaOnevision(LlavaNext):
         for size, cut in zip(sizes, alone, strict=True):
             number = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
             tiles.append(number if cut else 1)
+
         return tiles
 
     # ------------------------------------------------------------------------ vision signals

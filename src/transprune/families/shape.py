@@ -27,6 +27,7 @@ def lacks_in_config(config: Any) -> list[str]:
         lacks.append("the configuration of a language model within it (text_config)")
     elif getattr(text, "cross_attention_layers", None):
         lacks.append("visual tokens in the prompt (its layers attend to the picture from outside)")
+
     return lacks
 
 
@@ -48,6 +49,7 @@ def lacks_in_modules(model: nn.Module, family: Family) -> list[str]:
     added = [name for name in BETWEEN_LAYERS if name in takes]
     if added:
         lacks.append(f"a known form of the features it adds between layers ({added[0]})")
+
     return lacks
 
 

@@ -39,4 +39,5 @@ def model_answers(
         visual = answers.visual_tokens[place]
         rest = answers.prompt_tokens[place] - visual
         found.append(unpruned_answer(checkpoint, text, visual, rest))
+
     return found

@@ -86,7 +86,9 @@ def read_messages(
                 clips.append(clip)
             else:
                 raise LayoutError(f"a prompt has text, pictures and videos; got {kind!r}")
+
             content.append({"type": kind})
+
         bare.append({"role": message["role"], "content": content})
 
     prompt = conversation_prompt(checkpoint, bare, len(pictures), len(clips))

@@ -144,6 +144,7 @@ class _Search:
                 for left, prompt in zip(kept, self.known, strict=True)
             ]
             shares[boundary] = sum(of_prompts) / len(of_prompts)
+
         tokens = max(prompt.tokens for prompt in self.known)
         return self._judged(alpha, write_schedule(shares, self.geometry.layers, tokens))
 
@@ -152,6 +153,7 @@ class _Search:
         method = FitPrune(keep)
         costs = [count_method(self.geometry, method, prompt.tokens, 0) for prompt in self.known]
         left = [method.plan(self.geometry.layers, prompt.tokens)[-1].count for prompt in self.known]
+
         return Fitted(
             keep=keep,
             alpha=alpha,
@@ -176,5 +178,6 @@ def write_schedule(shares: Mapping[int, float], layers: int, tokens: int) -> Sch
         rounded = max(round(share, DIGITS), 10**-DIGITS)
         if newest - rounded >= 1 / tokens:
             keep[boundary] = newest = rounded
+
     # an alpha at which nothing goes
     return Schedule(keep or {min(shares): 1.0}, depth=layers)

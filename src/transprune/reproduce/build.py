@@ -78,6 +78,7 @@ def _value(
     answered = len(scores.records(row.recipe))
     if answered < questions and not reason:
         reason = f"{answered} of {questions} questions answered"
+
     interval = interval_of(BENCHMARKS[column].scale * score)
     return Value(
         published, interval.value, interval.low, interval.high, answered, questions, reason
@@ -103,6 +104,7 @@ def _accuracy(
 
     if not own:
         return Value(row.acc), 0, None
+
     interval = interval_of(relative_accuracy(own, unpruned))
     same = published_accuracy(exhibit, row, full, tuple(own))
     acc = Value(row.acc, interval.value, interval.low, interval.high)
@@ -117,6 +119,7 @@ def _marked(
     if len(own) < printed:
         partner = NONE if same is None else f"{same:.3f}"
         shown = NONE if same is None else f"{same:.1f}"
+
         return replace(
             acc,
             reason=f"over {len(own)} of {printed} columns, compared with {shown} of the published "
@@ -141,6 +144,7 @@ def published_accuracy(
         if NONE in (cell, whole):
             return None
         ratios.append(100 * float(cell) / float(whole))
+
     return fmean(ratios) if ratios else None
 
 

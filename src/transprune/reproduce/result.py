@@ -120,6 +120,7 @@ class Result:
 
         exhibit = asdict(self.exhibit)
         del exhibit["rows"]
+
         return {
             "exhibit": exhibit,
             "model": self.model,

@@ -84,6 +84,7 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
             else:
                 found.problem = str(reply)
                 failed += 1
+
         _append(file, judge, new)
         found.verdicts |= new
         on_verdicts(len(new))
@@ -91,6 +92,7 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
     for record in run.records:
         missing = _key(record) not in found.verdicts
         found.open[record.condition] = found.open.get(record.condition, 0) + missing
+
     return found
 
 
@@ -130,12 +132,14 @@ def _read(file: Path) -> dict[Key, Verdict]:
             raise RecordError(
                 f"{file}, line {number} is not a verdict ({error!r}); remove it by hand"
             ) from error
+
     return found
 
 
 def _lines(file: Path) -> Iterator[bytes]:
     if not file.exists():
         return
+
     content = file.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
     # the next line must not continue what was half written
@@ -158,7 +162,9 @@ def _append(file: Path, judge: Judge, verdicts: dict[Key, Verdict]) -> None:
             "url": judge.url,
             "protocol": PROTOCOL,
         }
+
         lines.append(strict_json.write(data, compact=True) + "\n")
+
     try:
         with file.open("a", encoding="utf-8") as stream:
             stream.write("".join(lines))

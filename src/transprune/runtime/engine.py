@@ -154,6 +154,7 @@ class Engine:
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
+
         # behind the taps: what they replace in a layer is what it computes
         self._evictor.attach(hooks)
         self._inside.attach(hooks)
@@ -176,6 +177,7 @@ class Engine:
         # a compiled decode step holds the layers with their hooks, and this one has no work there
         if torch.compiler.is_compiling():
             return None
+
         state = self._passes.running()
         if state is None:
             return None
@@ -193,6 +195,7 @@ class Engine:
             # another method may have pruned any layer of this cache
             switch_on(state, self._hooks.other_layers)
             state.hooked = range(len(self._layers))
+
         return self._before_layer(0, layer, args, kwargs)
 
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -227,6 +230,7 @@ class Engine:
             kwargs = project_inputs(state, call)
         elif not staged and not freezes:
             return None
+
         if freezes:
             hidden, kwargs = self._freezer.enter(state, call, kwargs)
 
@@ -252,6 +256,7 @@ class Engine:
 
         if state.cut:
             return None  # logits are made of the last rows, which are the prompt's own
+
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full

@@ -122,6 +122,7 @@ class InsideCuts:
             rows,
             {"past_key_values": state.cache},
         )
+
         index = self._boundaries.choose(state, call)
         staying = Staying(layer, index, rows.shape[1])
         state.captured[INSIDE] = staying

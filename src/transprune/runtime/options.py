@@ -48,10 +48,12 @@ class Options:
         """
         if pool not in POOLS:
             raise MethodError(f"pool is 'sample', 'image' or 'frame'; got {pool!r}")
+
         records = _checked_records(record)
 
         if decode not in DECODES:
             raise MethodError(f"decode is 'dynamic' or 'static'; got {decode!r}")
+
         backend = check_backend(compiles)
 
         if turns not in TURNS:
@@ -61,6 +63,7 @@ class Options:
                 "turns='refresh' prefills into an emptied DynamicCache, which decode='static' does "
                 "without; use one of them"
             )
+
         return cls(pool, records, decode, backend, turns)
 
 
@@ -106,4 +109,5 @@ def position_policies(
     policies: list[Positions] = []
     for step, wish in zip(method.steps, asked, strict=True):
         policies.append("keep" if family.mrope else wish or step.policy)
+
     return tuple(policies)

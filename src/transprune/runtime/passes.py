@@ -149,6 +149,7 @@ class Passes:
             self._by_frame,
             self._reads_tiles,
         )
+
         self._parts.evictor.check_call(kwargs, prompt.layout)
 
         if prompt.layout is not None:
@@ -158,6 +159,7 @@ class Passes:
             for record in unread:
                 read_flags(record, [next(found) for _ in to_read(record)])
             self.read_flags()
+
         self.calls.prompts[-1] = prompt
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -196,6 +198,7 @@ class Passes:
         cache = cache_of(kwargs)
         if layout is None and self._parts.static.continues(cache, rows.shape[1]):
             return None
+
         is_prefill = cache is None or cache_length(cache) == 0
         follows = not is_prefill and has_pruned_prefix(cache)
         if layout is None and not is_prefill and not follows:
@@ -214,9 +217,11 @@ class Passes:
             positions=_flat_positions(kwargs),
             capacities=self._parts.static.capacities,
         )
+
         # a text-only call may use any cache and any training setting
         if layout is not None:
             self._prepare(state, layout.drafts)
+
         states[-1] = state
         if layout is None:
             return None
@@ -236,6 +241,7 @@ class Passes:
                 f"the last {drafts} tokens are drafts (logits_to_keep={drafts + 1} with an empty "
                 "cache) and take no part in the choice"
             )
+
         for tap in self._parts.taps:
             tap.begin(state)
 

@@ -113,6 +113,7 @@ class Renumbering:
 
         if rotary is None or positions is None:
             raise SessionError(NO_ROTARY)
+
         given = positions.expand(len(rows), -1).gather(1, rows)
         return rotary.tables(hidden, given + shift)
 
@@ -131,6 +132,7 @@ class Renumbering:
             return keys
         if rotary is None:
             raise SessionError(NO_ROTARY)
+
         # layers of one kind are turned alike
         key = (rotary, self.total)
         if key not in self._turned:

@@ -38,6 +38,7 @@ def recorded_tensors(record: Record) -> Iterator[Tensor]:
     for eviction in record.evictions:
         for tensor in tensors_of(eviction):
             seen[id(tensor)] = tensor
+
     yield from seen.values()
 
 
@@ -128,4 +129,5 @@ def at_slots(
             samples.append(torch.from_numpy(table))
 
         tables[change.layer, change.module] = tuple(samples)
+
     return tables

@@ -88,6 +88,7 @@ class PendingTrace:
         """Sentences about the method, its positions and this run."""
         if self.unpruned is not None:
             return (self.unpruned,)
+
         method = self.setup.method
         own = (
             *method.notes(self.setup.depth),
@@ -116,6 +117,7 @@ class PendingTrace:
 
         tensors = list(recorded_tensors(record))
         there = {id(t): a for t, a in zip(tensors, to_host(tensors), strict=True)}
+
         return Trace(
             method=repr(setup.method),
             family=setup.family.name,
@@ -170,4 +172,5 @@ def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str
                 f"{step.name}: positions '{policy}', where its own code would "
                 f"'{step.default_positions}'"
             )
+
     return notes

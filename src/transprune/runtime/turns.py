@@ -117,6 +117,7 @@ class Refresher(Tap):
         turns = self._turns()
         if not turns or turns[-1].ids is None:
             return
+
         turn = turns[-1]
         if turn.conversation is None and turn.past:
             return  # tokens in front of this prompt are in the cache, and nobody knows them
@@ -125,8 +126,10 @@ class Refresher(Tap):
             inputs = {name: v for name, v in turn.kwargs.items() if name not in OF_ONE_CALL}
             piece = (turn.ids, turn.kwargs.get("position_ids"))
             turn.conversation = Conversation([piece], inputs, turn.ids.shape[1])
+
         if turn.refresh is not None:
             state.record.note(REFRESHED)
+
         turn.conversation.memory = [tap.memory(state) for tap in self._taps]
 
     def _turns(self) -> list[Turn]:
@@ -174,6 +177,7 @@ class Refresher(Tap):
         if not self._setup.family.has_pixels(conversation.inputs):
             for tap, memory in zip(self._taps, conversation.memory, strict=True):
                 tap.recall(memory)
+
         cache = cache_of(kwargs)
         decoder = self._setup.family.decoder(self._setup.base)
         return Refresh(own, asked, cache, renewed(cache, decoder))
@@ -202,4 +206,5 @@ class Refresher(Tap):
             guard.conversation = turn.conversation
         elif guard is not None and guard.conversation is not None:
             guard.conversation.follow(turn.ids, turn.kwargs.get("position_ids"))
+
         return None if turn.refresh is None else turn.refresh.last_rows(output)

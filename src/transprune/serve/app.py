@@ -78,6 +78,7 @@ def build_app(service: Service, tokens: tuple[str, ...] = (), grace: float = 30.
         redoc_url=None,
         lifespan=lifespan,
     )
+
     page = read_page()
     app.add_middleware(Guard, tokens=tokens, answer=_answer, public=page)
     app.add_exception_handler(Refusal, _refused)
@@ -143,6 +144,7 @@ async def _chat(service: Service, request: Request) -> Response:
         assert isinstance(event, Finished)
         response = JSONResponse(service.whole(call, event))
         record.over(200)
+
     response.headers.update(headers)
     return response
 

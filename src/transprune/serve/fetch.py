@@ -40,6 +40,7 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if place in ipaddress.ip_network("64:ff9b::/96"):
             return is_public(str(ipaddress.IPv4Address(int(place) & 0xFFFFFFFF)))
+
     return place.is_global and not place.is_multicast
 
 
@@ -72,6 +73,7 @@ class Fetcher:
             place = httpx2.URL(url)
         except (httpx2.InvalidURL, ValueError, TypeError):
             raise self._refuse("it is no valid URL", param) from None
+
         self._check(place, param)
 
         try:
@@ -91,6 +93,7 @@ class Fetcher:
                 "--allow-url HOST",
                 param,
             )
+
         if place.userinfo:
             raise self._refuse("it carries a user name", param)
         if place.port not in (None, PORTS[place.scheme]):

@@ -62,6 +62,7 @@ def check_others(fields: Mapping[str, Any], answered: Collection[str]) -> None:
     for name, value in fields.items():
         if name in IGNORED:
             continue
+
         shown = name[:64]
         if name not in NEUTRAL:
             raise Refusal(
@@ -69,6 +70,7 @@ def check_others(fields: Mapping[str, Any], answered: Collection[str]) -> None:
                 param=shown,
                 code="unknown_parameter",
             )
+
         if not any(
             value == neutral and _kind(value) == _kind(neutral) for neutral in NEUTRAL[name]
         ):

@@ -36,6 +36,7 @@ class Metrics:
             buckets=SECONDS,
             **own,
         )
+
         self.seconds = Histogram(
             "request_seconds", "From arrival to the last token", ["method"], buckets=SECONDS, **own
         )

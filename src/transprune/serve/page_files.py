@@ -74,6 +74,7 @@ def read_page() -> dict[str, PageFile]:
     for example in examples:
         name = example["picture"]
         page[PREFIX + name] = _read(picture_file(name))
+
     content = json.dumps(examples).encode()
     page[f"{PREFIX}examples.json"] = PageFile(content, MEDIA_TYPES[".json"])
     return page

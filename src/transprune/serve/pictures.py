@@ -38,6 +38,7 @@ def decode_data_url(url: str, param: str) -> bytes:
             param=param,
             code="invalid_image_url",
         )
+
     try:
         return base64.b64decode(url[found.end() :], validate=True)
     except (binascii.Error, ValueError):

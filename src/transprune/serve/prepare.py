@@ -119,9 +119,11 @@ class Preparer:
                     param=f"{where}.role",
                     code="unsupported_role",
                 )
+
             turn = Turn(role, tuple(map(_text_or_picture, message.parts)))
             if role != "user" and PICTURE in turn.parts:
                 raise Refusal("pictures belong into messages of the user", param=where)
+
             turns.append(turn)
 
         if turns[-1].role != "user":
@@ -147,6 +149,7 @@ class Preparer:
             inputs = dict(prepare_chat(self._checkpoint, turns, pictures))
         except (ImageError, LayoutError) as error:
             raise Refusal(str(error), param="messages", code="cannot_prepare") from None
+
         new_tokens = self._check_length(request, int(inputs["input_ids"].shape[1]))
 
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in files)
@@ -173,6 +176,7 @@ class Preparer:
                 param="messages",
                 code="context_length_exceeded",
             )
+
         return room
 
 

@@ -44,6 +44,7 @@ class Reuse:
         """Keep a value of `size` bytes, unless it alone is too large."""
         if size > self._most:
             return
+
         self._drop(key)
         self._entries[key] = (value, size)
         self._bytes += size

@@ -104,6 +104,7 @@ class Runner:
         with ExitStack() as stack:
             if session is not None:
                 stack.enter_context(session)
+
             stack.enter_context(torch.no_grad())
 
             batch = self._batch([answer.job for answer in answers])
@@ -170,4 +171,5 @@ def _refusal_of(error: Exception) -> Refusal:
             "server_error",
             code="out_of_memory",
         )
+
     return failed()

@@ -141,6 +141,7 @@ class Service:
             reuse=chat.reuse is not False,
             arrived=arrived,
         )
+
         self.scheduler.submit(job)
         return Call(job, Completion(chat.model, chat.wants_usage), events)
 
@@ -180,6 +181,7 @@ class Service:
             if isinstance(event, Refusal):
                 yield event.body
                 return
+
             yield completion.closing(event)
             if completion.wants_usage:
                 yield completion.bill(event)

@@ -99,6 +99,7 @@ def at_least(cell: Cell, records: Iterable[Record]) -> float:
         usable = record.status == "measured" and record.measure in ("prefill", cell.measure)
         if alike and usable and record.variant == UNPRUNED:
             known.append(min(max(times.values()) for times in record.seconds))
+
     return max(known)
 
 

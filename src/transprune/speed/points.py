@@ -78,6 +78,7 @@ def measure_points(
             known[place] = _seconds_of_one(found)
         else:
             left_out.append(Left(*place, found))
+
     return points, left_out
 
 

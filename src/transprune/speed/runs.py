@@ -98,6 +98,7 @@ def time_generate(bench: Bench, session: Session | None, lengths: Sequence[int])
     times = {answer_name(count): seconds(start, marks[count]) for count in lengths}
     if lengths[-1] > 1:
         times[PER_TOKEN] = seconds(marks[1], marks[lengths[-1]]) / (lengths[-1] - 1)
+
     return times
 
 

@@ -74,6 +74,7 @@ def _row(variant: str, records: Sequence[Record], base: Sequence[Record]) -> Row
     memory = None
     if peaks:
         memory = (peaks[0].peak_bytes or 0) + (peaks[0].weight_bytes or 0)
+
     kept = max((record.kept for record in records), key=len)
     return Row(variant, seconds, ratios, memory, kept, list(gaps))
 

@@ -104,6 +104,7 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
         raise MethodError(
             f"a pyramid needs sizes of at least 1 pixel; got {width} x {height}, tiles of {side}"
         )
+
     longer = max(width, height)
     base = BLOCKS * side
     if longer <= base:
@@ -115,6 +116,7 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
     while ratio > base / longer:
         halvings.append(ratio)
         ratio /= 2
+
     levels += [_level(width, height, side, ratio) for ratio in reversed(halvings)]
     return tuple(levels)
 

@@ -50,8 +50,10 @@ def judge(
             found = distance(questions, own, reference, method)
             kl += found.kl
             same += found.same
+
         figures[name] = {
             "kl": round(sum(kl) / len(kl), 4),
             "same": round(100 * sum(same) / len(same), 2),
         }
+
     return figures

@@ -83,6 +83,7 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
         if (plan.out / ABOUT_FILE).exists():
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))
+
         on_progress("preparing questions", 0, 0, "")
         questions = PreparedQuestions(checkpoint, lessons.items)
         kinds = questions.family.layer_kinds(questions.base)

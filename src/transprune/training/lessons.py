@@ -67,6 +67,7 @@ class Answers:
 
         model = self._questions.checkpoint.model
         inputs = self._questions.batch(items, encoded=True, behind=given)
+
         return Lesson(
             inputs=to_device(inputs, model),
             answer_rows=tuple(len(answer) - 1 for answer in answers),

@@ -73,6 +73,7 @@ def train(
 
     if first < last:
         _save(trainee, optimizer, plan.out, last, curve)
+
     return curve if last == plan.steps else None
 
 
@@ -88,6 +89,7 @@ def shorten_curve(curve: Sequence[dict[str, float]]) -> list[dict[str, float]]:
             values = [figures[name] for figures in curve[first:end]]
             point[name] = round(sum(values) / len(values), 5)
         shorter.append(point)
+
     return shorter
 
 
@@ -107,6 +109,7 @@ def _step(
             f"the loss of step {step} is {float(loss.detach())}; try a smaller --learning-rate, or "
             "--dtype float32 or bfloat16"
         )
+
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(_weights(trainee), LARGEST_NORM)

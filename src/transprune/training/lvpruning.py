@@ -81,6 +81,7 @@ class Masking(LayerPruner):
         still = decision
         if place:
             still = decision * self.kept[boundaries[place - 1]][number]
+
         self.kept[view.boundary].append(still)
 
         keep = torch.arange(len(decision), device=decision.device)
@@ -143,6 +144,7 @@ class LVPruningTrainee:
         rows = lesson.targets.shape[1]
         with prune(self._model, masking):
             given = self._model(**lesson.inputs, use_cache=False, logits_to_keep=rows)
+
         logits = given.logits[:, -rows:].float()  # [B, R, V]
         answers = F.cross_entropy(logits.flatten(0, 1), lesson.targets.flatten())
 

@@ -97,6 +97,7 @@ def _try(
     chosen = 0
     if len(bases) > 1:
         chosen = trial.suggest_categorical("method", list(range(len(bases))))
+
     base = bases[chosen]
     amount = budget.high
     if budget.is_range:
@@ -142,6 +143,7 @@ def _loss(
         # Optuna takes such a trial for one that failed, and the search would try it without end
         if not math.isfinite(mean):
             raise MethodError(f"its loss is {mean}: {NOT_FINITE}")
+
         trial.set_user_attr("loss", mean)
 
         # Optuna stops no trial of several objectives
@@ -149,6 +151,7 @@ def _loss(
             trial.report(mean, number)
             if number < batches - 1 and trial.should_prune():
                 return None
+
     return mean
 
 

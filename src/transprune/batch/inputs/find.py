@@ -57,4 +57,5 @@ def _kind(place: str) -> type[Table]:
         raise BatchError(
             f"{place} has no pictures ({', '.join(pictures.SUFFIXES)}) and no parquet files in it"
         )
+
     return parquet.Parquet if tables else pictures.Pictures

@@ -56,6 +56,7 @@ class Lines(Table):
                             f"{self.place} has a line of more than {LONGEST_LINE:,} bytes; one "
                             "line is one JSON object"
                         )
+
                 yield rest
         except OSError as error:
             raise BatchError(f"{self.place} cannot be read: {error}") from error
@@ -65,6 +66,7 @@ class Lines(Table):
             data = strict_json.read(line)
         except ValueError as error:
             return Row(place, place, "", "", FILE, f"{place} is no JSON: {error}")
+
         if not isinstance(data, dict):
             return Row(place, place, "", "", FILE, f"{place} is no object: {shown(data)}")
 

@@ -105,6 +105,7 @@ def results(doc: Mapping[str, Any], found: Sequence[str]) -> dict[str, Any]:
     except BenchError as error:
         logger.error(f"question {doc['question_id']}: {error}")
         return {**scores, "judge_accuracy": None, "judge_grade": None}
+
     return {**scores, "judge_accuracy": float(verdict.right), "judge_grade": float(verdict.grade)}
 
 

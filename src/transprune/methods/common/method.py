@@ -131,6 +131,7 @@ class LayerPruner(Method):
                     inside=self.reads.inside,
                 )
             )
+
             previous = boundary
 
         return tuple(readings)

@@ -137,4 +137,5 @@ def _build_parts(parts: Any) -> list[Recipe]:
                 "a composition is a flat list of methods; put the parts of the inner one into the "
                 "outer one"
             )
+
     return [from_dict(part) for part in parts]

@@ -75,6 +75,7 @@ def make_card(
         tags=list(TAGS),
         base_model=base_model,
     )
+
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n",
         f"# {repo_id.split('/')[-1]}\n",
@@ -102,4 +103,5 @@ def _sources(recipe: Recipe) -> str:
             lines.append(f"  - reconstructed: {part.reconstructed}")
         if part.differs_from_code:
             lines.append(f"  - differs from the released code: {part.differs_from_code}")
+
     return "\n".join(lines) + "\n"

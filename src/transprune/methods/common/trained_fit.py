@@ -29,6 +29,7 @@ def find_weights(method: str, given: str | None, checkpoint: str) -> TrainedWeig
     beside = Path(checkpoint) / FOLDER / method
     if checkpoint and beside.is_dir():
         return load_weights(beside)
+
     raise WeightsError(
         f"{method} is a trained method, and no weights come with this model; its authors have "
         f"released none. Train some on your questions with `transprune train-pruner --method "
@@ -58,6 +59,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
         expected, came = getattr(here, name), getattr(trained, name)
         if expected != came:
             differing.append(f"{name} {came}, here {expected}")
+
     if differing:
         raise WeightsError(
             f"these weights were trained for something else ({'; '.join(differing)}); give those "
@@ -71,6 +73,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
             f"weights have no module; they have {', '.join(map(str, sorted(weights.modules)))}. "
             "Ratios are free, boundaries are those of the training"
         )
+
     _check_digest(trained, here)
 
 

@@ -125,4 +125,5 @@ def _middles(crop: Crop, grid: tuple[int, int]) -> Tensor:
             "the attention mask hides a part of a picture, and 'downsample' needs all of it; use "
             "'pool' as a control"
         )
+
     return crop.tokens[order[found]]

@@ -116,6 +116,7 @@ def _next_model(
         standardise(model)
     else:
         grow(previous, model)
+
     return model
 
 

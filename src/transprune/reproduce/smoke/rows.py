@@ -58,6 +58,7 @@ def mme() -> list[Row]:
                     "category": PERCEPTION[index % len(PERCEPTION)],
                 }
             )
+
     return rows
 
 
@@ -78,6 +79,7 @@ def pope() -> list[Row]:
                     "category": SPLITS[index % len(SPLITS)],
                 }
             )
+
     return rows
 
 
@@ -94,6 +96,7 @@ def gqa() -> list[Row]:
                 "answer": asked.answer,
             }
         )
+
     return rows
 
 
@@ -119,6 +122,7 @@ def vqav2() -> list[Row]:
                     "answer_id": number + 1,
                 }
             )
+
         rows.append(
             {
                 "question_type": "what",
@@ -129,6 +133,7 @@ def vqav2() -> list[Row]:
                 "image": picture(scene, f"{index}.jpg"),
             }
         )
+
     return rows
 
 
@@ -148,6 +153,7 @@ def textvqa() -> list[Row]:
                 "answers": [asked.answer] * PEOPLE,
             }
         )
+
     return rows
 
 
@@ -167,6 +173,7 @@ def seed() -> list[Row]:
                 "image": [picture(scene, f"{index}.png")],
             }
         )
+
     return rows
 
 
@@ -184,6 +191,7 @@ def scienceqa() -> list[Row]:
                 "hint": "there are objects in the image ." if index % 2 else "",
             }
         )
+
     return rows
 
 
@@ -210,6 +218,7 @@ def mmbench() -> list[Row]:
                     "split": "dev",
                 }
             )
+
     return rows
 
 

@@ -74,6 +74,7 @@ class Evictor:
                 f"{self._method.name} evicts keys of decoder layers {listed(wanted)}, none of which "
                 "stores any in this model"
             )
+
         if self._method.reads.rows is not None:
             for index in self._scored:
                 self._ran[index] = RanLayer(setup.layers, setup.kinds, index, READER)
@@ -111,6 +112,7 @@ class Evictor:
         state = hooks.running()
         if state is None or state.layout is None or self._method is None:
             return
+
         # in a frozen layer something stands in for it
         cache = cache_of(kwargs)
         cache = getattr(cache, "real", cache)
@@ -126,6 +128,7 @@ class Evictor:
         if cache is None:
             state.captured[READER, NO_CACHE] = True
             return
+
         call = LayerCall(index, layer, self._kinds[index], rows, {CACHE_NAMES[-1]: cache})
         scored = score_layer(state, call, ran, groups, self._method)
         state.captured[READER, index] = scored
@@ -154,6 +157,7 @@ class Evictor:
         """
         if self._method is None:
             return
+
         missing = [index for index in self._scored if (READER, index) not in state.captured]
         if missing:
             raise not_measured(missing[0], "self_attn")
@@ -172,11 +176,13 @@ class Evictor:
             for ranked in layer.ranked
             if ranked.ranking.choice is not None
         ]
+
         # read together, and all of it before the first key goes: an error leaves the cache whole
         found = iter(to_host(choices))
         counts = [counts_of(layer, found) for layer in scored]
         for together, of_each in alike(scored, counts):
             self._evict(state, together, kept_rows(together, of_each))
+
         self._note_scores(state, scored)
         state.record.evictions.sort(key=lambda eviction: eviction.layer)
 
@@ -200,6 +206,7 @@ class Evictor:
             alone = layer.history is not layers[0].history and layer.history.length
             if own.kept != layer.layout.lengths:
                 evict(state, layer, own, slots_of(layer, own) if alone else shared)
+
             scores = recorded_scores(layer) if self._records_scores else ()
             state.record.evictions.append(
                 RecordedEviction(
@@ -224,6 +231,7 @@ def evict(state: Pass, scored: ScoredLayer, rows: KeptRows, slots: Slots) -> Non
         announce_static(state, call, slots)
         call.cache.layers[call.index].update(keys, values)
         return
+
     install(call.cache, call.index).shrink(keys, values, slots)
 
 

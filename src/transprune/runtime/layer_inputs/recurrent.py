@@ -39,9 +39,11 @@ def recurrent_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
         replaced["position_embeddings"] = tuple(
             gather_rows(table, layout.origin) for table in embeddings
         )
+
     ids = call.kwargs.get("position_ids")
     if ids is not None:
         replaced["position_ids"] = gather_ids(ids, layout.origin)
+
     return replaced
 
 

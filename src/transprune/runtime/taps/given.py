@@ -53,6 +53,7 @@ class Given:
             wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
         elif is_static(cache_of(kwargs)):
             wanted["padding"] = _attended(mask)
+
         wanted["positions"] = _first_axis(kwargs.get("position_ids"))
         wanted |= {name: kwargs.get(name) for name in family.described_by}
 
@@ -60,6 +61,7 @@ class Given:
         copies = to_host([*present.values(), *extra])
         arrays = dict(zip(present, copies, strict=False))
         rows = ids if ids is not None else kwargs.get("inputs_embeds")
+
         return cls(
             device=rows.device if isinstance(rows, Tensor) else torch.device("cpu"),
             ids=torch.from_numpy(arrays["ids"]) if "ids" in arrays else None,
@@ -85,6 +87,7 @@ class Given:
         """
         if self.positions is None:
             return True
+
         positions = self.positions_of(valid.shape[1])
         if positions is None:
             return False
@@ -104,6 +107,7 @@ def _attended(mask: Any) -> Tensor | None:
         mask = mask.get("full_attention")
     if not isinstance(mask, Tensor) or mask.ndim != 4:
         return None
+
     allowed = mask if mask.dtype == torch.bool else mask == 0
     rows = allowed[:, 0, :, : mask.shape[2]]  # the columns behind are for tokens to come
     real = rows.any(dim=1)

@@ -116,6 +116,7 @@ class Pictures:
                 f"{self.family.title} splits videos of {lengths} visual tokens into frames of "
                 f"{frames}; its `frames` must return parts of exactly these"
             )
+
         return frames
 
     def tiling(self, lengths: Mapping[str, list[int]]) -> Numbers:
@@ -132,4 +133,5 @@ class Pictures:
             tilings = self.family.tilings(self.base, own, torch.from_numpy(mask), lengths["image"])
             picture = count_through(mask, lengths["image"])
             found[mask] = np.array(tilings)[picture[mask]]
+
         return found

@@ -141,6 +141,7 @@ def _raise_no_placeholders(kwargs: Mapping[str, Any]) -> None:
             "image features were passed, but the new part of the prompt has no image placeholders"
             + IN_CACHE
         )
+
     raise LayoutError(
         "image features were passed, but the prompt has no image placeholders; put the image token "
         "into the prompt (the processor's chat template does), or leave the image out"
@@ -155,6 +156,7 @@ def _without_ids(has_features: bool, embeddings: Tensor | None) -> Prompt:
             "inputs_embeds only; pass input_ids with the image features, or run this call outside "
             "the session"
         )
+
     if embeddings is not None:  # without ids and embeddings the model raises
         warnings.warn(NO_IDS, PruneWarning, stacklevel=2)
     return Prompt(reason=NO_IDS)
@@ -171,6 +173,7 @@ def _visual_masks(
         if found is None:
             return None
         masks = found
+
     return {medium: mask.numpy() for medium, mask in masks.items()}
 
 
@@ -178,6 +181,7 @@ def _check_shape(input_ids: Any) -> None:
     """Raise LayoutError unless the ids are whole numbers [B, L]."""
     if input_ids is None:
         return
+
     fits = isinstance(input_ids, Tensor) and input_ids.ndim == 2
     if not fits or input_ids.is_floating_point():
         came = type(input_ids).__name__

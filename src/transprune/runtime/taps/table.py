@@ -83,6 +83,7 @@ def _number(visual: Flags, media: Mapping[str, Flags], lengths: Mapping[str, lis
     for medium, mask in media.items():
         number = np.where(mask, count_through(mask, lengths[medium]) + parts, number)
         parts += len(lengths[medium])
+
     return number_within_sample(visual, number, parts, mixed=len(media) > 1)
 
 
@@ -113,6 +114,7 @@ def _valid(visual: Flags, given: Given, kwargs: Mapping[str, Any]) -> Flags:
             f"attention_mask covers the whole prompt, [{batch}, {past + length}] here; "
             f"got {list(given.padding.shape)}"
         )
+
     return given.padding[:, -length:].astype(bool)
 
 

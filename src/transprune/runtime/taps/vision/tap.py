@@ -129,6 +129,7 @@ class VisionTap(Tap):
                 "this method reads the vision tower, but the image features were encoded outside "
                 "the session. Pass pixel_values to the call, or encode inside the session."
             )
+
         self._check_complete(captures)
 
         def of_calls(compute: Callable[..., Any], *args: Any) -> list[Any]:
@@ -142,6 +143,7 @@ class VisionTap(Tap):
         values = {}
         for name in sorted(self._signals - WITHOUT_ROWS):
             values[name] = of_calls(self._family.vision_signal, name)
+
         joined = join_calls(captures, parts, values)
         return joined, found[0], hashes_in_order(found[1:], parts)
 
