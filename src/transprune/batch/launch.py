@@ -105,6 +105,7 @@ def _run(plan: Plan, planned: Planned, on_progress: OnProgress, on_note: OnNote)
         note = f"{speed:.1f} rows/s, {count.errors} errors"
         on_progress("answering", before + count.rows, planned.rows, note)
 
+    # a job that has all its answers loads no model
     if planned.shards:
         on_progress(f"loading {plan.work.model}", 0, 0, "")
         for written in _drive(plan, planned, on_batch):

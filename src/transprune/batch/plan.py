@@ -51,6 +51,7 @@ def plan_shards(
     """
     planned = Planned()
     rows = _distinct(islice(table.rows(), limit), planned)
+    # windows are cut before answered rows leave them, so each has the same number in every run
     for number, window in enumerate(_windows(rows, part_rows)):
         pending = []
         for row in window:

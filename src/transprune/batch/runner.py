@@ -185,6 +185,7 @@ class Runner:
         answers = {}
         for number, row in enumerate(rows):
             visual = given.visual_tokens[number]
+            # without a picture nothing was pruned
             after, share = visual, 1.0
             if trace is not None:
                 after = trace.tokens_per_layer(number)[-1]

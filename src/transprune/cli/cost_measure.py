@@ -114,6 +114,7 @@ def _table(points: Sequence[Point], method: str) -> Table:
     table = new_table("Time, as a part of the unpruned time", columns, left=columns[-1:])
 
     for point in sorted(points, key=lambda point: (point.visual_tokens, point.batch)):
+        # a method that failed at this point has no times
         if method not in point.samples:
             continue
 

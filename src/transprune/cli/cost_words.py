@@ -90,6 +90,7 @@ def _along(outlook: Outlook) -> str:
     name = "batch" if outlook.axis == "batch" else "prompt"
     measured = f"{values[0]} to {values[-1]}"
     kinds = set(outlook.verdicts.values())
+    # no point where it turns, so none is named
     if len(kinds) == 1:
         verdict = outlook.verdicts[values[0]]
         unit = "" if outlook.axis == "batch" else " visual tokens"

@@ -69,6 +69,7 @@ def note_on_speed(result: DemoResult) -> str:
         facts.append(f"slower than {YARDSTICK}")
     if rows[OURS].right <= rows[YARDSTICK].right:
         facts.append("no more right")
+    # no excuse where none is needed
     if not facts:
         return ""
 

@@ -157,6 +157,7 @@ def evaluate_command(
         def scene_progress(done: int, total: int) -> None:
             progress("scenes", done, total, {})
 
+        # blank pictures show what can be guessed from the question alone
         for blank in (False, True) if floor else (False,):
             scores = evaluate(trained, split.value, scenes, blank=blank, progress=scene_progress)
             found.append(scores)

@@ -70,6 +70,7 @@ def push_command(
     if measured is not None:
         sections.append(measured_section(measured, method))
 
+    # a card may name repositories of the hub only, and no folder of this machine
     base_model = model if model is not None and model.count("/") == 1 else None
     card = make_card(method, repository, base_model, sections)
     if card_only:

@@ -207,6 +207,7 @@ def _check_stages(stages: tuple[tuple[int, float], ...]) -> None:
     if outside:
         raise ScheduleError(f"keep ratios must lie in (0, 1], the share that stays; got {outside}")
 
+    # a token that was dropped cannot come back
     if ratios != sorted(ratios, reverse=True):
         raise ScheduleError(
             f"keep ratios refer to the original tokens and cannot increase with depth; got {ratios}"

@@ -126,6 +126,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_depth(data: Any) -> None:
     """Raise ValueError where containers are nested deeper than `DEPTH`; without recursion."""
+    # level by level and without recursion, which deep data would exhaust
     level = [data]
     for _ in range(DEPTH):
         inner: list[Any] = []

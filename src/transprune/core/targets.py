@@ -50,6 +50,7 @@ def file_problem(file: str | os.PathLike[str]) -> str:
         if not place.parent.is_dir():
             return f"no folder {place.parent}; make it first"
 
+        # only trying tells: rights, a full disk and read-only mounts look alike from outside
         if place.exists():
             with place.open("r+b"):
                 return ""

@@ -228,6 +228,7 @@ def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned
             f"{geometry.name} has {geometry.layers} decoder layers; got counts for {len(visual)}"
         )
 
+    # the numbers in front of and behind every boundary, in order
     steps = [unpruned, *visual]
     if min(*steps, text) < 0:
         raise ScheduleError(

@@ -111,6 +111,7 @@ def family_of_model(model: nn.Module) -> Family:
         return family
 
     check_modules(model, family)
+    # once per type and process: a benchmark makes many sessions
     if config.model_type not in _warned:
         _warned.add(config.model_type)
         warnings.warn(

@@ -111,6 +111,7 @@ def _of_the_patches(image_processor: Any, config: Any) -> Iterator[Difference]:
             why = "the model's vision_config makes it"
             yield Difference(name, IMAGE_FILE, got, expected, why, always=True)
 
+    # the sizes to which a picture may be cut; both sides count tokens by them
     name = "image_grid_pinpoints"
     expected = _pairs(getattr(config, name, None))
     got = _pairs(getattr(image_processor, name, None))

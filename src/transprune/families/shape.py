@@ -45,6 +45,7 @@ def lacks_in_modules(model: nn.Module, family: Family) -> list[str]:
         if without:
             lacks.append(f"{part} in decoder layer {without[0]}")
 
+    # features that the decoder adds between layers would be added to rows that are gone
     takes = inspect.signature(type(family.decoder(base)).forward).parameters
     added = [name for name in BETWEEN_LAYERS if name in takes]
     if added:

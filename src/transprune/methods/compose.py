@@ -81,6 +81,7 @@ class Compose(Method):
                 "a composition has no positions of its own: set them on its parts, or in prune(...)"
             )
 
+        # the record is frozen, and a list of parts becomes a tuple here
         object.__setattr__(self, "parts", parts)
 
     @property

@@ -84,6 +84,7 @@ class EVS(ProjectorPruner):
 
         clips, sizes = np.unique(frames.clip, return_counts=True)
         parts = []
+        # each video has its share: one that moves more must not take the tokens of another
         for clip, count in zip(clips, allocate(view.count, sizes.tolist()), strict=True):
             own = (frames.clip == clip).nonzero()[0]
             parts.append(_most_dissimilar(score, own, frames.previous[own] < 0, count))

@@ -119,6 +119,7 @@ class _Search:
                 f"{self.layers.boundaries[0] - 1}. Ask for that or less"
             )
 
+        # more saving means more loss, so the smallest value that saves enough is bisected
         while high - low > WIDTH:
             middle = (low + high) / 2
             found = self._at(middle)

@@ -70,6 +70,7 @@ def _value(
     score = None
     if scores is not None and row.recipe and published != NONE:
         score = scores.score(row.recipe)
+    # a cell without a figure says why, so that a gap is no zero
     if scores is None or score is None:
         if questions and row.recipe and published != NONE:
             reason = reason or f"none of {questions} questions answered"
@@ -116,6 +117,7 @@ def _marked(
 ) -> Value:
     """`Acc.` with what it lacks: columns, or something in its cells."""
     printed = sum(cell.published != NONE for cell in cells)
+    # a mean over fewer columns is compared with the published mean over the same ones
     if len(own) < printed:
         partner = NONE if same is None else f"{same:.3f}"
         shown = NONE if same is None else f"{same:.1f}"

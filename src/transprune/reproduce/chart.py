@@ -91,6 +91,7 @@ def _figure(dots: list[_Dot], title: str, theme: Theme) -> Figure:
             axes.plot(value, height, "o", color=theme.hue(0), markersize=5)
 
     axes.set_yticks(range(len(dots)), [dot.name for dot in dots])
+    # rows from the top, as in the table
     axes.set_ylim(len(dots) - 0.5, -0.5)
     axes.set_xlabel(title, fontsize=10)
     return figure

@@ -62,6 +62,7 @@ class HarnessRun(BenchmarkRun):
         """
         source = check_askable(name, plan)
         place = plan.out.absolute() / "lmms-eval"
+        # one process fetches and writes the data; the others find it
         with ranks.first_alone():
             task, asked = load_task(source.name, plan.data, plan.limit, place)
 

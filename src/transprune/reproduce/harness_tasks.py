@@ -137,6 +137,7 @@ def _build(task: HarnessTask, choose: Any, copies: Path | None) -> Any:
 
 def _choose(benchmark: Benchmark, dataset: Any, limit: int | None) -> tuple[Any, list[Asked]]:
     """The rows that are part of the score, at most `limit`, and each as a question."""
+    # pictures are decoded when they are asked about, not to look at rows
     names = [name for name in dataset.column_names if name != benchmark.image]
     numbers: list[int] = []
     found: list[Asked] = []

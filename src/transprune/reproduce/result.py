@@ -119,6 +119,7 @@ class Result:
             rows.append(data)
 
         exhibit = asdict(self.exhibit)
+        # they are in the rows of the result, with ours beside them
         del exhibit["rows"]
 
         return {

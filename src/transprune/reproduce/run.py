@@ -58,6 +58,7 @@ def reproduce(
     """
     exhibit = check_plan(plan.exhibit, plan.rows, plan.benchmarks)
     rows = choose_rows(exhibit, plan.rows)
+    # counted from sizes alone: no model, no data
     if exhibit.kind == "cost":
         counted = tuple(build_row(exhibit, row, {}, {}, {}) for row in rows)
         return Result(exhibit, "", False, None, counted)
@@ -75,6 +76,7 @@ def reproduce(
     done = 0
     for row in rows:
         done = _answer_row(work, row, done, total, on_progress, on_note)
+        # after every row, so that an interrupted run leaves a page of what it has
         if ranks.first:
             on_result(so_far(work))
 
@@ -133,6 +135,7 @@ def _answer_row(
         for line in run.notes[known:]:
             on_note(line)
 
+        # what was counted in between may miss questions that were left out
         done = finished
         if work.ranks.size == 1:
             rescore(work, name, on_progress, on_note)

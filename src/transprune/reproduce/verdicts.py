@@ -71,8 +71,10 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
     """
     file = run.folder / _file_name(judge)
     found = Judged(_read(file))
+    # verdicts are kept: a judge is slow, and may be paid for
     waiting = iter([record for record in run.records if _key(record) not in found.verdicts])
 
+    # failures in a row: a single one may pass, a judge that is gone does not come back
     failed = 0
     while failed < GIVE_UP and (group := list(islice(waiting, TOGETHER))):
         replies = _ask_all(judge, group)
@@ -166,6 +168,7 @@ def _append(file: Path, judge: Judge, verdicts: dict[Key, Verdict]) -> None:
         lines.append(strict_json.write(data, compact=True) + "\n")
 
     try:
+        # only added to: a kill costs the newest lines, and no earlier verdict
         with file.open("a", encoding="utf-8") as stream:
             stream.write("".join(lines))
     except OSError as error:

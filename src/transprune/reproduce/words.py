@@ -65,6 +65,7 @@ def comparison_words(result: Result) -> str:
             f"{published}; it shows that the whole way works."
         )
 
+    # any of these alone makes two figures incomparable
     reasons = []
     if result.model != published:
         reasons.append(f"the model is {result.model}, the published figures are of {published}")

@@ -145,6 +145,7 @@ def so_far(work: Work) -> Result:
     for row in work.rows:
         timing = work.timings.get(row.name)
         short = {(row.name, name): reason for name, reason in shortages.items()}
+        # from the weakest reason to the strongest, which wins
         reasons = {**short, **work.unjudged, **work.failures}
         rows.append(build_row(work.exhibit, row, work.scores, totals, reasons, timing))
 

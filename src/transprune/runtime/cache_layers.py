@@ -164,6 +164,7 @@ class KeptLayer(Guard, DynamicLayer):
         if beyond <= 0:
             return
 
+        # beyond what was generated lies the end of the prompt, of which nothing may be missing
         newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
         expected = torch.arange(self.logical - n, self.logical - self.tail)
         contiguous = (

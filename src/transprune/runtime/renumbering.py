@@ -65,6 +65,7 @@ class Renumbering:
             self.closed = True
             return
 
+        # gaps in front of a row close towards the end, so it moves by as many as go behind it
         rows = after.rows_total
         left_behind = torch.arange(rows - 1, -1, -1, device=index.device)
         moved = _behind(before).gather(1, index) - left_behind

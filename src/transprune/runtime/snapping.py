@@ -35,6 +35,7 @@ def moves_of(method: Method, kinds: Sequence[LayerKind]) -> dict[int, int]:
                 f"has; boundaries at which it can be read are {_readable(reading, kinds)}"
             )
 
+        # stages act in their order, so none may move to or behind the next one
         if boundary <= newest:
             assert before is not None
             raise ScheduleError(

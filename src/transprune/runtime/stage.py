@@ -132,6 +132,7 @@ def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
         for sample in choice.group.samples:
             visual[sample] += choice.kept
 
+    # where nothing but one block of rows may go, no flag for every row is needed
     block = _block(layout, choices)
     stay = None if block is not None else _marks(layout, choices)
     spared = [0] * layout.batch if stay is None else _spare_last(layout, stay)
@@ -151,6 +152,7 @@ def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
 
 def _block(layout: Layout, choices: list[Choice]) -> slice | None:
     """The visual rows, where they are the same in every sample, and nothing but them may go."""
+    # a prompt that ends with its image keeps its last row, which is a visual one
     if len(choices) != 1 or not layout.dense or any(layout.prompt.ends_with_image):
         return None
     return choices[0].group.together

@@ -116,6 +116,7 @@ class PendingTrace:
         decoder = setup.family.decoder(setup.base)
 
         tensors = list(recorded_tensors(record))
+        # by identity: stages share tensors, and each is copied once
         there = {id(t): a for t, a in zip(tensors, to_host(tensors), strict=True)}
 
         return Trace(

@@ -197,6 +197,7 @@ class Refresher(Tap):
         if turn is None:
             return None
         if output is None:
+            # the caller may try again with the cache it had
             if turn.refresh is not None:
                 turn.refresh.undo()
             return None

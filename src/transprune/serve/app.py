@@ -132,6 +132,7 @@ async def _chat(service: Service, request: Request) -> Response:
         record.leave = ticket.leave
         call = record.call = await service.open(request, ticket)
         event = await service.first(call, request)
+    # a cancelled request leaves its place, too
     except BaseException as error:
         record.over(error.status if isinstance(error, Refusal) else 500)
         raise
@@ -139,6 +140,7 @@ async def _chat(service: Service, request: Request) -> Response:
     headers = {"X-Request-ID": call.completion.id}
     if call.job.stream:
         parts = _to_events(service.stream(call, event))
+        # a stream is over when its last part is sent, and not when it begins
         response: Response = EventStream(parts, lambda: record.over(200))
     else:
         assert isinstance(event, Finished)

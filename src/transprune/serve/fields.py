@@ -63,6 +63,7 @@ def check_others(fields: Mapping[str, Any], answered: Collection[str]) -> None:
         if name in IGNORED:
             continue
 
+        # the name comes from outside and goes back in an answer and into a log
         shown = name[:64]
         if name not in NEUTRAL:
             raise Refusal(

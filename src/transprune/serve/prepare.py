@@ -110,6 +110,7 @@ class Preparer:
         """
         turns = []
         for number, message in enumerate(request.messages):
+            # OpenAI's newer name of the same
             role = "system" if message.role == "developer" else message.role
             where = f"messages.{number}"
             if role == "system" and not self._system:
@@ -152,6 +153,7 @@ class Preparer:
 
         new_tokens = self._check_length(request, int(inputs["input_ids"].shape[1]))
 
+        # the same picture is known again by its bytes, whoever sends it
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in files)
         visual = count_visual(self._checkpoint, inputs)
         behind = count_behind(self._checkpoint, inputs)

@@ -126,6 +126,7 @@ class Scheduler:
                 return []
 
             batch = self._gather()
+            # wait a moment for others that could run with it, unless the batch is full
             young = self._limits.gather_seconds - (time.monotonic() - self._jobs[0].queued)
             if len(batch) < self._limits.batch and young > 0 and not self._closed:
                 self._changed.wait(min(young, LOOK))

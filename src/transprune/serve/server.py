@@ -78,6 +78,7 @@ def read_tokens(file: Path | None, variable: str | None) -> tuple[str, ...]:
             raise ServeError(f"the tokens in {file} cannot be read: {error}") from error
 
         found = [line.strip() for line in lines if line.strip()]
+        # an empty file would leave the server open to everybody
         if not found:
             raise ServeError(f"{file} has no token; write one per line")
 

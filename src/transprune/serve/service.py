@@ -187,6 +187,7 @@ class Service:
                 yield completion.bill(event)
             self._count(call, event)
         finally:
+            # the generator was closed in the middle: the client has left
             if not call.job.over:
                 self.metrics.dropped.labels("disconnect").inc()
                 call.job.cancelled = True

@@ -79,8 +79,10 @@ def run_benchmark(
         return settings.seconds - (time.monotonic() - start)
 
     for cell in cells:
+        # a run that was stopped goes on where it was
         if file.done(cell, variants(cell.shape), provenance):
             continue
+        # what smaller cells took says whether this one fits into the time that is left
         once = at_least(cell, file.latest(provenance))
         records = _run_cell(cell, settings, built, once, left)
         records = [replace(record, provenance=provenance) for record in records]

@@ -140,6 +140,7 @@ def _time(
         if isinstance(variant, Ready):
             runs[name] = _timed(bench, variant, effort.lengths if answers else ())
 
+    # methods take turns in every round, so that a slow moment of the machine affects all
     rounds = effort.answer_rounds if answers else effort.prefill_rounds
     return interleave(runs, rounds, least=effort.least, seed=seed, enough=enough)
 

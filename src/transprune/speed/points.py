@@ -151,6 +151,7 @@ def _point(bench: Bench, methods: Sequence[str], share: float, seed: int) -> Poi
     failures: dict[str, Failure] = {}
     sessions: list[Session] = []
     for method in methods:
+        # the first run shows whether it fits, and warms it up
         session = attempt(partial(_first_run, bench, method))
         if isinstance(session, Failure):
             failures[method] = session

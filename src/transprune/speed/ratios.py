@@ -62,6 +62,7 @@ def paired_ratio(seconds: Sequence[float], base: Sequence[float]) -> Ratio:
     if not seconds or len(seconds) != len(base):
         raise ValueError(f"expected pairs of times; got {len(seconds)} and {len(base)}")
 
+    # pairs of one round: what slows the machine slows both
     ratios = np.divide(seconds, base)
     quartiles = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
     low, high, level = median_interval(ratios.tolist())

@@ -62,6 +62,7 @@ def _row(variant: str, records: Sequence[Record], base: Sequence[Record]) -> Row
     seconds: dict[str, float] = {}
     ratios: dict[str, Ratio] = {}
     gaps: dict[str, None] = {}
+    # the reasons as keys: each is said once, in order
     for record in records:
         if record.status != "measured":
             gaps[f"{record.status}: {record.reason}"] = None

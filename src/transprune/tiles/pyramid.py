@@ -105,6 +105,7 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
             f"a pyramid needs sizes of at least 1 pixel; got {width} x {height}, tiles of {side}"
         )
 
+    # a picture that the model reads whole needs no search
     longer = max(width, height)
     base = BLOCKS * side
     if longer <= base:
@@ -113,6 +114,7 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
     levels = [_level(width, height, side, base / longer)]
     halvings = []
     ratio = 1.0
+    # each level halves the one above, so that a tile becomes four
     while ratio > base / longer:
         halvings.append(ratio)
         ratio /= 2

@@ -62,11 +62,13 @@ def train(
         last = min(last, first + plan.stop_after)
 
     saved = time.monotonic()
+    # drawn from the number of the step, so a resumed training sees what it would have seen
     drawn = batches(items, plan.batch_size, plan.seed, first, last)
     for step, batch in enumerate(drawn, start=first):
         figures = _step(trainee, optimizer, batch, step, plan)
         curve.append(figures)
         on_step(step + 1, plan.steps, f"loss {figures['loss']:.4f}")
+        # by the clock: the length of a step differs from model to model
         if time.monotonic() - saved > SAVE_SECONDS:
             _save(trainee, optimizer, plan.out, step + 1, curve)
             saved = time.monotonic()

@@ -78,12 +78,15 @@ class Masking(LayerPruner):
         boundaries = sorted(self.modules)
         place = boundaries.index(view.boundary)
         number = len(self.kept[view.boundary])
+        # a token that an earlier boundary dropped stays dropped
         still = decision
         if place:
             still = decision * self.kept[boundaries[place - 1]][number]
 
         self.kept[view.boundary].append(still)
 
+        # nothing is dropped in training: a token that goes gets a bias on its key, which has a
+        # gradient
         keep = torch.arange(len(decision), device=decision.device)
         bias = (FLOOR + (1 - FLOOR) * decision).log()
         detached = {name: score.detach() for name, score in scores.items()}

@@ -218,6 +218,8 @@ class Base:
         if not part.leads:
             found["share1"] = _on_grid(ratios[0])
         for stage in range(2, len(boundaries) + 1):
+            # the search is over gaps and ratios of neighbours, which keeps every point of it a
+            # schedule
             gap = boundaries[stage - 1] - boundaries[stage - 2]
             found[f"gap{stage}"] = min(gap, widest_gap(self.layers))
             found[f"ratio{stage}"] = _on_grid(ratios[stage - 1] / ratios[stage - 2])

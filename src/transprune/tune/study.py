@@ -62,6 +62,8 @@ def run_trials(
         study.set_user_attr(STARTED, True)
     while (done := len(finished(study))) < trials:
         on_trial(done, trials, _best_note(study, budget))
+        # a sampler's state is not stored, so each trial has a seed of its own and a resumed study
+        # goes on alike
         seed_now = seed * _SEED_STEP + done
         study.sampler = optuna.samplers.TPESampler(seed=seed_now, n_startup_trials=RANDOM_TRIALS)
 

@@ -93,12 +93,14 @@ def _read(
 
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
+        # by default only the slices of a frame are decoded in parallel
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             if seen in wanted:
                 found[seen] = _upright(frame)
             seen += 1
             progress(seen, wanted[-1] + 1)
+            # what comes behind the last wanted frame is not decoded
             if seen > wanted[-1]:
                 break
 

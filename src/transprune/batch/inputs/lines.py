@@ -74,6 +74,7 @@ class Lines(Table):
         if id is None:
             self._without_id += 1
             id = place
+        # True is an int in Python, and no id
         elif not isinstance(id, (str, int)) or isinstance(id, bool):
             return Row(place, place, "", "", FILE, f"{place}: an id is a text or a whole number")
 

@@ -69,6 +69,7 @@ def make_card(
     """
     from huggingface_hub import ModelCardData
 
+    # the hub finds a repository by these
     metadata = ModelCardData(
         library_name=LIBRARY,
         pipeline_tag="image-text-to-text",

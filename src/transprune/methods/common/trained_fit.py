@@ -50,6 +50,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
         WeightsError: another method, model type, width or depth, or no module at a boundary.
     """
     trained = weights.fit
+    # weights that name no type of model go with any whose sizes fit
     names = ["method", "width", "layers", "inner", "outputs"]
     if trained.model_type is not None:
         names.insert(1, "model_type")

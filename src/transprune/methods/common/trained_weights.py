@@ -196,6 +196,7 @@ def _fit_of(about: Mapping[str, Any], place: Path) -> tuple[Fit, list[int]]:
     )
 
     boundaries = about["boundaries"]
+    # True is an int in Python, and no layer
     if not boundaries or not all(type(boundary) is int for boundary in boundaries):
         raise WeightsError(
             f"{place / ABOUT_FILE}: boundaries are whole numbers, at least one; got "

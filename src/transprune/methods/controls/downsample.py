@@ -69,6 +69,7 @@ class Downsample(KeepPruner):
             return whole
 
         vision = view.vision
+        # tokens without a patch have no pixels to scale, so they stay and count
         _, newlines = split_budget(vision, view.count)
         kept = [newlines]
         merged: list[Merged] = []

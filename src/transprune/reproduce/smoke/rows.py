@@ -114,6 +114,7 @@ def vqav2() -> list[Row]:
     for index, scene, rng in each_scene():
         asked = draw_question(scene, ("color", "shape")[index % 2], rng)
         answers = []
+        # VQA's score is agreement with ten people; here they agree
         for number in range(PEOPLE):
             answers.append(
                 {
@@ -201,6 +202,7 @@ def mmbench() -> list[Row]:
     for index, scene, rng in each_scene():
         asked, options, letter = _choice(scene, rng)
         right = options[OPTIONS.index(letter)]
+        # CircularEval: the options in every rotation, right only if all of them are
         for turn in range(len(options)):
             turned = options[turn:] + options[:turn]
             rows.append(

@@ -68,6 +68,7 @@ class Evictor:
 
         check_kinds(self._method, setup.kinds)
         wanted = self._method.layers(setup.depth)
+        # a layer that shares another one's keys has none of its own to evict
         self._scored = [index for index in wanted if setup.kinds[index].stores_keys]
         if not self._scored:
             raise CacheError(

@@ -90,6 +90,7 @@ class Columns:
 
         lowest = torch.finfo(dtype).min
         if self.real is not None:
+            # fillers of shorter samples are stored like rows, and nobody may attend to them
             closed = ~self.real[:, None, None]
             is_bool = fitted.dtype == torch.bool
             fitted = fitted & ~closed if is_bool else fitted.masked_fill(closed, lowest)
@@ -97,6 +98,7 @@ class Columns:
         if self.bias is None:
             return fitted
 
+        # a bias can only be added to logits, so a mask of flags becomes one that is added
         if fitted.dtype == torch.bool:
             fitted = torch.zeros_like(fitted, dtype=dtype).masked_fill(~fitted, lowest)
 

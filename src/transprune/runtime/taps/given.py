@@ -50,6 +50,7 @@ class Given:
         wanted = {"ids": ids}
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
+            # a mask may number packed samples (1, 1, 2, 2), which flags would hide
             wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
         elif is_static(cache_of(kwargs)):
             wanted["padding"] = _attended(mask)
@@ -58,6 +59,7 @@ class Given:
         wanted |= {name: kwargs.get(name) for name in family.described_by}
 
         present = {name: t for name, t in wanted.items() if isinstance(t, Tensor)}
+        # one transfer: each copy by itself would wait until the device has done all its work
         copies = to_host([*present.values(), *extra])
         arrays = dict(zip(present, copies, strict=False))
         rows = ids if ids is not None else kwargs.get("inputs_embeds")

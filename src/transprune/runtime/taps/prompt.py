@@ -101,6 +101,7 @@ def read_prompt(
     """
     _check_shape(input_ids)
     has_features = family.has_image_inputs(kwargs)
+    # in a later turn the model may have sampled the image id itself
     if not has_features and past_length(kwargs) > 0:
         return Prompt(reason=NO_IMAGE)
 
@@ -117,6 +118,7 @@ def read_prompt(
             _raise_no_placeholders(kwargs)
         return Prompt(reason=NO_IMAGE)
 
+    # the caller may have put the features into the embeddings already
     merged = kwargs.get("inputs_embeds") is not None
     if not has_features and not merged:
         raise LayoutError(NO_FEATURES)
@@ -124,6 +126,7 @@ def read_prompt(
     rows = next(iter(masks.values()))
     check_cache(cache_of(kwargs), slots=rows.shape[1])
 
+    # a medium without slots has no numbers that could be asked of the family
     media = {medium: mask for medium, mask in masks.items() if mask.any()}
     described = {**kwargs, **given.described, "input_ids": given.ids}
     pictures = Pictures(family, base, described, media)

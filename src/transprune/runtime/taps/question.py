@@ -47,6 +47,7 @@ class QuestionTap(Tap):
                     f"of it; use {step.name}:relevance=embedding"
                 )
 
+        # those that do not require CLIP's space compare by other means
         return cls(None)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:

@@ -169,6 +169,7 @@ class TransitionTap(Tap):
         if self._record_changes:
             _record_changes(state, transitions, layout)
 
+        # each part of a composition has evidence of its own, of the layers that it observes
         for number, part in self._parts():
             seen = [layer for layer in transitions.layers if self._observes(number, layer)]
             if seen:

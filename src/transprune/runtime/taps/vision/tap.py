@@ -135,8 +135,11 @@ class VisionTap(Tap):
         def of_calls(compute: Callable[..., Any], *args: Any) -> list[Any]:
             return [self._captures.untapped(compute, self._base, call, *args) for call in captures]
 
+        # visual tokens are found by content: between projector and prompt every model packs them
+        # its own way
         hashes = [hash_rows(rows.to(dtype)) for rows in of_calls(self._family.candidate_rows)]
         wanted = [self._wanted(capture) for capture in captures]
+        # one transfer for all calls of the tower
         found = copy_to_host([tokens, *hashes], captures, wanted)
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
