@@ -9,7 +9,7 @@ decoder        begin a Pass                         end it, evict keys, publish 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -149,18 +149,21 @@ class Passes:
             self._by_frame,
             self._reads_tiles,
         )
-
         self._parts.evictor.check_call(kwargs, prompt.layout)
 
         if prompt.layout is not None:
             prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
-            found = iter(prompt.extra)
-            for record in unread:
-                read_flags(record, [next(found) for _ in to_read(record)])
-            self.read_flags()
+            self._read_copied(unread, prompt)
 
         self.calls.prompts[-1] = prompt
+
+    def _read_copied(self, unread: list[Record], prompt: Prompt) -> None:
+        """Read the flags of earlier passes, which were copied with this prompt."""
+        found = iter(prompt.extra)
+        for record in unread:
+            read_flags(record, [next(found) for _ in to_read(record)])
+        self.read_flags()
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
         prompt = self.calls.prompts.pop() if self.calls.prompts else None
@@ -193,6 +196,25 @@ class Passes:
         if rows is None:
             return None
 
+        state = self._new_pass(rows, kwargs)
+        if state is None:
+            return None
+
+        # a text-only call may use any cache and any training setting
+        if state.layout is not None:
+            self._prepare(state, state.layout.drafts)
+
+        states[-1] = state
+        if state.layout is None:
+            return None
+
+        switch_on(state, self._hooks.pruning)
+        state.hooked = self._hooked
+        own = self._parts.added.take(state, kwargs, self._first)
+        return None if own is None else (args, own)
+
+    def _new_pass(self, rows: Tensor, kwargs: Mapping[str, Any]) -> Pass | None:
+        """The pass of a call of the decoder; None where nothing is pruned, nor was in its cache."""
         prompt = self._take_prompt(rows)
         layout = prompt.layout
         cache = cache_of(kwargs)
@@ -204,7 +226,7 @@ class Passes:
         if layout is None and not is_prefill and not follows:
             return None  # decoding on an unpruned cache
 
-        state = Pass(
+        return Pass(
             length=rows.shape[1],
             batch=rows.shape[0],
             layout=layout,
@@ -217,19 +239,6 @@ class Passes:
             positions=_flat_positions(kwargs),
             capacities=self._parts.static.capacities,
         )
-
-        # a text-only call may use any cache and any training setting
-        if layout is not None:
-            self._prepare(state, layout.drafts)
-
-        states[-1] = state
-        if layout is None:
-            return None
-
-        switch_on(state, self._hooks.pruning)
-        state.hooked = self._hooked
-        own = self._parts.added.take(state, kwargs, self._first)
-        return None if own is None else (args, own)
 
     def _prepare(self, state: Pass, drafts: int) -> None:
         """What a prefill with visual tokens needs before its first layer."""

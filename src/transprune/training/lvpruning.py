@@ -151,9 +151,10 @@ class LVPruningTrainee:
         logits = given.logits[:, -rows:].float()  # [B, R, V]
         answers = F.cross_entropy(logits.flatten(0, 1), lesson.targets.flatten())
 
-        shares = {
-            at: torch.stack([one.mean() for one in kept]) for at, kept in masking.kept.items()
-        }
+        shares = {}
+        for at, kept in masking.kept.items():
+            shares[at] = torch.stack([one.mean() for one in kept])
+
         ratio = self._ratio_loss(shares)
         figures = {f"kept at {at}": float(share.detach().mean()) for at, share in shares.items()}
         return answers + WEIGHT * ratio, {"answers": float(answers.detach()), **figures}

@@ -77,7 +77,13 @@ def list_files(folder: str, notes: list[str] | None = None) -> list[str]:
 
 def _visible(names: list[str]) -> list[str]:
     """Those without a hidden file or folder in their path, sorted."""
-    return sorted(name for name in names if not any(part[:1] == "." for part in name.split("/")))
+    shown = []
+    for name in names:
+        parts = name.split("/")
+        if not any(part.startswith(".") for part in parts):
+            shown.append(name)
+
+    return sorted(shown)
 
 
 def _list_local(folder: str, links: list[str]) -> list[str]:

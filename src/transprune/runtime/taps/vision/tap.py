@@ -200,29 +200,35 @@ class VisionTap(Tap):
             arrays[name] = np.where(found[:, None], table[index], -1)
             signals[name] = upload(arrays[name], device)
 
-        encode = None
-        if "picture" in self._signals:
-            encode = partial(self._encode, captured, shown.tolist())
-
         locate = None
         if cut is not None:
             # a method asks several times
             locate = cache(partial(find_tiles, crop, *cut, _looks(captured, shown)))
-
-        project = None
-        if captured.states is not None:
-            project = partial(self._captures.untapped, self._points.projector)
 
         return VisionSignals(
             crop=upload(crop, device),
             signals=signals,
             cls=None if captured.cls is None else captured.cls[rows_at(shown, device)],
             states=None if captured.states is None else captured.states[rows],
-            project=project,
-            encode=encode,
+            project=self._projector(captured),
+            encode=self._encoder(captured, shown),
             find_tiles=locate,
             arrays=arrays,
         )
+
+    def _projector(self, captured: Captured) -> Callable[[Tensor], Tensor] | None:
+        """The projector, for tokens that are merged in front of it; None where it has other inputs."""
+        if captured.states is None:
+            return None
+        return partial(self._captures.untapped, self._points.projector)
+
+    def _encoder(
+        self, captured: Captured, shown: Numbers
+    ) -> Callable[[int, int, int], Tensor] | None:
+        """Encodes the pictures of the crops `shown` at another size, where that is announced."""
+        if "picture" not in self._signals:
+            return None
+        return partial(self._encode, captured, shown.tolist())
 
     def _encode(
         self, captured: Captured, shown: list[int], crop: int, rows: int, columns: int
