@@ -9,7 +9,7 @@ decoder        begin a Pass                         end it, evict keys, publish 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -213,7 +213,7 @@ class Passes:
         own = self._parts.added.take(state, kwargs, self._first)
         return None if own is None else (args, own)
 
-    def _new_pass(self, rows: Tensor, kwargs: Mapping[str, Any]) -> Pass | None:
+    def _new_pass(self, rows: Tensor, kwargs: dict[str, Any]) -> Pass | None:
         """The pass of a call of the decoder; None where nothing is pruned, nor was in its cache."""
         prompt = self._take_prompt(rows)
         layout = prompt.layout
