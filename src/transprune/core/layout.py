@@ -126,6 +126,7 @@ class Layout:
         if behind is None:
             return self._visual_first[sample, :count]
 
+        # nothing stands between the visual tokens, so their place follows from what is behind them
         last = self.rows_total - behind
         return slice(last - count, last)
 

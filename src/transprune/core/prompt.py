@@ -123,6 +123,7 @@ class PromptTable:
         """
         clip = self.clip_of_token(sample)
         frame = self.frame_of_token(sample)
+        # counts in order would then name other tokens than those of the frame
         if (np.diff(frame) < 0).any() or (np.diff(clip) < 0).any():
             return ()
 

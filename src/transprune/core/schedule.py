@@ -79,6 +79,7 @@ class Schedule:
         """
         pairs = []
         try:
+            # with / in place of commas, because commas separate the settings of a recipe
             for part in text.replace("/", ",").split(","):
                 if part.strip():
                     boundary, ratio = part.split(":")

@@ -94,8 +94,10 @@ class Fetcher:
                 param,
             )
 
+        # what stands in front of an @ can make one host look like another
         if place.userinfo:
             raise self._refuse("it carries a user name", param)
+        # another port may be another service of an allowed host
         if place.port not in (None, PORTS[place.scheme]):
             raise self._refuse("only the standard ports are used", param)
 

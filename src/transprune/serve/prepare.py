@@ -166,6 +166,7 @@ class Preparer:
             Refusal: the prompt is too long, or leaves no room for an answer.
         """
         room = request.new_tokens(self._limits)
+        # the model's own bound, which may be lower than that of the server
         if self._context is not None:
             room = min(room, self._context - length)
 

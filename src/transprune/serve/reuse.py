@@ -49,6 +49,7 @@ class Reuse:
         self._entries[key] = (value, size)
         self._bytes += size
 
+        # the least recently used first; the new one fits, as was seen above
         while self._bytes > self._most:
             self._drop(next(iter(self._entries)))
         self._metrics.reuse_bytes.set(self._bytes)

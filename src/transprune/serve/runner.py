@@ -87,6 +87,7 @@ class Runner:
             return
 
         log.warning("a batch of %d failed (%s); alone now", len(answers), type(error).__name__)
+        # what the failed batch held is free for the single ones
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         for answer in left:

@@ -203,6 +203,7 @@ class Service:
         try:
             event = await asyncio.wait_for(call.events.get(), max(left, 0))
         except asyncio.TimeoutError:
+            # the inference thread leaves it out from the next step on
             call.job.cancelled = True
             event = too_slow(self.limits.seconds)
 
