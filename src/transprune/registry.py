@@ -92,6 +92,7 @@ class Registry(Generic[T]):
                 f"no {self.kind} {name!r}.{did_you_mean(name, self._classes)} "
                 f"Known: {known}.{self.cure}"
             )
+
         return self._classes[name]
 
     def __contains__(self, name: object) -> bool:

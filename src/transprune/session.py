@@ -5,36 +5,31 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from torch import nn
 
 from transprune.cost.geometry import Geometry
-from transprune.errors import MethodError, PositionsError, SessionError
+from transprune.errors import SessionError
 from transprune.families import Family, find_family
 from transprune.families.wrappers import unwrap
-from transprune.methods.common.method import POSITIONS, Method, Positions
+from transprune.methods.common.method import Method, Positions
 from transprune.methods.common.recipe import resolve
 from transprune.runtime.engine import Engine
 from transprune.runtime.forward_pass import Pass
+from transprune.runtime.options import Decode, Options, position_policies
 from transprune.runtime.pools import Pool
 from transprune.runtime.snapping import moves_of
-from transprune.runtime.static.compiled import check_backend
 from transprune.runtime.static.decode import decode_static
 from transprune.runtime.taps.base import Setup
 from transprune.runtime.taps.text_tower import TextTower
 from transprune.runtime.tracing import PendingTrace
-from transprune.runtime.turns import TURNS, Turns
+from transprune.runtime.turns import Turns
 from transprune.trace import Trace
-
-Decode = Literal["dynamic", "static"]
-DECODES: tuple[str, ...] = get_args(Decode)
-POOLS = ("sample", "image", "frame")
-RECORDS = ("scores", "transitions", "changes")
 
 # models that are being pruned now: a second set of hooks would prune what the first has left.
 # Weak, so that a forgotten session does not keep its model in memory
@@ -99,27 +94,14 @@ def prune(
     family = find_family(model)
     base = family.base(model)
     geometry = Geometry.from_config(base.config)
-    policies = _policies(resolved, family, positions)
+    policies = position_policies(resolved, family, positions)
 
     # a plan that does not fit this model raises here, not in the first forward
     resolved.plan(geometry.layers, geometry.visual_tokens)
 
-    if pool not in POOLS:
-        raise MethodError(f"pool is 'sample', 'image' or 'frame'; got {pool!r}")
-    records = _checked_records(record)
-    if decode not in DECODES:
-        raise MethodError(f"decode is 'dynamic' or 'static'; got {decode!r}")
-    backend = check_backend(compile)
-    if turns not in TURNS:
-        raise MethodError(f"turns is 'keep' or 'refresh'; got {turns!r}")
-    if turns == "refresh" and decode == "static":
-        raise MethodError(
-            "turns='refresh' prefills into an emptied DynamicCache, which decode='static' does "
-            "without; use one of them"
-        )
-    options = {"text_tower": text_tower, "backend": backend}
-    setup = _setup(model, family, base, resolved, records, options)
-    return Session(setup, geometry, policies, pool, decode, backend, turns)
+    options = Options.of(pool, record, decode, compile, turns)
+    setup = _setup(model, family, base, resolved, options, text_tower)
+    return Session(setup, geometry, policies, options)
 
 
 class Session:
@@ -138,10 +120,7 @@ class Session:
         setup: Setup,
         geometry: Geometry,
         policies: tuple[Positions, ...],
-        pool: Pool,
-        decode: Decode = "dynamic",
-        compile_backend: str | None = None,
-        turns: Turns = "keep",
+        options: Options,
     ) -> None:
         self.method = setup.method
         self.family: Family = setup.family
@@ -149,8 +128,8 @@ class Session:
 
         self._setup = setup
         self._policies = policies
-        self._decode = decode
-        self._engine = Engine(setup, policies, pool, self._publish, compile_backend, turns)
+        self._decode = options.decode
+        self._engine = Engine(setup, policies, options, self._publish)
         self._stack: ExitStack | None = None
         self._latest: PendingTrace | None = None
         self._own = threading.local()
@@ -201,6 +180,7 @@ class Session:
                     decode_static(unwrap(self._setup.model), stack)
                 self._stack = stack.pop_all()  # reached only if every hook could be registered
             _attached.add(base)
+
         return self
 
     def _check_free(self) -> None:
@@ -222,11 +202,13 @@ class Session:
                 "detach was called from inside a forward, whose layers have been given pruned rows "
                 "already; call it when the forward has returned"
             )
+
         with _attached_lock:
             if self._stack is not None:
                 self._stack.close()
                 self._stack = None
                 _attached.discard(self._setup.base)
+
         self._engine.read_flags()
 
     def __enter__(self) -> Session:
@@ -270,8 +252,8 @@ def _setup(
     family: Family,
     base: Any,
     method: Method,
-    record: frozenset[str],
-    options: Mapping[str, Any],
+    options: Options,
+    text_tower: TextTower | str | os.PathLike[str] | None,
 ) -> Setup:
     """Model and method, with the modules that the runtime hooks into."""
     kinds = family.layer_kinds(base)
@@ -282,39 +264,8 @@ def _setup(
         kinds=kinds,
         method=method,
         model=model,
-        record=record,
-        options=options,
+        record=options.record,
+        # those that belong to one tap
+        options={"text_tower": text_tower, "backend": options.backend},
         moves=moves_of(method, kinds),
     )
-
-
-def _policies(method: Method, family: Family, positions: Positions | None) -> tuple[Positions, ...]:
-    """The position policy of each step: the caller's, the step's own, or that of its code."""
-    if positions is not None and positions not in POSITIONS:
-        raise MethodError(f"positions is 'keep', 'renumber' or None; got {positions!r}")
-
-    asked = [positions or step.positions for step in method.steps]
-    if family.mrope and "renumber" in asked:
-        raise PositionsError(
-            f"{family.title} has M-RoPE positions (time, height, width), for which renumbering by "
-            "count has no definition; use positions='keep', which is also the default there"
-        )
-
-    # under M-RoPE also a method whose own code renumbers keeps its positions; the trace notes it
-    policies: list[Positions] = []
-    for step, wish in zip(method.steps, asked, strict=True):
-        policies.append("keep" if family.mrope else wish or step.policy)
-    return tuple(policies)
-
-
-def _checked_records(record: Iterable[str]) -> frozenset[str]:
-    """The names in `record`, which may be one name."""
-    known = ", ".join(map(repr, RECORDS))
-    if not isinstance(record, Iterable):
-        raise MethodError(f"record takes some of {known}, or () for nothing; got {record!r}")
-
-    records = [record] if isinstance(record, str) else list(record)
-    unknown = [name for name in records if name not in RECORDS]
-    if unknown:
-        raise MethodError(f"record takes {known}; got {', '.join(map(repr, unknown))}")
-    return frozenset(records)

@@ -6,8 +6,7 @@ A trace is frozen: it describes the last prefill of a session, on the CPU, and h
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from transprune.core.evicted import TraceEviction as TraceEviction
 from transprune.core.evicted import eviction_lines
-from transprune.core.frames import count_per_frame
+from transprune.core.kept import Clips, finite, frame_lines, kept_per_frame, stage_lines
+from transprune.core.kept import TraceStage as TraceStage
 from transprune.core.plan import Eviction, Reading, Rows, Stage, cached_per_layer, per_layer
 from transprune.cost.count import Convention, Cost, count_cost, sum_costs
 from transprune.cost.geometry import Geometry
@@ -25,41 +25,6 @@ if TYPE_CHECKING:
     import os
 
     from PIL import Image
-
-
-@dataclass(frozen=True)
-class TraceStage:
-    """One boundary.
-
-    Attributes:
-        boundary: 0-based decoder layer in front of which tokens were dropped.
-        method: name of the method that chose.
-        candidates: per sample, the original numbers (0..N-1) of the visual tokens that arrived.
-            long [n].
-        keep: per sample, those that stayed, in the order of their rows: ascending, unless a method
-            that renumbers positions has an order of its own. long [k].
-        scores: with `record=("scores",)`: name -> per sample, float32 [n], in the order of
-            `candidates`.
-    """
-
-    boundary: int
-    method: str
-    candidates: tuple[Tensor, ...]
-    keep: tuple[Tensor, ...]
-    scores: Mapping[str, tuple[Tensor, ...]] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping."""
-        data: dict[str, Any] = {
-            "boundary": self.boundary,
-            "method": self.method,
-            "candidates": _as_lists(self.candidates),
-            "keep": _as_lists(self.keep),
-        }
-
-        if self.scores:
-            data["scores"] = {name: _as_lists(values) for name, values in self.scores.items()}
-        return data
 
 
 @dataclass(frozen=True)
@@ -118,24 +83,17 @@ class Trace:
     dtype: str = "float32"
     dtype_bytes: int = 4
     attention: str = "sdpa"
-    frames: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    frames: tuple[Clips, ...] = ()
     evictions: tuple[TraceEviction, ...] = ()
     evicted_by: Rows | None = None
 
-    def kept_per_frame(self, sample: int = 0) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    def kept_per_frame(self, sample: int = 0) -> tuple[Clips, ...]:
         """Tokens that stayed of each frame: per stage, per picture or video, per frame.
 
         Empty where the trace does not tell frames apart (`frames`).
         """
         clips = self.frames[sample] if self.frames else ()
-        if not clips:
-            return ()
-
-        stages = []
-        for stage in self.stages:
-            kept = stage.keep[sample].tolist()
-            stages.append(count_per_frame(kept, clips))
-        return tuple(stages)
+        return kept_per_frame(self.stages, clips, sample)
 
     def tokens_per_layer(self, sample: int = 0) -> tuple[int, ...]:
         """Visual tokens of one sample that entered each decoder layer."""
@@ -210,6 +168,7 @@ class Trace:
         # many numbers, so only where they were asked for
         if self.transitions:
             data["transitions"] = _transitions(self.transitions)
+
         return data
 
     def to_json(self, indent: int | None = None) -> str:
@@ -259,8 +218,9 @@ class Trace:
             f"{self.family}, {self.dtype}, {self.attention}, positions: {self.positions}",
         ]
         if self.stages:
-            lines += _table(self.stages)
-        lines += _frame_lines(self)
+            lines += stage_lines(self.stages)
+
+        lines += frame_lines(self.stages, self.frames[0] if self.frames else ())
         if self.frozen:
             lines.append(f"visual tokens frozen in layers {', '.join(map(str, self.frozen))}")
 
@@ -275,57 +235,9 @@ class Trace:
             f"memory for its keys and values (K/V): {self.kv_bytes / 2**20:.2f} MiB, "
             f"{exact.kv_share:.1%} of unpruned",
         ]
+
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-def _table(stages: Sequence[TraceStage]) -> list[str]:
-    """One line per boundary, columns aligned to the right."""
-    rows = [("from layer", "method", "visual tokens", "kept")]
-    for stage in stages:
-        arrived = _counts(stage.candidates)
-        rows.append((str(stage.boundary), stage.method, arrived, _counts(stage.keep)))
-
-    widths = [0] * len(rows[0])
-    for row in rows:
-        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
-
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells))
-    return lines
-
-
-def _frame_lines(trace: Trace) -> list[str]:
-    """For the first sample, if it has a video: tokens of each frame at first, and at each stage."""
-    clips = trace.frames[0] if trace.frames else ()
-    lines = []
-    for number, clip in enumerate(clips):
-        if len(clip) < 2:
-            continue
-        name = "frames" if len(clips) == 1 else f"frames of picture {number + 1}"
-        lines.append(f"{name}: {_joined(clip)} visual tokens")
-        for stage, kept in zip(trace.stages, trace.kept_per_frame(), strict=True):
-            lines.append(f"  kept from layer {stage.boundary}: {_joined(kept[number])}")
-    return lines
-
-
-def _joined(counts: Sequence[int]) -> str:
-    """`8 x 16` of equal numbers, else all of them."""
-    if len(set(counts)) == 1:
-        return f"{len(counts)} x {counts[0]}"
-    return ", ".join(map(str, counts))
-
-
-def _counts(tokens: Sequence[Tensor]) -> str:
-    """Tokens of each sample."""
-    return ", ".join(str(len(of_sample)) for of_sample in tokens)
-
-
-def _as_lists(tensors: Sequence[Tensor]) -> list[list[Any]]:
-    """Numbers per sample; None for those that are not finite, such as scores of newline tokens."""
-    return [_finite(tensor) for tensor in tensors]
 
 
 def _transitions(
@@ -334,10 +246,5 @@ def _transitions(
     """`"7.mlp"` -> per sample, one number per prompt token."""
     data = {}
     for (layer, module), samples in transitions.items():
-        data[f"{layer}.{module}"] = [_finite(values) for values in samples]
+        data[f"{layer}.{module}"] = [finite(values) for values in samples]
     return data
-
-
-def _finite(values: Tensor) -> list[float | None]:
-    """NaN and infinity as None: JSON has no word for them."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]

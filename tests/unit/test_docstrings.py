@@ -69,14 +69,23 @@ def defined_in(module: ModuleType) -> list[str]:
 
 
 def expand(name: str, value: Any) -> Iterator[tuple[str, Any, Any]]:
-    """A class with its own public members, or a function."""
+    """A class with its public members, those of bases of ours included, or a function."""
     yield name, value, None
     if not inspect.isclass(value):
         return
-    for member, entry in vars(value).items():
+    for member, entry in members_of(value).items():
         inner = getattr(entry, "__func__", None) or getattr(entry, "fget", None) or entry
         if not member.startswith("_") and inspect.isfunction(inner):
             yield f"{name}.{member}", inner, value
+
+
+def members_of(cls: type) -> dict[str, Any]:
+    """Names and values of a class; the most derived definition of each, none of other packages."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.startswith("transprune."):
+            found |= vars(base)
+    return found
 
 
 THINGS = {name: (value, owner) for name, value, owner in things()}

@@ -27,4 +27,5 @@ def overlaps(parts: int, size: int, shown: Span, cells: int) -> Floats:
         stop = (min((part + 1) * size, end) - first) * scale
         for cell in range(cells):
             weights[part, cell] = max(0.0, min(stop, cell + 1) - max(start, cell))
+
     return weights

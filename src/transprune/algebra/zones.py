@@ -71,6 +71,7 @@ def select_by_group(
     if reserve is not None:
         # behind the last round of all others
         order = order + reserve * (len(score) + 1) * len(seats)
+
     return order.argsort(stable=True)[:k].sort().values
 
 

@@ -69,6 +69,7 @@ def schema() -> Any:
         inner = [part for part in get_args(hints[name]) if part is not type(None)]
         nullable = bool(inner)
         columns.append(pa.field(name, kinds[inner[0] if inner else hints[name]], nullable))
+
     return pa.schema(columns)
 
 

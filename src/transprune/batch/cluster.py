@@ -55,6 +55,7 @@ def start_ray(cluster: Cluster) -> Any:
     alone = address == LOCAL
     for name, value in ({**ALWAYS, **ALONE} if alone else ALWAYS).items():
         os.environ.setdefault(name, value)
+
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": address}
@@ -71,6 +72,7 @@ def start_ray(cluster: Cluster) -> Any:
     except Exception as error:
         hint = "" if alone else ADDRESS_HINT
         raise BatchError(f"Ray cannot be started: {shorten(str(error), 400)}{hint}") from error
+
     return ray
 
 

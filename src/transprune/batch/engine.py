@@ -68,6 +68,7 @@ class Engine:
                 found.append(outcome)
             else:
                 answers[row.id] = self.runner.failed(row, outcome)
+
         if answers:
             on_batch(len(answers), len(answers))
 
@@ -75,6 +76,7 @@ class Engine:
             given = self.runner.answer(shelf, batch)
             answers |= given
             on_batch(len(given), sum(one.error is not None for one in given.values()))
+
         return [answers[row.id] for row in rows]
 
     def _batches(self, found: list[Found]) -> Iterator[list[Found]]:
@@ -104,4 +106,5 @@ class Engine:
             with ThreadPoolExecutor(READERS) as pool:
                 yield from pool.map(find, rows)
             return
+
         yield from map(find, rows)

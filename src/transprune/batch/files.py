@@ -35,6 +35,7 @@ def absolute(place: str) -> str:
     """
     if not is_address(place):
         return os.path.abspath(place)
+
     where, query = _split(place)
     # it is written into the settings and into errors
     if "@" in where.partition(SCHEME)[2].partition("/")[0]:
@@ -42,6 +43,7 @@ def absolute(place: str) -> str:
             f"{where.rpartition('@')[2]} is given with credentials in its address; put them into "
             "the environment (AWS_ACCESS_KEY_ID, ...), or into the configuration of the store"
         )
+
     return where.rstrip("/") + query
 
 
@@ -69,6 +71,7 @@ def join(folder: str, name: str) -> str:
 
     if name.startswith("/"):
         raise ValueError("an absolute path in a table that does not lie on this machine")
+
     where, query = _split(folder)
     return f"{where}/{name}{query}"
 
@@ -91,6 +94,7 @@ def _named(folder: str, address: str) -> str:
             f"a row may name an address of {', '.join(STORES)}, or of the store that its table lies "
             "in, without options; download the others first"
         )
+
     return where + own if scheme == near[0] else where
 
 
@@ -127,6 +131,7 @@ def open_system(place: str) -> Any:
     except Exception as error:
         if "nrecognized filesystem type" not in str(error):
             raise BatchError(f"{place} cannot be opened: {first_line(error)}") from error
+
     return _by_fsspec(place)
 
 
@@ -142,6 +147,7 @@ def _by_fsspec(place: str) -> Any:
             f"{place} cannot be opened: {first_line(error)}. Addresses are of kinds that pyarrow "
             "or an installed package of fsspec knows, as s3://bucket/folder"
         ) from error
+
     return PyFileSystem(FSSpecHandler(system))
 
 

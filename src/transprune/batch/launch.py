@@ -54,6 +54,7 @@ def run_batch(plan: Plan, on_progress: OnProgress, on_note: OnNote) -> Summary:
     need_pyarrow()
     if plan.ray:
         need_ray()
+
     plan = _completed(plan)
     folder = work_folder(plan.out)
     folder.check()
@@ -104,14 +105,17 @@ def _run(plan: Plan, planned: Planned, on_progress: OnProgress, on_note: OnNote)
         note = f"{speed:.1f} rows/s, {count.errors} errors"
         on_progress("answering", before + count.rows, planned.rows, note)
 
+    # a job that has all its answers loads no model
     if planned.shards:
         on_progress(f"loading {plan.work.model}", 0, 0, "")
         for written in _drive(plan, planned, on_batch):
             notes |= dict.fromkeys(written.notes)
+
     seconds = time.perf_counter() - start
 
     for note in notes:
         on_note(note)
+
     _check_complete(plan, planned, on_note)
     summary = summarise(plan.out, count.rows, seconds, plan.workers, (*planned.notes, *notes))
     provenance = {"versions": versions(), "machine": machine(), "command": plan.command}
@@ -146,11 +150,13 @@ def _completed(plan: Plan) -> Plan:
             f"{plan.out} is an address; --output is a folder of this machine, or of a file system "
             "that all machines share: upload it when the job is done"
         )
+
     # as of a variable of the shell that nobody has set
     if plan.question is not None and not plan.question.strip():
         raise BatchError(
             "--question is empty; ask something of all rows, or leave it out where each row has its own"
         )
+
     tower = plan.work.loading.text_tower
     work = replace(
         plan.work,
@@ -193,6 +199,7 @@ def _check_complete(plan: Plan, planned: Planned, on_note: OnNote) -> None:
             f"{len(missing)} rows have no answer although every shard was written; run the same "
             "command again, and report this"
         )
+
     further = len(done) - len(planned.ids)
     if further:
         on_note(f"{further} answers are of rows that the input, or --limit, no longer has")

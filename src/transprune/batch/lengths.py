@@ -38,4 +38,5 @@ class Lengths:
             except Exception:
                 self._count = None
                 self.counted = False
+
         return width * height

@@ -113,6 +113,7 @@ def read_done(folder: Path) -> dict[bytes, bytes]:
                     "its other rows are answered again at the next start"
                 )
             done[key] = digest(asked)
+
     return done
 
 

@@ -60,6 +60,7 @@ class Shelf:
         """
         if row.problem:
             raise ImageError(row.problem)
+
         data = self._reader.read(row)
         try:
             bounds = self._bounds

@@ -51,6 +51,7 @@ def plan_shards(
     """
     planned = Planned()
     rows = _distinct(islice(table.rows(), limit), planned)
+    # windows are cut before answered rows leave them, so each has the same number in every run
     for number, window in enumerate(_windows(rows, part_rows)):
         pending = []
         for row in window:
@@ -62,6 +63,7 @@ def plan_shards(
 
     if not planned.rows:
         raise BatchError(f"{table.place} has no {table.noun}")
+
     planned.notes += table.notes
     return planned
 
@@ -94,6 +96,7 @@ def _distinct(rows: Iterator[Row], planned: Planned) -> Iterator[Row]:
         planned.ids.add(key)
         planned.rows += 1
         yield row._replace(id=id)
+
     if repeated:
         planned.notes.append(
             f"{repeated} rows have an id that another row had before, as {shown(example)}; each "
@@ -110,4 +113,5 @@ def _is_done(row: Row, done: Mapping[bytes, bytes]) -> bool:
             f"row {shown(row.id)} was answered before, about another picture or another question: "
             f"now it is {shown(row.source)}, {shown(row.question)}. Choose another --output"
         )
+
     return True

@@ -105,6 +105,7 @@ class Runner:
                 prepared.append(made)
             else:
                 answers[one.row.id] = self.failed(one.row, made.text)
+
         return answers | self._run(prepared)
 
     def failed(self, row: Row, text: str) -> Answer:
@@ -122,6 +123,7 @@ class Runner:
         except Exception as error:
             _check_device(error)
             return Problem(kind_of(error), sentence(error))
+
         return Prepared(found.row, inputs, note, time.perf_counter() - start)
 
     def _check_length(self, length: int) -> None:
@@ -168,9 +170,11 @@ class Runner:
         step = 1
         if kind == "memory":
             step = self.size = max(1, len(rows) // 2)
+
         answers: dict[str, Answer] = {}
         for first in range(0, len(rows), step):
             answers |= self._run(rows[first : first + step])
+
         return answers
 
     def _answered(self, rows: Sequence[Prepared], given: Answers) -> dict[str, Answer]:
@@ -181,10 +185,12 @@ class Runner:
         answers = {}
         for number, row in enumerate(rows):
             visual = given.visual_tokens[number]
+            # without a picture nothing was pruned
             after, share = visual, 1.0
             if trace is not None:
                 after = trace.tokens_per_layer(number)[-1]
                 share = trace.sample_cost(number, "exact").prefill_share
+
             tokens = given.prompt_tokens[number] + given.new_tokens[number]
             answers[row.row.id] = Answer(
                 id=row.row.id,
@@ -204,6 +210,7 @@ class Runner:
                 batch_size=len(rows),
                 **self._same,
             )
+
         return answers
 
 

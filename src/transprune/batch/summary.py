@@ -80,6 +80,7 @@ def summarise(out: Path, now: int, seconds: float, workers: int, notes: tuple[st
 
     answered = rows - errors
     means = {name: total / answered if answered else None for name, total in sums.items()}
+
     return Summary(
         rows=rows,
         errors=errors,

@@ -28,6 +28,7 @@ def read_arguments(docstring: str) -> dict[str, str]:
         if colon:
             for name in names.split(","):
                 found[name.strip()] = " ".join(text.split())
+
     return found
 
 

@@ -88,6 +88,8 @@ def batch_command(
     need_folder(output, "--output")
     on_ray = ray or workers > 1 or ray_address is not None
     use_threads(1 if on_ray else threads)
+
+    # these load torch, which takes the number of its threads from above
     from transprune.batch.settings import Bounds, Columns, Plan, Work
 
     work = Work(
@@ -102,6 +104,7 @@ def batch_command(
         # one process has its threads already
         threads=(threads or max(1, (os.cpu_count() or 1) // workers)) if on_ray else None,
     )
+
     plan = Plan(
         work=work,
         out=output,
@@ -119,6 +122,8 @@ def batch_command(
         print_json(summary.to_dict())
     else:
         _print(summary)
+
+    # scripts go by the exit code, and a job without one answer is no success
     if summary.errors == summary.rows:
         raise typer.Exit(1)
 
@@ -154,6 +159,7 @@ def _print(summary: Summary) -> None:
             f"{summary.now} rows in {summary.seconds:.1f} s with {summary.workers} worker(s), "
             f"{speed:.1f} a second, loading counted"
         )
+
     show(f"answers: {summary.parts}")
 
 

@@ -81,6 +81,7 @@ def calibrate_command(
     if not as_json:
         show(_table(measured, count), "", recipe)
         return
+
     print_json(
         {
             "nats": list(measured.nats),
@@ -106,6 +107,7 @@ def _prompts(
             done = number * len(questions) + place
             progress("prompts, each with every layer frozen once", done, total)
             yield prepare(checkpoint, [picture], text)
+
     progress("prompts, each with every layer frozen once", total, total)
 
 

@@ -93,6 +93,7 @@ def new_table(
             no_wrap=not may_wrap,
             overflow="fold",
         )
+
     return table
 
 
@@ -123,5 +124,6 @@ def status(as_json: bool) -> Iterator[Callable[[str], None]]:
         with follow_in_lines() as report:
             yield report
         return
+
     with console.status("starting") as spinner:
         yield lambda step: spinner.update(step)

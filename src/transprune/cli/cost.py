@@ -31,44 +31,50 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "llava-1.5-7b"
 DEFAULT_METHODS = ("transprune-high", "transprune-low", "fastv", "pdrop", "visionzip")
 
+OptionalModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; also a known name, or a config.json file. Default: "
+        f"{DEFAULT_MODEL}; with --measure: nano.",
+    ),
+]
+DtypeBytes = Annotated[
+    int,
+    typer.Option(
+        "--dtype-bytes", min=1, metavar="N", help="Bytes of one number in the key/value cache."
+    ),
+]
+Paper = Annotated[
+    bool,
+    typer.Option("--paper", help="Compare with the cost columns of the TransPrune paper."),
+]
+Measure = Annotated[
+    bool,
+    typer.Option(
+        "--measure",
+        help="Measure on this machine instead: from which prompt, batch and answer on a method "
+        "saves time.",
+    ),
+]
+BudgetSeconds = Annotated[
+    float,
+    typer.Option(
+        "--budget-seconds", min=1, metavar="N", help="With --measure: how long it may take."
+    ),
+]
+
 
 def cost_command(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help=f"{MODEL_HELP}; also a known name, or a config.json file. Default: "
-            f"{DEFAULT_MODEL}; with --measure: nano.",
-        ),
-    ] = None,
+    model: OptionalModel = None,
     method: Methods = None,
     visual_tokens: VisualTokens = None,
     text_tokens: TextTokens = None,
-    dtype_bytes: Annotated[
-        int,
-        typer.Option(
-            "--dtype-bytes", min=1, metavar="N", help="Bytes of one number in the key/value cache."
-        ),
-    ] = 2,
-    paper: Annotated[
-        bool,
-        typer.Option("--paper", help="Compare with the cost columns of the TransPrune paper."),
-    ] = False,
-    measure: Annotated[
-        bool,
-        typer.Option(
-            "--measure",
-            help="Measure on this machine instead: from which prompt, batch and answer on a method "
-            "saves time.",
-        ),
-    ] = False,
-    budget_seconds: Annotated[
-        float,
-        typer.Option(
-            "--budget-seconds", min=1, metavar="N", help="With --measure: how long it may take."
-        ),
-    ] = 60,
+    dtype_bytes: DtypeBytes = 2,
+    paper: Paper = False,
+    measure: Measure = False,
+    budget_seconds: BudgetSeconds = 60,
     device: DeviceOption = Device.auto,
     dtype: DtypeOption = Dtype.auto,
     threads: OptionalThreads = None,
@@ -82,22 +88,24 @@ def cost_command(
     if paper:
         print_paper_table(as_json)
         return
+
     if measure:
         _refuse_counts(visual_tokens, text_tokens)
         options = (device, dtype, threads)
         print_break_even(model or "nano", method, budget_seconds, options, as_json)
         return
-    model = model or DEFAULT_MODEL
 
     # token counts of a nominal prompt, unless they are given
-    geometry = find_geometry(model)
+    geometry = find_geometry(model or DEFAULT_MODEL)
     visual = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text_tokens is None else text_tokens
     costs = _count(geometry, method or DEFAULT_METHODS, visual, text, dtype_bytes)
     bounded = [name for name in costs if _is_bound(geometry, name, visual)]
+
     if as_json:
         print_json(document(geometry, visual, text, costs, bounded))
         return
+
     show(table(geometry, visual, text, costs), "", explanations(dtype_bytes, bounded))
 
 
@@ -168,4 +176,5 @@ def _count(geometry: Geometry, methods: Any, visual: int, text: int, dtype_bytes
         paper = count_method(geometry, method, visual, text, "paper", dtype_bytes=dtype_bytes)
         exact = count_method(geometry, method, visual, text, "exact", dtype_bytes=dtype_bytes)
         costs[name] = (paper, exact)
+
     return costs

@@ -65,9 +65,11 @@ def print_break_even(
             f"no prompt of {model} could be measured: {reasons}. Give more --budget-seconds, or a "
             "smaller model"
         )
+
     if as_json:
         print_json(_document(subject, texts, points, left_out))
         return
+
     _show(subject, texts, points, left_out)
 
 
@@ -98,6 +100,7 @@ def _machine(subject: Subject) -> str:
     words = f"{card_name(model.device)}, {dtype}"
     if model.device.type != "cpu":
         return words
+
     count = torch.get_num_threads()
     return f"{words}, {count} thread{'s' if count > 1 else ''}"
 
@@ -111,8 +114,10 @@ def _table(points: Sequence[Point], method: str) -> Table:
     table = new_table("Time, as a part of the unpruned time", columns, left=columns[-1:])
 
     for point in sorted(points, key=lambda point: (point.visual_tokens, point.batch)):
+        # a method that failed at this point has no times
         if method not in point.samples:
             continue
+
         phases = [phase_ratio(point, method, what) for what in (PREFILL, PER_TOKEN)]
         wholes = [answer_ratio(point, method, tokens) for tokens in ANSWERS]
         table.add_row(
@@ -121,6 +126,7 @@ def _table(points: Sequence[Point], method: str) -> Table:
             *map(_marked, [*phases, *wholes]),
             span_words(span(point, method)),
         )
+
     return table
 
 
@@ -169,6 +175,7 @@ def _point(point: Point, methods: Sequence[str]) -> dict[str, Any]:
         if method not in point.samples:
             found[method] = asdict(point.failures[method])
             continue
+
         entry: dict[str, Any] = {"pays_for_answers": asdict(span(point, method))}
         for what in (PREFILL, PER_TOKEN):
             entry[what] = _ratio(phase_ratio(point, method, what))

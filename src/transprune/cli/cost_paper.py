@@ -34,6 +34,7 @@ def print_paper_table(as_json: bool) -> None:
     for row in rows:
         if row.note:
             numbers.setdefault(row.note, len(numbers) + 1)
+
     notes = {f"[{number}]": note for note, number in numbers.items()}
     show(_table(rows, numbers), "", legend(notes), "", _totals(rows))
 
@@ -46,6 +47,7 @@ def _table(rows: Sequence[PaperRow], numbers: dict[str, int]) -> Table:
     for row in rows:
         if previous not in (None, (row.table, row.model)):
             table.add_section()
+
         previous = (row.table, row.model)
 
         # the backslash keeps rich from reading the bracket as markup
@@ -61,6 +63,7 @@ def _table(rows: Sequence[PaperRow], numbers: dict[str, int]) -> Table:
             ours,
             MARKS[row.verdict] + note,
         )
+
     return table
 
 

@@ -29,6 +29,7 @@ def table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
         "next token\n(decode)",
         "memory\n(K/V)",
     )
+
     found = new_table(title, columns, wrap=("method",))
 
     # every cost carries the unpruned one beside it; take it from the first
@@ -41,6 +42,7 @@ def table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
         with_share(scientific(full_exact.full_decode), 1, 0),
         with_share(mebibytes(full_exact.full_kv_bytes), 1),
     )
+
     for name, (paper, exact) in costs.items():
         found.add_row(
             name,
@@ -50,6 +52,7 @@ def table(geometry: Geometry, visual: int, text: int, costs: Costs) -> Table:
             with_share(scientific(exact.decode), exact.decode_share, 0),
             with_share(mebibytes(exact.kv_bytes), exact.kv_share),
         )
+
     return found
 
 
@@ -60,6 +63,7 @@ def explanations(dtype_bytes: int, bounded: Sequence[str] = ()) -> Table:
         entries["at most"] = (
             f"{', '.join(bounded)}: the picture decides how much stays; counted is the most"
         )
+
     return legend(
         {
             "visual work": "of reading the prompt (prefill), visual tokens only, multiply-adds; "

@@ -34,6 +34,7 @@ def break_even_lines(points: Sequence[Point], method: str) -> list[str]:
         lines.append(f"{prompt}: it {_along(outlook)}")
     for outlook in outlooks(mine, method, TOKENS, "prompt"):
         lines.append(f"Batch {outlook.fixed}: it {_along(outlook)}")
+
     return [*lines, _answer_line(mine, method)]
 
 
@@ -68,12 +69,14 @@ def caveats(subject: Subject, points: Sequence[Point], left_out: Sequence[Left])
         "Longer prompts and larger batches than those in the table were not measured, and nothing "
         "is said about them.",
     ]
+
     if subject.random_weights:
         lines.append("The weights are random: time does not depend on them, answers do.")
 
     for left in left_out:
         pictures = f"{left.pictures} picture{'s' if left.pictures > 1 else ''}"
         lines.append(f"Left out: {pictures} in each prompt, batch {left.batch}: {left.reason}.")
+
     return lines
 
 
@@ -87,6 +90,7 @@ def _along(outlook: Outlook) -> str:
     name = "batch" if outlook.axis == "batch" else "prompt"
     measured = f"{values[0]} to {values[-1]}"
     kinds = set(outlook.verdicts.values())
+    # no point where it turns, so none is named
     if len(kinds) == 1:
         verdict = outlook.verdicts[values[0]]
         unit = "" if outlook.axis == "batch" else " visual tokens"

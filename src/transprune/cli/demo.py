@@ -50,10 +50,13 @@ def demo_command(
 
     if result.first is not None:
         show("", first_look(result.first), f"As a picture: {result.first.file}", "")
+
     show(demo_tables.summary(result), "")
     if note := demo_tables.note_on_speed(result):
         show(note, "")
+
     show(demo_tables.explanations(result), "")
     if answers:
         show(demo_tables.answer_table(result), "")
+
     show(*demo_tables.next_steps(result, out, answers))

@@ -43,6 +43,7 @@ def _patches(first: FirstLook) -> Text:
             text.append(DROPPED, style="dim")
         if token % first.columns == first.columns - 1:
             text.append("\n")
+
     return text
 
 
@@ -64,6 +65,7 @@ def _story(first: FirstLook) -> list[str]:
     """The lines beside the grid."""
     total = first.tokens[0]
     verdict = "The same answer" if first.same_answer else "Another answer"
+
     return [
         f"{first.question.picture}: {first.question.question}",
         "",

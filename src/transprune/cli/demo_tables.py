@@ -35,6 +35,7 @@ def summary(result: DemoResult) -> Table:
         "time",
         "memory\n(K/V)",
     )
+
     total = len(result.questions)
     pictures = len({question.picture for question in result.questions})
     title = f"Every method: {total} questions about {pictures} pictures"
@@ -53,6 +54,7 @@ def summary(result: DemoResult) -> Table:
             f"{percent(row.time_share)}{mark}",
             percent(row.kv_share),
         )
+
     return table
 
 
@@ -67,6 +69,7 @@ def note_on_speed(result: DemoResult) -> str:
         facts.append(f"slower than {YARDSTICK}")
     if rows[OURS].right <= rows[YARDSTICK].right:
         facts.append("no more right")
+    # no excuse where none is needed
     if not facts:
         return ""
 
@@ -120,6 +123,7 @@ def answer_table(result: DemoResult) -> Table:
             _marks(given, question.answer),
             _wrong(given, question.answer),
         )
+
     return table
 
 

@@ -49,6 +49,7 @@ def doctor_command(
         _print_machine(machine)
         if found is not None:
             _print_model(found)
+
     # for scripts
     if not machine["ok"] or (found is not None and found["kind"] == "refused"):
         raise typer.Exit(1)
@@ -95,6 +96,7 @@ def _print_model(found: dict[str, Any]) -> None:
     methods = new_table("methods", ("", "name", "note"), wrap=("name", "note"))
     for name, reason in found["methods"].items():
         methods.add_row(_mark(not reason), name, reason or found["notes"].get(name, ""))
+
     # the heading belongs to the notes; without any the names stand alone
     methods.show_header = any(found["methods"].values()) or bool(found["notes"])
     show("", table, "", methods)

@@ -52,11 +52,13 @@ def _check_versions() -> dict[str, dict[str, Any]]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
     versions = {}
     for name, version in found.items():
         release = version.partition("+")[0]  # torch adds its build, as in 2.6.0+cpu
         supported = SpecifierSet(SUPPORTED[name]).contains(release, prereleases=True)
         versions[name] = {"version": version, "supported": SUPPORTED[name], "ok": supported}
+
     return versions
 
 
@@ -76,6 +78,7 @@ def _try_torchvision() -> tuple[bool, str]:
     # library, and fails in as many ways
     except Exception as error:
         return False, _mismatch(error, torch.__version__)
+
     return True, ""
 
 
@@ -109,4 +112,5 @@ def _try_bundled() -> str:
         load(NANO, LoadOptions(dtype="float32", device="cpu"))
     except PruneError as error:
         return f"fails: {error}"
+
     return "loads"

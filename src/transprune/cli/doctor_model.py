@@ -56,6 +56,7 @@ def _report(
 
     base = family.base(model)
     visual = geometry.visual_tokens if family.has_fixed_size(config) else None
+
     return {
         "source": source,
         "model_type": config.model_type,
@@ -134,6 +135,7 @@ def _surplus_notes(
             continue  # it does not fit this model, which is said as its reason
         if found:
             notes[name] = "; ".join(found)
+
     return notes
 
 
@@ -153,9 +155,11 @@ def _unreadable(model: Any, family: Any, method: Any) -> str:
     """Why the attention that a method reads cannot be read, which a session says as it runs."""
     kinds = family.layer_kinds(family.base(model))
     readings = method.reads_at(len(kinds))
+    # any number of tokens: only what is read matters here
     evicted = method.evicts(len(kinds), [1000] * len(kinds))
     reads = [reading.rows or reading.similarity == "layer_keys" for reading in readings]
     if any([*reads, *(kept.rows for kept in evicted)]):
+        # a layer with a recurrent state has no projections to look for
         attention = next(kind.mixer for kind in kinds if kind.attends)
         missing = [name for name in ("q_proj", "k_proj") if not hasattr(attention, name)]
         if missing:
@@ -166,4 +170,5 @@ def _unreadable(model: Any, family: Any, method: Any) -> str:
         missing = [name for name in ("k_proj", "v_proj") if getattr(attention, name, None) is None]
         if missing:
             return f"it freezes layer {layer}, whose attention lacks {', '.join(missing)}"
+
     return ""

@@ -31,6 +31,7 @@ def check_weights(source: str, skeleton: Any, load_weights: bool) -> str:
 
     if not load_weights:
         return _weight_files(source, skeleton)
+
     model = load(source).model
     family = find_family(model)
     family.prove(model, partial(prune, model, positions="keep"))
@@ -49,6 +50,7 @@ def _weight_files(source: str, skeleton: Any) -> str:
     files = [*place.glob("*.safetensors"), *place.glob("*.bin")]
     if not files:
         return "none in this folder"
+
     size = sum(file.stat().st_size for file in files)
     plural = "" if len(files) == 1 else "s"
     found = f"{len(files)} file{plural}, {mebibytes(size)}"
@@ -70,7 +72,9 @@ def _foreign(folder: Path, skeleton: Any) -> str:
     missing = (wanted - stored).total()
     if missing <= FOREIGN * wanted.total():
         return ""
+
     numbers = sum(prod(shape) * count for shape, count in stored.items())
+
     return (
         f": of another model, it seems. {missing} of the {wanted.total()} weights that config.json "
         f"defines have no counterpart of their shape among the {numbers:,} numbers stored"

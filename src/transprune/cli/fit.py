@@ -105,6 +105,7 @@ def fit_command(
     if as_json:
         print_json(_document(plan, notes))
         return
+
     show(*notes, _table(found), "", _summary(plan, found))
 
 

@@ -77,12 +77,14 @@ def markdown_page() -> str:
         "The words of the tables and help texts, in the order in which a newcomer meets them.",
         "`transprune glossary` prints the same, `transprune glossary WORD` one of them.",
     ]
+
     for heading, words in GLOSSARY.items():
         lines += ["", f"## {heading}", "", "| word | is |", "|---|---|"]
         for word in words:
             # a bar would end the cell of a Markdown table
             sentence = " ".join(_sentences(word)).replace("|", "\\|")
             lines.append(f"| **{word.word}** | {sentence} |")
+
     return "\n".join(lines) + "\n"
 
 

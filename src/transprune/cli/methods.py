@@ -79,6 +79,7 @@ def methods_command(
     if as_json:
         print_json({"methods": rows})
         return
+
     show(_overview(rows), "", legend(KINDS), "", _papers(rows), "", USAGE)
     show("Settings of one, with their meaning: transprune methods fastv")
 
@@ -141,6 +142,7 @@ def _papers(rows: list[dict[str, Any]]) -> Table:
             lines.append(f"deviates: {row['deviates']}")
 
         table.add_row(row["name"], "\n".join(lines))
+
     return table
 
 
@@ -165,6 +167,7 @@ def _needs(cls: Any) -> list[str]:
         needs.append(
             "CLIP's text tower, if the vision tower is CLIP's; else the instruction's embeddings"
         )
+
     needs += [text for name, text in ROWS.items() if name in rows]
     if any(reading.embeddings for reading in readings):
         needs.append("embeddings of image and instruction")
@@ -174,5 +177,6 @@ def _needs(cls: Any) -> list[str]:
         needs.append("an order of layers, released or from `transprune calibrate`")
     if method.fidelity == "trained":
         needs.append("trained weights, and rows of the instruction")
+
     needs += [text for name, text in SIMILARITIES.items() if name in similarities]
     return needs

@@ -57,6 +57,7 @@ def show_method(name: str, about: dict[str, Any], as_json: bool) -> None:
         show(_settings_table(settings, "default" if method is None else "value", name), "")
         if presets:
             show(_presets_table(presets), "")
+
     show(*_example(about["name"], name, settings))
 
 
@@ -96,12 +97,14 @@ def list_settings(cls: type, method: Method | None = None) -> list[dict[str, Any
     for field in fields(cls):
         if not field.init:
             continue
+
         default = None if field.default is MISSING else field.default
         entry = {
             "name": field.name,
             "default": _written_default(cls, field.name, default),
             "meaning": find_meaning(field.name, meanings),
         }
+
         if method is not None:
             entry["value"] = _written_value(method, field.name)
         settings.append(entry)
@@ -157,6 +160,7 @@ def _facts(about: dict[str, Any]) -> Table:
         "positions": POSITIONS[about["positions"]],
         "paper": about["paper"],
     }
+
     if about["fidelity"] not in ("", "control"):
         entries["fidelity"] = write_fidelity(about)
     if about["deviates"]:

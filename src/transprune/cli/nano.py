@@ -157,6 +157,7 @@ def evaluate_command(
         def scene_progress(done: int, total: int) -> None:
             progress("scenes", done, total, {})
 
+        # blank pictures show what can be guessed from the question alone
         for blank in (False, True) if floor else (False,):
             scores = evaluate(trained, split.value, scenes, blank=blank, progress=scene_progress)
             found.append(scores)
@@ -186,6 +187,7 @@ def plot_command(
 
     if out is not None and out.suffix.lower() != ".png":
         raise typer.BadParameter(f"{out} needs the suffix .png", param_hint="--out")
+
     # without a run there is nothing to draw, and the error is about the run
     file = out or run / "training.png"
     if run.is_dir():
@@ -218,6 +220,7 @@ def _table(found: list[Scores]) -> Table:
     columns = ["questions", "n", "right %"]
     if len(found) > 1:
         columns.append("blank %")
+
     table = new_table(
         f"{first.scenes} scenes of the {first.split} split", columns, left=("questions",)
     )

@@ -70,6 +70,7 @@ def push_command(
     if measured is not None:
         sections.append(measured_section(measured, method))
 
+    # a card may name repositories of the hub only, and no folder of this machine
     base_model = model if model is not None and model.count("/") == 1 else None
     card = make_card(method, repository, base_model, sections)
     if card_only:
@@ -83,7 +84,9 @@ def push_command(
         private=private or None,
         create_pr=create_pr,
     )
+
     if as_json:
         print_json({"commit": address, "repository": repository, "card": card})
         return
+
     show(f"pushed {method!r}", f"commit: {address}", "", f"run it with --method {repository}")

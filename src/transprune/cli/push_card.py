@@ -41,6 +41,7 @@ def cost_section(geometry: Geometry, method: Method) -> str:
         ("next token (FLOPs)", scientific(exact.decode), percent(exact.decode_share)),
         ("keys and values, 2 bytes a number", mebibytes(exact.kv_bytes), percent(exact.kv_share)),
     ]
+
     return "\n".join(
         [
             f"## Cost on {geometry.name}\n",
@@ -68,6 +69,7 @@ def tuned_section(folder: Path) -> list[str]:
 
     rows = strict_json.read(file.read_bytes())["held_out_figures"]
     cells = [(row["name"], _interval(row["kl"], 4), _interval(row["same"], 1)) for row in rows]
+
     return [
         "## Found by a search\n\n"
         "`transprune tune`, on questions that the search never saw, 95 % intervals over pictures: "
@@ -101,6 +103,7 @@ def measured_section(folder: Path, method: Method) -> str:
         relative = row.relative
         accuracy = f"{relative.value:.1f} [{relative.low:.1f}, {relative.high:.1f}]"
         cells.append((accuracy, percent(row.exact_share), percent(row.kv_share), str(row.n)))
+
     return (
         f"## Measured on {settings.model}\n\n"
         f"`transprune bench`, {settings.tasks}, {settings.dtype}, seed {settings.seed}: accuracy "

@@ -49,6 +49,7 @@ def write_recipe(method: Method, num_layers: int) -> str:
         text = _setting(method, field, num_layers)
         if text is not None:
             settings.append(f"{field.name}={text}")
+
     return f"{method.name}:{','.join(settings)}" if settings else method.name
 
 
@@ -67,6 +68,7 @@ def _setting(method: Method, field: Any, num_layers: int) -> str | None:
             return write_value(method.schedule(num_layers), DIGITS)
         published = getattr(type(method), "published_depths", ())
         return write_value(value.scaled(num_layers, published), DIGITS)
+
     if field.name == "accumulate":
         return _accumulated(method, num_layers)
     return write_value(value, DIGITS)

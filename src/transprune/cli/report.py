@@ -15,26 +15,29 @@ from transprune.cli.targets import need_folder
 
 EXAMPLES = 6
 
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `transprune bench`.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; default: RUN/report."),
+]
+Examples = Annotated[
+    int, typer.Option("--examples", min=0, metavar="N", help="Number of example questions.")
+]
+ModelOfRun = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help=f"{MODEL_HELP}; default: the model of the run; 'none': no figures from inside it.",
+    ),
+]
+
 
 def report_command(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a run of `transprune bench`.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; default: RUN/report."),
-    ] = None,
-    examples: Annotated[
-        int, typer.Option("--examples", min=0, metavar="N", help="Number of example questions.")
-    ] = EXAMPLES,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help=f"{MODEL_HELP}; default: the model of the run; 'none': no figures from inside it.",
-        ),
-    ] = None,
+    run: Run,
+    out: Out = None,
+    examples: Examples = EXAMPLES,
+    model: ModelOfRun = None,
     as_json: Json = False,
 ) -> None:
     """Write the report of a benchmark run.
@@ -73,6 +76,7 @@ def report_command(
         figures = f"figures: {len(report.figures)} PNG files and {report.numbers.name}"
         show(*report.missing, f"page: {report.page}", figures)
         return
+
     print_json(
         {
             "page": str(report.page),

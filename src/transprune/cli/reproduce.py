@@ -168,8 +168,10 @@ def reproduce_command(
         loading=load_options(dtype, device, attn, text_tower),
         command=command_line(),
     )
+
     if _run_in_several(plan, processes):
         return
+
     _print(_launch(plan, as_json), as_json)
 
 
@@ -194,9 +196,11 @@ def _run_in_several(plan: ReproducePlan, wanted: int | None) -> bool:
     exhibit = check_plan(plan.exhibit, plan.rows, plan.benchmarks)
     if launched() or exhibit.kind in ("figure", "cost"):
         return False
+
     count = wanted or visible_gpus(plan.loading.device)
     if count < 2:
         return False
+
     run_together(("-m", "transprune.cli", *sys.argv[1:]), count, plan.out / "processes")
     return True
 
@@ -238,6 +242,7 @@ def _print(outcome: Outcome, as_json: bool) -> None:
 
     if not is_first():
         return
+
     result = outcome.result
     if as_json:
         document = {} if result is None else result.to_dict()
@@ -246,4 +251,5 @@ def _print(outcome: Outcome, as_json: bool) -> None:
 
     if result is not None:
         show(*result_tables(result))
+
     show("", f"page: {outcome.page}   figures: {outcome.page.with_name('result.json')}")

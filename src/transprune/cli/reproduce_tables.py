@@ -30,6 +30,7 @@ def catalogue(entries: Sequence[Entry]) -> Iterator[Any]:
             data += f"not in this release: {', '.join(entry.missing)}"
         hours = f"{entry.hours:.1f}" if entry.hours else "-"
         table.add_row(entry.name, entry.title, rows, entry.model or "none", data or "none", hours)
+
     yield table
 
     yield ""
@@ -52,6 +53,7 @@ def result_tables(result: Result) -> Iterator[Any]:
     if result.exhibit.columns:
         yield ""
         yield _accuracy(result)
+
     yield ""
     yield _costs(result)
     if result.exhibit.kind == "timing":
@@ -79,12 +81,14 @@ def _accuracy(result: Result) -> Table:
             # what is neither published nor answered is no line
             if value.published == NONE and value.ours is None:
                 continue
+
             words = cell_words(value)
             ours = words["ours"] + ("" if value.ours is None or not value.reason else " *")
             table.add_row(
                 name, heading, words["published"], ours, words["difference"], words["interval"]
             )
             name = ""
+
     return table
 
 
@@ -105,6 +109,7 @@ def _costs(result: Result) -> Table:
         measured = "-" if row.exact_share is None else f"{row.exact_share:.1f}"
         own = (row.row.cost, cells[0], row.row.share, cells[1], cells[2], measured)
         table.add_row(row.row.name, *own)
+
     return table
 
 
@@ -116,6 +121,7 @@ def _times(rows: Sequence[RowResult]) -> Table:
         if row.timing is not None:
             ours = (f"{row.timing.milliseconds:.1f}", f"{row.timing.gigabytes:.2f}")
         table.add_row(row.row.name, row.row.milliseconds, ours[0], row.row.gigabytes, ours[1])
+
     return table
 
 
@@ -131,5 +137,6 @@ def _reasons(result: Result) -> list[str]:
         for column, value in named:
             if value.reason:
                 found.setdefault(f"{row.row.name}: {value.reason}", []).append(column)
+
     lines += [f"{reason} ({', '.join(columns)})" for reason, columns in found.items()]
     return [*lines, *result.notes]

@@ -91,22 +91,17 @@ def run_command(
     """
     pictures = image or []
     videos = video or []
-    if not question.strip():
-        raise typer.BadParameter("the question is empty", param_hint="--question")
-    if not pictures and not videos:
-        raise typer.BadParameter("give a picture with --image, or a video with --video")
-    names = [UNPRUNED, method, *compare] if compare else [method]
+    _check_given(question, pictures, videos)
     check_overlay(overlay)
     check_one_picture(tiles, tile_rounds, pictures, videos)
+    names = [UNPRUNED, method, *compare] if compare else [method]
 
     # a download shows progress bars of its own, which a spinner would overwrite
     downloads = model != "nano" and not Path(model).exists()
     with status(as_json or downloads) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries
-        from transprune.models.answer import prepare
         from transprune.models.checkpoint import load
-        from transprune.models.context import warn_beyond
 
         with quiet_libraries(bars=downloads and not as_json and sys.stderr.isatty()):
             # mistakes in the options show before the model is loaded
@@ -116,12 +111,13 @@ def run_command(
                 opened = open_all(pictures, videos, frames, progress)
             else:
                 opened = open_large(pictures[0], tiles, tile_rounds)
+
             progress(f"loading {model}")
             checkpoint = load(model, load_options(dtype, device, attn, text_tower))
             _check_fit(checkpoint, methods.values())
+
             shown = opened.for_question(checkpoint, question, progress)
-            inputs = prepare(checkpoint, shown.pictures, question, shown.clips)
-            warn_beyond(checkpoint.model, int(inputs["input_ids"].shape[1]))
+            inputs = _prepare(checkpoint, shown, question)
             limits = {"max_new_tokens": max_new_tokens, "pool": pool.value}
             runs = _ask_all(checkpoint, inputs, methods, limits, repeat, progress)
             if overlay is not None:
@@ -130,9 +126,18 @@ def run_command(
     if as_json:
         print_json(to_document(checkpoint, inputs, shown, question, runs, overlay))
         return
+
     print_runs(checkpoint, inputs, shown, question, runs, repeat)
     if overlay is not None:
         show("", f"what was kept: {overlay}")
+
+
+def _check_given(question: str, pictures: list[Path], videos: list[Path]) -> None:
+    """Refuse a command without a question, or without anything to ask about."""
+    if not question.strip():
+        raise typer.BadParameter("the question is empty", param_hint="--question")
+    if not pictures and not videos:
+        raise typer.BadParameter("give a picture with --image, or a video with --video")
 
 
 def _resolve(names: Iterable[str]) -> dict[str, PruningMethod | None]:
@@ -149,6 +154,16 @@ def _check_fit(checkpoint: Checkpoint, methods: Iterable[PruningMethod | None]) 
     for method in methods:
         if method is not None:
             prune(checkpoint.model, method, text_tower=checkpoint.text_tower)
+
+
+def _prepare(checkpoint: Checkpoint, shown: Shown, question: str) -> Any:
+    """The model's inputs; a warning where they leave no room for an answer."""
+    from transprune.models.answer import prepare
+    from transprune.models.context import warn_beyond
+
+    inputs = prepare(checkpoint, shown.pictures, question, shown.clips)
+    warn_beyond(checkpoint.model, int(inputs["input_ids"].shape[1]))
+    return inputs
 
 
 def _ask_all(
@@ -172,6 +187,7 @@ def _ask_all(
         for name, method in methods.items():
             progress(f"{name}, round {number} of {repeat}" if repeat > 1 else name)
             answers[name].append(ask(checkpoint, inputs, method, **limits))
+
     return [_collect(checkpoint, inputs, name, given) for name, given in answers.items()]
 
 
@@ -186,4 +202,5 @@ def _collect(checkpoint: Checkpoint, inputs: Any, name: str, answers: list[Answe
     else:
         paper = trace.cost("paper")
         exact = trace.cost("exact")
+
     return MethodRun(name, tuple(answers), {"paper": paper, "exact": exact})

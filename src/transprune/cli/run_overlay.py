@@ -30,11 +30,13 @@ def check_overlay(overlay: Path | None) -> None:
 
     if overlay is None:
         return
+
     kind = Image.registered_extensions().get(overlay.suffix.lower())
     if kind not in Image.SAVE:
         raise typer.BadParameter(
             f"{overlay} needs an image suffix, such as .png", param_hint="--overlay"
         )
+
     # Pillow would fail only after the model has run
     need_file(overlay, "--overlay")
 
@@ -60,6 +62,7 @@ def write_overlay(
         strips.append(TileStrip("tiles, from coarse to fine", shown.tiles))
     for run in runs:
         strips += _strips(run, checkpoint, inputs, shown)
+
     sheet = draw_sheet(_shorten(question), strips, "bright patches stay, dark ones are dropped")
     try:
         sheet.save(file)
@@ -101,6 +104,7 @@ def _strips(
         grid = find_frame_grid(config, inputs, number, frames)
         strips += frame_strips(trace, title, clip.frames, frames, first, grid)
         first += tokens
+
     return strips
 
 

@@ -121,14 +121,17 @@ def print_runs(
     show(_describe(checkpoint), *map(str, shown.clips))
     if shown.tiles is not None and shown.tiles.looks:
         show_tiles(shown.tiles, checkpoint.model.device)
+
     show(f"{visual} visual + {text} text tokens: {question}", "")
     if len(runs) == 1:
         show(runs[0].answer.text or "(an empty answer)", "")
     else:
         show(_answers(runs), "")
+
     show(_stages(runs), "", _costs(runs), "")
     if any(run.evicts for run in runs):
         show(_evictions(runs), "")
+
     show(_legend(runs, repeat))
 
 
@@ -175,7 +178,9 @@ def _stages(runs: list[MethodRun]) -> Table:
             kept = len(stage.keep[0])
             share = percent(kept / trace.visual_tokens[0])
             table.add_row(run.method, str(stage.boundary), str(arriving), str(kept), share)
+
         table.add_section()
+
     return table
 
 
@@ -189,13 +194,16 @@ def _evictions(runs: list[MethodRun]) -> Table:
         trace = run.answer.trace
         if trace is None or not trace.evictions:
             continue
+
         arrived = trace.tokens_per_layer()
         for counts, layers in runs_of_layers(trace.evictions):
             there = arrived[layers[0]]
             share = percent(counts[0] / there)
             where = str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
             table.add_row(run.method, where, str(there), str(counts[0]), share)
+
         table.add_section()
+
     return table
 
 
@@ -217,6 +225,7 @@ def _costs(runs: list[MethodRun]) -> Table:
             duration(run.first_token),
             duration(run.per_token),
         )
+
     return table
 
 
@@ -224,6 +233,7 @@ def _legend(runs: list[MethodRun], repeat: int) -> Table:
     timing = f"medians of {repeat}"
     if repeat == 1:
         timing = "one run each after a warm-up; --repeat 5 gives medians"
+
     entries = {
         "from layer": "tokens are dropped in front of this decoder layer (a boundary)",
         "exact": "all tokens, FLOPs, choosing them included",
@@ -238,4 +248,5 @@ def _legend(runs: list[MethodRun], repeat: int) -> Table:
             notes.update(dict.fromkeys(run.answer.trace.notes))
     if notes:
         entries["notes"] = "\n".join(notes)
+
     return legend(entries)

@@ -88,6 +88,7 @@ class Shown:
                     "fps": clip.fps,
                 }
             )
+
         return {
             "images": [str(file) for file in self.images],
             "videos": videos,
@@ -115,4 +116,5 @@ def open_all(
             progress(f"decoding {name}: frame {done} of {total}")
 
         clips.append(open_clip(file, frames, tell))
+
     return Shown(images, pictures, clips)

@@ -133,6 +133,7 @@ def _table(found: TileSearch) -> Table:
             scientific(look.flops),
             duration(look.seconds),
         )
+
     return table
 
 

@@ -184,6 +184,7 @@ def serve_command(
         seconds=timeout,
         reuse_bytes=reuse_mib * MIB,
     )
+
     use_threads(threads if replicas == 1 else 1)
     from transprune.serve.replicas.replica import Spec
     from transprune.serve.server import Settings, read_tokens
@@ -196,6 +197,7 @@ def serve_command(
         grace=grace,
         limits=limits,
     )
+
     _log_to_stderr()
     spec = Spec(
         model=model,
@@ -206,6 +208,7 @@ def serve_command(
         settings=settings,
         threads=threads or max(1, (os.cpu_count() or 1) // replicas),
     )
+
     if replicas > 1:
         serve_replicas(spec, replicas, _say)
     else:

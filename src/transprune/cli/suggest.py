@@ -75,6 +75,7 @@ def read_budget(text: str) -> float:
         raise MethodError(
             f"give one budget, in percent of the unpruned prefill, as --budget 41; got {text!r}"
         )
+
     return budgets[0]
 
 
@@ -110,10 +111,12 @@ def _suggest(
 
     with quiet_libraries(bars=False):
         reasons = unsupported(model, [entry.recipe for entry in found])
+
     able = [entry for entry in found if entry.recipe not in reasons]
     for entry in found:
         if entry.recipe in reasons:
             refused[entry.method] = reasons[entry.recipe]
+
     return able, refused
 
 
@@ -126,11 +129,13 @@ def _model_notes(model: str, prompt: NominalPrompt) -> list[str]:
             f"transprune cannot prune {prompt.geometry.name} yet: no family describes its class. "
             "The settings are counted from its sizes."
         ]
+
     if not has_configuration(model):
         return [
             "Counted from known sizes; whether your checkpoint can run a method: transprune doctor "
             "--model FOLDER"
         ]
+
     return []
 
 

@@ -115,6 +115,7 @@ def _nearest_published(method: str, model: str | None, share: float) -> Publishe
 
         if rows:
             return min(rows, key=lambda row: _times(row.share, 100 * share))
+
     return None
 
 

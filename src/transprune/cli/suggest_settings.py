@@ -99,6 +99,7 @@ def candidates(bundled: bool) -> list[str]:
         cls = METHODS.get(name)
         if cls.kind != "composition" and not cls.paper.startswith("control"):
             names.append(name)
+
     return [*names, *VARIANTS, *(BUNDLED_VARIANTS if bundled else ())]
 
 

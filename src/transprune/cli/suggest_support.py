@@ -24,6 +24,7 @@ def has_configuration(model: str) -> bool:
         known_geometry(model)
     except UnknownFamily:
         return True  # `find_geometry` has read it from the hub
+
     return False
 
 
@@ -45,6 +46,7 @@ def unsupported(model: str, recipes: Iterable[str]) -> dict[str, str]:
                 pass
         except PruneError as error:
             reasons[recipe] = str(error)
+
     return reasons
 
 

@@ -101,12 +101,14 @@ def _reason(entry: Suggestion) -> str:
             f"{row.share:g} % of the work as papers count it; this setting takes "
             f"{percent(entry.paper_share)} in that count."
         )
+
     if evidence.accuracy is not None:
         caution = "" if evidence.kind == MEASURED_HERE else f" {CAUTION}"
         return (
             f"On the bundled model it had {evidence.accuracy:.1f} % of the unpruned score at a "
             f"budget of {evidence.budget} %.{caution}"
         )
+
     return "There is no figure at hand for any method here."
 
 
@@ -137,6 +139,7 @@ def _table(
             _published(entry),
             _measured(entry),
         )
+
     return table
 
 
@@ -180,6 +183,7 @@ def _recipes(found: list[Suggestion], numbers: dict[str, int]) -> Table:
             percent(entry.paper_share),
             (entry.recipe + note).replace("[", "\\["),
         )
+
     return table
 
 

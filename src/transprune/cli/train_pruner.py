@@ -144,6 +144,7 @@ def train_pruner_command(
         document = {"weights": str(out), "finished": trained.finished, "notes": notes}
         print_json({**document, **trained.training})
         return
+
     _print(trained, notes)
 
 
@@ -178,6 +179,7 @@ def _table(training: dict[str, Any]) -> Table:
     for row, figures in held.items():
         if isinstance(figures, dict):
             table.add_row(row, f"{figures['kl']:.4f}", f"{figures['same']:.1f} %")
+
     return table
 
 

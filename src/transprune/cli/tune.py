@@ -103,6 +103,7 @@ def tune_command(
     if as_json:
         print_json(_document(outcome, notes))
         return
+
     _print(outcome, notes)
 
 
@@ -141,6 +142,7 @@ def _table(outcome: Outcome) -> Table:
             f"{row.same.value:.1f} %",
             _range(row.same, 1),
         )
+
     return table
 
 
@@ -157,6 +159,7 @@ def _comparison(outcome: Outcome) -> Table:
                 f"{row.same_against.value:+.1f}",
                 _range(row.same_against, 1),
             )
+
     return table
 
 

@@ -48,6 +48,7 @@ def runs_of_layers(
             runs[-1][1].append(eviction.layer)
         else:
             runs.append((counts, [eviction.layer]))
+
     return runs
 
 
@@ -65,5 +66,6 @@ def eviction_lines(evictions: Sequence[TraceEviction], visual: Sequence[int]) ->
     for counts, layers in runs_of_layers(evictions):
         where = str(layers[0]) if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
         parts.append(f"{', '.join(map(str, counts))} in {where}")
+
     total = ", ".join(map(str, visual))
     return [f"visual keys that each head keeps, of {total}, by layer: {'; '.join(parts)}"]

@@ -125,6 +125,8 @@ class Layout:
         behind = self.prompt.behind_block[sample]
         if behind is None:
             return self._visual_first[sample, :count]
+
+        # nothing stands between the visual tokens, so their place follows from what is behind them
         last = self.rows_total - behind
         return slice(last - count, last)
 

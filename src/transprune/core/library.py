@@ -79,6 +79,7 @@ def check_decoder_layer(layer: Any) -> None:
             f"a decoder layer is inside a {type(layer).__name__}, whose arguments pruning cannot "
             "see; take the wrapper off before prune"
         )
+
     wanted: dict[str, tuple[str, ...]] = {
         "attention_mask": ("attention_mask",),
         "position_embeddings": ("position_embeddings",),
@@ -136,10 +137,21 @@ def cache_length(cache: Any) -> int:
         raise CacheError(
             f"a key/value cache is a transformers DynamicCache; got a {type(cache).__name__}"
         )
+
     layers = getattr(cache, "layers", None)
     # a pruned static cache knows on the host what the device would have to be asked for
     known = getattr(layers[0], "host_length", None) if layers else None
     return int(cache.get_seq_length()) if known is None else int(known)
+
+
+def past_length(kwargs: Mapping[str, Any]) -> int:
+    """Tokens of earlier turns, in the cache among the keyword arguments of a call.
+
+    Raises:
+        CacheError: as `cache_length`.
+    """
+    cache = cache_of(kwargs)
+    return 0 if cache is None else cache_length(cache)
 
 
 def cache_keyword(kwargs: Mapping[str, Any]) -> str:

@@ -123,6 +123,7 @@ class PromptTable:
         """
         clip = self.clip_of_token(sample)
         frame = self.frame_of_token(sample)
+        # counts in order would then name other tokens than those of the frame
         if (np.diff(frame) < 0).any() or (np.diff(clip) < 0).any():
             return ()
 
@@ -130,6 +131,7 @@ class PromptTable:
         for number in np.unique(clip):
             own = frame[clip == number]
             counts.append(tuple(np.unique(own, return_counts=True)[1].tolist()))
+
         return tuple(counts)
 
     @cached_property

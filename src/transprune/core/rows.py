@@ -36,6 +36,7 @@ def rows_where(flags: Flags, device: torch.device) -> Rows:
 
     first = int(places[0])
     last = int(places[-1])
+    # a slice needs no copy to the device
     if last - first + 1 == count:
         return slice(first, last + 1)
     return upload(places, device)

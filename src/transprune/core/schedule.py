@@ -79,6 +79,7 @@ class Schedule:
         """
         pairs = []
         try:
+            # with / in place of commas, because commas separate the settings of a recipe
             for part in text.replace("/", ",").split(","):
                 if part.strip():
                     boundary, ratio = part.split(":")
@@ -207,6 +208,7 @@ def _check_stages(stages: tuple[tuple[int, float], ...]) -> None:
     if outside:
         raise ScheduleError(f"keep ratios must lie in (0, 1], the share that stays; got {outside}")
 
+    # a token that was dropped cannot come back
     if ratios != sorted(ratios, reverse=True):
         raise ScheduleError(
             f"keep ratios refer to the original tokens and cannot increase with depth; got {ratios}"

@@ -45,6 +45,7 @@ def read(data: bytes | str) -> Any:
     # counting brackets is quick, and nearly every text has fewer
     if text.count("[") + text.count("{") > DEPTH:
         _check_depth(found)
+
     return found
 
 
@@ -70,6 +71,7 @@ def write(data: Any, *, indent: int | None = None, compact: bool = False) -> str
     # a path may hold bytes that are no UTF-8; escaped they can be written, and read back
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         text = json.dumps(without_nan(data), indent=indent, separators=separators)
+
     return text
 
 
@@ -124,6 +126,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_depth(data: Any) -> None:
     """Raise ValueError where containers are nested deeper than `DEPTH`; without recursion."""
+    # level by level and without recursion, which deep data would exhaust
     level = [data]
     for _ in range(DEPTH):
         inner: list[Any] = []
@@ -132,8 +135,10 @@ def _check_depth(data: Any) -> None:
                 inner += value.values()
             elif isinstance(value, list):
                 inner += value
+
         if not inner:
             return
+
         level = inner
 
     if any(isinstance(value, (dict, list)) for value in level):

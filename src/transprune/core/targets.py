@@ -27,6 +27,7 @@ def folder_problem(folder: str | os.PathLike[str]) -> str:
             if not parent.exists():
                 parent.mkdir()
                 made.append(parent)
+
         with TemporaryFile(dir=place):
             return ""
     # ValueError: a null byte in the name
@@ -49,11 +50,13 @@ def file_problem(file: str | os.PathLike[str]) -> str:
         if not place.parent.is_dir():
             return f"no folder {place.parent}; make it first"
 
+        # only trying tells: rights, a full disk and read-only mounts look alike from outside
         if place.exists():
             with place.open("r+b"):
                 return ""
         with place.open("xb"):
             pass
+
         place.unlink()
         return ""
     except (OSError, ValueError) as error:

@@ -43,6 +43,7 @@ def read_layers(text: dict[str, Any]) -> tuple[LayerSizes, ...]:
         else:
             beside = beside_mlp(own, index)
             layers.append(replace(_attention(own, index, kind, mlp), beside=beside))
+
     return tuple(layers)
 
 
@@ -56,6 +57,7 @@ def _kind(text: dict[str, Any], index: int) -> str:
             f"the cost of a decoder layer of type {kind!r} is not counted here; known are "
             f"attention, {DELTA_NET!r} (gated delta net) and {CONVOLUTION!r}"
         )
+
     return kind
 
 

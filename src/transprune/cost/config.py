@@ -79,11 +79,13 @@ def grid_tokens(tree: dict[str, Any], vision: dict[str, Any]) -> int | None:
 
     if not (vision.get("image_size") and vision.get("patch_size")):
         return None
+
     merged = next((tree[name] for name in MERGED if tree.get(name)), 1)
     tokens = 1
     for axis in (0, 1):
         patches = _side(vision, "image_size", axis) // _side(vision, "patch_size", axis)
         tokens *= patches // merged
+
     return tokens or None
 
 
@@ -133,6 +135,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise FamilyError(
             f"{str(file)!r} holds a {type(tree).__name__}; a configuration is a JSON object"
         )
+
     return tree
 
 

@@ -25,8 +25,7 @@ depends on within-LLM pruning.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from transprune.core.plan import (
     Eviction,
@@ -40,10 +39,10 @@ from transprune.cost.geometry import Geometry
 from transprune.cost.layers import Convention as Convention
 from transprune.cost.layers import check_convention, decode_cost, kv_bytes, prefill_cost
 from transprune.cost.moves import move_boundaries
+from transprune.cost.result import Cost as Cost
+from transprune.cost.result import sum_costs as sum_costs
 from transprune.cost.scoring import eviction_cost, scoring_cost
-from transprune.errors import MethodError, ScheduleError
-
-Unit = Literal["MACs", "FLOPs"]
+from transprune.errors import ScheduleError
 
 
 class Planned(Protocol):
@@ -60,56 +59,6 @@ class Planned(Protocol):
 
     def evicts(self, num_layers: int, visual: Sequence[int]) -> tuple[Eviction, ...]:
         """What caches keep of the visual tokens that enter each layer."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of a pruned run and of the unpruned one (`full_*`), in one convention.
-
-    Attributes:
-        convention: `"paper"` or `"exact"`.
-        unit: what `prefill`, `scoring` and `decode` count.
-        prefill: the whole first pass, scoring included.
-        scoring: the part of `prefill` that choosing tokens costs; 0 in `paper`, which ignores it.
-        decode: the first new token. Later ones attend to one more key each.
-        kv_bytes: keys and values of the prompt; true head count in both conventions (bytes are no
-            convention), visual tokens only in `paper`.
-        full_prefill, full_decode, full_kv_bytes: the same without pruning.
-    """
-
-    convention: Convention
-    unit: Unit
-    prefill: int
-    scoring: int
-    decode: int
-    kv_bytes: int
-    full_prefill: int
-    full_decode: int
-    full_kv_bytes: int
-
-    @property
-    def prefill_share(self) -> float:
-        """Prefill relative to the unpruned run; above 1 when scoring costs more than it saves."""
-        return _share(self.prefill, self.full_prefill)
-
-    @property
-    def decode_share(self) -> float:
-        """One new token relative to the unpruned run."""
-        return _share(self.decode, self.full_decode)
-
-    @property
-    def kv_share(self) -> float:
-        """K/V bytes relative to the unpruned run."""
-        return _share(self.kv_bytes, self.full_kv_bytes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready mapping of all counts and shares."""
-        return {
-            **asdict(self),
-            "prefill_share": self.prefill_share,
-            "decode_share": self.decode_share,
-            "kv_share": self.kv_share,
-        }
 
 
 def count_method(
@@ -142,6 +91,7 @@ def count_method(
     """
     unpruned = geometry.visual_tokens if visual_tokens is None else visual_tokens
     text = geometry.text_tokens if text is None else text
+
     # the plan needs no model and no prompt, only the two sizes
     planned = tuple(method.plan(geometry.layers, unpruned))
     stages, readings = move_boundaries(geometry, planned, method.reads_at(geometry.layers))
@@ -204,6 +154,7 @@ def count_cost(
     cached = [count + others for count in cached_per_layer(visual, evictions)]
     decode_lengths = [length + own for length in cached]
     full = unpruned + others
+
     frozen_rows = [count if layer in frozen else 0 for layer, count in enumerate(visual)]
     inside = inside_layers(readings, frozen)
 
@@ -211,10 +162,7 @@ def count_cost(
     if exact:
         # where there is no instruction, the last token is read
         rows = max(1, text if instruction is None else min(text, instruction))
-        scoring = scoring_cost(
-            geometry, visual, text, readings, unpruned=unpruned, instruction=rows
-        )
-        scoring += eviction_cost(geometry, lengths, evictions, rows)
+        scoring = _choosing(geometry, visual, text, unpruned, rows, readings, evictions)
 
     return Cost(
         convention=convention,
@@ -227,6 +175,21 @@ def count_cost(
         full_decode=decode_cost(geometry, [full + own] * geometry.layers, convention),
         full_kv_bytes=kv_bytes(geometry, [full] * geometry.layers, dtype_bytes),
     )
+
+
+def _choosing(
+    geometry: Geometry,
+    visual: Sequence[int],
+    text: int,
+    unpruned: int,
+    rows: int,
+    readings: Sequence[Reading],
+    evictions: Sequence[Eviction],
+) -> int:
+    """FLOPs of choosing what stays, in front of layers and in their caches; `rows` are read."""
+    scoring = scoring_cost(geometry, visual, text, readings, unpruned=unpruned, instruction=rows)
+    lengths = [count + text for count in visual]
+    return scoring + eviction_cost(geometry, lengths, evictions, rows)
 
 
 def unpruned_cost(
@@ -258,23 +221,6 @@ def unpruned_cost(
     )
 
 
-def sum_costs(costs: Sequence[Cost]) -> Cost:
-    """The cost of a batch from those of its samples: all counts added, so large samples weigh more.
-
-    Raises:
-        MethodError: nothing to add, or costs of different conventions.
-    """
-    found = sorted({cost.convention for cost in costs})
-    if len(found) != 1:
-        raise MethodError(f"costs add up within one convention only; got {found or 'no costs'}")
-
-    counts = [field.name for field in fields(Cost) if field.name not in ("convention", "unit")]
-    sums: dict[str, Any] = {}
-    for name in counts:
-        sums[name] = sum(getattr(cost, name) for cost in costs)
-    return replace(costs[0], **sums)
-
-
 def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned: int) -> None:
     """Raise ScheduleError unless there is one count per layer, and none is negative or grows."""
     if len(visual) != geometry.layers:
@@ -282,6 +228,7 @@ def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned
             f"{geometry.name} has {geometry.layers} decoder layers; got counts for {len(visual)}"
         )
 
+    # the numbers in front of and behind every boundary, in order
     steps = [unpruned, *visual]
     if min(*steps, text) < 0:
         raise ScheduleError(
@@ -293,9 +240,3 @@ def _check_counts(geometry: Geometry, visual: Sequence[int], text: int, unpruned
         raise ScheduleError(
             f"visual tokens cannot come back once pruned; got {unpruned} and then {list(visual)}"
         )
-
-
-def _share(part: int, whole: int) -> float:
-    """`part` of `whole`; 1 of nothing."""
-    # a prompt without an image costs nothing in `paper`, pruned or not
-    return part / whole if whole else 1.0

@@ -137,6 +137,7 @@ class Geometry:
             text_tokens=text_tokens,
             vision_head_dim=vision_hidden // vision_heads,
         )
+
         layers = read_layers(text)
         plain = all(layer == sizes._usual_layer for layer in layers)
         return sizes if plain else replace(sizes, by_layer=layers)

@@ -130,5 +130,6 @@ def model_fields(name: str) -> dict[str, Any]:
     if full is not None:
         kinds = enumerate(text["layer_types"])
         text["per_layer_config"] = {i: full for i, kind in kinds if kind == "full_attention"}
+
     tower = {"hidden_size": tower_head, "num_attention_heads": 1}
     return {"text_config": text, "vision_config": tower, "image_seq_length": tokens}

@@ -38,4 +38,5 @@ def _first_readable(geometry: Geometry, reading: Reading) -> int:
     for boundary in range(max(reading.boundary, back), geometry.layers):
         if geometry.layer(boundary - back).kv_width:
             return boundary
+
     return reading.boundary

@@ -47,12 +47,14 @@ def scoring_cost(
         if reading.embeddings:
             # every visual token times every instruction token, as they entered layer 0
             total += 2 * visual[0] * instruction * geometry.hidden
+
         total += scorer_cost(geometry, reading, candidates, instruction)
 
     # a layer is measured once, however many readings use it
     observed = {layer for reading in readings for layer in reading.observed}
     for layer in observed:
         total += transition_cost(geometry, visual[layer - 1] + text)
+
     return total
 
 
@@ -80,6 +82,7 @@ def attention_reading_cost(
     logits = 2 * rows * tokens * layer.q_width
     if previous:
         return logits
+
     projected = rows * layer.q_width + dropped * layer.kv_width
     return logits + 2 * geometry.hidden * projected
 
@@ -102,6 +105,7 @@ def eviction_cost(
             layer = geometry.layer(eviction.layer)
             # a recurrent layer has no keys to evict
             total += 2 * rows * lengths[eviction.layer] * layer.q_width
+
     return total
 
 

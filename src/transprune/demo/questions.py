@@ -54,4 +54,5 @@ def read_questions() -> tuple[Question, ...]:
                 scene["picture"], entry["family"], entry["question"], entry["answer"]
             )
             questions.append(question)
+
     return tuple(questions)

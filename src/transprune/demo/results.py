@@ -61,6 +61,7 @@ class DemoResult:
         questions = [question.to_dict() for question in self.questions]
         methods = [asdict(method) for method in self.methods]
         overlays = [str(path) for path in self.overlays]
+
         return {
             "first": None if self.first is None else self.first.to_dict(),
             "questions": questions,

@@ -114,6 +114,7 @@ class DemoTrial:
 
         cost = trace.cost("exact")
         remaining = [len(stage.keep[0]) for stage in trace.stages]
+
         return FirstLook(
             question,
             unpruned,
@@ -175,4 +176,5 @@ class DemoTrial:
                 with prune(self.checkpoint.model, method):
                     pruned = prefill_seconds(self.checkpoint, inputs)
                 ratios.append(pruned / unpruned)
+
         return median(ratios)

@@ -50,6 +50,7 @@ def _register(model_type: str, row: Embedded) -> None:
         "even": row.even,
         "mrope": row.mrope,
     }
+
     register_family(model_type)(type(f"Embedded_{model_type}", (Placeholders,), facts))
 
 

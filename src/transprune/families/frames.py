@@ -112,4 +112,5 @@ def _by_positions(kwargs: Mapping[str, Any], slots: Sequence[Numbers]) -> Frames
         own = places[:, of_video]
         starts = np.flatnonzero((own == own[:, :1]).all(axis=0))
         frames.append(np.diff(starts, append=len(of_video)).tolist())
+
     return frames

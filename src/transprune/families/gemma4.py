@@ -43,6 +43,7 @@ class Gemma4(Placeholders):
         for count in kwargs["num_frames_per_video"]:
             lengths.append(sum(frames[: int(count)]))
             frames = frames[int(count) :]
+
         return lengths
 
     def has_fixed_size(self, config: Any) -> bool:

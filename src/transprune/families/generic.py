@@ -60,6 +60,7 @@ class Generic(Placeholders):
 
         if model in _proven:
             return
+
         _proven.add(model)  # first, because the sessions of the proof ask again
         try:
             prove_on(model, self, session)
@@ -91,6 +92,7 @@ def family_of(config: Any) -> Family:
     reason = reason_against(config.model_type)
     if reason is not None:
         raise UnknownFamily(f"models of type {config.model_type!r} cannot be pruned: {reason}")
+
     _refuse_if(config, lacks_in_config(config))
     return GenericMRope() if has_mrope(config) else Generic()
 
@@ -109,6 +111,7 @@ def family_of_model(model: nn.Module) -> Family:
         return family
 
     check_modules(model, family)
+    # once per type and process: a benchmark makes many sessions
     if config.model_type not in _warned:
         _warned.add(config.model_type)
         warnings.warn(
@@ -118,6 +121,7 @@ def family_of_model(model: nn.Module) -> Family:
             PruneWarning,
             stacklevel=3,
         )
+
     return family
 
 
@@ -135,6 +139,7 @@ def _check_image_token(config: Any, family: Family) -> None:
     """Raise FamilyError if a family that finds visual tokens by the usual id has none."""
     if type(family).visual_mask is not Family.visual_mask:
         return
+
     token = getattr(config, "image_token_id", None)
     if not is_token_id(token):
         raise FamilyError(

@@ -91,6 +91,7 @@ class Idefics3(Merged):
                 "of whole tiles only; let the processor resize pictures to full tiles, or use a "
                 "method that reads the projected features only, such as DivPrune"
             )
+
         return super().vision_rows(base, capture)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:

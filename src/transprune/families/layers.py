@@ -129,6 +129,7 @@ def layer_kind(
 
     types = getattr(decoder.config, "layer_types", None)
     kind = getattr(mixer, "layer_type", types[index] if types else None)
+
     return LayerKind(
         family=family,
         mixer=mixer,
@@ -160,9 +161,11 @@ def owners(layers: list[Any]) -> list[int | None]:
         if getattr(attention, "is_kv_shared_layer", False):
             found.append(newest[kind])
             continue
+
         found.append(None)
         if getattr(attention, "store_full_length_kv", False):
             newest[kind] = index
+
     return found
 
 

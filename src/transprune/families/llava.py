@@ -91,6 +91,7 @@ class Llava(Family):
             attention = _encoder(base)[self._layer(base, depth)].self_attn
             outputs[f"{depth}query"] = attention.q_proj
             outputs[f"{depth}key"] = attention.k_proj
+
         return TapPoints(inputs, outputs, base.multi_modal_projector)
 
     def vision_numbers(self, base: Any, capture: VisionCapture) -> dict[str, Tensor]:
@@ -147,6 +148,7 @@ class Llava(Family):
         if self.has_cls(base) and not first:
             # the CLS row is a visual token here, and counts as much as the best patch
             saliency[:, 0] = saliency[:, 1:].amax(dim=1)
+
         return saliency[:, first:].flatten()
 
     def _query_and_key(
@@ -177,6 +179,7 @@ class Llava(Family):
             if name == "grid":
                 places = places.new_tensor([[rows, columns]]).expand_as(places)
             parts.append(places)
+
         return torch.cat(parts)
 
     def encode(self, base: Any, capture: VisionCapture, crop: int, grid: tuple[int, int]) -> Tensor:
@@ -187,6 +190,7 @@ class Llava(Family):
                 f"{self.title} with a {type(base.vision_tower).__name__} cannot encode a picture "
                 "at another size; use 'pool' as a control here"
             )
+
         patch = base.config.vision_config.patch_size
         small = resize(pixels[crop : crop + 1], (grid[0] * patch, grid[1] * patch))  # [1, 3, h, w]
 
@@ -196,6 +200,7 @@ class Llava(Family):
             "output_hidden_states": True,
             "return_dict": True,
         }
+
         hidden = base.vision_tower(small, **options).hidden_states
         first = left_out(capture)
 
@@ -211,6 +216,7 @@ class Llava(Family):
                 "this tower has no CLS token, and vision_feature_select_strategy='default' leaves "
                 "out a patch instead; use 'full' with it"
             )
+
         return features[-cells:]
 
     def _feature_layers(self, base: Any, capture: VisionCapture) -> list[int]:

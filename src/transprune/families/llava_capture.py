@@ -65,6 +65,7 @@ def tower_states(capture: VisionCapture) -> Sequence[Tensor | None]:
             "the vision tower returned no hidden states, from which this method tells which layer "
             "became the features; let the model call its tower itself"
         )
+
     return states
 
 
@@ -96,6 +97,7 @@ def layer_of(
         equal = [] if flags is None else flags[0].tolist()
     if any(equal):
         return list(equal).index(True)
+
     raise MissingSignal(
         "the projector was given other states than those of a layer of the vision tower, so this "
         "method cannot read the layer behind the features; use one that reads the projected "
@@ -118,6 +120,7 @@ def copied_layers(projected: Sequence[Tensor], hidden: Sequence[Tensor | None]) 
             rows = None if states is None else states[:, states.shape[1] - part.shape[1] :]
             fits = rows is not None and rows.shape == part.shape
             flags.append((rows.to(part) == part).all() if fits else no)  # type: ignore[union-attr]
+
     return torch.stack(flags).unflatten(0, (len(projected), -1))
 
 

@@ -30,6 +30,7 @@ class LlavaNext(Llava):
         sizes = kwargs["image_sizes"]
         if len(sizes) == 0:
             return []
+
         side = config.vision_config.image_size
         patches = (side // config.vision_config.patch_size) ** 2
 
@@ -62,6 +63,7 @@ class LlavaNext(Llava):
             # pad counts from the last dimension: W, H, colour, tiles
             fillers = (0, 0, 0, 0, 0, 0, 0, most - pixels.shape[1])
             padded.append({**picture, "pixel_values": torch.nn.functional.pad(pixels, fillers)})
+
         return super().join_pictures(padded)
 
     def encode_pictures(

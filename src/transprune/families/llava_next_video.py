@@ -52,6 +52,7 @@ class LlavaNextVideo(LlavaNext):
         states = self._states(base, capture)
         if states is None:  # the tower keeps those of the chosen layer only
             return {"fits": torch.zeros(1, dtype=torch.bool)}
+
         pooled = base.vision_resampler(states[:, 1:])
         return {"fits": (pooled == projector_input(capture)).all()[None]}
 
@@ -71,6 +72,7 @@ class LlavaNextVideo(LlavaNext):
                 "vision_feature_layer; set it in model.config instead of passing it to the call, "
                 "or use a method that reads the projected features only, such as DivPrune"
             )
+
         pooled = projector_input(capture)  # [C, n, V]
         crop = torch.arange(len(pooled)).repeat_interleave(pooled.shape[1])
         cls = base.multi_modal_projector(states[:, :1])[:, 0]
@@ -91,6 +93,7 @@ class LlavaNextVideo(LlavaNext):
 
         if name.endswith("keys"):
             return _mean(base, capture, key.float().mean(dim=1)[:, 1:])
+
         saliency = saliency_of(query, key, key.shape[-1] ** -0.5, has_cls=True, name=name)
         return _mean(base, capture, saliency[:, 1:, None])[:, 0]
 

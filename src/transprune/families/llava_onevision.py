@@ -45,12 +45,15 @@ class LlavaOnevision(LlavaNext):
         sizes = kwargs["image_sizes"]
         if len(sizes) == 0:
             return []
+
         vision = base.config.vision_config
         patches = (vision.image_size // vision.patch_size) ** 2
 
+        # the model's own packing decides; blank features of one number each are cheap to pack
         blank = []
         for tiles in self._tiles(base, kwargs):
             blank.append(torch.zeros(tiles, patches, 1, dtype=torch.float32))
+
         _, lengths = base.pack_image_features(
             blank,
             sizes,
@@ -66,6 +69,7 @@ class LlavaOnevision(LlavaNext):
         sizes = kwargs["image_sizes"]
         in_sample = kwargs.get("batch_num_images")
 
+        # only a picture that is alone in its prompt is cut into tiles
         alone = [True] * len(sizes)
         if in_sample is not None:
             alone = [int(images) == 1 for images in in_sample for _ in range(int(images))]
@@ -75,6 +79,7 @@ class LlavaOnevision(LlavaNext):
         for size, cut in zip(sizes, alone, strict=True):
             number = image_size_to_num_patches(size, config.image_grid_pinpoints, side)
             tiles.append(number if cut else 1)
+
         return tiles
 
     # ------------------------------------------------------------------------ vision signals

@@ -54,6 +54,7 @@ class Molmo2(Placeholders):
             norm: nn.Module | None = None if layer.norm_after else kind.norm
             rotary = Rotary.of(tables[table], None)
             kinds.append(replace(kind, norm=norm, type=table, rotary=rotary))
+
         return kinds
 
     def query_heads(self, attention: Any, projected: Tensor) -> Tensor:

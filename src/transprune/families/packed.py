@@ -120,6 +120,7 @@ class Packed(Family):
         for q, k in zip(query.split(lengths), key.split(lengths), strict=True):
             heads = (q.transpose(0, 1)[None], k.transpose(0, 1)[None])  # [1, H, n, d] each
             received.append(saliency_of(*heads, scale, has_cls=False, name=name)[0])
+
         return torch.cat(received).view(-1, unit).mean(dim=1)
 
     def _places(self, base: Any, capture: VisionCapture, name: str) -> Tensor:

@@ -51,6 +51,7 @@ def find_differences(processor: Any, base: Any, has_cls: bool) -> list[Differenc
     """
     config = base.config
     image_processor = processor.image_processor
+
     return [
         *_of_the_prompt(processor, config, has_cls),
         *_of_the_image_token(processor, config),
@@ -103,12 +104,14 @@ def _of_the_patches(image_processor: Any, config: Any) -> Iterator[Difference]:
         "merge_size": getattr(vision, "spatial_merge_size", None),
         "temporal_patch_size": getattr(vision, "temporal_patch_size", None),
     }
+
     for name, expected in fields.items():
         got = _side(getattr(image_processor, name, None))
         if None not in (got, expected) and got != _side(expected):
             why = "the model's vision_config makes it"
             yield Difference(name, IMAGE_FILE, got, expected, why, always=True)
 
+    # the sizes to which a picture may be cut; both sides count tokens by them
     name = "image_grid_pinpoints"
     expected = _pairs(getattr(config, name, None))
     got = _pairs(getattr(image_processor, name, None))

@@ -81,10 +81,12 @@ def _check_attention(trial: Trial, session: Session) -> None:
         for layer in trial.one_of_each_kind
         if layer + 1 < trial.layers
     ]
+
     for recipe, layer in readings:
         scores = trial.scores(session, recipe)
         if scores is None:
             continue  # there is no attention that can be read, and the method says so
+
         attention = trial.attention(layer)
         if attention is None:
             continue  # this class returns no maps

@@ -27,6 +27,7 @@ def lacks_in_config(config: Any) -> list[str]:
         lacks.append("the configuration of a language model within it (text_config)")
     elif getattr(text, "cross_attention_layers", None):
         lacks.append("visual tokens in the prompt (its layers attend to the picture from outside)")
+
     return lacks
 
 
@@ -44,10 +45,12 @@ def lacks_in_modules(model: nn.Module, family: Family) -> list[str]:
         if without:
             lacks.append(f"{part} in decoder layer {without[0]}")
 
+    # features that the decoder adds between layers would be added to rows that are gone
     takes = inspect.signature(type(family.decoder(base)).forward).parameters
     added = [name for name in BETWEEN_LAYERS if name in takes]
     if added:
         lacks.append(f"a known form of the features it adds between layers ({added[0]})")
+
     return lacks
 
 

@@ -98,6 +98,7 @@ def context_attention(
         rows = weight[start : start + attention.shape[1]]
         total += torch.einsum("q,hqn->n", rows, attention) / len(attention)
         start += len(rows)
+
     return total
 
 

@@ -67,6 +67,7 @@ class Trial:
             # each class fails in its own way on a form that it does not take
             except Exception as error:
                 reasons.append(f"{type(error).__name__}: {error}")
+
         raise self.refusal(
             "it takes no features in the form of its encoder's output "
             f"({shorten(' '.join(reasons[0].split()))})"
@@ -120,6 +121,7 @@ class Trial:
                 self.run(range(TOKENS))
         finally:
             config._attn_implementation = usual
+
         return maps[-1] if maps else None
 
     def last_row(self, attention: Tensor) -> Tensor:
@@ -146,8 +148,10 @@ class Trial:
             "attention_mask": torch.ones_like(ids),
             "mm_encoder_outputs": {"image": output},
         }
+
         if len(slots) < len(self.ids):
             inputs["position_ids"] = torch.tensor([slots], dtype=torch.long, device=device)
+
         logits: Tensor = self.model(**inputs, **self._sizes(ids)).logits
         return logits
 
@@ -178,12 +182,14 @@ class Trial:
         for name, value in self.config.to_dict().items():
             if name.endswith(("token_id", "token_index")) and isinstance(value, int):
                 special.add(value)
+
         words = []
         for word in range(vocabulary - 1, -1, -1):
             if word not in special:
                 words.append(word)
             if len(words) == count:
                 break
+
         return words
 
 

@@ -77,6 +77,7 @@ class PatchReader:
             )
             patches.append(torch.from_numpy(cut))
             grids.append(grid)
+
         return {
             "pixel_values_videos": torch.cat(patches),
             "video_grid_thw": torch.tensor(grids, dtype=torch.long),
@@ -136,6 +137,7 @@ class SquareReader:
                 scaled = cropped(scaled, (self.crop_size["height"], self.crop_size["width"]))
             pixels = normalised(scaled, self.image_mean, self.image_std, self.rescale_factor)
             batch.append(torch.from_numpy(pixels))
+
         return {"pixel_values_videos": torch.stack(batch)}
 
     def _target(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -191,6 +193,7 @@ def let_read_videos(processor: Any, place: str, model_type: str) -> None:
             f"the processor of {place} reads videos with torchvision only (pip install "
             f"torchvision, of the same build as torch); without it these are read: {known}"
         )
+
     processor.video_processor = _with_settings(READERS[model_type], _read_settings(place))
 
 
@@ -215,6 +218,7 @@ def _read_settings(place: str) -> Mapping[str, Any]:
             settings = settings.get("video_processor") or {}
         if settings:
             return settings
+
     return {}
 
 

@@ -23,9 +23,11 @@ def unwrap(model: Any) -> Any:
                 "FullyShardedDataParallel keeps the weights in pieces, and pruning calls single "
                 "modules; load the model with device_map='auto', or run one process per GPU"
             )
+
         inner = _inside(model)
         if inner is None:
             return model
+
         model = inner
 
 

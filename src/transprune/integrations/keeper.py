@@ -36,7 +36,9 @@ def model_answers(
         if answers.trace is not None:
             found.append(pruned_answer(answers.trace, place, text, repr(method)))
             continue
+        # without a trace nothing was pruned, and all tokens count
         visual = answers.visual_tokens[place]
         rest = answers.prompt_tokens[place] - visual
         found.append(unpruned_answer(checkpoint, text, visual, rest))
+
     return found

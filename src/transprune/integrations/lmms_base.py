@@ -69,6 +69,7 @@ class TransPruneModel(lmms):
         chosen: Method | None = None
         if method != UNPRUNED:
             chosen = resolve(str(method).replace(";", ","))
+
         options = LoadOptions(dtype, device or own_device(), attn, text_tower)
         # "auto" of the command line means: the model decides
         size = int(batch_size) if str(batch_size).isdigit() else 1
@@ -173,6 +174,7 @@ class TransPruneModel(lmms):
             conversation = self._try_to_read(request)
             if conversation is None:
                 continue
+
             generation = Generation.read(self._options(request))
             key = json.dumps([self._options(request), conversation.media], default=str)
 
@@ -181,6 +183,7 @@ class TransPruneModel(lmms):
             group.append((number, conversation, generation))
             if len(group) == self.batch_size or conversation.clips:
                 yield groups.pop(key)
+
         yield from groups.values()
 
     def _try_to_read(self, request: Instance) -> Conversation | None:

@@ -31,6 +31,7 @@ def report(summary: Summary) -> None:
     """Hand times and costs to lmms-eval, which writes them into its results."""
     if not summary.prompts:
         return
+
     log_metrics(
         total_elapsed_time=summary.seconds,
         total_gen_tokens=summary.new_tokens,

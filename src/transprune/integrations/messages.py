@@ -79,6 +79,7 @@ def read_messages(
                 pictures.append(open_picture(medium))
             elif kind == "video":
                 clip = _open_video(medium, frames)
+                # a model that takes pictures only is shown the frames as such
                 if stills and not takes_videos(checkpoint):
                     pictures += clip.frames
                     content += [{"type": "image"}] * len(clip.frames)
@@ -86,7 +87,9 @@ def read_messages(
                 clips.append(clip)
             else:
                 raise LayoutError(f"a prompt has text, pictures and videos; got {kind!r}")
+
             content.append({"type": kind})
+
         bare.append({"role": message["role"], "content": content})
 
     prompt = conversation_prompt(checkpoint, bare, len(pictures), len(clips))

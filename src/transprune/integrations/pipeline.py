@@ -86,6 +86,7 @@ class PrunedPipeline(ImageTextToTextPipeline):
 
         method = resolve(pruning)
         settings = options or {}
+        # a session per setting, kept for the calls to come
         key = (method, *sorted((name, repr(value)) for name, value in settings.items()))
         if key not in self._sessions:
             self._sessions[key] = prune(self.model, method, **settings)

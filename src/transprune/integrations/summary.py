@@ -28,6 +28,7 @@ class Summary:
 
         trace = answers.trace
         for sample in range(len(answers.texts)):
+            # both conventions: shares of the paper's tables are of visual tokens only
             exact = trace.sample_cost(sample, "exact")
             paper = trace.sample_cost(sample, "paper")
             self._sums["exact_prefill_flops"] += exact.prefill

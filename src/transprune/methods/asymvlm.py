@@ -107,6 +107,7 @@ class AsymVLM(ProjectorPruner):
             least = min(count, max(1, resolve_count(self.least, len(share))))
             # how many have the mass only the device knows
             count = min(count, max(least, fewest(share, self.mass)))
+
         return Selection(select_top(share, count), scores={"score": share})
 
 

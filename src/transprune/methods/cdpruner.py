@@ -114,6 +114,7 @@ class CDPruner(KeepPruner):
             raise MissingSignal(
                 "this model's vision tower is not CLIP's; use relevance='embedding'"
             )
+
         relevance = rescale((self.sign or 1) * cosines(view.features, view.instruction))
         return (EXPONENT * relevance).exp()
 

@@ -66,6 +66,7 @@ class Compose(Method):
             raise MethodError(
                 "projector-side methods act before the language model, so one may only come first"
             )
+
         evicting = [
             step.name for part in parts for step in part.steps if isinstance(step, CachePruner)
         ]
@@ -74,11 +75,13 @@ class Compose(Method):
                 f"one method evicts keys from the cache, behind all others; got {len(evicting)}: "
                 f"{', '.join(evicting)}"
             )
+
         if self.positions is not None:
             raise MethodError(
                 "a composition has no positions of its own: set them on its parts, or in prune(...)"
             )
 
+        # the record is frozen, and a list of parts becomes a tuple here
         object.__setattr__(self, "parts", parts)
 
     @property
@@ -152,6 +155,7 @@ def _check_parts(parts: Sequence[Method]) -> tuple[Method, ...]:
             "a composition needs at least one method, as "
             "Compose([VisionZip(192), TransPrune.low()])"
         )
+
     for part in parts:
         if not isinstance(part, Method) or isinstance(part, Compose):
             raise MethodError(f"a composition is a flat list of methods; got {part!r}")

@@ -79,13 +79,16 @@ class EVS(ProjectorPruner):
                 "evs compares the frames of a video, and with pool='frame' it is shown one at a "
                 "time; use pool='sample' or 'image'"
             )
+
         score = dissimilarity(view.features, frames.previous)
 
         clips, sizes = np.unique(frames.clip, return_counts=True)
         parts = []
+        # each video has its share: one that moves more must not take the tokens of another
         for clip, count in zip(clips, allocate(view.count, sizes.tolist()), strict=True):
             own = (frames.clip == clip).nonzero()[0]
             parts.append(_most_dissimilar(score, own, frames.previous[own] < 0, count))
+
         return Selection(torch.cat(parts).sort().values, scores={"score": score})
 
 

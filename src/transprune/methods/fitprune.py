@@ -33,6 +33,7 @@ def from_deletions(deleted: str, tokens: int = TOKENS) -> Schedule:
         left -= count
         if count:
             keep[layer + 1] = left / tokens
+
     return Schedule(keep, depth=len(counts))
 
 
@@ -143,6 +144,7 @@ def stretch(written: Schedule, num_layers: int) -> Schedule:
         share = _share_at(written, boundary * depth / num_layers)
         if share < newest - 1e-9:  # not where only the rounding differs
             moved[boundary] = newest = share
+
     # one that keeps everything stays one that keeps everything
     return Schedule(moved or {1: 1.0})
 

@@ -122,6 +122,7 @@ class GridPrune(KeepPruner):
             own = upload(tokens.numpy(), score.device)
             zone = upload(block.numpy(), score.device)
             kept.append(own[select_zones(score[own], relevance[own], zone, zones, count)])
+
         return kept
 
 

@@ -174,6 +174,7 @@ class PACT(LayerPruner):
             unfinished, clusters, members = numbers.tolist()
             if not unfinished:
                 break
+
             rounds *= 4
 
         places, number = found.numbered(clusters)

@@ -73,6 +73,7 @@ class PLPHP(CachePruner):
                 f"an indifferent layer keeps rate - step, so step is at most rate; got rate "
                 f"{self.rate!r} and step {self.step!r}"
             )
+
         check_share("alpha", self.alpha, "is a share of attention")
         check_share("beta", self.beta, "is a share of attention")
         if self.beta > self.alpha:
@@ -80,6 +81,7 @@ class PLPHP(CachePruner):
                 f"beta is at most alpha, from which on a layer is attentive; got alpha "
                 f"{self.alpha!r} and beta {self.beta!r}"
             )
+
         check_count("layer", self.layer, "the number of layers that keep everything", least=0)
 
     def layers(self, num_layers: int) -> tuple[int, ...]:

@@ -158,6 +158,7 @@ def region_shares(vision: VisionSignals, by_tile: bool = True) -> Tensor:
         of_tiles = sizes[first:last].sum() * mass
         of_view = sizes[overview : overview + 1]
         parts += [of_view, of_tiles] if overview < first else [of_tiles, of_view]
+
     return torch.cat(parts)
 
 

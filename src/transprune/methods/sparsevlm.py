@@ -116,6 +116,7 @@ class SparseVLM(ScheduledPruner):
             keep = RANK if self.budget == "rank" else 192
         if isinstance(keep, int):
             keep = budget_schedule(keep, BUDGETS, BOUNDARIES)
+
         object.__setattr__(self, "keep", keep)
 
         super().__post_init__()
@@ -215,6 +216,7 @@ class SparseVLM(ScheduledPruner):
         attention = attention[attention[:, -1] > 0, :-1]  # [R, N]
         if not bool(attention.isfinite().all()):
             return count  # what is not a number has no rank; the runtime warns of it
+
         rank = int(torch.linalg.matrix_rank(attention))
         if rank == len(view.candidates):
             return min(rank, count)  # as in the code, which skips such a pool
@@ -235,6 +237,7 @@ class SparseVLM(ScheduledPruner):
             if self.decay == "guarded":
                 decay = decay.clamp(min=FLOOR)
             attention = attention / decay
+
         attention = attention.masked_fill(~raters[:, None], 0)
 
         # heads are compared by what is left once distance is out, as in the code
@@ -242,6 +245,7 @@ class SparseVLM(ScheduledPruner):
         if heads < len(attention):
             to_image = attention.sum(dim=(1, 2))  # [H, T, N] -> [H]
             attention = attention[select_top(to_image, heads)]
+
         return attention, raters
 
     def _head_count(self, total: int) -> int:

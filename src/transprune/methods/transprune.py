@@ -98,6 +98,7 @@ class TransPrune(ScheduledPruner):
             layers: Layers = range(max(1, boundaries[0]), boundaries[-1] + 1)
         else:
             layers = read_layers("accumulate", self.accumulate)
+
         object.__setattr__(self, "accumulate", layers)
 
         check_share("alpha", self.alpha, "weighs TTV against IGA")
@@ -112,6 +113,7 @@ class TransPrune(ScheduledPruner):
                 "TTV needs its magnitude or its direction term; both are off. Use alpha=0 for IGA "
                 "alone."
             )
+
         first = min(layers, default=0)
         if self.alpha == 1 and self.accumulation and first > boundaries[0]:
             raise ScheduleError(
@@ -170,6 +172,7 @@ class TransPrune(ScheduledPruner):
             raise ScheduleError(
                 f"accumulate takes 1-based layers of {num_layers}; got {list_layers(layers)}"
             )
+
         return layers
 
     def shifted_earlier(self, layers: int, num_layers: int) -> TransPrune:

@@ -97,6 +97,7 @@ class Scan(KeepPruner):
         else:
             # the code for LLaVA: the same number in every window
             most = count // windows
+
         return select_spread(early, window, count, most)
 
 

@@ -104,6 +104,7 @@ def _generate(checkpoint: Checkpoint, inputs: Any, max_new_tokens: int) -> Answe
             num_beams=1,
             stopping_criteria=StoppingCriteriaList([first]),
         )
+
     total = clock(device) - start
 
     new = ids[0, inputs["input_ids"].shape[1] :]  # [1, L + new] -> [new]

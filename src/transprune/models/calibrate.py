@@ -81,6 +81,7 @@ def layer_contributions(
                 "the unpruned model's logits are not numbers (NaN or infinity), so no layer's "
                 "contribution can be measured; try --dtype float32 or bfloat16"
             )
+
         count += len(full)
         for layer in frozen:
             with prune(model, ShortV((layer,))):
@@ -88,6 +89,7 @@ def layer_contributions(
 
     if not count:
         raise LayoutError("calibration needs at least one prompt with a picture; the paper uses 40")
+
     # a divergence is never negative, but rounding may put a layer without effect just below 0
     mean = total.clamp(min=0) / count
     return LayerContributions(tuple(mean.tolist()), count)

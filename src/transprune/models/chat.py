@@ -63,6 +63,7 @@ def prepare_chat(
     # one question was rendered when the server started, so it is these turns
     except CheckpointError as error:
         raise LayoutError(f"these messages do not fit the model: {error}") from error
+
     return prepare_prompt(checkpoint, prompt, written, pictures)
 
 
@@ -80,5 +81,6 @@ def knows_system(processor: Any) -> bool:
             prompts.append(render(processor, [turn.to_message() for turn in turns]))
         except CheckpointError:
             prompts.append("")
+
     as_system, as_answer = prompts
     return mark in as_system and as_system != as_answer

@@ -109,6 +109,7 @@ def choose_device(device: str) -> str:
             f"device {device!r} is not available: torch finds no CUDA device on this machine; "
             "use 'cpu' or 'auto'"
         )
+
     return device
 
 

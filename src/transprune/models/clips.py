@@ -47,6 +47,7 @@ def _open_folder(folder: Path, frames: int, progress: Callable[[int, int], None]
     if not files:
         raise ImageError(f"{folder} has no picture in it; a folder of frames holds one file each")
 
+    # chosen before anything is opened: a folder may hold thousands of frames
     indices = sample_uniform(len(files), frames)
     pictures = []
     for done, index in enumerate(indices, start=1):

@@ -119,6 +119,7 @@ class _Search:
                 f"{self.layers.boundaries[0] - 1}. Ask for that or less"
             )
 
+        # more saving means more loss, so the smallest value that saves enough is bisected
         while high - low > WIDTH:
             middle = (low + high) / 2
             found = self._at(middle)
@@ -144,6 +145,7 @@ class _Search:
                 for left, prompt in zip(kept, self.known, strict=True)
             ]
             shares[boundary] = sum(of_prompts) / len(of_prompts)
+
         tokens = max(prompt.tokens for prompt in self.known)
         return self._judged(alpha, write_schedule(shares, self.geometry.layers, tokens))
 
@@ -152,6 +154,7 @@ class _Search:
         method = FitPrune(keep)
         costs = [count_method(self.geometry, method, prompt.tokens, 0) for prompt in self.known]
         left = [method.plan(self.geometry.layers, prompt.tokens)[-1].count for prompt in self.known]
+
         return Fitted(
             keep=keep,
             alpha=alpha,
@@ -176,5 +179,6 @@ def write_schedule(shares: Mapping[int, float], layers: int, tokens: int) -> Sch
         rounded = max(round(share, DIGITS), 10**-DIGITS)
         if newest - rounded >= 1 / tokens:
             keep[boundary] = newest = rounded
+
     # an alpha at which nothing goes
     return Schedule(keep or {min(shares): 1.0}, depth=layers)

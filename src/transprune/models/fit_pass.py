@@ -158,6 +158,7 @@ def measure_masses(model: nn.Module, inputs: Mapping[str, Any], layers: Layers) 
     reader = Fitting(layers)
     with prune(model, reader) as session:
         model(**inputs, use_cache=False)
+
     tokens: Sequence[int] = session.trace.visual_tokens
     if len(tokens) != 1:
         raise LayoutError(f"a fit takes prompts one by one; got a batch of {len(tokens)}")
@@ -171,6 +172,7 @@ def measure_masses(model: nn.Module, inputs: Mapping[str, Any], layers: Layers) 
             f"the attention of decoder layer {min(lost) - 1} is not a number (NaN or infinity in the "
             "hidden states), so nothing can be fitted to it; try --dtype float32 or bfloat16"
         )
+
     return Prompt(tokens[0], reader.masses)
 
 

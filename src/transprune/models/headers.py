@@ -54,6 +54,7 @@ def read_header(data: bytes, formats: tuple[str, ...], pixels: int, aspect: floa
     # readers raise nearly anything on a damaged header
     except Exception:
         raise ValueError(f"it is no readable {', '.join(formats)} file") from None
+
     return Header(form, width, height, frames)
 
 

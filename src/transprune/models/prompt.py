@@ -61,6 +61,7 @@ def render(processor: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     # a template is a program: it may raise anything that Jinja can raise
     except Exception as error:
         raise CheckpointError(f"the processor's chat template cannot be used: {error}") from error
+
     assert isinstance(prompt, str)
     return prompt
 
@@ -85,6 +86,7 @@ def conversation_prompt(
             f"{checkpoint.source} has no chat template, so it takes one message of role 'user'; "
             f"got {len(messages)} messages"
         )
+
     texts = [part["text"] for part in messages[0]["content"] if part["type"] == "text"]
     plain = find_family(checkpoint.model).plain_prompt
     return build_prompt(processor, "\n".join(texts), pictures, plain, videos)
@@ -127,6 +129,7 @@ def prepare_prompt(
     """
     if clips:
         _check_takes_videos(checkpoint)
+
     processor = checkpoint.processor
     _check_text(question)
     _check_placeholders(processor, prompt, question, len(pictures), "image")
@@ -182,6 +185,7 @@ def _video_options(checkpoint: Checkpoint, clips: Sequence[Clip]) -> dict[str, A
     for clip in clips:
         indices = list(clip.indices)
         metadata.append(VideoMetadata(clip.total, clip.fps, frames_indices=indices))
+
     return {
         "videos": [clip.pixels for clip in clips],
         "video_metadata": metadata,
@@ -214,6 +218,7 @@ def _check_placeholders(
         raise LayoutError(
             f"{found}; leave {token!r} out of the question, the {media} are put in front of it"
         )
+
     raise CheckpointError(
         f"{found}: the chat template of the processor has to write {token!r} once for every "
         f"content of type {medium!r}; correct chat_template.jinja, or fetch it again"
@@ -266,4 +271,5 @@ def count_parts(checkpoint: Checkpoint, inputs: Any) -> list[int]:
         if placed:
             own = family.of_medium(medium, inputs)
             counts += family.tokens_per_image(base, own, placed)
+
     return counts

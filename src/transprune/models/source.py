@@ -37,6 +37,7 @@ def locate(source: str | os.PathLike[str]) -> str:
                 f"{text} has no config.json; give the folder that from_pretrained would take"
             )
         return str(folder)
+
     # a common slip: the weights file, or config.json itself
     if folder.exists():
         raise CheckpointError(
@@ -49,6 +50,7 @@ def locate(source: str | os.PathLike[str]) -> str:
         raise CheckpointError(
             f"no model at {text!r}: there is no such folder, and a hub id has the form owner/name"
         )
+
     return text
 
 
@@ -82,6 +84,7 @@ def read_config(source: str | os.PathLike[str]) -> Any:
                 "transprune prunes classes of transformers itself, and runs no other code: look for "
                 "a converted checkpoint of the same model, whose name often ends in -hf"
             ) from error
+
         raise CheckpointError(
             f"transformers cannot use the configuration of {source}: {first_line(error)}"
         ) from error

@@ -133,6 +133,7 @@ def generate_together(
     counts = [_count_new(row, ends) for row in new]
     tokenizer = checkpoint.processor.tokenizer
     texts = [tokenizer.decode(row, skip_special_tokens=True) for row in new]
+
     return Answers(
         texts=tuple(generation.cut(text) for text in texts),
         prompt_tokens=tuple(inputs["attention_mask"].sum(dim=1).tolist()),

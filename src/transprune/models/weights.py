@@ -105,6 +105,7 @@ def stored_shapes(folder: Path) -> list[tuple[int, ...]]:
     # loading reports damaged files
     except (OSError, SafetensorError):
         return []
+
     return shapes
 
 

@@ -84,6 +84,7 @@ def clip_config(sizes: Sizes) -> CLIPConfig:
         hidden_act="quick_gelu",
     )
 
+    # captions are short, so the text half can be small
     text = CLIPTextConfig(
         vocab_size=len(WORDS),
         hidden_size=sizes.width,
@@ -153,11 +154,13 @@ def new_tokenizer() -> PreTrainedTokenizerFast:
     """Make the word-level tokenizer; `?`, `,` and `.` are words too, and `<s>` comes first."""
     tokenizer = Tokenizer(models.WordLevel(IDS, unk_token="<unk>"))
 
+    # a word in front of a comma is the same word
     marks = pre_tokenizers.Split(Regex(r"[?,.]"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), marks])
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", BOS)]
     )
+    # the checkpoint knows these by number
     assert [tokenizer.token_to_id(word) for word in SPECIAL] == list(range(len(SPECIAL)))
 
     return PreTrainedTokenizerFast(

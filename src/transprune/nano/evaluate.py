@@ -88,6 +88,7 @@ class Scores:
         """JSON-ready; in JSON the categories have the key `families`."""
         categories = {name: tally.to_dict() for name, tally in self.categories.items()}
         kinds = {name: tally.to_dict() for name, tally in sorted(self.kinds.items())}
+
         return {
             "split": self.split,
             "scenes": self.scenes,
@@ -173,6 +174,7 @@ def evaluate(
 
         for questions, row in zip(asked, rows, strict=True):
             _record(verdicts, questions, row)
+
         progress(numbers.stop, scenes)
 
     return _scores(split, scenes, blank, verdicts)

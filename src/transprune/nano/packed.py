@@ -43,6 +43,7 @@ class LayerWeights(NamedTuple):
         """Take the weights of a Llama decoder layer."""
         attention = layer.self_attn
         mlp = layer.mlp
+
         return cls(
             norm_in=layer.input_layernorm.weight,
             query=attention.q_proj.weight,
@@ -161,6 +162,7 @@ def layer_forward(
     k = _rotate(k, cos, sin).to(v.dtype)
     if (group := q.shape[2] // k.shape[2]) > 1:
         k, v = (part.repeat_interleave(group, dim=2) for part in (k, v))
+
     rows = rows + F.linear(_attend(q, k, v, prefix, segments, visible), out)
 
     gated, linear = F.linear(_rms(rows, norm_mlp), torch.cat([gate, up])).chunk(2, dim=-1)

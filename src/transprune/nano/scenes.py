@@ -113,10 +113,12 @@ def draw(split: Split, index: int, objects: tuple[int, int] = OBJECTS) -> Scene:
     if not 1 <= objects[0] <= objects[1] <= BOARD * BOARD:
         raise SceneError(f"between 1 and {BOARD * BOARD} objects fit on the board; got {objects}")
 
+    # a scene depends on nothing but its split and number, however many are drawn
     rng = np.random.default_rng((_SEED, SPLITS.index(split), index))
     count = int(rng.integers(objects[0], objects[1] + 1))
     things = _place_objects(rng, count)
 
+    # textures differ between splits, so that test backgrounds were never trained on
     texture_seed = (_SEED, 2 * len(SPLITS) + SPLITS.index(split))
     pixels = background(rng, make_textures(texture_seed, SIDE))
     for thing in things:

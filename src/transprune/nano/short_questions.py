@@ -107,6 +107,7 @@ def _attribute(
 
     if not _unique(scene, named_by, thing):
         return None
+
     text = wording.format(color=thing.color, shape=thing.shape)
     return Question(attribute, f"by {named_by}", text, answer, (number,))
 

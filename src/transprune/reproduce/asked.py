@@ -21,12 +21,14 @@ def check_askable(name: str, plan: ReproducePlan) -> Benchmark:
     """
     if name not in BENCHMARKS:
         raise TaskError(f"no benchmark of this name; known: {', '.join(BENCHMARKS)}")
+
     benchmark = BENCHMARKS[name]
     if benchmark.judged == "grade" and plan.judge is None:
         raise TaskError(
             "0 to 5 is given by a judge: name one with --judge URL --judge-model NAME (any "
             "OpenAI-compatible endpoint)"
         )
+
     return BENCHMARKS[benchmark.answers_of or name]
 
 
@@ -47,4 +49,5 @@ def readable(items: Iterable[Item]) -> tuple[tuple[Item, ...], list[str]]:
             damaged.append(str(error))
         else:
             usable.append(item)
+
     return tuple(usable), damaged

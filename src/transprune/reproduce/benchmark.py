@@ -184,6 +184,7 @@ class BenchmarkRun:
                 batch_size=1 if self.source.videos else self.plan.batch_size,
                 indices=False,
             )
+
             for count in new_answers:
                 on_answers(count)
 

@@ -70,6 +70,7 @@ def _value(
     score = None
     if scores is not None and row.recipe and published != NONE:
         score = scores.score(row.recipe)
+    # a cell without a figure says why, so that a gap is no zero
     if scores is None or score is None:
         if questions and row.recipe and published != NONE:
             reason = reason or f"none of {questions} questions answered"
@@ -78,6 +79,7 @@ def _value(
     answered = len(scores.records(row.recipe))
     if answered < questions and not reason:
         reason = f"{answered} of {questions} questions answered"
+
     interval = interval_of(BENCHMARKS[column].scale * score)
     return Value(
         published, interval.value, interval.low, interval.high, answered, questions, reason
@@ -103,6 +105,7 @@ def _accuracy(
 
     if not own:
         return Value(row.acc), 0, None
+
     interval = interval_of(relative_accuracy(own, unpruned))
     same = published_accuracy(exhibit, row, full, tuple(own))
     acc = Value(row.acc, interval.value, interval.low, interval.high)
@@ -114,9 +117,11 @@ def _marked(
 ) -> Value:
     """`Acc.` with what it lacks: columns, or something in its cells."""
     printed = sum(cell.published != NONE for cell in cells)
+    # a mean over fewer columns is compared with the published mean over the same ones
     if len(own) < printed:
         partner = NONE if same is None else f"{same:.3f}"
         shown = NONE if same is None else f"{same:.1f}"
+
         return replace(
             acc,
             reason=f"over {len(own)} of {printed} columns, compared with {shown} of the published "
@@ -141,6 +146,7 @@ def published_accuracy(
         if NONE in (cell, whole):
             return None
         ratios.append(100 * float(cell) / float(whole))
+
     return fmean(ratios) if ratios else None
 
 

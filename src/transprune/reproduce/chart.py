@@ -32,6 +32,7 @@ def draw_chart(result: Result) -> Picture | None:
     what = f"{title} of each row: a ring is published, a dot with its 95 % interval is ours."
     if not result.comparable:
         what += " The two are not of the same model and questions."
+
     return render(
         "chart",
         f"{title}, published and ours",
@@ -58,6 +59,7 @@ def _dots(result: Result) -> tuple[list[_Dot], str]:
         published = float(value.partner) if _is_number(value.partner) else None
         if ours is not None or published is not None:
             dots.append(_Dot(row.row.name, published, ours))
+
     return dots, "Acc." if has_acc else result.exhibit.columns[0]
 
 
@@ -89,6 +91,7 @@ def _figure(dots: list[_Dot], title: str, theme: Theme) -> Figure:
             axes.plot(value, height, "o", color=theme.hue(0), markersize=5)
 
     axes.set_yticks(range(len(dots)), [dot.name for dot in dots])
+    # rows from the top, as in the table
     axes.set_ylim(len(dots) - 0.5, -0.5)
     axes.set_xlabel(title, fontsize=10)
     return figure

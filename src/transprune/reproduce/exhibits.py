@@ -78,6 +78,7 @@ class Row:
         if self.depth:
             # so that a model of another depth gets the boundaries of the same relative depth
             method = replace(method, keep=Schedule(method.keep.keep, depth=self.depth))
+
         return method
 
 

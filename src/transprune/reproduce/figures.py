@@ -78,6 +78,7 @@ def _draw_kept(
         number = len(pictures) + 1
         on_progress(Progress("drawing kept tokens", number - 1, KEPT))
         grid = find(item)
+        # tokens without a place on the picture cannot be drawn
         if grid is None or grid.partial:
             continue
 

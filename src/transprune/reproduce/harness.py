@@ -62,12 +62,14 @@ class HarnessRun(BenchmarkRun):
         """
         source = check_askable(name, plan)
         place = plan.out.absolute() / "lmms-eval"
+        # one process fetches and writes the data; the others find it
         with ranks.first_alone():
             task, asked = load_task(source.name, plan.data, plan.limit, place)
 
         items = []
         for number, one in enumerate(asked):
             items.append(_item(source.name, task, number, one, frames_of(plan)))
+
         questions = Questions(
             f"lmms-eval:{TASKS[source.name].name}",
             (Task(source.name, METRICS[source.metric], tuple(items)),),
@@ -121,6 +123,7 @@ class HarnessRun(BenchmarkRun):
             self._note(f"{key_of(trial)}: lmms-eval gives no figure ({first_line(error)})")
             if self.ranks.size > 1:
                 model.accelerator.wait_for_everyone()
+
         for line in keeper.left_out:
             self._note(f"left out: {line}")
         if keeper.failure is not None:
@@ -140,6 +143,7 @@ class HarnessRun(BenchmarkRun):
         except (KeyError, TypeError, ValueError):
             self._note(f"{key}: lmms-eval gives no figure of its answers")
             return
+
         score = BenchmarkScores(found, self.source).score(key)
         ours = float("nan") if score is None else self.source.scale * float(score[0])
         # a figure that is not a number is close to none
@@ -171,6 +175,7 @@ def _item(name: str, task: Any, number: int, asked: Asked, frames: int) -> Item:
     """A row as lmms-eval asks it."""
     row = task.eval_docs_no_media[number]
     video = row.get("video")
+
     return Item(
         id=asked.id,
         image=asked.image,
@@ -190,6 +195,7 @@ def _picture(task: Any, number: int) -> Image.Image:
     # what a reader raises on a damaged picture differs from format to format
     except Exception as error:
         raise ImageError(f"row {number}: damaged picture ({first_line(error)})") from error
+
     if not shown or not isinstance(shown[0], Image.Image):
         raise ImageError(f"row {number} has no picture")
     return shown[0]

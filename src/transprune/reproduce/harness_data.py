@@ -35,6 +35,7 @@ def in_reach(benchmark: Benchmark, data: Path | None, folder: Path) -> Iterator[
     if data is None:
         yield None
         return
+
     import datasets
 
     place = folder / "data"
@@ -75,6 +76,7 @@ def _link(link: Path, data: Path) -> None:
     """Let `link` lead to the data sets of an owner, which may lie in `data` under another name."""
     if link.is_dir() and not link.is_symlink():
         return  # a copy of an earlier run's folder
+
     places = [data / owner for owner in OWNERS if (data / owner).is_dir()]
     target = (places[0] if places else data).absolute()
     if link.is_symlink() and link.resolve() != target.resolve():
@@ -92,4 +94,5 @@ def _digest(benchmark: Benchmark, data: Path) -> str:
         for file in files:
             stat = file.stat()
             digest.update(repr((str(file), stat.st_size, stat.st_mtime_ns)).encode())
+
     return digest.hexdigest()[:12]

@@ -47,6 +47,7 @@ class RecordKeeper:
             # indices of kept tokens take four fifths of the space
             bare = replace(answer, kept={})
             records.append(build_record(self.manifest, self.trial, question, bare))
+
         self.log.append(record for record in records if record.key not in self.log.keys)
         self.on_answers(len(records))
 

@@ -103,6 +103,7 @@ def load_task(
             f"{usual} with `hf download --repo-type dataset {usual} --local-dir DATA/{usual}`, and "
             "give DATA with --data"
         ) from error
+
     return loaded, rows
 
 
@@ -118,6 +119,7 @@ def _build(task: HarnessTask, choose: Any, copies: Path | None) -> Any:
 
     if copies is not None and "class" not in config:
         config["dataset_kwargs"] = {**config.get("dataset_kwargs", {}), "cache_dir": str(copies)}
+
     own = config.get("process_docs")
     config["process_docs"] = (lambda rows: own(choose(rows))) if own else choose
     kind = config.pop("class", None)
@@ -128,12 +130,14 @@ def _build(task: HarnessTask, choose: Any, copies: Path | None) -> Any:
         made.task_docs = made.dataset["test"]
     else:
         made = ConfigurableMessagesTask(config=config, model_name="transprune")
+
     made.set_config(key="num_fewshot", value=0)
     return made
 
 
 def _choose(benchmark: Benchmark, dataset: Any, limit: int | None) -> tuple[Any, list[Asked]]:
     """The rows that are part of the score, at most `limit`, and each as a question."""
+    # pictures are decoded when they are asked about, not to look at rows
     names = [name for name in dataset.column_names if name != benchmark.image]
     numbers: list[int] = []
     found: list[Asked] = []
@@ -144,6 +148,7 @@ def _choose(benchmark: Benchmark, dataset: Any, limit: int | None) -> tuple[Any,
             asked = _asked(benchmark, row, number)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise TaskError(f"row {number}: not a row of {benchmark.title} ({error!r})") from error
+
         if asked is not None:
             numbers.append(number)
             found.append(asked)

@@ -70,6 +70,7 @@ def launch(
     # figures and counted costs are work for one process
     if exhibit.kind in ("figure", "cost") and not is_first():
         return Outcome(exhibit, folder / PAGE_FILE, None)
+
     plan = _complete(plan, exhibit, on_progress)
     if exhibit.kind == "figure":
         pictures = draw_figure(exhibit, plan, on_progress)
@@ -98,4 +99,5 @@ def _complete(plan: ReproducePlan, exhibit: Exhibit, on_progress: OnProgress) ->
         return replace(plan, model=plan.model or NANO, data=draw_data(data))
     with join(plan.loading.device).first_alone():
         draw_data(data)
+
     return replace(plan, model=plan.model or NANO, data=data)

@@ -90,6 +90,7 @@ def _write_page(
         "comparison": f"Drawn from {model}; the paper's figure is of {exhibit.model}.",
         **({"table": None} if result is None else _table(result)),
     }
+
     page = folder / PAGE_FILE
     page.write_text(environment.get_template(TEMPLATE).render(content), encoding="utf-8")
     return page
@@ -104,6 +105,7 @@ def _table(result: Result) -> dict[str, Any]:
     exhibit = result.exhibit
     titles = [title_of(name) for name in exhibit.columns]
     has_acc = any(row.acc != NONE for row in exhibit.rows)
+
     return {
         "table": [_row(result, row, has_acc) for row in result.rows],
         "titles": (["Acc."] if has_acc else []) + titles,
@@ -163,6 +165,7 @@ def _time(row: RowResult) -> dict[str, str]:
     if timing is not None:
         measured = f"{timing.milliseconds:.1f} ({timing.low:.1f} to {timing.high:.1f})"
         memory = f"{timing.gigabytes:.2f}"
+
     return {
         "name": row.row.name,
         "published": row.row.milliseconds,

@@ -34,6 +34,7 @@ def expected_seconds(
         total += count
         if count:
             seconds += count * _seconds_each(runs[name])
+
     return seconds, total
 
 

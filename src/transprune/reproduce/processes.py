@@ -78,14 +78,17 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
                     f"process {rank} of {len(processes)} ended with code {code}{where}. Nothing "
                     "that was answered is lost: run the same command again"
                 )
+
         if all(code == 0 for code in codes):
             return
+
         time.sleep(POLL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
+
     process.terminate()
     try:
         process.wait(PATIENCE)

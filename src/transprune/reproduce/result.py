@@ -119,7 +119,9 @@ class Result:
             rows.append(data)
 
         exhibit = asdict(self.exhibit)
+        # they are in the rows of the result, with ours beside them
         del exhibit["rows"]
+
         return {
             "exhibit": exhibit,
             "model": self.model,

@@ -58,12 +58,14 @@ def reproduce(
     """
     exhibit = check_plan(plan.exhibit, plan.rows, plan.benchmarks)
     rows = choose_rows(exhibit, plan.rows)
+    # counted from sizes alone: no model, no data
     if exhibit.kind == "cost":
         counted = tuple(build_row(exhibit, row, {}, {}, {}) for row in rows)
         return Result(exhibit, "", False, None, counted)
 
     if plan.engine == HARNESS:
         need_harness()
+
     ranks = join(plan.loading.device)
     checkpoint = load(plan.model, own_device(plan.loading, ranks))
     work = Work(plan, exhibit, rows, checkpoint, ranks=ranks)
@@ -74,8 +76,10 @@ def reproduce(
     done = 0
     for row in rows:
         done = _answer_row(work, row, done, total, on_progress, on_note)
+        # after every row, so that an interrupted run leaves a page of what it has
         if ranks.first:
             on_result(so_far(work))
+
     return so_far(work)
 
 
@@ -86,6 +90,7 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
             on_note(f"{row.name}: not run: {row.unknown}")
         if row.inferred:
             on_note(f"{row.name}: {row.inferred}")
+
     judged = any(run.benchmark.judged for run in work.runs.values())
     if work.plan.judge is not None and not judged:
         on_note("the judge is not asked: no benchmark that was opened has answers for one")
@@ -101,6 +106,7 @@ def _announce(work: Work, on_progress: OnProgress, on_note: OnNote) -> None:
         length = duration(seconds / work.ranks.size)
         where = "on this device" if work.ranks.size == 1 else f"in {work.ranks.size} processes"
         on_note(f"{answers} answers to give, at most about {length} {where}")
+
     # nobody answers before everybody has counted
     work.ranks.wait()
 
@@ -128,13 +134,17 @@ def _answer_row(
         _answer_cell(work, row, name, count, on_note)
         for line in run.notes[known:]:
             on_note(line)
+
+        # what was counted in between may miss questions that were left out
         done = finished
         if work.ranks.size == 1:
             rescore(work, name, on_progress, on_note)
+
     _finish(work, names, on_progress, on_note)
 
     if work.exhibit.kind == "timing" and row.recipe and work.ranks.first:
         _time_row(work, row, on_progress, on_note)
+
     return done
 
 
@@ -147,6 +157,7 @@ def _begin(work: Work, row: Row, names: Sequence[str]) -> None:
             # what stops a cell is found again, and said, when it is answered
             with suppress(TaskError, BenchError, FamilyError):
                 work.runs[name].begin(row.recipe, row.method())
+
     work.ranks.wait()
 
 
@@ -164,6 +175,7 @@ def _finish(work: Work, names: Sequence[str], on_progress: OnProgress, on_note: 
         for name in names:
             work.runs[name].merge()
             rescore(work, name, on_progress, on_note)
+
     # the next row reads the merged files
     work.ranks.wait()
 

@@ -65,6 +65,7 @@ def time_answers(
     times = torch.tensor(seconds, dtype=torch.float64)
     low, high = torch.quantile(times, torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
     weights = sum(value.nbytes for value in checkpoint.model.parameters())
+
     return Timing(
         milliseconds=1000 * median(seconds),
         low=1000 * low,

@@ -71,8 +71,10 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
     """
     file = run.folder / _file_name(judge)
     found = Judged(_read(file))
+    # verdicts are kept: a judge is slow, and may be paid for
     waiting = iter([record for record in run.records if _key(record) not in found.verdicts])
 
+    # failures in a row: a single one may pass, a judge that is gone does not come back
     failed = 0
     while failed < GIVE_UP and (group := list(islice(waiting, TOGETHER))):
         replies = _ask_all(judge, group)
@@ -84,6 +86,7 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
             else:
                 found.problem = str(reply)
                 failed += 1
+
         _append(file, judge, new)
         found.verdicts |= new
         on_verdicts(len(new))
@@ -91,6 +94,7 @@ def judge_run(run: Run, judge: Judge, on_verdicts: Callable[[int], None]) -> Jud
     for record in run.records:
         missing = _key(record) not in found.verdicts
         found.open[record.condition] = found.open.get(record.condition, 0) + missing
+
     return found
 
 
@@ -130,12 +134,14 @@ def _read(file: Path) -> dict[Key, Verdict]:
             raise RecordError(
                 f"{file}, line {number} is not a verdict ({error!r}); remove it by hand"
             ) from error
+
     return found
 
 
 def _lines(file: Path) -> Iterator[bytes]:
     if not file.exists():
         return
+
     content = file.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
     # the next line must not continue what was half written
@@ -158,8 +164,11 @@ def _append(file: Path, judge: Judge, verdicts: dict[Key, Verdict]) -> None:
             "url": judge.url,
             "protocol": PROTOCOL,
         }
+
         lines.append(strict_json.write(data, compact=True) + "\n")
+
     try:
+        # only added to: a kill costs the newest lines, and no earlier verdict
         with file.open("a", encoding="utf-8") as stream:
             stream.write("".join(lines))
     except OSError as error:

@@ -32,6 +32,7 @@ def cell_words(value: Value) -> dict[str, str]:
         # the difference needs one digit even where MME prints none
         words["difference"] = signed(value.difference)
         words["interval"] = f"{signed(interval[0])} to {signed(interval[1])}"
+
     return words
 
 
@@ -64,11 +65,13 @@ def comparison_words(result: Result) -> str:
             f"{published}; it shows that the whole way works."
         )
 
+    # any of these alone makes two figures incomparable
     reasons = []
     if result.model != published:
         reasons.append(f"the model is {result.model}, the published figures are of {published}")
     if result.limit is not None:
         reasons.append(f"only the first {result.limit} questions of each benchmark were asked")
+
     reasons += [f"of {name} {reason}" for name, reason in result.shortages.items()]
     if reasons:
         return f"Not to be compared as they stand: {'; '.join(reasons)}."

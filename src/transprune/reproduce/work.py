@@ -102,6 +102,7 @@ def rescore(work: Work, name: str, on_progress: OnProgress, on_note: OnNote) -> 
     run = work.runs[name].read()
     if run is None or not run.records:
         return
+
     benchmark = work.runs[name].benchmark
     if benchmark.judged and work.plan.judge is None:
         for row in work.rows:
@@ -110,6 +111,7 @@ def rescore(work: Work, name: str, on_progress: OnProgress, on_note: OnNote) -> 
             )
     elif benchmark.judged:
         run = _judge(work, name, run, on_progress, on_note)
+
     work.scores[name] = BenchmarkScores(run, benchmark)
 
 
@@ -131,6 +133,7 @@ def _judge(work: Work, name: str, run: Run, on_progress: OnProgress, on_note: On
         if reason := judged.reason(row.recipe):
             work.unjudged[row.name, name] = reason
             on_note(f"{row.name}, {name}: {reason}")
+
     return judged.scored(run, work.runs[name].benchmark.judged)
 
 
@@ -142,6 +145,7 @@ def so_far(work: Work) -> Result:
     for row in work.rows:
         timing = work.timings.get(row.name)
         short = {(row.name, name): reason for name, reason in shortages.items()}
+        # from the weakest reason to the strongest, which wins
         reasons = {**short, **work.unjudged, **work.failures}
         rows.append(build_row(work.exhibit, row, work.scores, totals, reasons, timing))
 
@@ -164,10 +168,12 @@ def _notes(work: Work) -> tuple[str, ...]:
         # whoever named the benchmarks knows which ones were not
         if reason != NOT_ASKED:
             lines.append(f"{name}: {reason}")
+
     for run in work.runs.values():
         if run.benchmark.note:
             lines.append(f"{run.benchmark.title}: {run.benchmark.note}")
         lines += run.notes
+
     return tuple(lines)
 
 
@@ -182,9 +188,11 @@ def _setting(work: Work) -> dict[str, Any]:
         "asked by": _engine_words(work.plan),
         "versions": versions(),
     }
+
     if work.plan.judge is not None:
         judge = work.plan.judge
         setting["judge"] = f"{judge.model} at {judge.url} ({PROTOCOL})"
+
     return setting
 
 

@@ -60,6 +60,7 @@ class AddedRows:
         """
         if not self._needed:
             return None
+
         own = dict(kwargs)
         features = self._family.added_features(own)
         # the decoder's own addition fits as long as every row is there
@@ -83,5 +84,6 @@ class AddedRows:
             assert state.layout is not None
             number = number.gather(1, state.layout.tokens)
             visual = visual.gather(1, state.layout.tokens) & state.layout.valid
+
         full = torch.where(visual[..., None], hidden + features[number], hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full

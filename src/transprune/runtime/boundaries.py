@@ -47,6 +47,7 @@ class Boundaries:
             step = Step(number, method, setup.depth, pool, setup.moves)
             for reading in method.reads_at(setup.depth):
                 self._steps[setup.moved(reading.boundary)] = (step, policy)
+
         self.first = min(self._steps, default=setup.depth)
 
     def __contains__(self, index: int) -> bool:
@@ -79,6 +80,7 @@ class Boundaries:
         if policy == "renumber" and result.reorders:
             rows = self._rows(state, step, result, index)
             after = after.in_order(before, rows)
+
         state.layout = after
         state.pruned = True
         state.row_version += 1
@@ -91,6 +93,7 @@ class Boundaries:
             state.add_key_bias(before, result)
         for tap in self._taps:
             tap.prune(state, Pruning(call, before, result, rows, signals))
+
         return gather_rows(result.with_merged(call.hidden), rows)
 
     def choose(self, state: Pass, call: LayerCall) -> Tensor | None:
@@ -157,6 +160,7 @@ class Boundaries:
                 named = {name: score.detach().float() for name, score in own.items()}
                 images = tuple(pool.image for pool in choice.group.pools)
                 scores.append((choice.group.samples, images, named))
+
         state.record.stages.append(
             RecordedStage(boundary, step.method.name, before, after, tuple(scores))
         )

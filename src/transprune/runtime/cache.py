@@ -130,6 +130,7 @@ def install(cache: Any, index: int) -> KeptLayer:
 
     if type(old) not in FIT_LAYERS:
         check_cache(cache)
+
     kept = KeptLayer(old)
     cache.layers[index] = kept
     first = _first_with_keys(cache.layers)
@@ -137,6 +138,7 @@ def install(cache: Any, index: int) -> KeptLayer:
         kept.watch(cache.layers)
     elif not isinstance(cache.layers[first], Guard):
         _guard(cache, first)
+
     return kept
 
 

@@ -163,6 +163,8 @@ class KeptLayer(Guard, DynamicLayer):
         beyond = n - self.tail
         if beyond <= 0:
             return
+
+        # beyond what was generated lies the end of the prompt, of which nothing may be missing
         newest = None if self.prefix is None else self.prefix.slots[:, -beyond:]
         expected = torch.arange(self.logical - n, self.logical - self.tail)
         contiguous = (
@@ -170,6 +172,7 @@ class KeptLayer(Guard, DynamicLayer):
             and newest.shape[1] == beyond
             and bool((newest.cpu() == expected).all())
         )
+
         if not contiguous:
             raise CacheError(
                 "crop would cut into pruned tokens; crop at most what was generated after the "

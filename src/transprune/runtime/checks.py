@@ -51,6 +51,7 @@ def check_keep(state: Pass, method: Method, keep: Tensor, count: int, total: int
         if falls or outside:
             raise _bad_keep(method, count, total, keep)
         return keep
+
     state.record.keeps.append((falls | outside, lambda: _bad_keep(method, count, total, keep)))
     # an index outside a table ends the whole process on a GPU, long before the flag is read
     return keep.clamp(0, total - 1)
@@ -81,6 +82,7 @@ def read_flags(record: Record, found: Sequence[NDArray[Any]] | None = None) -> N
     """
     if found is None:
         found = to_host(to_read(record))
+
     keeps, record.keeps = record.keeps, []
     scores, record.scores_to_check = record.scores_to_check, []
     if not keeps and not scores:

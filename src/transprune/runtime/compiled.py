@@ -55,6 +55,7 @@ def warn_if_compiled(model: nn.Module) -> bool:
             PruneWarning,
             stacklevel=5,
         )
+
     return compiled
 
 

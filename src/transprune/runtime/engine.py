@@ -44,8 +44,8 @@ from transprune.runtime.layer_inputs.project import (
     inputs_unchanged,
     project_inputs,
 )
+from transprune.runtime.options import Options
 from transprune.runtime.passes import Parts, Passes, switch_on
-from transprune.runtime.pools import Pool
 from transprune.runtime.rows import scatter_back
 from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.attention.tap import AttentionTap
@@ -58,7 +58,7 @@ from transprune.runtime.taps.question import QuestionTap
 from transprune.runtime.taps.trained import TrainedTap
 from transprune.runtime.taps.transitions import TransitionTap
 from transprune.runtime.taps.vision.tap import VisionTap
-from transprune.runtime.turns import Refresher, Turns
+from transprune.runtime.turns import Refresher
 
 # every kind of signal; one may use those in front of it, as the question uses the vision tower
 TAPS: tuple[type[Tap], ...] = (
@@ -80,12 +80,8 @@ class Engine:
     Args:
         setup: the model, the method, and what is recorded.
         policies: position policy of each step of the method.
-        pool: whether a sample's visual tokens are ranked together, image by image or frame by
-            frame.
+        options: of the session. Their backend compiles decode steps on static caches too.
         publish: called with the finished Pass of every prefill, and its cache.
-        compile_backend: of torch.compile, for decode steps on static caches; None runs them
-            eagerly.
-        turns: what a later instruction does with the tokens that were kept for the first one.
 
     Raises:
         MissingSignal: the method reads something that this model does not have.
@@ -95,10 +91,8 @@ class Engine:
         self,
         setup: Setup,
         policies: tuple[Positions, ...],
-        pool: Pool,
+        options: Options,
         publish: Callable[[Pass, Any], None],
-        compile_backend: str | None = None,
-        turns: Turns = "keep",
     ) -> None:
         self._setup = setup
         self._family = setup.family
@@ -110,15 +104,15 @@ class Engine:
 
         frozen = frozenset(setup.method.frozen(setup.depth))
         self._freezer = Freezer(self._layers, frozen)
-        self._evictor = Evictor(setup, pool)
+        self._evictor = Evictor(setup, options.pool)
         self._added = AddedRows(self._family, self._layers)
         decoder = setup.family.decoder(setup.base)
-        self._static = StaticDecode(decoder, setup.layers, compile_backend)
+        self._static = StaticDecode(decoder, setup.layers, options.backend)
         self._taps = [tap for kind in TAPS if (tap := kind.needed(setup)) is not None]
-        if turns == "refresh":
+        if options.turns == "refresh":
             self._taps.append(Refresher(setup, lambda: self._passes.calls, self._taps))
 
-        self._boundaries = Boundaries(setup, policies, pool, self._taps)
+        self._boundaries = Boundaries(setup, policies, options.pool, self._taps)
         self._inside = InsideCuts(setup, self._boundaries)
 
         # layers that get other arguments than the model's; the first one always has a hook
@@ -128,7 +122,7 @@ class Engine:
         self._passing = frozenset(range(first, setup.depth)) - frozen - {*self._boundaries}
 
         parts = Parts(self._taps, self._evictor, self._added, self._static)
-        self._passes = Passes(setup, parts, pool, self._hooked, first, publish)
+        self._passes = Passes(setup, parts, options.pool, self._hooked, first, publish)
 
     def attach(self, stack: ExitStack) -> None:
         """Register every hook; leaving `stack` removes them.
@@ -160,6 +154,7 @@ class Engine:
         # taps hang on other modules (tower, attention, MLP), so the order does not matter
         for tap in self._taps:
             tap.attach(hooks)
+
         # behind the taps: what they replace in a layer is what it computes
         self._evictor.attach(hooks)
         self._inside.attach(hooks)
@@ -182,6 +177,7 @@ class Engine:
         # a compiled decode step holds the layers with their hooks, and this one has no work there
         if torch.compiler.is_compiling():
             return None
+
         state = self._passes.running()
         if state is None:
             return None
@@ -199,6 +195,7 @@ class Engine:
             # another method may have pruned any layer of this cache
             switch_on(state, self._hooks.other_layers)
             state.hooked = range(len(self._layers))
+
         return self._before_layer(0, layer, args, kwargs)
 
     def _before_layer(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -233,6 +230,7 @@ class Engine:
             kwargs = project_inputs(state, call)
         elif not staged and not freezes:
             return None
+
         if freezes:
             hidden, kwargs = self._freezer.enter(state, call, kwargs)
 
@@ -258,6 +256,7 @@ class Engine:
 
         if state.cut:
             return None  # logits are made of the last rows, which are the prompt's own
+
         hidden = output[0] if isinstance(output, tuple) else output
         full = scatter_back(state, state.layout, hidden)
         return (full, *output[1:]) if isinstance(output, tuple) else full

@@ -135,6 +135,7 @@ class Pass:
                 f"{rows} rows arrive at decoder layer {index} where {expected} are left; a module "
                 "in front of it changed them, so pruning cannot tell which they are"
             )
+
         self.entered += 1
 
     def check_all_layers_ran(self) -> None:

@@ -60,6 +60,7 @@ class QueryRows:
             counts.append(layout.lengths[sample] - layout.visual_counts[sample] + int(ends))
             if ends:
                 is_query[sample, layout.instruction_rows(sample)] = True
+
         width = max(counts)
         dense = width == min(counts)
 
@@ -175,6 +176,7 @@ class Freezer:
             kept_alive = (call.prefix, kwargs)  # what the ids in the key belong to
             known = (key, queries, _arguments(state, call, kwargs, queries), kept_alive)
             state.captured[FROZEN] = known
+
         _, queries, arguments, _ = known
 
         embeddings = kwargs["position_embeddings"]
@@ -206,6 +208,7 @@ def _arguments(
     ids = kwargs.get("position_ids")
     if ids is not None:
         arguments["position_ids"] = gather_ids(ids, queries.index)
+
     return arguments
 
 

@@ -45,6 +45,7 @@ class Guard:
             raise CacheError(
                 f"crop takes a negative number of tokens to remove; got {tokens_to_remove}"
             )
+
         for layer in self._siblings or (self,):
             if isinstance(layer, Guard):
                 layer.check_own_crop(-tokens_to_remove)

@@ -21,6 +21,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
         copies = own if on_cpu else unpack(pack(own).cpu(), own)
         for place, copy in zip(places, copies, strict=True):
             arrays[place] = copy.numpy()
+
     return arrays
 
 

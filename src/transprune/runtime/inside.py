@@ -110,10 +110,12 @@ class InsideCuts:
 
     def _staying(self, state: Pass, layer: int, rows: Tensor) -> Staying:
         """The rows that stay; chosen in front of the first of the two modules."""
+        # both modules of a layer need the same rows, and choosing again would be another stage
         known = state.captured.get(INSIDE)
         if isinstance(known, Staying) and known.layer == layer:
             return known
 
+        # the stage belongs to the boundary behind this layer, whose rows are not computed yet
         behind = layer + 1
         call = LayerCall(
             behind,
@@ -122,6 +124,7 @@ class InsideCuts:
             rows,
             {"past_key_values": state.cache},
         )
+
         index = self._boundaries.choose(state, call)
         staying = Staying(layer, index, rows.shape[1])
         state.captured[INSIDE] = staying
@@ -133,6 +136,7 @@ def spread(rows: Tensor, staying: Staying) -> Tensor:
     assert staying.index is not None
     batch, _, width = rows.shape
     full = rows.new_zeros(batch, staying.total, width)
+    # takes one index per row, where scatter needs one per number
     if batch == 1:
         return full.index_copy(1, staying.index[0], rows)
     return full.scatter(1, staying.index[..., None].expand_as(rows), rows)

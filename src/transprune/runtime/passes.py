@@ -8,7 +8,6 @@ decoder        begin a Pass                         end it, evict keys, publish 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,16 +21,16 @@ from transprune.families.wrappers import unwrap
 from transprune.runtime.added import AddedRows
 from transprune.runtime.cache import forget_announcements, has_pruned_prefix
 from transprune.runtime.calls import Calls, count_drafts, count_verified, is_being_called
-from transprune.runtime.checks import is_free, read_flags, to_read
+from transprune.runtime.checks import is_free
 from transprune.runtime.compiled import NOTE
 from transprune.runtime.eviction.evictor import Evictor
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import HookGroup, Hooks
 from transprune.runtime.pools import Pool
-from transprune.runtime.record import Record
 from transprune.runtime.static.decode import StaticDecode
 from transprune.runtime.taps.base import Setup, Tap
 from transprune.runtime.taps.prompt import Prompt, decoder_called_alone, read_prompt
+from transprune.runtime.unread import Unread, flags_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Passes:
         self._publish = publish
         self._by_frame = pool == "frame"
         self._reads_tiles = any("tiles" in step.reads.vision for step in setup.method.steps)
-        self._unread: deque[Record] = deque()
+        self._unread = Unread()
 
     def attach(self, hooks: Hooks, *, compiled: bool) -> None:
         """Register the hooks around the models. `compiled`: their compiled code is set aside."""
@@ -114,8 +113,7 @@ class Passes:
         Raises:
             MethodError: a method of a third party returned no valid selection.
         """
-        while self._unread:
-            read_flags(self._unread.popleft())
+        self._unread.read()
 
     # the prompt: from the call of the outer model to that of the decoder
 
@@ -138,14 +136,14 @@ class Passes:
         self.calls.drafts = self.calls.asked = 0
 
         # flags of earlier passes are copied with the ids
-        unread = list(self._unread)
+        unread = self._unread.now()
         prompt = read_prompt(
             self._family,
             self._base,
             ids,
             kwargs,
             drafts,
-            partial(_flags, unread),
+            partial(flags_of, unread),
             self._by_frame,
             self._reads_tiles,
         )
@@ -154,10 +152,8 @@ class Passes:
         if prompt.layout is not None:
             prompt = prompt.asked_by(asked)
             self._hooks.check_in_place()
-            found = iter(prompt.extra)
-            for record in unread:
-                read_flags(record, [next(found) for _ in to_read(record)])
-            self.read_flags()
+            self._unread.read_copied(unread, prompt.extra)
+
         self.calls.prompts[-1] = prompt
 
     def _forget_prompt(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -191,17 +187,37 @@ class Passes:
         if rows is None:
             return None
 
+        state = self._new_pass(rows, kwargs)
+        if state is None:
+            return None
+
+        # a text-only call may use any cache and any training setting
+        if state.layout is not None:
+            self._prepare(state, state.layout.drafts)
+
+        states[-1] = state
+        if state.layout is None:
+            return None
+
+        switch_on(state, self._hooks.pruning)
+        state.hooked = self._hooked
+        own = self._parts.added.take(state, kwargs, self._first)
+        return None if own is None else (args, own)
+
+    def _new_pass(self, rows: Tensor, kwargs: dict[str, Any]) -> Pass | None:
+        """The pass of a call of the decoder; None where nothing is pruned, nor was in its cache."""
         prompt = self._take_prompt(rows)
         layout = prompt.layout
         cache = cache_of(kwargs)
         if layout is None and self._parts.static.continues(cache, rows.shape[1]):
             return None
+
         is_prefill = cache is None or cache_length(cache) == 0
         follows = not is_prefill and has_pruned_prefix(cache)
         if layout is None and not is_prefill and not follows:
             return None  # decoding on an unpruned cache
 
-        state = Pass(
+        return Pass(
             length=rows.shape[1],
             batch=rows.shape[0],
             layout=layout,
@@ -214,17 +230,6 @@ class Passes:
             positions=_flat_positions(kwargs),
             capacities=self._parts.static.capacities,
         )
-        # a text-only call may use any cache and any training setting
-        if layout is not None:
-            self._prepare(state, layout.drafts)
-        states[-1] = state
-        if layout is None:
-            return None
-
-        switch_on(state, self._hooks.pruning)
-        state.hooked = self._hooked
-        own = self._parts.added.take(state, kwargs, self._first)
-        return None if own is None else (args, own)
 
     def _prepare(self, state: Pass, drafts: int) -> None:
         """What a prefill with visual tokens needs before its first layer."""
@@ -236,6 +241,7 @@ class Passes:
                 f"the last {drafts} tokens are drafts (logits_to_keep={drafts + 1} with an empty "
                 "cache) and take no part in the choice"
             )
+
         for tap in self._parts.taps:
             tap.begin(state)
 
@@ -255,7 +261,7 @@ class Passes:
             self._parts.evictor.end(state)
             for tap in self._parts.taps:
                 tap.end(state)
-            self._unread.append(state.record)
+            self._unread.add(state.record)
             if is_free(state.layout.prompt.device):
                 self.read_flags()
 
@@ -268,11 +274,6 @@ def switch_on(state: Pass, group: HookGroup) -> None:
     """Put hooks on until the pass ends."""
     group.switch_on()
     state.hook_groups.append(group)
-
-
-def _flags(unread: list[Record]) -> list[Tensor]:
-    """What the checks of these passes left on the device."""
-    return [flag for record in unread for flag in to_read(record)]
 
 
 def _rows(args: Any, kwargs: dict[str, Any]) -> Tensor | None:

@@ -173,6 +173,7 @@ def pools_of(layout: Layout, hidden: Tensor, pool: Pool) -> Iterator[PoolRows]:
     for sample, count in enumerate(layout.visual_counts):
         if count == 0:
             continue
+
         visual = layout.visual_rows(sample)
         if pool == "sample":
             yield PoolRows(layout, sample, -1, visual, hidden)

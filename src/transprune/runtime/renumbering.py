@@ -65,6 +65,7 @@ class Renumbering:
             self.closed = True
             return
 
+        # gaps in front of a row close towards the end, so it moves by as many as go behind it
         rows = after.rows_total
         left_behind = torch.arange(rows - 1, -1, -1, device=index.device)
         moved = _behind(before).gather(1, index) - left_behind
@@ -113,6 +114,7 @@ class Renumbering:
 
         if rotary is None or positions is None:
             raise SessionError(NO_ROTARY)
+
         given = positions.expand(len(rows), -1).gather(1, rows)
         return rotary.tables(hidden, given + shift)
 
@@ -131,6 +133,7 @@ class Renumbering:
             return keys
         if rotary is None:
             raise SessionError(NO_ROTARY)
+
         # layers of one kind are turned alike
         key = (rotary, self.total)
         if key not in self._turned:

@@ -34,6 +34,8 @@ def moves_of(method: Method, kinds: Sequence[LayerKind]) -> dict[int, int]:
                 f"boundary {reading.boundary} reads attention, which not every layer of this model "
                 f"has; boundaries at which it can be read are {_readable(reading, kinds)}"
             )
+
+        # stages act in their order, so none may move to or behind the next one
         if boundary <= newest:
             assert before is not None
             raise ScheduleError(
@@ -41,10 +43,13 @@ def moves_of(method: Method, kinds: Sequence[LayerKind]) -> dict[int, int]:
                 f"the stage of boundary {reading.boundary} comes behind it; boundaries at which "
                 f"attention can be read are {_readable(before, kinds)}"
             )
+
         if boundary != reading.boundary:
             moves[reading.boundary] = boundary
+
         newest = boundary
         before = reading
+
     _check_shared(newest, kinds)
     return moves
 

@@ -114,6 +114,7 @@ class StageInput:
             words = self.layout.instruction_rows(sample)
             shared["_instruction"] = lambda: self.hidden[sample, words]
             return ProjectorView(**shared)
+
         return LayerView(**shared)
 
 
@@ -131,11 +132,13 @@ def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
         for sample in choice.group.samples:
             visual[sample] += choice.kept
 
+    # where nothing but one block of rows may go, no flag for every row is needed
     block = _block(layout, choices)
     stay = None if block is not None else _marks(layout, choices)
     spared = [0] * layout.batch if stay is None else _spare_last(layout, stay)
     kept_visual = tuple(map(sum, zip(visual, spared, strict=True)))
     text = zip(layout.text_counts, kept_visual, strict=True)
+
     return StageResult(
         choices=choices,
         layout=layout,
@@ -149,6 +152,7 @@ def run_stage(step: Step, state: Pass, batch: StageInput) -> StageResult:
 
 def _block(layout: Layout, choices: list[Choice]) -> slice | None:
     """The visual rows, where they are the same in every sample, and nothing but them may go."""
+    # a prompt that ends with its image keeps its last row, which is a visual one
     if len(choices) != 1 or not layout.dense or any(layout.prompt.ends_with_image):
         return None
     return choices[0].group.together
@@ -185,6 +189,7 @@ def _image_counts(
     for of_sample, more in zip(images, spared, strict=True):
         if more:
             of_sample[-1] += more
+
     return tuple(map(tuple, images))
 
 
@@ -206,6 +211,7 @@ def _spare_last(layout: Layout, stay: Tensor) -> list[int]:
     for sample, rows, already in zip(samples, last, stays.tolist(), strict=True):
         stay[sample, rows] = True
         spared[sample] = 0 if already else 1
+
     return spared
 
 
@@ -232,14 +238,17 @@ def _choose(step: Step, state: Pass, batch: StageInput, group: PoolGroup, stage:
 
     if not step.takes_groups:
         selection = _with_leading(selection)
+
     keep = check_keep(state, method, selection.keep, stage.count, group.pools[0].count)
     # in front of the language model NaN is expected: newline tokens have no patch and no saliency
     if "score" in selection.scores and not step.in_front:
         state.record.note_scores(
             method.name, f"boundary {batch.boundary}", selection.scores["score"]
         )
+
     if keep is not selection.keep:
         selection = replace(selection, keep=keep)
+
     return Choice(group, selection)
 
 
@@ -248,6 +257,7 @@ def _with_leading(selection: Selection) -> Selection:
     features = selection.features
     bias = selection.key_bias
     order = selection.order
+
     return Selection(
         keep=selection.keep[None],
         features=None if features is None else features[None],
@@ -267,6 +277,7 @@ def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
         note = step.surplus(here)
         if note is not None:
             state.record.note(note)
+
     total = state.totals[key]
     stage = step.planned(boundary, total)
 
@@ -275,5 +286,6 @@ def _planned(step: Step, boundary: int, state: Pass, pool: PoolRows) -> Stage:
             f"{step.method.name} at boundary {boundary}: the share of {total} tokens rounds to 0; "
             "kept 1"
         )
+
     # fewer arrive than planned where an earlier stage kept less than its upper bound (`at_most`)
     return stage if stage.count <= here else replace(stage, count=here)

@@ -90,6 +90,7 @@ class StageResult:
                 continue
             samples = choice.group.sample_index
             ordered[samples, self._places(choice, index.shape[1])] = choice.rows.gather(1, order)
+
         return ordered
 
     def _places(self, choice: Choice, width: int) -> Tensor:
@@ -126,4 +127,5 @@ class StageResult:
             merged = choice.selection.features
             if merged is not None:
                 hidden[choice.group.sample_index, choice.rows] = merged.to(hidden.dtype)
+
         return hidden

@@ -5,32 +5,23 @@ What a pass recorded stays on the device until then; all of it is copied in one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from transprune.core.layout import Layout
-from transprune.core.plan import per_layer_widths
+from transprune.core.kept import Clips
 from transprune.core.prompt import PromptTable
-from transprune.errors import SessionError
-from transprune.families.layers import LayerKind
 from transprune.methods.common.method import Method, Positions
-from transprune.runtime.eviction.tracing import evicted_by, tensors_of, trace_eviction
+from transprune.runtime.eviction.tracing import evicted_by, trace_eviction
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.host import to_host
-from transprune.runtime.record import Record, RecordedChange, RecordedStage
+from transprune.runtime.record import Record
 from transprune.runtime.snapping import notes_of
-from transprune.runtime.static.layers import is_static
+from transprune.runtime.stored import kv_bytes_of, kv_lengths_of
 from transprune.runtime.taps.base import Setup
-from transprune.trace import Trace, TraceStage
+from transprune.runtime.traced import at_slots, recorded_tensors, trace_stage
+from transprune.trace import Trace
 
 LATER = "a later prompt: "
-OnHost = dict[int, NDArray[Any]]  # id of a tensor -> its copy
 
 
 @dataclass
@@ -74,7 +65,7 @@ class PendingTrace:
         cache: Any,
     ) -> PendingTrace:
         """The trace of `state`, whose key/value cache is `cache`, or None."""
-        lengths = _kv_lengths(state, setup.kinds, cache)
+        lengths = kv_lengths_of(state, setup.kinds, cache)
         return cls(
             setup=setup,
             geometry=geometry,
@@ -83,7 +74,7 @@ class PendingTrace:
             prompt=None if state.prompt is None else state.prompt.prompt,
             tokens=_token_counts(state),
             kv_lengths=lengths,
-            kv_bytes=_kv_bytes(state, setup, lengths, geometry, cache),
+            kv_bytes=kv_bytes_of(state, setup, lengths, geometry, cache),
             length=state.length,
             unpruned=state.unpruned,
         )
@@ -97,6 +88,7 @@ class PendingTrace:
         """Sentences about the method, its positions and this run."""
         if self.unpruned is not None:
             return (self.unpruned,)
+
         method = self.setup.method
         own = (
             *method.notes(self.setup.depth),
@@ -123,8 +115,10 @@ class PendingTrace:
         visual, text, instruction = self.tokens
         decoder = setup.family.decoder(setup.base)
 
-        tensors = list(_recorded(record))
+        tensors = list(recorded_tensors(record))
+        # by identity: stages share tensors, and each is copied once
         there = {id(t): a for t, a in zip(tensors, to_host(tensors), strict=True)}
+
         return Trace(
             method=repr(setup.method),
             family=setup.family.name,
@@ -132,15 +126,15 @@ class PendingTrace:
             visual_tokens=visual,
             text_tokens=text,
             instruction_tokens=instruction,
-            stages=tuple(_stage(stage, there) for stage in record.stages),
+            stages=tuple(trace_stage(stage, there) for stage in record.stages),
             kv_lengths=self.kv_lengths,
             kv_bytes=self.kv_bytes,
             notes=self.notes(),
             geometry=self.geometry,
             readings=tuple(setup.readings.values()),
             frozen=setup.method.frozen(setup.depth),
-            transitions=_at_slots(record.transitions, there, self.length),
-            changes=_at_slots(record.changes, there, self.length),
+            transitions=at_slots(record.transitions, there, self.length),
+            changes=at_slots(record.changes, there, self.length),
             dtype=str(dtype).removeprefix("torch."),
             dtype_bytes=dtype.itemsize,
             attention=str(decoder.config._attn_implementation),
@@ -154,145 +148,11 @@ class PendingTrace:
         return "scores" in self.setup.record
 
 
-def _frames(prompt: PromptTable | None) -> tuple[tuple[tuple[int, ...], ...], ...]:
+def _frames(prompt: PromptTable | None) -> tuple[Clips, ...]:
     """Visual tokens of each frame of each picture or video of each sample."""
     if prompt is None:
         return ()
     return tuple(prompt.frame_counts(sample) for sample in range(len(prompt.visual)))
-
-
-def _recorded(record: Record) -> Iterator[Tensor]:
-    """Every tensor of the device that the trace is made of, each once."""
-    seen = {}
-    for stage in record.stages:
-        for tensor in (stage.before.tokens, stage.after.tokens):
-            seen[id(tensor)] = tensor
-        for _, _, scores in stage.scores:
-            seen.update({id(score): score for score in scores.values()})
-    for change in (*record.transitions, *record.changes):
-        seen[id(change.values)] = change.values
-        seen[id(change.layout.tokens)] = change.layout.tokens
-    for eviction in record.evictions:
-        for tensor in tensors_of(eviction):
-            seen[id(tensor)] = tensor
-    yield from seen.values()
-
-
-def _stage(stage: RecordedStage, there: OnHost) -> TraceStage:
-    """The entry of the trace for one boundary."""
-    samples = range(stage.before.batch)
-    # numbers of the visual tokens within the sample, which later stages keep
-    candidates = [_tokens(stage.before, sample, there) for sample in samples]
-    keep = [_tokens(stage.after, sample, there) for sample in samples]
-    return TraceStage(
-        boundary=stage.boundary,
-        method=stage.method,
-        candidates=tuple(map(torch.from_numpy, candidates)),
-        keep=tuple(map(torch.from_numpy, keep)),
-        scores=_scores(stage, candidates, there) or None,
-    )
-
-
-def _slots(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:
-    """Slots of the tokens of the real rows of a sample."""
-    if layout.whole:
-        return layout.prompt.valid[sample].nonzero()[0]
-    return there[id(layout.tokens)][sample, layout.rows_total - layout.lengths[sample] :]
-
-
-def _tokens(layout: Layout, sample: int, there: OnHost) -> NDArray[Any]:
-    """Numbers of the visual tokens of a sample."""
-    slots = _slots(layout, sample, there)
-    numbers: NDArray[Any] = layout.prompt.token[sample][slots]
-    return numbers[numbers >= 0]
-
-
-def _scores(
-    stage: RecordedStage, candidates: list[NDArray[Any]], there: OnHost
-) -> dict[str, tuple[Tensor, ...]]:
-    """Scores by name: per sample, in the order of its candidates."""
-    prompt = stage.before.prompt
-    names = sorted({name for *_, scores in stage.scores for name in scores})
-    # a sample without an image has no scores: an empty tensor keeps the samples in step
-    empty = [len(tokens) if len(tokens) else 0 for tokens in candidates]
-    by_name = {name: [np.full(n, np.nan, dtype=np.float32) for n in empty] for name in names}
-
-    for samples, images, scores in stage.scores:
-        for place, (sample, image) in enumerate(zip(samples, images, strict=True)):
-            where = np.ones(len(candidates[sample]), dtype=bool)
-            if image >= 0:
-                # a token's image, by the token's number
-                of_token = prompt.image[sample][prompt.visual[sample]]
-                where = of_token[candidates[sample]] == image
-            for name, score in scores.items():
-                by_name[name][sample][where] = there[id(score)][place]
-    return {name: tuple(map(torch.from_numpy, values)) for name, values in by_name.items()}
-
-
-def _at_slots(
-    changes: list[RecordedChange], there: OnHost, length: int
-) -> dict[tuple[int, str], tuple[Tensor, ...]]:
-    """Numbers per token, [..., length], at the prompt slots of the rows that ran.
-
-    A slot stays NaN where it is padding or its token has been dropped.
-    """
-    tables: dict[tuple[int, str], tuple[Tensor, ...]] = {}
-    for change in changes:
-        layout = change.layout
-        values = there[id(change.values)]
-        samples = []
-        for sample in range(layout.batch):
-            rows = layout.prompt_rows(sample)
-            own = values[..., sample, :]
-            own = own[..., rows if isinstance(rows, slice) else rows.numpy(force=True)]
-            slots = _slots(layout, sample, there)[: own.shape[-1]]
-            table = np.full((*own.shape[:-1], length), np.nan, dtype=np.float32)
-            table[..., slots] = own
-            samples.append(torch.from_numpy(table))
-        tables[change.layer, change.module] = tuple(samples)
-    return tables
-
-
-def _kv_lengths(state: Pass, kinds: list[LayerKind], cache: Any) -> tuple[int, ...]:
-    """Entries per sample that each layer stores, or would store if there were a cache."""
-    # the buffers of a static cache have room for tokens to come, which is not counted
-    if cache is None or is_static(cache):
-        counted = per_layer_widths(len(kinds), state.length, state.record.widths)
-        evicted = {e.layer: e.width for e in state.record.evictions}
-        widths = tuple(evicted.get(index, width) for index, width in enumerate(counted))
-    else:
-        # earlier turns and the fillers of ragged batches are stored too, so they count
-        stores = [index for index, kind in enumerate(kinds) if kind.stores_keys]
-        entries = {index: _entries(cache, index) for index in stores}
-        widths = tuple(entries.get(index, 0) for index in range(len(kinds)))
-    pairs = zip(widths, kinds, strict=True)
-    return tuple(width if kind.stores_keys else 0 for width, kind in pairs)
-
-
-def _kv_bytes(
-    state: Pass, setup: Setup, lengths: tuple[int, ...], geometry: Any, cache: Any
-) -> int:
-    """Bytes of keys and values; counted from the sizes where no cache has grown to hold them."""
-    if cache is not None and not is_static(cache):
-        stored = [cache.layers[index] for index, length in enumerate(lengths) if length]
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in stored)
-    dtype = next(setup.base.parameters()).dtype
-    return 2 * sum(lengths) * state.batch * int(geometry.kv_width) * dtype.itemsize
-
-
-def _entries(cache: Any, index: int) -> int:
-    """Entries per sample in the cache of decoder layer `index`.
-
-    Raises:
-        SessionError: the layer stored nothing.
-    """
-    layer = cache.layers[index] if index < len(cache.layers) else None
-    if layer is None or not layer.is_initialized:
-        raise SessionError(
-            f"decoder layer {index} stored no keys in the cache it was given, so later tokens "
-            "could not attend to this prompt; was its forward replaced?"
-        )
-    return int(layer.keys.shape[-2])
 
 
 def _token_counts(state: Pass) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -313,4 +173,5 @@ def _position_notes(method: Method, policies: tuple[Positions, ...]) -> list[str
                 f"{step.name}: positions '{policy}', where its own code would "
                 f"'{step.default_positions}'"
             )
+
     return notes

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
-from transprune.core.library import CACHE_NAMES, cache_length, cache_of, cache_of_output
+from transprune.core.library import CACHE_NAMES, cache_of, cache_of_output, past_length
 from transprune.errors import CacheError, LayoutError
 from transprune.runtime.cache import guard_of, renewed
 from transprune.runtime.calls import Calls
+from transprune.runtime.conversation import LOST, Conversation
 from transprune.runtime.forward_pass import Pass
 from transprune.runtime.hooks import Hooks
 from transprune.runtime.taps.base import Setup, Tap
@@ -32,13 +32,6 @@ REFRESHED = (
     "turns='refresh': the whole conversation was prefilled again, and tokens were chosen for its "
     "newest instruction"
 )
-LOST = (
-    "this cache does not know the tokens of its earlier turns, which turns='refresh' prefills again: "
-    "it was filled in another session, by beams, from embeddings, or with text in front of the first "
-    "picture's turn, or its samples were exchanged. Begin the conversation with its picture, in this "
-    "session and with one beam, or use turns='keep'"
-)
-
 NEW_PICTURE = (
     "this turn brings another picture, and turns='refresh' runs those of the first prompt again; use "
     "turns='keep' for it, or one prompt with all pictures"
@@ -52,82 +45,6 @@ MIXED = (
     "conversation are not known; call the model in one way, with model.generate or without, or use "
     "turns='keep'"
 )
-
-# ids [B, n] of some tokens, and their position ids
-Piece = tuple[Tensor, Tensor | None]
-
-
-@dataclass
-class Conversation:
-    """What a refresh needs of the turns so far; it hangs on their cache.
-
-    Attributes:
-        pieces: ids of the tokens in the cache, long [B, n] each, in order, and the position ids
-            [1 or B, n] or [A, B, n] that came with them, or None.
-        inputs: arguments of the prefill besides its ids, such as pixels or encoded features.
-        length: slots of that prefill.
-        memory: what each tap captured for it.
-        known: the ids of all its tokens are.
-    """
-
-    pieces: list[Piece]
-    inputs: dict[str, Any]
-    length: int
-    memory: list[Any] = field(default_factory=list)
-    known: bool = True
-
-    @property
-    def ids(self) -> Tensor:
-        """All of them, [B, L]."""
-        return self._joined()[0]
-
-    @property
-    def positions(self) -> Tensor | None:
-        """Position ids of all of them; None where the model made some itself."""
-        return self._joined()[1]
-
-    def _joined(self) -> Piece:
-        """All pieces as one."""
-        if len(self.pieces) > 1:
-            ids = torch.cat([ids for ids, _ in self.pieces], dim=1)
-            self.pieces = [(ids, _join_positions([positions for _, positions in self.pieces]))]
-        return self.pieces[0]
-
-    def follow(self, ids: Tensor | None, positions: Tensor | None) -> None:
-        """Note tokens [B, n] that entered the cache; None for tokens that nobody knows."""
-        if ids is None:
-            self.known = False
-        else:
-            self.pieces.append((ids, positions))
-
-    def with_turn(self, ids: Tensor, positions: Tensor | None) -> Conversation:
-        """The conversation with the tokens [B, n] of a new turn.
-
-        Raises:
-            CacheError: earlier tokens are not known, or there were other samples.
-        """
-        if not self.known or len(ids) != len(self.pieces[0][0]):
-            raise CacheError(LOST)
-        return replace(self, pieces=[*self.pieces, (ids, positions)])
-
-    def crop(self, n: int) -> None:
-        """Forget the newest `n` tokens."""
-        ids, positions = self._joined()
-        left = ids.shape[1] - n
-        self.pieces = [(ids[:, :left], None if positions is None else positions[..., :left])]
-
-    def inputs_for(self, length: int) -> dict[str, Any]:
-        """The arguments for a prompt of `length` slots, which goes on with text."""
-        grown = dict(self.inputs)
-        for name, value in self.inputs.items():
-            # one number per slot, such as token types; text is 0
-            if isinstance(value, Tensor) and value.shape[1:] == (self.length,):
-                grown[name] = nn.functional.pad(value, (0, length - self.length))
-        return grown
-
-    def __deepcopy__(self, memo: Any) -> Conversation:
-        # a copied cache goes on by itself, with the same pictures
-        return replace(self, pieces=list(self.pieces))
 
 
 @dataclass
@@ -200,6 +117,7 @@ class Refresher(Tap):
         turns = self._turns()
         if not turns or turns[-1].ids is None:
             return
+
         turn = turns[-1]
         if turn.conversation is None and turn.past:
             return  # tokens in front of this prompt are in the cache, and nobody knows them
@@ -208,8 +126,10 @@ class Refresher(Tap):
             inputs = {name: v for name, v in turn.kwargs.items() if name not in OF_ONE_CALL}
             piece = (turn.ids, turn.kwargs.get("position_ids"))
             turn.conversation = Conversation([piece], inputs, turn.ids.shape[1])
+
         if turn.refresh is not None:
             state.record.note(REFRESHED)
+
         turn.conversation.memory = [tap.memory(state) for tap in self._taps]
 
     def _turns(self) -> list[Turn]:
@@ -223,7 +143,7 @@ class Refresher(Tap):
         """Begin a call; a new turn gets the arguments of its conversation."""
         ids = kwargs.get("input_ids", args[0] if args else None)
         cache = cache_of(kwargs)
-        turn = Turn(ids, kwargs, 0 if cache is None else cache_length(cache))
+        turn = Turn(ids, kwargs, past_length(kwargs))
         # first of all, because the hook behind the model takes away one turn whatever happens
         self._turns().append(turn)
 
@@ -257,6 +177,7 @@ class Refresher(Tap):
         if not self._setup.family.has_pixels(conversation.inputs):
             for tap, memory in zip(self._taps, conversation.memory, strict=True):
                 tap.recall(memory)
+
         cache = cache_of(kwargs)
         decoder = self._setup.family.decoder(self._setup.base)
         return Refresh(own, asked, cache, renewed(cache, decoder))
@@ -276,6 +197,7 @@ class Refresher(Tap):
         if turn is None:
             return None
         if output is None:
+            # the caller may try again with the cache it had
             if turn.refresh is not None:
                 turn.refresh.undo()
             return None
@@ -285,18 +207,5 @@ class Refresher(Tap):
             guard.conversation = turn.conversation
         elif guard is not None and guard.conversation is not None:
             guard.conversation.follow(turn.ids, turn.kwargs.get("position_ids"))
+
         return None if turn.refresh is None else turn.refresh.last_rows(output)
-
-
-def _join_positions(given: Sequence[Tensor | None]) -> Tensor | None:
-    """Position ids of several calls as those of one; None where some call came without."""
-    known = [positions for positions in given if positions is not None]
-    if len(known) < len(given):
-        return None
-    if len({positions.shape[:-1] for positions in known}) == 1:
-        return torch.cat(known, dim=-1)
-
-    # under M-RoPE a prefill has planes for time, height and width, and perhaps one for the text in
-    # front of them, where a later turn has a single plane for all
-    planes = [p[-3:] if len(p) > 1 else p.expand(3, -1, -1) for p in known]
-    return torch.cat(planes, dim=-1)

@@ -78,6 +78,7 @@ def build_app(service: Service, tokens: tuple[str, ...] = (), grace: float = 30.
         redoc_url=None,
         lifespan=lifespan,
     )
+
     page = read_page()
     app.add_middleware(Guard, tokens=tokens, answer=_answer, public=page)
     app.add_exception_handler(Refusal, _refused)
@@ -131,6 +132,7 @@ async def _chat(service: Service, request: Request) -> Response:
         record.leave = ticket.leave
         call = record.call = await service.open(request, ticket)
         event = await service.first(call, request)
+    # a cancelled request leaves its place, too
     except BaseException as error:
         record.over(error.status if isinstance(error, Refusal) else 500)
         raise
@@ -138,11 +140,13 @@ async def _chat(service: Service, request: Request) -> Response:
     headers = {"X-Request-ID": call.completion.id}
     if call.job.stream:
         parts = _to_events(service.stream(call, event))
+        # a stream is over when its last part is sent, and not when it begins
         response: Response = EventStream(parts, lambda: record.over(200))
     else:
         assert isinstance(event, Finished)
         response = JSONResponse(service.whole(call, event))
         record.over(200)
+
     response.headers.update(headers)
     return response
 

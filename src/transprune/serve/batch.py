@@ -30,6 +30,7 @@ class Batch:
         """The bill of one row of a batch that began at `start`."""
         job = answer.job
         trace = self.trace()
+        # without a picture, or unpruned, everything stayed
         after, share = job.visual, 1.0
         if trace is not None:
             after = trace.tokens_per_layer(number)[-1]

@@ -51,6 +51,7 @@ async def _collect(request: Request, limits: Limits, ticket: Ticket) -> bytes:
                 raise _too_large(limits)
     except ClientDisconnect:
         raise Refusal("the client is gone", CLIENT_GONE) from None
+
     return bytes(body)
 
 

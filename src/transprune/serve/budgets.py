@@ -59,6 +59,7 @@ class Budgets:
         prompt = NominalPrompt(
             recipe.session.geometry, counts.visual, counts.text, counts.instruction
         )
+
         try:
             found = fit(recipe.method, percent / 100, prompt)
             if not found.reached:

@@ -41,6 +41,7 @@ class Chooser:
             token = draw(scores[number], sampling, generator)
             chosen[number] = NEVER
             chosen[number, token] = 0.0
+
         return chosen
 
 

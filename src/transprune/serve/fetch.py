@@ -40,6 +40,7 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if place in ipaddress.ip_network("64:ff9b::/96"):
             return is_public(str(ipaddress.IPv4Address(int(place) & 0xFFFFFFFF)))
+
     return place.is_global and not place.is_multicast
 
 
@@ -72,6 +73,7 @@ class Fetcher:
             place = httpx2.URL(url)
         except (httpx2.InvalidURL, ValueError, TypeError):
             raise self._refuse("it is no valid URL", param) from None
+
         self._check(place, param)
 
         try:
@@ -91,8 +93,11 @@ class Fetcher:
                 "--allow-url HOST",
                 param,
             )
+
+        # what stands in front of an @ can make one host look like another
         if place.userinfo:
             raise self._refuse("it carries a user name", param)
+        # another port may be another service of an allowed host
         if place.port not in (None, PORTS[place.scheme]):
             raise self._refuse("only the standard ports are used", param)
 

@@ -62,6 +62,8 @@ def check_others(fields: Mapping[str, Any], answered: Collection[str]) -> None:
     for name, value in fields.items():
         if name in IGNORED:
             continue
+
+        # the name comes from outside and goes back in an answer and into a log
         shown = name[:64]
         if name not in NEUTRAL:
             raise Refusal(
@@ -69,6 +71,7 @@ def check_others(fields: Mapping[str, Any], answered: Collection[str]) -> None:
                 param=shown,
                 code="unknown_parameter",
             )
+
         if not any(
             value == neutral and _kind(value) == _kind(neutral) for neutral in NEUTRAL[name]
         ):

@@ -44,6 +44,7 @@ class Inputs:
         if features is not None:
             rows, reused = features
             return inputs | self._family.encoded_inputs(rows), reused
+
         pictures = [media_inputs(job.inputs) for job in jobs]
         return inputs | self._family.join_pictures(pictures), nothing
 
@@ -95,6 +96,7 @@ class Inputs:
             known[name] = rows
             # a slice of a batch's features would keep the whole batch in memory
             self._reuse.put((TOWER, name), rows.clone(), rows.nbytes)
+
         return True
 
 

@@ -132,11 +132,13 @@ class Growing:
             return
         if self.tokens == 0:
             self.first_token = time.monotonic()
+
         self.tokens += 1
 
         if token in self._ends:
             self.reason = "stop"
             return
+
         piece = self.stream.push(token)
         if piece and self.job.stream:
             self.job.deliver(Piece(piece))

@@ -38,6 +38,7 @@ class Kept:
         stages = []
         for stage in trace.stages:
             stages.append({"boundary": stage.boundary, "method": stage.method})
+
         return _document(
             list(trace.tokens_per_layer(sample)),
             list(trace.cached_per_layer(sample)),
@@ -63,6 +64,7 @@ class Kept:
             kept = [sorted(panel.keep) for panel in panels]
             pictures.append({"visual_tokens": tokens, **_place(grid), "kept": kept})
             first += tokens
+
         return pictures
 
 

@@ -17,6 +17,7 @@ class Metrics:
     """Counters of one server, in a registry of their own."""
 
     def __init__(self) -> None:
+        # one of its own: the global one takes every name once, and a process may hold several servers
         self.registry = CollectorRegistry()
         own: dict[str, Any] = {"registry": self.registry, "namespace": "transprune"}
 
@@ -36,6 +37,7 @@ class Metrics:
             buckets=SECONDS,
             **own,
         )
+
         self.seconds = Histogram(
             "request_seconds", "From arrival to the last token", ["method"], buckets=SECONDS, **own
         )

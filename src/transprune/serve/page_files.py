@@ -66,6 +66,7 @@ def read_page() -> dict[str, PageFile]:
     """Path of a request -> file."""
     folder = Path(__file__).parent / "page"
     page = {}
+    # read at the start and served from memory: a request never becomes a path
     for file in sorted(folder.iterdir()):
         path = "/" if file.name == INDEX else PREFIX + file.name
         page[path] = _read(file)
@@ -74,6 +75,7 @@ def read_page() -> dict[str, PageFile]:
     for example in examples:
         name = example["picture"]
         page[PREFIX + name] = _read(picture_file(name))
+
     content = json.dumps(examples).encode()
     page[f"{PREFIX}examples.json"] = PageFile(content, MEDIA_TYPES[".json"])
     return page
@@ -82,6 +84,7 @@ def read_page() -> dict[str, PageFile]:
 def add_page(app: FastAPI, page: Mapping[str, PageFile]) -> None:
     """Give an application the routes of the page; the description of its interface has none of them."""
 
+    # a function of its own for each file, which the loop variable would not be
     def answer(file: PageFile) -> Callable[[], Awaitable[Response]]:
         """A route that sends one file."""
 

@@ -38,6 +38,7 @@ def decode_data_url(url: str, param: str) -> bytes:
             param=param,
             code="invalid_image_url",
         )
+
     try:
         return base64.b64decode(url[found.end() :], validate=True)
     except (binascii.Error, ValueError):
@@ -55,6 +56,7 @@ def read_picture(data: bytes, param: str, limits: Limits) -> Image.Image:
     """
     try:
         form = _check_header(data, limits)
+        # a file may be a picture and a script at once
         if data[end_of(data, form) :].strip(b"\0"):
             raise ValueError("something else follows the picture in the same file")
         return decode_image(BytesIO(data), "the picture")

@@ -71,6 +71,7 @@ class Beginnings:
         """Whether this job may go on from a prefilled beginning."""
         if not self._possible or not job.reuse or not job.pictures:
             return False
+
         # with other inputs, positions may depend on more than the number of tokens
         plain = set(text_inputs(job.inputs)) == TEXT and len(media_inputs(job.inputs)) == 1
         if not plain or job.recipe.reads_question:
@@ -91,6 +92,7 @@ class Beginnings:
         inputs, _ = self._inputs.join([job])
         for name in TEXT:
             inputs[name] = inputs[name][:, : end + 1]
+
         cache = cache_of_output(self._model(**inputs, use_cache=True, logits_to_keep=1))
         try:
             cache.crop(-1)

@@ -110,6 +110,7 @@ class Preparer:
         """
         turns = []
         for number, message in enumerate(request.messages):
+            # OpenAI's newer name of the same
             role = "system" if message.role == "developer" else message.role
             where = f"messages.{number}"
             if role == "system" and not self._system:
@@ -119,9 +120,11 @@ class Preparer:
                     param=f"{where}.role",
                     code="unsupported_role",
                 )
+
             turn = Turn(role, tuple(map(_text_or_picture, message.parts)))
             if role != "user" and PICTURE in turn.parts:
                 raise Refusal("pictures belong into messages of the user", param=where)
+
             turns.append(turn)
 
         if turns[-1].role != "user":
@@ -147,8 +150,10 @@ class Preparer:
             inputs = dict(prepare_chat(self._checkpoint, turns, pictures))
         except (ImageError, LayoutError) as error:
             raise Refusal(str(error), param="messages", code="cannot_prepare") from None
+
         new_tokens = self._check_length(request, int(inputs["input_ids"].shape[1]))
 
+        # the same picture is known again by its bytes, whoever sends it
         hashes = tuple(hashlib.sha256(data).hexdigest() for data in files)
         visual = count_visual(self._checkpoint, inputs)
         behind = count_behind(self._checkpoint, inputs)
@@ -161,6 +166,7 @@ class Preparer:
             Refusal: the prompt is too long, or leaves no room for an answer.
         """
         room = request.new_tokens(self._limits)
+        # the model's own bound, which may be lower than that of the server
         if self._context is not None:
             room = min(room, self._context - length)
 
@@ -173,6 +179,7 @@ class Preparer:
                 param="messages",
                 code="context_length_exceeded",
             )
+
         return room
 
 

@@ -71,6 +71,7 @@ class Recipe:
         reads = [step.reads for step in self.method.steps]
         if any(read.question or read.embeddings or read.signals for read in reads):
             return True
+
         # the query "mean" is of tokens up to the last visual one
         readings = self.method.reads_at(self.session.geometry.layers)
         return any(reading.rows not in (None, "mean") for reading in readings)
@@ -124,11 +125,13 @@ class Recipes:
                 param="model",
                 code="model_not_found",
             )
+
         if suffix and pruning and suffix != pruning:
             raise Refusal(
                 "the model's suffix and the field 'pruning' name two methods; give one of them",
                 param="pruning",
             )
+
         return self._find(suffix or pruning or self.default, "model" if suffix else "pruning")
 
     def _find(self, name: str, param: str) -> Recipe:
@@ -142,6 +145,7 @@ class Recipes:
                 param=param,
                 code="model_not_found" if param == "model" else "unknown_method",
             )
+
         return found
 
     def _offer_usual(self, checkpoint: Checkpoint) -> None:
@@ -157,9 +161,11 @@ def _make(checkpoint: Checkpoint, text: str) -> Recipe:
     """Resolve a method and try it on the model, without running anything."""
     if AT in text:
         raise ServeError(f"a method's name must not contain {AT!r} on a server; got {text!r}")
+
     method = resolve(text)
     if not isinstance(method, Method):
         raise MethodError(f"{text!r} is no method")
+
     session = prune(checkpoint.model, method, text_tower=checkpoint.text_tower)
     # a model that no family lists is checked when a session attaches, and not by a first client
     with session:

@@ -167,6 +167,7 @@ def _check_sizes(request: ChatRequest, limits: Limits) -> None:
     """Refuse what exceeds a bound of the server."""
     parts = [part for message in request.messages for part in message.parts]
     texts = [part.text for part in parts if isinstance(part, TextPart)]
+    # looked at before anything is fetched, decoded or tokenised
     counts = {
         "messages": (len(request.messages), limits.messages, "messages"),
         "characters": (sum(map(len, texts)), limits.text_chars, "messages"),

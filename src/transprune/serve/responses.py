@@ -57,6 +57,7 @@ def to_usage(usage: Usage) -> PrunedUsage:
         reused=usage.reused,
         **scaled,
     )
+
     return PrunedUsage(
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.new_tokens,
@@ -90,6 +91,7 @@ class Completion:
             object="chat.completion",
             choices=[choice],
         )
+
         # OpenAI's type would drop our part of the usage
         whole = {**_to_dict(completion), "usage": _to_dict(to_usage(answer.usage))}
         return whole | _kept(answer)

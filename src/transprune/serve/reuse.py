@@ -44,10 +44,12 @@ class Reuse:
         """Keep a value of `size` bytes, unless it alone is too large."""
         if size > self._most:
             return
+
         self._drop(key)
         self._entries[key] = (value, size)
         self._bytes += size
 
+        # the least recently used first; the new one fits, as was seen above
         while self._bytes > self._most:
             self._drop(next(iter(self._entries)))
         self._metrics.reuse_bytes.set(self._bytes)

@@ -87,6 +87,7 @@ class Runner:
             return
 
         log.warning("a batch of %d failed (%s); alone now", len(answers), type(error).__name__)
+        # what the failed batch held is free for the single ones
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         for answer in left:
@@ -104,6 +105,7 @@ class Runner:
         with ExitStack() as stack:
             if session is not None:
                 stack.enter_context(session)
+
             stack.enter_context(torch.no_grad())
 
             batch = self._batch([answer.job for answer in answers])
@@ -170,4 +172,5 @@ def _refusal_of(error: Exception) -> Refusal:
             "server_error",
             code="out_of_memory",
         )
+
     return failed()

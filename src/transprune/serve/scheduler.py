@@ -99,6 +99,7 @@ class Scheduler:
                 log.exception("a batch could not be run")
                 for job in batch:
                     job.end(failed())
+
             self._metrics.running.set(0)
             self._collect()
             self._note_speed(len(batch), time.monotonic() - start)
@@ -125,11 +126,14 @@ class Scheduler:
                 return []
 
             batch = self._gather()
+            # wait a moment for others that could run with it, unless the batch is full
             young = self._limits.gather_seconds - (time.monotonic() - self._jobs[0].queued)
             if len(batch) < self._limits.batch and young > 0 and not self._closed:
                 self._changed.wait(min(young, LOOK))
                 return []
+
             self._jobs = [job for job in self._jobs if job not in batch]
+
         return batch
 
     def _drop_dead(self) -> None:
@@ -144,10 +148,13 @@ class Scheduler:
         for job in self._jobs:
             if job.group != oldest.group:
                 continue
+
             longest = max(longest, job.length)
             # every row of a batch is as long as the longest
             too_many = longest * (len(batch) + 1) > self._limits.batch_tokens
             if (batch and too_many) or len(batch) == self._limits.batch:
                 break
+
             batch.append(job)
+
         return batch

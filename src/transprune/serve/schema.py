@@ -63,6 +63,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     page = get_openapi(title=app.title, version=app.version, routes=app.routes)
     body = ChatRequest.model_json_schema(ref_template=_REFS)
     schemas = page.setdefault("components", {}).setdefault("schemas", {})
+    # the route reads its own body, so FastAPI does not know what it holds
     schemas.update(body.pop("$defs", {}))
     schemas["ChatRequest"] = body
 

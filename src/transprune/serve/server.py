@@ -76,9 +76,12 @@ def read_tokens(file: Path | None, variable: str | None) -> tuple[str, ...]:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ServeError(f"the tokens in {file} cannot be read: {error}") from error
+
         found = [line.strip() for line in lines if line.strip()]
+        # an empty file would leave the server open to everybody
         if not found:
             raise ServeError(f"{file} has no token; write one per line")
+
         tokens += found
 
     if any(not token.isascii() or " " in token for token in tokens):
@@ -137,6 +140,7 @@ def run_app(
         timeout_keep_alive=10,
         timeout_graceful_shutdown=max(1, round(settings.grace)),
     )
+
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
     # what is loaded now stays: looking for garbage then takes milliseconds
@@ -157,6 +161,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
+    # a server that was just stopped leaves its port taken for a while
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -165,4 +170,5 @@ def bind(host: str, port: int) -> socket.socket:
         raise ServeError(
             f"cannot listen on {host}:{port} ({error}); choose another --port or --host"
         ) from error
+
     return listener

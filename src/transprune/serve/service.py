@@ -141,6 +141,7 @@ class Service:
             reuse=chat.reuse is not False,
             arrived=arrived,
         )
+
         self.scheduler.submit(job)
         return Call(job, Completion(chat.model, chat.wants_usage), events)
 
@@ -180,11 +181,13 @@ class Service:
             if isinstance(event, Refusal):
                 yield event.body
                 return
+
             yield completion.closing(event)
             if completion.wants_usage:
                 yield completion.bill(event)
             self._count(call, event)
         finally:
+            # the generator was closed in the middle: the client has left
             if not call.job.over:
                 self.metrics.dropped.labels("disconnect").inc()
                 call.job.cancelled = True
@@ -200,6 +203,7 @@ class Service:
         try:
             event = await asyncio.wait_for(call.events.get(), max(left, 0))
         except asyncio.TimeoutError:
+            # the inference thread leaves it out from the next step on
             call.job.cancelled = True
             event = too_slow(self.limits.seconds)
 

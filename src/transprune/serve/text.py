@@ -51,6 +51,7 @@ class TextStream:
         """Add a token; the text that is certain now and was not before."""
         if self.stopped:
             return ""
+
         self._ids.append(token)
         decoded = self._tokenizer.decode(self._ids, skip_special_tokens=True)
 

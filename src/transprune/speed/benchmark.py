@@ -79,8 +79,10 @@ def run_benchmark(
         return settings.seconds - (time.monotonic() - start)
 
     for cell in cells:
+        # a run that was stopped goes on where it was
         if file.done(cell, variants(cell.shape), provenance):
             continue
+        # what smaller cells took says whether this one fits into the time that is left
         once = at_least(cell, file.latest(provenance))
         records = _run_cell(cell, settings, built, once, left)
         records = [replace(record, provenance=provenance) for record in records]
@@ -99,6 +101,7 @@ def at_least(cell: Cell, records: Iterable[Record]) -> float:
         usable = record.status == "measured" and record.measure in ("prefill", cell.measure)
         if alike and usable and record.variant == UNPRUNED:
             known.append(min(max(times.values()) for times in record.seconds))
+
     return max(known)
 
 

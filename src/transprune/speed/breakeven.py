@@ -131,6 +131,7 @@ def outlooks(points: Iterable[Point], method: str, tokens: int, axis: Axis) -> l
     for fixed in sorted(lines):
         verdicts = dict(sorted(lines[fixed].items()))
         found.append(Outlook(axis, fixed, verdicts, _first_of_the_paying(verdicts)))
+
     return found
 
 

@@ -54,6 +54,7 @@ def variants(shape: str) -> dict[str, str | None]:
     """What is measured on a shape: the name in tables -> the recipe, None for the unpruned model."""
     keep = KEEP if find_shape(shape).prompt.visual_tokens == 576 else SHARE
     zip_ = f"visionzip:keep={keep}"
+
     return {
         UNPRUNED: None,
         "transprune-high": "transprune-high",

@@ -64,6 +64,7 @@ def measure_cell(
     records = []
     for name, recipe in recipes.items():
         records.append(_record(cell, name, recipe, ready[name], outcome, weights))
+
     return records
 
 
@@ -85,6 +86,7 @@ def unmeasured(
                 reason=reason,
             )
         )
+
     return records
 
 
@@ -137,6 +139,8 @@ def _time(
     for name, variant in ready.items():
         if isinstance(variant, Ready):
             runs[name] = _timed(bench, variant, effort.lengths if answers else ())
+
+    # methods take turns in every round, so that a slow moment of the machine affects all
     rounds = effort.answer_rounds if answers else effort.prefill_rounds
     return interleave(runs, rounds, least=effort.least, seed=seed, enough=enough)
 

@@ -87,6 +87,7 @@ def build_inputs(
         # drawn once and repeated: 32 pictures of five tiles are 54 million numbers
         noise = torch.randn(*sizes, generator=generator).to(dtype)
         inputs[name] = torch.cat([noise] * total)
+
     for name, rows in prompt.exact.items():
         inputs[name] = torch.tensor(list(rows) * total)
     if prompt.token_types:

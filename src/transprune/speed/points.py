@@ -78,6 +78,7 @@ def measure_points(
             known[place] = _seconds_of_one(found)
         else:
             left_out.append(Left(*place, found))
+
     return points, left_out
 
 
@@ -150,6 +151,7 @@ def _point(bench: Bench, methods: Sequence[str], share: float, seed: int) -> Poi
     failures: dict[str, Failure] = {}
     sessions: list[Session] = []
     for method in methods:
+        # the first run shows whether it fits, and warms it up
         session = attempt(partial(_first_run, bench, method))
         if isinstance(session, Failure):
             failures[method] = session

@@ -62,9 +62,11 @@ def paired_ratio(seconds: Sequence[float], base: Sequence[float]) -> Ratio:
     if not seconds or len(seconds) != len(base):
         raise ValueError(f"expected pairs of times; got {len(seconds)} and {len(base)}")
 
+    # pairs of one round: what slows the machine slows both
     ratios = np.divide(seconds, base)
     quartiles = np.quantile(ratios, (0.25, 0.5, 0.75)).tolist()
     low, high, level = median_interval(ratios.tolist())
+
     return Ratio(
         median=quartiles[1],
         of_minima=min(seconds) / min(base),
@@ -90,6 +92,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     while cut + 1 < (count + 1) // 2 and _level(count, cut + 1) >= LEVEL:
         cut += 1
         level = _level(count, cut)
+
     return ordered[cut], ordered[count - 1 - cut], level
 
 

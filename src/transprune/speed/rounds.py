@@ -69,6 +69,7 @@ def interleave(
     for number in range(rounds):
         if number >= least and enough(number):
             break
+
         # in another order each time, so that no variant always follows the same one
         order = list(outcome.samples)
         shuffle(order)
@@ -79,6 +80,7 @@ def interleave(
                 del outcome.samples[name]
             else:
                 outcome.samples[name].append(result)
+
     return outcome
 
 

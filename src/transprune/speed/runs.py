@@ -96,8 +96,10 @@ def time_generate(bench: Bench, session: Session | None, lengths: Sequence[int])
 
     seconds = bench.clock.seconds
     times = {answer_name(count): seconds(start, marks[count]) for count in lengths}
+    # from the first token on: the prefill is in none of it
     if lengths[-1] > 1:
         times[PER_TOKEN] = seconds(marks[1], marks[lengths[-1]]) / (lengths[-1] - 1)
+
     return times
 
 

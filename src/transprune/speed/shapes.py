@@ -92,11 +92,13 @@ def find_shape(name: str) -> Shape:
         known = known_geometry(name).name.lower()
     except UnknownFamily:
         known = name
+
     if known not in shape_names():
         raise UnknownFamily(
             f"no shape {name!r}.{did_you_mean(name, shape_names())} Known: "
             f"{', '.join(shape_names())}; for any other model give its checkpoint"
         )
+
     return _read(known)
 
 

@@ -74,6 +74,7 @@ def _verdicts(row: Row) -> str:
         if quantities:
             whole = len(quantities) == len(row.ratios)
             parts.append(f"{WORDS[verdict]} {'all' if whole else ', '.join(quantities)}")
+
     return "; ".join(parts)
 
 
@@ -105,6 +106,7 @@ def _gap_sentences(tables: dict[Setting, list[Row]]) -> list[str]:
         for reason, names in reasons.items():
             who = "" if len(names) == len(table) else f" ({', '.join(names)})"
             places.setdefault(reason, []).append(f"{setting_title(setting)}{who}")
+
     return [f"{reason}: {'; '.join(where)}." for reason, where in places.items()]
 
 

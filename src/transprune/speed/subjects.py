@@ -78,6 +78,7 @@ def find_subject(
             f"nothing to measure at {source!r}: it is no folder and no hub id, and the shapes that "
             f"can be built with random weights are {', '.join(shape_names())}"
         ) from error
+
     return _of_shape(shape, options, seconds)
 
 
@@ -99,6 +100,7 @@ def _of_shape(shape: Shape, options: LoadOptions, seconds: float | None) -> Subj
     check_memory(shape, device, dtype)
     if seconds is not None:
         check_time(shape, device, dtype, seconds)
+
     model = build_model(shape, device, dtype, options.attention)
 
     def inputs(pictures: int, batch: int) -> dict[str, Tensor]:
@@ -140,6 +142,7 @@ def check_time(shape: Shape, device: str, dtype: torch.dtype, seconds: float) ->
     once = flops / matmul_speed(device, dtype)
     if RUNS * once <= seconds:
         return
+
     raise BenchError(
         f"one prefill of {shape.title} takes {once:.0f} s or more on {device} here, and break-even "
         f"needs {RUNS} or more of them: it is not measured in {seconds:.0f} s. Give "
@@ -157,6 +160,7 @@ def matmul_speed(device: str, dtype: torch.dtype) -> float:
         start = clock.start()
         square @ square
         times.append(clock.seconds(start, clock.mark()))
+
     return 2 * SQUARE**3 / min(times)
 
 
@@ -172,6 +176,7 @@ def free_bytes(device: str) -> int | None:
     for line in info.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
+
     return None
 
 

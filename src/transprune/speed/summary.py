@@ -62,6 +62,7 @@ def _row(variant: str, records: Sequence[Record], base: Sequence[Record]) -> Row
     seconds: dict[str, float] = {}
     ratios: dict[str, Ratio] = {}
     gaps: dict[str, None] = {}
+    # the reasons as keys: each is said once, in order
     for record in records:
         if record.status != "measured":
             gaps[f"{record.status}: {record.reason}"] = None
@@ -74,6 +75,7 @@ def _row(variant: str, records: Sequence[Record], base: Sequence[Record]) -> Row
     memory = None
     if peaks:
         memory = (peaks[0].peak_bytes or 0) + (peaks[0].weight_bytes or 0)
+
     kept = max((record.kept for record in records), key=len)
     return Row(variant, seconds, ratios, memory, kept, list(gaps))
 

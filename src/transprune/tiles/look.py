@@ -49,6 +49,7 @@ class Looker:
             look = self.look(level, tiles, target, last=last)
             looks.append(look)
             tiles = tuple(sorted(look.chosen))
+
         return tuple(looks)
 
     def look(self, level: Level, tiles: tuple[Tile, ...], target: Level, *, last: bool) -> Look:
@@ -91,6 +92,7 @@ class Looker:
         pictures: list[tuple[Tensor, Grid]] = []
         for one in seen:
             pictures += zip(one.scores, one.grids, strict=True)
+
         # the thumbnail shows everything, so its tokens choose no tile
         own = pictures[1:] if self.thumbnail is not None else pictures
 
@@ -99,6 +101,7 @@ class Looker:
         for tile, (score, grid) in zip(tiles, own, strict=True):
             scores.append(score)
             points.append(_points(level, tile, grid, len(score)))
+
         return torch.cat(scores), torch.cat(points)
 
 

@@ -66,6 +66,7 @@ class LargePicture:
             frames = count_frames(image)
             self._turn = _orientation(image)
             self._stored = image.size
+
         if frames > 1:
             warnings.warn(
                 f"{self.file} has {frames} frames; the first is used", PruneWarning, stacklevel=2
@@ -116,6 +117,7 @@ class LargePicture:
             left, top, right, bottom = _stored_box(box, self._turn, self._stored)
             inside = (left * across, top * down, right * across, bottom * down)
             part = _crop(held, inside, size if self._turn < 5 else (size[1], size[0]))
+
         return part if self._turn == 1 else part.transpose(TURNS[self._turn])
 
     def _decoded(self, ratio: float) -> Image.Image:
@@ -129,6 +131,7 @@ class LargePicture:
         with self._open() as image:
             image.draft(None, needed)
             self._held = _load(image)
+
         return self._held
 
     def _open(self) -> Image.Image:
@@ -142,6 +145,7 @@ class LargePicture:
         except ImageError:
             image.close()
             raise
+
         return image
 
     def _check(self, image: Image.Image) -> None:
@@ -152,6 +156,7 @@ class LargePicture:
                 f"{self.file} has {pixels:,} pixels; tiles are cut from pictures of at most "
                 f"{MOST_PIXELS:,}, because one decoded copy is held. Scale it down, or cut it first"
             )
+
         if image.mode in ("I", "F"):
             raise ImageError(
                 f"{self.file} has 32-bit grey values (mode {image.mode}), and the value of white is "

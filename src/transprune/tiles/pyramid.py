@@ -104,6 +104,8 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
         raise MethodError(
             f"a pyramid needs sizes of at least 1 pixel; got {width} x {height}, tiles of {side}"
         )
+
+    # a picture that the model reads whole needs no search
     longer = max(width, height)
     base = BLOCKS * side
     if longer <= base:
@@ -112,9 +114,11 @@ def build_pyramid(width: int, height: int, side: int) -> tuple[Level, ...]:
     levels = [_level(width, height, side, base / longer)]
     halvings = []
     ratio = 1.0
+    # each level halves the one above, so that a tile becomes four
     while ratio > base / longer:
         halvings.append(ratio)
         ratio /= 2
+
     levels += [_level(width, height, side, ratio) for ratio in reversed(halvings)]
     return tuple(levels)
 

@@ -128,4 +128,5 @@ def peak_memory(device: torch.device | str) -> int | None:
     for line in status.read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024  # the file says kB and means KiB
+
     return None

@@ -137,4 +137,5 @@ def _grid(checkpoint: Checkpoint, inputs: Any, number: int, tokens: int) -> Grid
             f"tokens of a tile with {checkpoint.source} ({family.title}); use another model, or a "
             "tile side that its processor does not cut"
         )
+
     return grid

@@ -92,6 +92,7 @@ def tile_side(checkpoint: Checkpoint) -> int:
         # sizes of processors that keep proportions are numbers of pixels of the whole picture
         if height and _entry(size, "longest_edge") is None:
             return int(height)
+
     return SIDE
 
 
@@ -126,8 +127,10 @@ def _notes(levels: Sequence[Level], settings: Tiles, together: bool) -> tuple[st
         notes.append(
             "each tile was looked at in a prompt of its own, and the answer is from the best one"
         )
+
     if settings.rounds > len(levels):
         notes.append(
             f"the picture has {len(levels)} levels, so {len(levels)} of {settings.rounds} rounds ran"
         )
+
     return tuple(notes)

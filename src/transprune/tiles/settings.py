@@ -105,4 +105,5 @@ def parse_most(text: str) -> int:
         raise MethodError(
             f"tiles are 'auto' or the most tiles to look at on a level; got {shown(text)}"
         ) from error
+
     return Tiles(most=most).most

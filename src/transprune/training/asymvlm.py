@@ -97,6 +97,7 @@ class AsymVLMTrainee:
             losses.append(divergence(target, logits))
             best = logits.detach().topk(max(1, int(COVERED * len(target)))).indices
             covered.append(float(target[best].sum()))
+
         loss = torch.stack(losses).mean()
         return loss, {"attention kept at 25 %": sum(covered) / len(covered)}
 

@@ -65,8 +65,10 @@ def card(weights: TrainedWeights) -> str:
         for name, figures in held.items()
         if isinstance(figures, dict)
     ]
+
     named = [training["versions"][name] for name in ("transprune", "torch", "transformers")]
     fit = vars(weights.fit)
+
     return CARD.format(
         **{name: fit[name] for name in ("method", "model_type", "width", "layers", "inner")},
         **{

@@ -40,6 +40,7 @@ def judge(
     def on_batch(done: int, total: int) -> None:
         on_progress("unpruned answers, held-out", done, total, "")
 
+    # the unpruned answers are the same for every setting, so they are computed once and kept
     known = references(questions, parts, plan.out / UNPRUNED, ANSWER_TOKENS, on_batch)
     figures: dict[str, Any] = {"questions": len(items)}
     for number, (name, method) in enumerate(settings.items()):
@@ -50,8 +51,10 @@ def judge(
             found = distance(questions, own, reference, method)
             kl += found.kl
             same += found.same
+
         figures[name] = {
             "kl": round(sum(kl) / len(kl), 4),
             "same": round(100 * sum(same) / len(same), 2),
         }
+
     return figures

@@ -75,14 +75,17 @@ def train_pruner(plan: TrainPlan, on_progress: OnProgress, on_note: OnNote) -> T
     for line in lessons.skipped:
         on_note(f"left out: {line}")
 
+    # damaged questions are said before minutes of loading
     on_progress(f"loading {plan.model}", 0, 0, "")
     checkpoint = load(plan.model, plan.loading)
+    # only the pruner learns: gradients of the model would need several times its memory
     checkpoint.model.requires_grad_(False)
     folder.open(describe(plan, method, lessons, checkpoint.model))
     with folder.alone():
         if (plan.out / ABOUT_FILE).exists():
             on_note(f"{plan.out} holds the finished training already")
             return Trained(plan, True, dict(load_weights(plan.out).training))
+
         on_progress("preparing questions", 0, 0, "")
         questions = PreparedQuestions(checkpoint, lessons.items)
         kinds = questions.family.layer_kinds(questions.base)

@@ -61,12 +61,14 @@ class Answers:
         given = [torch.tensor([answer[:-1]], dtype=torch.long) for answer in answers]
         rows = max(len(answer) for answer in answers)
 
+        # -100 is the class that torch's cross entropy leaves out; answers end in the same row
         targets = torch.full((len(items), rows), -100, dtype=torch.long)
         for row, answer in enumerate(answers):
             targets[row, rows - len(answer) :] = torch.tensor(answer)
 
         model = self._questions.checkpoint.model
         inputs = self._questions.batch(items, encoded=True, behind=given)
+
         return Lesson(
             inputs=to_device(inputs, model),
             answer_rows=tuple(len(answer) - 1 for answer in answers),

@@ -62,17 +62,20 @@ def train(
         last = min(last, first + plan.stop_after)
 
     saved = time.monotonic()
+    # drawn from the number of the step, so a resumed training sees what it would have seen
     drawn = batches(items, plan.batch_size, plan.seed, first, last)
     for step, batch in enumerate(drawn, start=first):
         figures = _step(trainee, optimizer, batch, step, plan)
         curve.append(figures)
         on_step(step + 1, plan.steps, f"loss {figures['loss']:.4f}")
+        # by the clock: the length of a step differs from model to model
         if time.monotonic() - saved > SAVE_SECONDS:
             _save(trainee, optimizer, plan.out, step + 1, curve)
             saved = time.monotonic()
 
     if first < last:
         _save(trainee, optimizer, plan.out, last, curve)
+
     return curve if last == plan.steps else None
 
 
@@ -88,6 +91,7 @@ def shorten_curve(curve: Sequence[dict[str, float]]) -> list[dict[str, float]]:
             values = [figures[name] for figures in curve[first:end]]
             point[name] = round(sum(values) / len(values), 5)
         shorter.append(point)
+
     return shorter
 
 
@@ -107,6 +111,7 @@ def _step(
             f"the loss of step {step} is {float(loss.detach())}; try a smaller --learning-rate, or "
             "--dtype float32 or bfloat16"
         )
+
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(_weights(trainee), LARGEST_NORM)

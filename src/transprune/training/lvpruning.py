@@ -78,11 +78,15 @@ class Masking(LayerPruner):
         boundaries = sorted(self.modules)
         place = boundaries.index(view.boundary)
         number = len(self.kept[view.boundary])
+        # a token that an earlier boundary dropped stays dropped
         still = decision
         if place:
             still = decision * self.kept[boundaries[place - 1]][number]
+
         self.kept[view.boundary].append(still)
 
+        # nothing is dropped in training: a token that goes gets a bias on its key, which has a
+        # gradient
         keep = torch.arange(len(decision), device=decision.device)
         bias = (FLOOR + (1 - FLOOR) * decision).log()
         detached = {name: score.detach() for name, score in scores.items()}
@@ -143,12 +147,14 @@ class LVPruningTrainee:
         rows = lesson.targets.shape[1]
         with prune(self._model, masking):
             given = self._model(**lesson.inputs, use_cache=False, logits_to_keep=rows)
+
         logits = given.logits[:, -rows:].float()  # [B, R, V]
         answers = F.cross_entropy(logits.flatten(0, 1), lesson.targets.flatten())
 
-        shares = {
-            at: torch.stack([one.mean() for one in kept]) for at, kept in masking.kept.items()
-        }
+        shares = {}
+        for at, kept in masking.kept.items():
+            shares[at] = torch.stack([one.mean() for one in kept])
+
         ratio = self._ratio_loss(shares)
         figures = {f"kept at {at}": float(share.detach().mean()) for at, share in shares.items()}
         return answers + WEIGHT * ratio, {"answers": float(answers.detach()), **figures}

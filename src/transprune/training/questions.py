@@ -73,6 +73,7 @@ def load_lessons(
             f"nothing to learn from: {error}. Each question needs an image and an answer, as "
             '{"image": "1.png", "question": "what color is the cup?", "answer": "red"}'
         ) from error
+
     return _split(questions.items, held_out, seed, questions.skipped)
 
 

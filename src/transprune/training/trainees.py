@@ -74,6 +74,7 @@ def trained_method(text: str) -> Any:
             f"weights are what is trained here, and a training starts from random ones; got "
             f"{method.weights!r}. Leave the setting out"
         )
+
     return method
 
 
@@ -88,4 +89,5 @@ def draw_modules(
         modules[boundary] = {
             name: value.to(device).requires_grad_(True) for name, value in drawn.items()
         }
+
     return modules

@@ -65,6 +65,7 @@ def latest_boundary(method: Method, prompt: NominalPrompt, budget: float) -> int
                 return boundary
         except MethodError:
             continue
+
     return 1
 
 

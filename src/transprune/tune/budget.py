@@ -81,6 +81,7 @@ def _amount(word: str, text: str, cost: CostKind) -> float:
         value = float(word.removesuffix("%"))
     except ValueError:
         value = 0.0
+
     if is_percent:
         value /= 100
 
@@ -95,6 +96,7 @@ def _amount(word: str, text: str, cost: CostKind) -> float:
             "a budget is a share of the unpruned model between 0 and 1, as 0.35 or 35%, or a range "
             f"as 0.2:0.6; got {shown(text)}"
         )
+
     return value
 
 
@@ -171,6 +173,7 @@ class Meter:
                 best = new
             if abs(best.share - amount) <= TOLERANCE * amount or not found.reached:
                 break
+
             aim = min(HIGHEST_SHARE, aim * amount / spent)
 
         assert best is not None
@@ -224,5 +227,6 @@ def _time(questions: PreparedQuestions, inputs: dict[str, Any]) -> float:
             start = clock(model.device)
             model(**inputs, use_cache=True, logits_to_keep=1)
             seconds.append(clock(model.device) - start)
+
     # other work on the machine only ever adds
     return 1000 * min(seconds[1:])

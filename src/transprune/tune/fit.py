@@ -127,6 +127,7 @@ def parse_saving(text: str) -> float:
             "a saving is the share of the prefill that goes, between 0 and 1, as 0.4 or 40%; got "
             f"{shown(text)}"
         )
+
     return value
 
 

@@ -138,6 +138,7 @@ class _Search:
         # Optuna writes the journal itself
         except OSError as error:
             raise TuneError(cannot_write(self.plan.out / JOURNAL_FILE, error)) from error
+
         return self._finish(study, on_note)
 
     def _bases(self) -> list[Base]:
@@ -152,6 +153,7 @@ class _Search:
             # what the model lacks is said before the search
             self.questions.prune(base.method)
             found.append(base)
+
         return found
 
     def _references(self, name: str, batches: Sequence[Sequence[Item]]) -> list[Reference]:
@@ -183,6 +185,7 @@ class _Search:
             held_out=self._judge(best_first[0]),
             questions=len(self.split.held_out),
         )
+
         write_result(
             self.plan.out, outcome.best, outcome.front, outcome.held_out, self._provenance(outcome)
         )
@@ -192,6 +195,7 @@ class _Search:
             plot_front(trials, self.budget, self.plan.loss, self.plan.out / PLOT_FILE)
         except MissingExtra as error:
             on_note(str(error))
+
         return outcome
 
     def _judge(self, best: Tried) -> list[HeldOut]:
@@ -206,6 +210,7 @@ class _Search:
         for number, (name, (method, _)) in enumerate(settings.items()):
             self.report("held-out questions", number, len(settings), "")
             measured[name] = self._distance(method, known)
+
         items = [item for batch in self.held_out for item in batch]
         return summarise(items, settings, measured, self.plan.seed)
 
@@ -222,6 +227,7 @@ class _Search:
         """Where the recipe comes from."""
         settings = describe(self.plan, self.split, self.questions.checkpoint.model)
         stopped = sum(trial.stopped for trial in outcome.trials)
+
         return {
             **settings,
             "trials": self.plan.trials,

@@ -78,8 +78,10 @@ def losses(
             f"loss 'last-token' looks at the prompt, and {method.name} evicts keys behind it, so every "
             "setting would look perfect; use --loss kl, which follows the answer"
         )
+
     with questions.prune(method), torch.no_grad():
         last = last_hidden(questions, _inputs(questions, items, method)).cpu()  # [B, D]
+
     away = 1 - cosine_similarity(last, reference.last, dim=-1)  # [B]
     return away.tolist()
 
@@ -99,6 +101,7 @@ def distance(
             logits_processor=LogitsProcessorList([forced]),
             **GREEDY,
         )
+
     return compare(reference, torch.stack(given.logits, dim=1).float().cpu())
 
 

@@ -71,6 +71,7 @@ def _draw_costs(axes: Any, trials: Sequence[Tried], budget: Budget) -> None:
     best = front(trials)
     if not budget.is_range:
         best = best[-1:]
+
     costs = [scale * trial.cost for trial in best]
     axes.plot(costs, [trial.loss for trial in best], "o-", c=STRONG, ms=5, label="best")
     axes.set_xlabel(names[budget.cost])

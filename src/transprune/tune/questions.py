@@ -144,6 +144,7 @@ def _read(file: Path, n: int | None, strict: bool, skipped: list[str]) -> Iterat
                 raise TaskError(reason) from error
             skipped.append(reason)
             continue
+
         used += 1
         yield item
 

@@ -87,6 +87,7 @@ def summarise(
         if name != first:
             kl_against = difference_of(kl - means[first][0], len(images))
             same_against = difference_of(same - means[first][1], len(images))
+
         rows.append(
             HeldOut(
                 name,
@@ -98,6 +99,7 @@ def summarise(
                 same_against,
             )
         )
+
     return rows
 
 
@@ -110,6 +112,7 @@ def doubts(rows: Sequence[HeldOut]) -> list[str]:
                 f"on the held-out questions {row.name} is nearer to the unpruned model than what "
                 "was found: search with more questions, or with more --trials"
             )
+
     return found
 
 

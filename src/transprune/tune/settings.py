@@ -26,6 +26,7 @@ def describe(plan: Plan, split: Split, model: Any) -> dict[str, Any]:
 
     The number of trials is not among it: a search may go on.
     """
+    # whatever changes a loss: a study is continued only if all of it is the same
     return {
         "schema": SCHEMA,
         "model": plan.model,

@@ -163,6 +163,7 @@ class Base:
         if "accumulate" in part.free:
             back = trial.suggest_int(f"{part.name}accumulate_before", 0, widest_gap(self.layers))
             changes["accumulate"] = range(max(1, start - back), max(keep) + 1)
+
         return changes
 
     def start(self, fitted: Method) -> dict[str, Any]:
@@ -201,6 +202,7 @@ class Base:
             found["proportional"] = getattr(method, "proportional")  # noqa: B009
         if isinstance(method, LayerPruner) and "positions" in part.free and not self._mrope:
             found["positions"] = method.policy
+
         return {f"{part.name}{name}": value for name, value in found.items()}
 
     def _start_schedule(self, part: Part, fitted: Method) -> dict[str, Any]:
@@ -216,11 +218,15 @@ class Base:
         if not part.leads:
             found["share1"] = _on_grid(ratios[0])
         for stage in range(2, len(boundaries) + 1):
+            # the search is over gaps and ratios of neighbours, which keeps every point of it a
+            # schedule
             gap = boundaries[stage - 1] - boundaries[stage - 2]
             found[f"gap{stage}"] = min(gap, widest_gap(self.layers))
             found[f"ratio{stage}"] = _on_grid(ratios[stage - 1] / ratios[stage - 2])
+
         if "accumulate" in part.free:
             found["accumulate_before"] = 0
+
         return found
 
 

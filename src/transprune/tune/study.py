@@ -62,6 +62,8 @@ def run_trials(
         study.set_user_attr(STARTED, True)
     while (done := len(finished(study))) < trials:
         on_trial(done, trials, _best_note(study, budget))
+        # a sampler's state is not stored, so each trial has a seed of its own and a resumed study
+        # goes on alike
         seed_now = seed * _SEED_STEP + done
         study.sampler = optuna.samplers.TPESampler(seed=seed_now, n_startup_trials=RANDOM_TRIALS)
 
@@ -97,6 +99,7 @@ def _try(
     chosen = 0
     if len(bases) > 1:
         chosen = trial.suggest_categorical("method", list(range(len(bases))))
+
     base = bases[chosen]
     amount = budget.high
     if budget.is_range:
@@ -142,6 +145,7 @@ def _loss(
         # Optuna takes such a trial for one that failed, and the search would try it without end
         if not math.isfinite(mean):
             raise MethodError(f"its loss is {mean}: {NOT_FINITE}")
+
         trial.set_user_attr("loss", mean)
 
         # Optuna stops no trial of several objectives
@@ -149,6 +153,7 @@ def _loss(
             trial.report(mean, number)
             if number < batches - 1 and trial.should_prune():
                 return None
+
     return mean
 
 

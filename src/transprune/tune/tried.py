@@ -52,6 +52,7 @@ def tried(study: Study) -> list[Tried]:
         notes = trial.user_attrs
         if "loss" not in notes:
             continue
+
         found.append(
             Tried(
                 number=trial.number,
@@ -62,6 +63,7 @@ def tried(study: Study) -> list[Tried]:
                 base=notes["base"],
             )
         )
+
     return found
 
 

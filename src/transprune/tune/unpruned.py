@@ -104,6 +104,7 @@ def _run(questions: PreparedQuestions, items: Sequence[Item], answer_tokens: int
 
     logits = torch.stack(given.logits, dim=1).float()  # [B, T, V]
     tokens = given.sequences[:, inputs["input_ids"].shape[1] :]  # [B, L + T] -> [B, T]
+
     return Reference(
         tokens=tokens.cpu(),
         real=_real(tokens, model.generation_config.eos_token_id).cpu(),
@@ -152,6 +153,7 @@ def _read(file: Path, rows: int) -> Reference:
             f"{file} holds {len(reference.tokens)} answers, but its batch has {rows} questions; "
             "remove the folder, and it is computed again"
         )
+
     return reference
 
 

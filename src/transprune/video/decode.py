@@ -37,6 +37,7 @@ def decode(file: Path, count: int, progress: Progress = lambda done, total: None
         raise ImageError(
             f"no video file {file}; relative paths are read from the current directory"
         )
+
     try:
         total, fps = _measure(av, file)
         wanted = sample_uniform(total, count)
@@ -52,6 +53,7 @@ def decode(file: Path, count: int, progress: Progress = lambda done, total: None
 
     if not frames:
         raise ImageError(f"{file} has no video frame; give a file with a picture track")
+
     indices = tuple(sorted(frames))
     return Clip(str(file), tuple(frames[index] for index in indices), indices, total, fps)
 
@@ -64,6 +66,7 @@ def _import_av() -> ModuleType:
             "videos are decoded with PyAV: pip install 'transprune[video]'. A folder of pictures, "
             "one per frame, needs no decoder."
         ) from error
+
     module: ModuleType = av
     return module
 
@@ -90,14 +93,17 @@ def _read(
 
     with av.open(str(file)) as container:
         stream = container.streams.video[0]
+        # by default only the slices of a frame are decoded in parallel
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             if seen in wanted:
                 found[seen] = _upright(frame)
             seen += 1
             progress(seen, wanted[-1] + 1)
+            # what comes behind the last wanted frame is not decoded
             if seen > wanted[-1]:
                 break
+
     return found, seen
 
 

@@ -46,6 +46,7 @@ def size_of_clip(
     if min(size) < step:
         scale = max(step / size[0], step / size[1])
         size = (int(size[0] * scale), int(size[1] * scale))
+
     _check_ratio(size)
 
     # whole steps of time are what the limits are compared with; a single frame is repeated
@@ -83,6 +84,7 @@ def cropped(frames: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     for side, wanted in zip(frames.shape[1:3], size, strict=True):
         missing = max(0, wanted - side)
         margins.append((missing // 2, (missing + 1) // 2))
+
     frames = np.pad(frames, [*margins, (0, 0)])
 
     top, left = ((side - wanted) // 2 for side, wanted in zip(frames.shape[1:3], size, strict=True))

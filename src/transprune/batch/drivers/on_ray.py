@@ -50,6 +50,7 @@ class Worker:
 
         outcomes = [self._answer(bytes(packed)) for packed in rows[SHARD]]
         written, problems = zip(*outcomes, strict=True)
+
         return {
             WRITTEN: np.array(written, dtype=object),
             PROBLEM: np.array(problems, dtype=object),
@@ -104,6 +105,7 @@ def _answers(work: Work, out: Path, shards: Sequence[bytes], cluster: Cluster) -
     # a block each: a worker takes the next one when it is done with its own
     items = [{SHARD: packed} for packed in shards]
     rows = data.from_items(items, override_num_blocks=len(items))
+
     return rows.map_batches(
         Worker,
         batch_size=1,
@@ -135,5 +137,6 @@ def _start_engine(work: Work, out: Path) -> Engine:
             f"the machine {platform.node()} does not see {out}; the folder of the answers has to "
             "be on a file system that all machines share"
         )
+
     settle(work.threads)
     return Engine(work)

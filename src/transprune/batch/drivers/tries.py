@@ -35,6 +35,8 @@ def trying(out: Path, shard: Shard) -> Iterator[None]:
                 f"{last!r}: one of them crashes it, or the memory does not suffice. Look at them "
                 "with --limit and a smaller --part-rows, or use a smaller --batch-size"
             )
+
         stream.write(b".")
+
     yield
     mark.unlink(missing_ok=True)

@@ -63,4 +63,5 @@ class Table(ABC):
             file = join(folder, image)
         except ValueError as error:
             return Row(id, image, question, "", FILE, f"{shorten(image)}: {error}")
+
         return Row(id, image, question, file, FILE, problem)

@@ -34,6 +34,7 @@ def _kind(place: str) -> type[Table]:
     if not is_address(place) and not os.path.exists(place):
         raise BatchError(f"no file or folder {place}; --input is what has the pictures")
 
+    # an address may have options of its store behind a question mark
     name = place.partition("?")[0].lower()
     is_file = os.path.isfile(place) if not is_address(place) else "." in name.rpartition("/")[2]
     if name.endswith(lines.SUFFIXES) and is_file:
@@ -46,6 +47,7 @@ def _kind(place: str) -> type[Table]:
             "for one picture there is `transprune run`"
         )
 
+    # a folder is one table: of pictures, or of parquet files whose rows have pictures
     names = [found.lower() for found in pictures.list_files(place)]
     tables = any(found.endswith(parquet.SUFFIX) for found in names)
     files = any(found.endswith(pictures.SUFFIXES) for found in names)
@@ -57,4 +59,5 @@ def _kind(place: str) -> type[Table]:
         raise BatchError(
             f"{place} has no pictures ({', '.join(pictures.SUFFIXES)}) and no parquet files in it"
         )
+
     return parquet.Parquet if tables else pictures.Pictures

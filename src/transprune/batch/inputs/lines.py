@@ -56,6 +56,7 @@ class Lines(Table):
                             f"{self.place} has a line of more than {LONGEST_LINE:,} bytes; one "
                             "line is one JSON object"
                         )
+
                 yield rest
         except OSError as error:
             raise BatchError(f"{self.place} cannot be read: {error}") from error
@@ -65,6 +66,7 @@ class Lines(Table):
             data = strict_json.read(line)
         except ValueError as error:
             return Row(place, place, "", "", FILE, f"{place} is no JSON: {error}")
+
         if not isinstance(data, dict):
             return Row(place, place, "", "", FILE, f"{place} is no object: {shown(data)}")
 
@@ -72,6 +74,7 @@ class Lines(Table):
         if id is None:
             self._without_id += 1
             id = place
+        # True is an int in Python, and no id
         elif not isinstance(id, (str, int)) or isinstance(id, bool):
             return Row(place, place, "", "", FILE, f"{place}: an id is a text or a whole number")
 

@@ -72,6 +72,7 @@ class Parquet(Table):
                 f"{file} has no column {names.image!r} with pictures; it has "
                 f"{', '.join(schema.names)}. Name it with --image-column"
             )
+
         if self.question is None and names.question not in schema.names:
             raise BatchError(
                 f"{file} has no column {names.question!r}; it has {', '.join(schema.names)}. Name "
@@ -89,12 +90,14 @@ class Parquet(Table):
         # texts that repeat, as pandas writes its categories
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
+
         is_path = kind in (pa.string(), pa.large_string(), pa.string_view())
         wanted = [names.id] if names.id in schema.names else []
         if self.question is None:
             wanted.append(names.question)
         if is_path:
             wanted.append(names.image)
+
         return wanted, is_path
 
     def _row(self, name: str, file: str, number: int, cells: dict[str, Any], is_path: bool) -> Row:

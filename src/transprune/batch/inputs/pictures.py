@@ -37,6 +37,7 @@ class Pictures(Table):
                 yield Row(name, name, self.question, join(self.place, name))
             else:
                 others.append(name)
+
         if others:
             named = ", ".join(sorted(others)[:NOT_SEEN])
             self.notes.append(
@@ -70,12 +71,19 @@ def list_files(folder: str, notes: list[str] | None = None) -> list[str]:
             f"{len(links)} links to folders are not followed: {', '.join(links[:NOT_SEEN])}"
             + (", ..." if len(links) > NOT_SEEN else "")
         )
+
     return _visible(names)
 
 
 def _visible(names: list[str]) -> list[str]:
     """Those without a hidden file or folder in their path, sorted."""
-    return sorted(name for name in names if not any(part[:1] == "." for part in name.split("/")))
+    shown = []
+    for name in names:
+        parts = name.split("/")
+        if not any(part.startswith(".") for part in parts):
+            shown.append(name)
+
+    return sorted(shown)
 
 
 def _list_local(folder: str, links: list[str]) -> list[str]:
@@ -91,6 +99,7 @@ def _list_local(folder: str, links: list[str]) -> list[str]:
         prefix = "" if inner == "." else f"{inner}/"
         found += [prefix + name for name in names]
         links += [prefix + name for name in folders if os.path.islink(os.path.join(place, name))]
+
     return found
 
 
@@ -104,4 +113,5 @@ def _list_store(folder: str) -> list[str]:
         # objects that stand for folders have no bytes of a picture
         if info.type == FileType.File:
             found.append(info.path.strip("/").removeprefix(root.strip("/")).lstrip("/"))
+
     return found

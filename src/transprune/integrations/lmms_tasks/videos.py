@@ -102,9 +102,11 @@ def results(doc: Mapping[str, Any], found: Sequence[str]) -> dict[str, Any]:
     question = doc["question"].splitlines()[0]
     try:
         verdict = judge.ask(question, doc["answer"], found[0])
+    # no answer of the judge is no wrong answer: it gets no grade
     except BenchError as error:
         logger.error(f"question {doc['question_id']}: {error}")
         return {**scores, "judge_accuracy": None, "judge_grade": None}
+
     return {**scores, "judge_accuracy": float(verdict.right), "judge_grade": float(verdict.grade)}
 
 

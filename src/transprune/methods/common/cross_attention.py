@@ -54,6 +54,7 @@ def draw_module(
         else:
             one = name.endswith("norm.weight")
             drawn[name] = torch.full(shape, float(one), dtype=torch.float32)
+
     return drawn
 
 

@@ -72,4 +72,5 @@ def _items(value: Iterable[int] | int | str) -> Iterable[int]:
         # `7-12` has two ends, `7` is both of its own
         ends = part.split("-")
         layers += range(as_boundary(int(ends[0])), as_boundary(int(ends[-1])) + 1)
+
     return layers

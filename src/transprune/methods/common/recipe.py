@@ -19,25 +19,20 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from transprune.core import strict_json
-from transprune.core.shown import shown
-from transprune.errors import MethodError, RecipeError, UnknownMethod
+from transprune.errors import MethodError, RecipeError
+from transprune.methods.common.recipe_build import METHODS as METHODS
+from transprune.methods.common.recipe_build import SCHEMA as SCHEMA
+from transprune.methods.common.recipe_build import from_dict as from_dict
+from transprune.methods.common.recipe_build import parse as parse
+from transprune.methods.common.recipe_build import preset_names as preset_names
+from transprune.methods.common.recipe_build import register as register
 from transprune.methods.common.recipe_card import make_card
-from transprune.methods.common.recipe_check import LONGEST_NAME, check_settings
 from transprune.methods.common.recipe_file import FILE_NAME, is_hub_id, read_json
 from transprune.methods.common.recipe_hub import upload_recipe
-from transprune.methods.common.recipe_text import split_part
-from transprune.registry import Registry, did_you_mean
-
-SCHEMA = 1
 
 # metadata of a setting that 0.1 did not have: it is written only where it is not the default, so
 # that 0.1 reads every recipe that does not use it
 ADDED = {"added": "0.2"}
-
-METHODS: Registry[Any] = Registry(
-    "method", "transprune.methods", UnknownMethod, home="transprune.methods"
-)
-register = METHODS.register
 
 R = TypeVar("R", bound="Recipe")
 
@@ -171,20 +166,6 @@ def resolve(method: Recipe | str | os.PathLike[str]) -> Any:
     return read_recipe(text) if is_hub_id(text) else parse(text)
 
 
-def parse(text: str) -> Recipe:
-    """The method a recipe text names; see the module docstring for the grammar."""
-    parts = []
-    for part in text.split("+"):
-        name, values = split_part(part.strip())
-        parts.append(_named(name, values))
-
-    if len(parts) == 1:
-        return parts[0]
-    # looked up by name: this module imports no method
-    compose: Any = METHODS.get("compose")
-    return compose(parts)
-
-
 def read_recipe(source: str | os.PathLike[str]) -> Recipe:
     """Read a recipe from a file, a folder, or a repository on the Hugging Face hub.
 
@@ -192,104 +173,6 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
         RecipeError: nothing there, not JSON, or not a recipe.
     """
     return from_dict(read_json(source))
-
-
-def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """The method that a recipe describes.
-
-    Raises:
-        RecipeError: not a mapping, a newer schema, unknown keys, or values a method refuses.
-        UnknownMethod: no method of that name.
-    """
-    if not isinstance(data, Mapping) or "method" not in data:
-        raise RecipeError(f"a recipe is a mapping with a 'method' key; got {shown(data)}")
-
-    # a copy: the caller's mapping stays whole
-    data = dict(data)
-    schema = data.pop("schema", SCHEMA)
-    if type(schema) is not int or not 1 <= schema <= SCHEMA:
-        raise RecipeError(
-            f"this recipe has schema {shown(schema)}; this release reads up to {SCHEMA}. Upgrade "
-            "transprune to use it."
-        )
-
-    return _build(data.pop("method"), data)
-
-
-def preset_names(*methods: str) -> list[str]:
-    """Every preset text, as `transprune-high`, and every named recipe.
-
-    Of these methods only, if any are given.
-    """
-    names = []
-    for method in methods or METHODS:
-        cls = METHODS.get(method)
-        names += [f"{method}-{preset}" for preset in cls.presets]
-        names += cls.recipes
-
-    return names
-
-
-def _named(name: str, values: dict[str, Any]) -> Recipe:
-    """A method, a preset or a named recipe; `values` change the settings of the first two."""
-    if name in METHODS:
-        return _build(name, values)
-
-    recipes: dict[str, str] = {}
-    for method in METHODS:
-        recipes |= METHODS.get(method).recipes
-
-    if name in recipes:
-        if values:
-            raise RecipeError(
-                f"{name} is the composition {recipes[name]!r}; write that out to change its "
-                "settings"
-            )
-        return parse(recipes[name])
-
-    # `transprune-high` is `TransPrune.high()`
-    base, _, preset = name.rpartition("-")
-    if base in METHODS and preset in METHODS.get(base).presets:
-        return _build(base, values, preset)
-
-    known = [*METHODS, *preset_names()]
-    # the comparison of names takes long for a long one
-    name = name[:LONGEST_NAME]
-    raise UnknownMethod(
-        f"no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
-    )
-
-
-def _build(name: Any, values: dict[str, Any], preset: str = "") -> Recipe:
-    """The method `name` with these settings; errors of the values become recipe errors."""
-    cls = METHODS.get(str(name)[:LONGEST_NAME])
-    check_settings(name, values, [field.name for field in fields(cls) if field.init])
-    if "parts" in values:
-        values = {**values, "parts": _build_parts(values["parts"])}
-
-    make = getattr(cls, preset) if preset else cls
-    try:
-        return make(**values)
-    except MethodError:
-        raise  # it names the setting already
-    # values of the wrong type fail wherever a method first uses them
-    except Exception as error:
-        raise RecipeError(f"{name} cannot be built from {shown(values)}: {error}") from error
-
-
-def _build_parts(parts: Any) -> list[Recipe]:
-    """The methods of a composition."""
-    if not isinstance(parts, (list, tuple)):
-        raise RecipeError(f"the parts of a composition are a list of recipes; got {shown(parts)}")
-
-    # looked at before they are built: compositions inside each other would be built recursively
-    for part in parts:
-        if isinstance(part, Mapping) and "parts" in part:
-            raise RecipeError(
-                "a composition is a flat list of methods; put the parts of the inner one into the "
-                "outer one"
-            )
-    return [from_dict(part) for part in parts]
 
 
 def _encode(method: Recipe) -> dict[str, Any]:

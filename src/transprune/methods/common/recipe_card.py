@@ -69,12 +69,14 @@ def make_card(
     """
     from huggingface_hub import ModelCardData
 
+    # the hub finds a repository by these
     metadata = ModelCardData(
         library_name=LIBRARY,
         pipeline_tag="image-text-to-text",
         tags=list(TAGS),
         base_model=base_model,
     )
+
     parts = [
         f"---\n{metadata.to_yaml()}\n---\n",
         f"# {repo_id.split('/')[-1]}\n",
@@ -102,4 +104,5 @@ def _sources(recipe: Recipe) -> str:
             lines.append(f"  - reconstructed: {part.reconstructed}")
         if part.differs_from_code:
             lines.append(f"  - differs from the released code: {part.differs_from_code}")
+
     return "\n".join(lines) + "\n"

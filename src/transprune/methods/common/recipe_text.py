@@ -34,6 +34,7 @@ def split_part(text: str) -> tuple[str, dict[str, Any]]:
         setting = key.strip()
         if setting in values:
             raise RecipeError(f"{shown(text)} sets {setting} twice; give it once")
+
         values[setting] = _literal(value.strip())
 
     return name.strip(), values

@@ -36,6 +36,7 @@ def surplus_note(method: Method, num_layers: int, visual_tokens: int) -> str | N
                 f"{method.name}: {name}={value} is at least the {visual_tokens} visual tokens, so "
                 f"nothing is dropped; try {name}={count} or {name}={share:.2g}"
             )
+
     return (
         f"{method.name}: its settings keep all {visual_tokens} visual tokens, so nothing is dropped"
     )
@@ -54,4 +55,5 @@ def surplus_notes(method: Method, num_layers: int, visual_tokens: int) -> tuple[
             notes.append(note)
         stages = step.plan(num_layers, remaining)
         remaining = stages[-1].count if stages else remaining
+
     return tuple(notes)

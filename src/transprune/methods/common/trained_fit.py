@@ -29,6 +29,7 @@ def find_weights(method: str, given: str | None, checkpoint: str) -> TrainedWeig
     beside = Path(checkpoint) / FOLDER / method
     if checkpoint and beside.is_dir():
         return load_weights(beside)
+
     raise WeightsError(
         f"{method} is a trained method, and no weights come with this model; its authors have "
         f"released none. Train some on your questions with `transprune train-pruner --method "
@@ -49,6 +50,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
         WeightsError: another method, model type, width or depth, or no module at a boundary.
     """
     trained = weights.fit
+    # weights that name no type of model go with any whose sizes fit
     names = ["method", "width", "layers", "inner", "outputs"]
     if trained.model_type is not None:
         names.insert(1, "model_type")
@@ -58,6 +60,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
         expected, came = getattr(here, name), getattr(trained, name)
         if expected != came:
             differing.append(f"{name} {came}, here {expected}")
+
     if differing:
         raise WeightsError(
             f"these weights were trained for something else ({'; '.join(differing)}); give those "
@@ -71,6 +74,7 @@ def check_fit(weights: TrainedWeights, here: Fit, boundaries: Sequence[int]) -> 
             f"weights have no module; they have {', '.join(map(str, sorted(weights.modules)))}. "
             "Ratios are free, boundaries are those of the training"
         )
+
     _check_digest(trained, here)
 
 

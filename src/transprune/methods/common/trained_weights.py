@@ -118,6 +118,7 @@ def save_weights(
         raise WeightsError(
             f"cannot write {place}: {reason}; make room, or choose a folder that can be written"
         ) from error
+
     return place
 
 
@@ -153,6 +154,7 @@ def _read_about(place: Path) -> dict[str, Any]:
             f"no trained weights in {place}: a folder of `transprune train-pruner` holds "
             f"{ABOUT_FILE} and {WEIGHTS_FILE}"
         )
+
     try:
         data = strict_json.read(file.read_bytes())
     except (OSError, ValueError) as error:
@@ -175,6 +177,7 @@ def _fit_of(about: Mapping[str, Any], place: Path) -> tuple[Fit, list[int]]:
         "outputs": int,
         "boundaries": list,
     }
+
     for name, kind in kinds.items():
         if not isinstance(about.get(name), kind):
             raise WeightsError(
@@ -191,12 +194,15 @@ def _fit_of(about: Mapping[str, Any], place: Path) -> tuple[Fit, list[int]]:
         outputs=about["outputs"],
         digest=str(about.get("digest", "")),
     )
+
     boundaries = about["boundaries"]
+    # True is an int in Python, and no layer
     if not boundaries or not all(type(boundary) is int for boundary in boundaries):
         raise WeightsError(
             f"{place / ABOUT_FILE}: boundaries are whole numbers, at least one; got "
             f"{shown(boundaries)}"
         )
+
     return fit, boundaries
 
 
@@ -211,6 +217,7 @@ def _module_of(tensors: Mapping[str, Tensor], boundary: int, fit: Fit, place: Pa
                 f"{place / WEIGHTS_FILE}: {boundary}.{name} {came}; the file does not belong to "
                 f"{ABOUT_FILE}"
             )
+
         module[name] = stored.float()
         # every rating would be NaN, and the first tokens would stay whatever is asked
         if not module[name].isfinite().all():
@@ -218,4 +225,5 @@ def _module_of(tensors: Mapping[str, Tensor], boundary: int, fit: Fit, place: Pa
                 f"{place / WEIGHTS_FILE}: {boundary}.{name} holds values that are not numbers (NaN "
                 f"or infinity); fetch the file again, or {TRAIN}"
             )
+
     return module

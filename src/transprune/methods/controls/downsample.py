@@ -69,6 +69,7 @@ class Downsample(KeepPruner):
             return whole
 
         vision = view.vision
+        # tokens without a patch have no pixels to scale, so they stay and count
         _, newlines = split_budget(vision, view.count)
         kept = [newlines]
         merged: list[Merged] = []
@@ -125,4 +126,5 @@ def _middles(crop: Crop, grid: tuple[int, int]) -> Tensor:
             "the attention mask hides a part of a picture, and 'downsample' needs all of it; use "
             "'pool' as a control"
         )
+
     return crop.tokens[order[found]]

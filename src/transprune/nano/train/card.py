@@ -62,6 +62,7 @@ def write_card(
         "depth": depth,
         "stages": _stages(recipe, run),
     }
+
     (checkpoint / "scores.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     card = _render(recipe, scores, blank, figures)
     (checkpoint / "README.md").write_text(card, encoding="utf-8")

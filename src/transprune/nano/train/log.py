@@ -29,6 +29,7 @@ class Log:
         lines: list[str] = []
         if file.exists():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+
         # steps after the checkpoint will be trained, and logged, again
         kept = [line for line in lines if _step_of(line) <= first]
         self._seconds_before = json.loads(kept[-1]).get("seconds", 0.0) if kept else 0.0
@@ -81,6 +82,7 @@ def _parse(text: bytes | str) -> dict[str, Any] | None:
 
     if not isinstance(line, dict) or "step" not in line:
         return None
+
     numeric = all(type(value) in (int, float) for value in line.values())
     return line if numeric else None
 

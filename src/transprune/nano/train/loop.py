@@ -104,6 +104,7 @@ def run_stage(
     if first < done:
         log.write()
         _save(stage, folder, done)
+
     return done == stage.steps
 
 
@@ -147,6 +148,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
             f"{file} is not a checkpoint of this training ({first_line(error)}); remove it to "
             "start over"
         ) from error
+
     return state
 
 

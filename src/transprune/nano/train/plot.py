@@ -36,6 +36,7 @@ def plot_run(folder: Path, file: Path) -> Path:
     # ValueError: a suffix that matplotlib does not know
     except (OSError, ValueError) as error:
         raise TrainingError(f"cannot write {file}: {error}; give another file") from error
+
     return file
 
 

@@ -74,6 +74,7 @@ def _train(
 
     budget = _Budget(stop_after)
     vision = VisionStage(recipe.sizes, recipe.vision, device)
+    # the steps are spent; the next run goes on from the checkpoint of this stage
     if not budget.run(vision, folder, progress):
         return None
 
@@ -116,6 +117,7 @@ def _next_model(
         standardise(model)
     else:
         grow(previous, model)
+
     return model
 
 

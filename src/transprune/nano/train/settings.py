@@ -56,4 +56,5 @@ def _leaves(settings: Any, prefix: str = "") -> set[tuple[str, str]]:
     for key, value in items:
         path = f"{prefix}.{key}" if prefix else str(key)
         leaves |= _leaves(value, path)
+
     return leaves

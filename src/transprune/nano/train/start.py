@@ -25,6 +25,8 @@ def grow(shallow: Any, deep: Any) -> None:
     new = deep.model.language_model
     extra = len(new.layers) - len(old.layers)
 
+    # with zeros in their last maps the new layers pass their input on, so the model starts as it
+    # was
     with torch.no_grad():
         for layer in new.layers[:extra]:
             layer.self_attn.o_proj.weight.zero_()

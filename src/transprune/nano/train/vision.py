@@ -88,6 +88,7 @@ class VisionStage:
         self.device = device
 
         clip = new_clip(sizes)
+        # so that places can be told apart from the first step on
         _add_places(clip.vision_model.embeddings.position_embedding.weight)
         self.module = nn.ModuleDict(
             {

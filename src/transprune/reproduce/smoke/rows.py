@@ -58,6 +58,7 @@ def mme() -> list[Row]:
                     "category": PERCEPTION[index % len(PERCEPTION)],
                 }
             )
+
     return rows
 
 
@@ -78,6 +79,7 @@ def pope() -> list[Row]:
                     "category": SPLITS[index % len(SPLITS)],
                 }
             )
+
     return rows
 
 
@@ -94,6 +96,7 @@ def gqa() -> list[Row]:
                 "answer": asked.answer,
             }
         )
+
     return rows
 
 
@@ -111,6 +114,7 @@ def vqav2() -> list[Row]:
     for index, scene, rng in each_scene():
         asked = draw_question(scene, ("color", "shape")[index % 2], rng)
         answers = []
+        # VQA's score is agreement with ten people; here they agree
         for number in range(PEOPLE):
             answers.append(
                 {
@@ -119,6 +123,7 @@ def vqav2() -> list[Row]:
                     "answer_id": number + 1,
                 }
             )
+
         rows.append(
             {
                 "question_type": "what",
@@ -129,6 +134,7 @@ def vqav2() -> list[Row]:
                 "image": picture(scene, f"{index}.jpg"),
             }
         )
+
     return rows
 
 
@@ -148,6 +154,7 @@ def textvqa() -> list[Row]:
                 "answers": [asked.answer] * PEOPLE,
             }
         )
+
     return rows
 
 
@@ -167,6 +174,7 @@ def seed() -> list[Row]:
                 "image": [picture(scene, f"{index}.png")],
             }
         )
+
     return rows
 
 
@@ -184,6 +192,7 @@ def scienceqa() -> list[Row]:
                 "hint": "there are objects in the image ." if index % 2 else "",
             }
         )
+
     return rows
 
 
@@ -193,6 +202,7 @@ def mmbench() -> list[Row]:
     for index, scene, rng in each_scene():
         asked, options, letter = _choice(scene, rng)
         right = options[OPTIONS.index(letter)]
+        # CircularEval: the options in every rotation, right only if all of them are
         for turn in range(len(options)):
             turned = options[turn:] + options[:turn]
             rows.append(
@@ -210,6 +220,7 @@ def mmbench() -> list[Row]:
                     "split": "dev",
                 }
             )
+
     return rows
 
 

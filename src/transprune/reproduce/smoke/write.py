@@ -80,4 +80,5 @@ def _feature(kind: Any) -> Any:
         if names == ["bytes", "path"]:
             return {"_type": "Image"}
         return {field.name: _feature(field.type) for field in kind}
+
     return {"dtype": str(kind), "_type": "Value"}

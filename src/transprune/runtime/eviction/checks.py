@@ -35,6 +35,7 @@ def check_kinds(method: CachePruner, kinds: Sequence[LayerKind]) -> None:
             f"{listed(windowed)} attend to the newest tokens only, where it matters how old each "
             "key is. Use a method that drops tokens (`transprune methods`)"
         )
+
     shared = [index for index, kind in enumerate(kinds) if kind.keys_of is not None]
     if shared:
         raise CacheError(

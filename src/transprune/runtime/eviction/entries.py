@@ -23,6 +23,7 @@ def slots_of(scored: ScoredLayer, rows: KeptRows) -> Slots:
     slots = layout.origin.expand(layout.batch, -1).gather(1, rows.own)
     if scored.history.length:
         slots = slots + scored.history.length
+
     width = rows.own.shape[1]
     dense = min(rows.kept) == width
     if not dense:

@@ -68,12 +68,14 @@ class Evictor:
 
         check_kinds(self._method, setup.kinds)
         wanted = self._method.layers(setup.depth)
+        # a layer that shares another one's keys has none of its own to evict
         self._scored = [index for index in wanted if setup.kinds[index].stores_keys]
         if not self._scored:
             raise CacheError(
                 f"{self._method.name} evicts keys of decoder layers {listed(wanted)}, none of which "
                 "stores any in this model"
             )
+
         if self._method.reads.rows is not None:
             for index in self._scored:
                 self._ran[index] = RanLayer(setup.layers, setup.kinds, index, READER)
@@ -111,6 +113,7 @@ class Evictor:
         state = hooks.running()
         if state is None or state.layout is None or self._method is None:
             return
+
         # in a frozen layer something stands in for it
         cache = cache_of(kwargs)
         cache = getattr(cache, "real", cache)
@@ -126,6 +129,7 @@ class Evictor:
         if cache is None:
             state.captured[READER, NO_CACHE] = True
             return
+
         call = LayerCall(index, layer, self._kinds[index], rows, {CACHE_NAMES[-1]: cache})
         scored = score_layer(state, call, ran, groups, self._method)
         state.captured[READER, index] = scored
@@ -154,6 +158,7 @@ class Evictor:
         """
         if self._method is None:
             return
+
         missing = [index for index in self._scored if (READER, index) not in state.captured]
         if missing:
             raise not_measured(missing[0], "self_attn")
@@ -172,11 +177,13 @@ class Evictor:
             for ranked in layer.ranked
             if ranked.ranking.choice is not None
         ]
+
         # read together, and all of it before the first key goes: an error leaves the cache whole
         found = iter(to_host(choices))
         counts = [counts_of(layer, found) for layer in scored]
         for together, of_each in alike(scored, counts):
             self._evict(state, together, kept_rows(together, of_each))
+
         self._note_scores(state, scored)
         state.record.evictions.sort(key=lambda eviction: eviction.layer)
 
@@ -200,6 +207,7 @@ class Evictor:
             alone = layer.history is not layers[0].history and layer.history.length
             if own.kept != layer.layout.lengths:
                 evict(state, layer, own, slots_of(layer, own) if alone else shared)
+
             scores = recorded_scores(layer) if self._records_scores else ()
             state.record.evictions.append(
                 RecordedEviction(
@@ -224,6 +232,7 @@ def evict(state: Pass, scored: ScoredLayer, rows: KeptRows, slots: Slots) -> Non
         announce_static(state, call, slots)
         call.cache.layers[call.index].update(keys, values)
         return
+
     install(call.cache, call.index).shrink(keys, values, slots)
 
 

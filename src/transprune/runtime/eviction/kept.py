@@ -108,6 +108,7 @@ def kept_rows(layers: Sequence[ScoredLayer], counts: Counts) -> KeptRows:
         index, own = _around(layout, block, chosen[0][1])
     else:
         index, own = _marked(layout, chosen, max(kept))
+
     return KeptRows(index, own, kept, tuple(visual))
 
 

@@ -98,6 +98,7 @@ def score_layer(
         ranking = method.rank(_view(scored, source, group, method.reads.rows))
         _check(method, ranking, group, scored.heads)
         scored.ranked.append(Ranked(group, ranking, counts))
+
     return scored
 
 
@@ -107,6 +108,7 @@ def _attention(state: Pass, scored: ScoredLayer, ran: Ran) -> AttentionRows:
     history = scored.history
     plain = history.slots is None or history.slots.plain
     keys, _ = scored.stored()
+
     return AttentionRows(
         scored.call.kind,
         ran.projections,
@@ -156,6 +158,7 @@ def _check(method: CachePruner, ranking: HeadRanking, group: PoolGroup, heads: i
             f"{method.name} must score every visual key of every head, {list(wanted)}; it returned "
             f"{list(ranking.scores.shape)}"
         )
+
     choice = ranking.choice
     if choice is not None and (tuple(choice.shape) != (pools,) or choice.dtype != torch.long):
         raise MethodError(

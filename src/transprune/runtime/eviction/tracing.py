@@ -67,6 +67,7 @@ def _scores(eviction: RecordedEviction, there: OnHost, sample: int) -> Tensor:
             if owner == sample:
                 where = of_token[tokens] == image if image >= 0 else slice(None)
                 found[:, where] = there[id(scores)][place]
+
     return torch.from_numpy(found)
 
 

@@ -89,6 +89,7 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
         return NOTHING
     if is_static(cache):
         return NOTHING  # prompts go into an empty one only
+
     layer = cache.layers[call.index]
     if not layer.is_initialized or layer.get_seq_length() == 0:
         return NOTHING
@@ -101,6 +102,7 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
         # the layer stored one entry per running row
         past = max(0, entries - running)
         length -= state.length
+
     if past == 0:
         return History(None, length, None)
 
@@ -113,4 +115,5 @@ def history_of(state: Pass, call: LayerCall, stored_already: bool = False) -> Hi
         last = int(layer.get_seq_length())
         newest = torch.arange(last - entries, last, device=device)
         slots = Slots(newest.expand(batch, -1), True)
+
     return History(slots.without_last(entries - past), length, layer.keys[..., :past, :])

@@ -83,6 +83,7 @@ class MaskProjection:
                 "this method weighs keys or freezes rows, which needs a mask of rows and columns, "
                 "and FlashAttention takes none. Load the model with attn_implementation='sdpa'."
             )
+
         if mask is None:
             return self._made_up(implementation, dtype, flash, plain)
         if not isinstance(mask, Tensor):
@@ -94,6 +95,7 @@ class MaskProjection:
         columns, inside = self._columns_in(mask.shape[-1])
         if mask.ndim == 2:  # a padding mask, as flash attention takes it
             return self._gather_padding(mask, columns, inside).to(mask.dtype)
+
         gathered = self._gather(mask, columns, inside)
         return self._add_bias(self._open_fillers(gathered), dtype)
 
@@ -109,6 +111,7 @@ class MaskProjection:
         if mask.ndim == 2:
             padding = self._gather_padding(mask, columns, inside)
             return (causal & padding[:, None])[:, None]
+
         rows = self._gather(mask, columns, inside)
         return rows if rows.dtype == torch.bool else rows == 0
 
@@ -145,6 +148,7 @@ class MaskProjection:
         batch, queries = self.rows.shape
         if mask.shape[2] == 1:  # the same keys for all rows
             mask = mask.expand(-1, -1, self.length, -1)
+
         mask = mask.expand(batch, -1, -1, -1)
         heads = mask.shape[1]
 

@@ -64,6 +64,7 @@ def inputs_unchanged(state: Pass, call: LayerCall) -> bool:
         return False
     if not call.kind.attends:
         return True  # a state has no columns
+
     prefix = call.prefix
     if prefix is None:
         return True
@@ -85,11 +86,14 @@ def project_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
         if is_static(call.cache):
             announce_static(state, call, projection.slots)
             return {**call.kwargs, **projection.replaced}
+
         stored = install(call.cache, call.index)
         if stored.is_initialized and state.renumbering.moved:
             kind = call.kind
             stored.keys = state.renumbering.moved_keys(stored.keys, kind.rotary, kind.rotation)
+
         stored.announce(projection.slots, state.length)
+
     return {**call.kwargs, **projection.replaced}
 
 
@@ -97,11 +101,13 @@ def announce_static(state: Pass, call: LayerCall, slots: Slots) -> None:
     """Announce to a static cache what it is about to store."""
     if is_flash(call.implementation):
         raise CacheError(NO_MASK)  # now, and not in the first decode step
+
     stored = install_static(call.cache, call.index, state.length)
     capacities = state.capacities
     if capacities is None:
         stored.announce(slots, state.length)
         return
+
     stored.announce(slots, state.length, least=capacities.get(call.index, 0))
     capacities[call.index] = stored.capacity
 
@@ -114,6 +120,7 @@ def inputs_of_stage(state: Pass, index: int, kwargs: dict[str, Any]) -> dict[str
     projection = state.projections[0] if state.projections else None
     if projection is None or projection.history[0] is not None:
         return None
+
     given = tuple(map(kwargs.get, PROJECTED))
     if not projection.fits(state.row_version, given, projection.history):
         return None
@@ -124,6 +131,7 @@ def inputs_of_stage(state: Pass, index: int, kwargs: dict[str, Any]) -> dict[str
         if stored or is_static(cache):
             return None
         install(cache, index).announce(projection.slots, state.length)
+
     return {**kwargs, **projection.replaced}
 
 
@@ -141,6 +149,7 @@ def projected(state: Pass, call: LayerCall) -> Projection:
     for projection in state.projections:
         if projection.fits(state.row_version, given, history):
             return projection
+
     replaced, slots = _project(state, call)
     made = Projection(replaced, slots, state.row_version, given, history)
     state.projections.insert(0, made)
@@ -165,6 +174,7 @@ def project_mask(state: Pass, call: LayerCall, history: History) -> MaskProjecti
     own_bias = None if state.key_bias is None else gather_ids(state.key_bias, rows)
     if real is not None:
         own = torch.where(real, own, -1)
+
     return MaskProjection(
         rows=rows,
         rows_real=real,

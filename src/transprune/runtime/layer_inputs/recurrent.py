@@ -33,15 +33,19 @@ def recurrent_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
             "layers, whose state the fillers between both would change; run the samples one by one"
         )
 
+    # a recurrent layer reads its rows in order, so what goes with each row is gathered for those
+    # left
     replaced: dict[str, Any] = {"attention_mask": _mask(call.kwargs.get("attention_mask"), layout)}
     embeddings = call.kwargs.get("position_embeddings")
     if embeddings is not None:
         replaced["position_embeddings"] = tuple(
             gather_rows(table, layout.origin) for table in embeddings
         )
+
     ids = call.kwargs.get("position_ids")
     if ids is not None:
         replaced["position_ids"] = gather_ids(ids, layout.origin)
+
     return replaced
 
 

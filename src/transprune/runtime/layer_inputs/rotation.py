@@ -33,6 +33,7 @@ def is_plain(rotate: Rotation) -> bool:
         expected = rotate(heads, heads, cos, sin)[1]
     except (TypeError, ValueError, RuntimeError):
         return False
+
     return torch.allclose(expected, _rotate_halves(heads, cos[:, None], sin[:, None]))
 
 

@@ -30,6 +30,7 @@ def shared_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
     alone = call.hidden.shape[1] == 1 and given is None
     if not (alone and projection.dense and projection.bias is None):
         replaced["attention_mask"] = projection.apply(given, call.implementation, call.hidden.dtype)
+
     layout = state.layout
     tables = call.kwargs.get("position_embeddings")
     running = call.hidden.shape[1]
@@ -42,9 +43,11 @@ def shared_inputs(state: Pass, call: LayerCall) -> dict[str, Any]:
         replaced["position_embeddings"] = _as_stored(state, call, layout).tables(
             tables, layout, call.hidden, call.kind.rotary, state.positions
         )
+
     ids = call.kwargs.get("position_ids")
     if ids is not None and ids.shape[-1] == state.length:
         replaced["position_ids"] = gather_ids(ids, projection.rows)
+
     return replaced
 
 
@@ -61,6 +64,7 @@ def _as_stored(state: Pass, call: LayerCall, layout: Layout) -> Renumbering:
     shift = None if stored is None else then.of_rows(stored)
     if stored is None or shift is None:
         return Renumbering()
+
     by_slot = shift.new_zeros(len(shift), state.length).scatter(1, stored.origin, shift)
     return Renumbering(by_slot.gather(1, layout.origin))
 
@@ -83,6 +87,7 @@ def _projection(state: Pass, call: LayerCall) -> MaskProjection:
     cut = 0
     if isinstance(given, Tensor) and given.ndim == 4:
         cut = state.length - given.shape[2]
+
     return MaskProjection(
         rows=rows[:, -running:],
         rows_real=None if real is None else real[:, -running:],
@@ -114,6 +119,7 @@ def _stored(state: Pass, call: LayerCall) -> tuple[Slots, int]:
     length = state.length
     if call.cache is not None and owner < len(call.cache.layers):
         length = int(call.cache.layers[owner].get_seq_length())
+
     every = torch.arange(length, device=device).expand(batch, -1)
     return Slots(every, True), length
 

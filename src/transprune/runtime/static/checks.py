@@ -29,6 +29,7 @@ def check_static_cache(cache: Any, slots: int) -> None:
             "as long as the (unpruned) prompt and all new tokens together: "
             "StaticCache(config, max_cache_len)"
         )
+
     if any(layer.is_initialized and int(layer.get_seq_length()) for layer in cache.layers):
         raise CacheError(
             "this static cache holds an earlier turn, and a later one with an image cannot be "

@@ -71,6 +71,7 @@ class Columns:
         """
         if not isinstance(mask, Tensor) or mask.ndim != 4:
             raise CacheError(NO_MASK)
+
         # one mask per stage and step; in a graph the compiler finds the equal ones itself
         compiling = torch.compiler.is_compiling()
         if not compiling and self._fitted is not None and self._fitted[0] is mask:
@@ -89,14 +90,18 @@ class Columns:
 
         lowest = torch.finfo(dtype).min
         if self.real is not None:
+            # fillers of shorter samples are stored like rows, and nobody may attend to them
             closed = ~self.real[:, None, None]
             is_bool = fitted.dtype == torch.bool
             fitted = fitted & ~closed if is_bool else fitted.masked_fill(closed, lowest)
+
         if self.bias is None:
             return fitted
 
+        # a bias can only be added to logits, so a mask of flags becomes one that is added
         if fitted.dtype == torch.bool:
             fitted = torch.zeros_like(fitted, dtype=dtype).masked_fill(~fitted, lowest)
+
         return fitted + self.bias[:, None, None].to(fitted.dtype)
 
     def reorder(self, samples: Tensor) -> Columns:

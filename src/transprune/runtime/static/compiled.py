@@ -43,6 +43,7 @@ def check_backend(compiles: bool | str) -> str | None:
             f"compile is True, False or the name of a backend of torch.compile "
             f"({', '.join(sorted(known))}); got {compiles!r}"
         )
+
     return compiles
 
 
@@ -99,6 +100,7 @@ class Step:
 
         if self._replays:
             output.last_hidden_state = output.last_hidden_state.clone()
+
         return output
 
 

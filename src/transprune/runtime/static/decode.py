@@ -114,5 +114,6 @@ def decode_static(model: Any, stack: ExitStack) -> None:
             f"decode='static' is for a model that generates; a {type(model).__name__} has no "
             "generation_config. Give prune the whole model, or pass a StaticCache yourself"
         )
+
     stack.callback(setattr, settings, "cache_implementation", settings.cache_implementation)
     settings.cache_implementation = "static"

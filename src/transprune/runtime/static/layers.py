@@ -59,6 +59,7 @@ class StaticKeptLayer(Guard, StaticLayer):
         for table in (self.columns.slots, self.columns.real, self.columns.bias):
             if table is not None:
                 torch._dynamo.mark_static_address(table)
+
         self._missing = torch.full((), length - rows, dtype=torch.long, device=prefix.slots.device)
         self.announced = True
 
@@ -120,6 +121,7 @@ class StaticKeptLayer(Guard, StaticLayer):
                 f"{self.host_length} are taken and {rows} more came. Make it as long as the "
                 "(unpruned) prompt and all new tokens together: StaticCache(config, max_cache_len)"
             )
+
         self.host_length += rows
         self.prepare()
 
@@ -187,6 +189,7 @@ def install_static(cache: Any, index: int, length: int) -> StaticKeptLayer:
         watching = StaticKeptLayer(first)
         watching.__dict__.update(vars(first))
         cache.layers[0] = first = watching
+
     first.host_length = length
     first.watch(cache.layers)
     return kept

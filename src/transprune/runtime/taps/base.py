@@ -70,6 +70,7 @@ class Setup:
             boundary = self.moved(reading.boundary)
             inside = reading.inside and not whole
             readings[boundary] = replace(reading, boundary=boundary, inside=inside)
+
         return readings
 
 

@@ -50,16 +50,20 @@ class Given:
         wanted = {"ids": ids}
         mask = kwargs.get("attention_mask")
         if isinstance(mask, Tensor) and mask.ndim == 2:
+            # a mask may number packed samples (1, 1, 2, 2), which flags would hide
             wanted["padding"] = mask if mask.dtype == torch.bool else mask.long()
         elif is_static(cache_of(kwargs)):
             wanted["padding"] = _attended(mask)
+
         wanted["positions"] = _first_axis(kwargs.get("position_ids"))
         wanted |= {name: kwargs.get(name) for name in family.described_by}
 
         present = {name: t for name, t in wanted.items() if isinstance(t, Tensor)}
+        # one transfer: each copy by itself would wait until the device has done all its work
         copies = to_host([*present.values(), *extra])
         arrays = dict(zip(present, copies, strict=False))
         rows = ids if ids is not None else kwargs.get("inputs_embeds")
+
         return cls(
             device=rows.device if isinstance(rows, Tensor) else torch.device("cpu"),
             ids=torch.from_numpy(arrays["ids"]) if "ids" in arrays else None,
@@ -85,6 +89,7 @@ class Given:
         """
         if self.positions is None:
             return True
+
         positions = self.positions_of(valid.shape[1])
         if positions is None:
             return False
@@ -104,6 +109,7 @@ def _attended(mask: Any) -> Tensor | None:
         mask = mask.get("full_attention")
     if not isinstance(mask, Tensor) or mask.ndim != 4:
         return None
+
     allowed = mask if mask.dtype == torch.bool else mask == 0
     rows = allowed[:, 0, :, : mask.shape[2]]  # the columns behind are for tokens to come
     real = rows.any(dim=1)

@@ -45,6 +45,7 @@ class LayerRowsTap(Tap):
                     f"decoder layer {index} has no MLP under a known name ({', '.join(MLPS)}), "
                     "whose input this method reads"
                 )
+
             hooks.pruning.before(self._layers[index], partial(self._note, hooks, index, "layer"))
             hooks.pruning.before(mlp, partial(self._note, hooks, index, "mlp"))
 
@@ -58,6 +59,7 @@ class LayerRowsTap(Tap):
         normed = state.captured.get((SIGNAL, index, "mlp"))
         if entered is None or normed is None:
             raise not_measured(index, "mlp")
+
         signals[SIGNAL] = partial(_of_pool, entered, normed)
 
     def prune(self, state: Pass, pruning: Pruning) -> None:

@@ -78,5 +78,6 @@ def _mask_hides_tokens(mask: Any, visual: Flags, valid: Flags, past: int) -> boo
     own = open_to_last[:, past : past + length]
     if own.shape[1] != length:
         return True
+
     (seen,) = to_host([own])  # waits for the device, for the sake of a mask nobody else passes
     return bool((visual & ~seen).any())

@@ -46,6 +46,8 @@ class QuestionTap(Tap):
                     "model's vision tower is not CLIP's, or its features come from several layers "
                     f"of it; use {step.name}:relevance=embedding"
                 )
+
+        # those that do not require CLIP's space compare by other means
         return cls(None)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
@@ -76,6 +78,7 @@ class QuestionTap(Tap):
                 "this method compares patches with the question, but the call passes no input_ids "
                 "to read it from"
             )
+
         # the question is the text behind the image, or all text if nothing stands behind it; the
         # ids are on the host, as the tokenizer needs them
         ids = prompt.ids[pool.sample]

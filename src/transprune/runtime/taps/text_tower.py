@@ -80,6 +80,7 @@ class TextTower:
         for segment in segments or [[]]:  # an empty question still gives one row
             row = upload(np.array([[begin, *segment, end]], dtype=np.int64), device)
             embedded.append(clip.get_text_features(row, return_dict=True).pooler_output)
+
         return torch.cat(embedded).float()
 
     def read(self, instruction: Tensor, prompt: Tensor) -> str:
@@ -91,6 +92,7 @@ class TextTower:
                 words = _without(words, [], suffix.split())
             if words:
                 return " ".join(words)
+
         return ""
 
 
@@ -127,6 +129,7 @@ def find_text_tower(
             f"{theirs.num_hidden_layers} layers, but this model's vision tower has width "
             f"{ours.hidden_size} and {ours.num_hidden_layers}: give its own"
         )
+
     return tower
 
 

@@ -72,6 +72,7 @@ class TransitionTap(Tap):
                     f"decoder layer {number - 1} has no MLP under a known name "
                     f"({', '.join(MLPS)}), whose transitions this method reads"
                 )
+
             mixer = partial(self._after_mixer, hooks, number)
             mlp = partial(self._after_mlp, hooks, number)
             hooks.pruning.after(kind.mixer, mixer, with_kwargs=True)
@@ -131,6 +132,7 @@ class TransitionTap(Tap):
         attention = state.captured.pop(("attention", layer), None)
         if attention is None:
             raise not_measured(layer - 1, "self_attn")
+
         mlp = self._measured(state, args, kwargs, output)
         state.captured[MEASURED].add(layer)
         state.captured[WAITING].append((layer, attention, mlp))
@@ -150,6 +152,7 @@ class TransitionTap(Tap):
             change = found if len(found) == 2 else compare(*found)
             spread: Measured = state.query_rows.spread(change)
             return spread
+
         return found
 
     def _observe(self, state: Pass) -> None:
@@ -157,6 +160,7 @@ class TransitionTap(Tap):
         waiting = state.captured[WAITING]
         if not waiting:
             return
+
         state.captured[WAITING] = []
 
         layout = state.layout
@@ -165,6 +169,7 @@ class TransitionTap(Tap):
         if self._record_changes:
             _record_changes(state, transitions, layout)
 
+        # each part of a composition has evidence of its own, of the layers that it observes
         for number, part in self._parts():
             seen = [layer for layer in transitions.layers if self._observes(number, layer)]
             if seen:
@@ -195,6 +200,7 @@ def _join(waiting: list[tuple[int, Measured, Measured]], layout: Layout) -> Tran
         pairs = [module if len(module) == 2 else compare(*module) for module in modules]
         stacked = torch.stack([vector for pair in pairs for vector in pair])
         magnitude, cosine = stacked.view(len(layers), 2, 2, *pairs[0][0].shape).unbind(2)
+
     return Transitions(layers, magnitude, cosine, layout.visual, _prompt_rows(layout))
 
 
@@ -217,6 +223,7 @@ def _gather(part: Method, transitions: Transitions, carry: Tensor, layout: Layou
         rows = layout.prompt_rows(sample)
         own = transitions.of_rows(sample, rows)
         gathered[sample, rows] = part.observe_layers(own, carry[sample, rows])
+
     return gathered
 
 
@@ -242,5 +249,6 @@ def _record_scores(state: Pass, part: Method, transitions: Transitions, layout: 
                 for name, scores in part.transition_scores(own.of(number)).items():
                     table = tables.setdefault(name, torch.zeros_like(transitions.cosine[0, 0]))
                     table[sample, rows] = scores
+
         for name, values in tables.items():
             state.record.transitions.append(RecordedChange(layer, name, layout, values))

@@ -71,6 +71,7 @@ async def first_message(messages: AsyncIterator[Message], request: Request) -> M
     Raises:
         Refusal: the replica died, or the client is gone.
     """
+    # whatever comes first: the client may leave while the replica still thinks
     gone = asyncio.ensure_future(_disconnected(request.receive))
     first = asyncio.ensure_future(anext(messages))
     try:
@@ -85,6 +86,7 @@ async def first_message(messages: AsyncIterator[Message], request: Request) -> M
     finally:
         await _stop(gone, first)
 
+    # closing it tells the replica that nobody waits any more
     await _close(messages)
     raise Refusal("the client is gone", CLIENT_GONE)
 

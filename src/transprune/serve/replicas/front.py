@@ -78,6 +78,7 @@ def _add_routes(app: FastAPI, front: Front) -> None:
         messages = front.replicas.answer("GET", request.url.path, b"")
         return Forwarded(messages, await first_message(messages, request), lambda: None)
 
+    # all replicas give the same answer to these
     for path in PASSED_ON:
         app.add_api_route(path, pass_on)
 

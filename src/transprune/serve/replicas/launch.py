@@ -89,6 +89,7 @@ def _deploy(spec: Spec, cluster: Cluster) -> Any:
         graceful_shutdown_timeout_s=spec.settings.grace,
         logging_config=logging,
     )(Replica)
+
     try:
         return serve.run(deployment.bind(spec), name=NAME, route_prefix=None)
     except Exception as error:

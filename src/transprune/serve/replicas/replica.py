@@ -53,6 +53,7 @@ class Replica:
         from transprune.serve.recipes import Recipes
         from transprune.serve.service import Service
 
+        # replicas share the cores, and loading uses as many threads as it may
         settle(spec.threads)
         settings = spec.settings
         checkpoint = load(spec.model, spec.loading)

@@ -61,6 +61,7 @@ class GroupAttention:
             # the mean ran over the zeros too
             share = max(counts) / np.array(counts, dtype=np.float32)[:, None]
             mean = mean * upload(share.astype(np.float32), mean.device)
+
         return mean
 
     def _probabilities(self, queries: Queries | Tensor) -> Tensor:
@@ -87,6 +88,7 @@ class GroupAttention:
             first = max(counts) - np.array(counts)[:, None]
             fillers = upload(np.arange(max(counts)) < first, probabilities.device)  # [G, T]
             probabilities = probabilities.masked_fill(fillers[:, None, :, None], 0)
+
         return probabilities
 
     def _counts(self, queries: Queries | Tensor) -> list[int]:
@@ -182,6 +184,7 @@ class PoolAttention:
             probabilities = self.source.probabilities(group.selector, block)  # [1, H, T, K]
             columns = group.columns(probabilities[..., self.source.past :])  # [1, H, T, N]
             total += columns[0].amax(dim=0).sum(dim=0)
+
         return total
 
     def _up_to_last(self) -> Rows:

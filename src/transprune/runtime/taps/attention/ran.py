@@ -88,6 +88,7 @@ class RanLayer:
                 raise not_measured(self._index, name if name in PROJECTIONS else "self_attn")
             # taken out, so that the tensors are freed when they have been read
             captured.append(state.captured.pop(key))
+
         query, key_states, embeddings, mask = captured
 
         frozen = state.frozen_input
@@ -95,6 +96,7 @@ class RanLayer:
             # a frozen layer projected only some of its rows
             ahead = AheadProjections(self._kind, frozen.hidden)
             return Ran(ahead, frozen.position_embeddings, mask)
+
         return Ran(TappedProjections(query, key_states), embeddings, mask)
 
     def _keep(self, state: Pass | None, name: str, value: Any) -> None:

@@ -51,6 +51,7 @@ class AheadProjections:
                 "attention is read ahead of a layer from its normalised input, and "
                 f"{kind.family.title} has no norm there under a known name ({', '.join(NORMS)})"
             )
+
         self._attention = kind.mixer
         # kept by `store_survivors`, so that the layer does not normalise again
         self.normalised: Tensor = kind.norm(hidden)
@@ -159,15 +160,18 @@ class AttentionRows:
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             query = query.reshape(len(query), key.shape[1], -1, key.shape[3])  # [G, Hkv, g * T, d]
+
         products = query @ key.mT
         if groups > 1:
             products = products.view(len(query), groups * key.shape[1], -1, key.shape[2])
+
         logits = products.float().mul_(self._module.scaling)
 
         # Gemma-2 bounds its logits
         softcap = getattr(self._module, "attn_logit_softcapping", None)
         if softcap:
             logits = torch.tanh(logits / softcap) * softcap
+
         return self._close(logits, samples, rows).softmax(dim=-1)  # over text and visual keys
 
     def keys(self, sample: int, rows: Rows, rotated: bool) -> Tensor:
@@ -236,12 +240,14 @@ class AttentionRows:
         # a mask with a batch dimension of 1 serves every sample
         if mask is not None and mask.shape[0] > 1:
             mask = mask[samples]
+
         of_samples = projection.of_samples(samples, rows)
         # the mask enters in fp32, whatever the dtype of the model
         closed = ~of_samples.allowed(mask)  # [G, 1, T, K]
         bias = torch.zeros_like(logits[:, :1]).masked_fill(closed, lowest)
         if of_samples.bias is not None:
             bias = bias + of_samples.bias[:, None, None]
+
         return logits + bias
 
 

@@ -130,6 +130,7 @@ class AttentionTap(Tap):
         embeddings = call.kwargs["position_embeddings"]
         if state.pruned:
             embeddings = projected(state, call).replaced["position_embeddings"]
+
         ahead = AheadProjections(call.kind, call.hidden)
         mask = call.kwargs.get("attention_mask")
         rows = self._rows(state, call, call.index, ahead, embeddings, mask)

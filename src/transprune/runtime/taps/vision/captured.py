@@ -84,6 +84,7 @@ def join_calls(
 
     looks = [capture.on_host[LOOKS] for capture in captures if LOOKS in capture.on_host]
     states = [part.states for part in parts if part.states is not None]
+
     return Captured(
         captures=captures,
         crop_source=crop_source,

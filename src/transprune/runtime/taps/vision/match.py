@@ -64,6 +64,7 @@ class Prefill:
         """Signals of the pool's tokens."""
         if self._captured is None:
             self._match()
+
         assert self._captured is not None
 
         # a method may read its pool's signals several times, at several boundaries
@@ -90,6 +91,7 @@ class Prefill:
         repeats = [False] * layout.batch
         if len(hashes) > len(source):
             repeats[1:] = [np.array_equal(a, b) for a, b in zip(own, own[1:], strict=False)]
+
         self._rows = _matched(own, repeats, source)
 
 

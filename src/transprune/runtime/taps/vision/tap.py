@@ -1,12 +1,11 @@
 """Signals of the vision tower, for the methods that announce them.
 
-`generate` encodes the images before the first forward of the model, a plain call encodes them
-inside it. So captures wait here, per thread, until the next prefill takes them.
+What the tower computes is captured call by call (`waiting`), joined for one prefill (`captured`),
+and found again for each visual token by its row of the projector (`match`).
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 from functools import cache, partial
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from transprune.algebra.match import hash_rows
 from transprune.core.prompt import Numbers
-from transprune.core.rows import upload
+from transprune.core.rows import Flags, upload
 from transprune.core.signals import SIGNALS, WITHOUT_ROWS, VisionSignals, is_signal
 from transprune.errors import MethodError, MissingSignal
 from transprune.families.base import Family, VisionCapture, VisionRows
@@ -38,10 +37,10 @@ from transprune.runtime.taps.vision.captured import (
 )
 from transprune.runtime.taps.vision.match import Prefill, hashes_in_order
 from transprune.runtime.taps.vision.tiles import find_tiles
+from transprune.runtime.taps.vision.waiting import Waiting
 
 SIGNAL = "vision"
 CALLS = "calls of the tower"
-MAX_WAITING = 8  # captures that no prefill took, of features encoded outside any forward
 
 
 class VisionTap(Tap):
@@ -61,7 +60,7 @@ class VisionTap(Tap):
         self._signals = frozenset(signals)
         self._inside = inside  # read behind some layer, too
         self._points = family.vision_tap_points(base, self._signals)
-        self._local = threading.local()
+        self._captures = Waiting()
 
     @classmethod
     def needed(cls, setup: Setup) -> VisionTap | None:
@@ -75,20 +74,11 @@ class VisionTap(Tap):
         """Register the hooks at the points the family names."""
         # again: an adapter may have been added since the session was made
         self._points = self._family.vision_tap_points(self._base, self._signals)
-        for name, module in self._points.inputs.items():
-            hooks.before(module, partial(self._capture_inputs, name))
-        for name, module in self._points.outputs.items():
-            hooks.after(module, partial(self._capture_output, name))
-        hooks.after(self._points.projector, self._capture_rows)
+        self._captures.attach(hooks, self._points)
 
     def begin(self, state: Pass) -> None:
         """Take what was captured since the last prefill."""
-        captures = self._waiting()
-        self._local.waiting = []
-        # a prompt that is run again and again comes with features that were encoded once
-        if state.repeats:
-            captures = captures or self._local.latest
-        self._local.latest = captures if state.repeats else []
+        captures = self._captures.take(state.repeats)
         state.captured[CALLS] = captures
         state.captured[SIGNAL] = Prefill(partial(self.join, captures), self.signals_of)
 
@@ -98,8 +88,7 @@ class VisionTap(Tap):
 
     def recall(self, memory: Any) -> None:
         """Take the same calls again, unless the pictures are encoded once more."""
-        self._waiting()
-        self._local.waiting = list(memory)
+        self._captures.put_back(memory)
 
     def offer(self, state: Pass, call: LayerCall, signals: Signals) -> None:
         """Signals of the pool's rows, found in the projector's output."""
@@ -140,19 +129,24 @@ class VisionTap(Tap):
                 "this method reads the vision tower, but the image features were encoded outside "
                 "the session. Pass pixel_values to the call, or encode inside the session."
             )
+
         self._check_complete(captures)
 
         def of_calls(compute: Callable[..., Any], *args: Any) -> list[Any]:
-            return [self._untapped(compute, self._base, call, *args) for call in captures]
+            return [self._captures.untapped(compute, self._base, call, *args) for call in captures]
 
+        # visual tokens are found by content: between projector and prompt every model packs them
+        # its own way
         hashes = [hash_rows(rows.to(dtype)) for rows in of_calls(self._family.candidate_rows)]
         wanted = [self._wanted(capture) for capture in captures]
+        # one transfer for all calls of the tower
         found = copy_to_host([tokens, *hashes], captures, wanted)
 
         parts: list[VisionRows] = of_calls(self._family.vision_rows)
         values = {}
         for name in sorted(self._signals - WITHOUT_ROWS):
             values[name] = of_calls(self._family.vision_signal, name)
+
         joined = join_calls(captures, parts, values)
         return joined, found[0], hashes_in_order(found[1:], parts)
 
@@ -186,18 +180,7 @@ class VisionTap(Tap):
         `cut` are the picture of each token and how it was cut, [N] each, where that is announced.
         """
         found = index >= 0
-        if not found.any():
-            raise MissingSignal(
-                "none of this prompt's visual tokens came from the last call of the vision tower"
-            )
-        # newlines are few; more tokens without a patch were made of patches behind the projector
-        if 2 * found.sum() < len(found):
-            raise MissingSignal(
-                f"{len(found) - int(found.sum())} of {len(found)} visual tokens are no row of the "
-                "projector: the model scaled them down behind it, so what its tower saw of them is "
-                "not known. Use a method that reads the projected features only, such as DivPrune, "
-                "or a smaller picture"
-            )
+        _check_found(found)
 
         # crops are numbered in the order of this pool, however the batch was encoded
         number, shown = by_appearance(captured.crop[index[found]])
@@ -207,6 +190,7 @@ class VisionTap(Tap):
         # rows without a patch read row 0 here and are blanked
         device = _rows_of(captured.captures[0]).device
         rows = rows_at(index.clip(0), device)
+
         signals = {}
         for name, signal in captured.signals.items():
             signals[name] = of_patches(signal[rows], found)
@@ -216,27 +200,35 @@ class VisionTap(Tap):
             arrays[name] = np.where(found[:, None], table[index], -1)
             signals[name] = upload(arrays[name], device)
 
-        encode = None
-        if "picture" in self._signals:
-            encode = partial(self._encode, captured, shown.tolist())
         locate = None
         if cut is not None:
             # a method asks several times
             locate = cache(partial(find_tiles, crop, *cut, _looks(captured, shown)))
-        project = None
-        if captured.states is not None:
-            project = partial(self._untapped, self._points.projector)
 
         return VisionSignals(
             crop=upload(crop, device),
             signals=signals,
             cls=None if captured.cls is None else captured.cls[rows_at(shown, device)],
             states=None if captured.states is None else captured.states[rows],
-            project=project,
-            encode=encode,
+            project=self._projector(captured),
+            encode=self._encoder(captured, shown),
             find_tiles=locate,
             arrays=arrays,
         )
+
+    def _projector(self, captured: Captured) -> Callable[[Tensor], Tensor] | None:
+        """The projector, for tokens that are merged in front of it; None where it has other inputs."""
+        if captured.states is None:
+            return None
+        return partial(self._captures.untapped, self._points.projector)
+
+    def _encoder(
+        self, captured: Captured, shown: Numbers
+    ) -> Callable[[int, int, int], Tensor] | None:
+        """Encodes the pictures of the crops `shown` at another size, where that is announced."""
+        if "picture" not in self._signals:
+            return None
+        return partial(self._encode, captured, shown.tolist())
 
     def _encode(
         self, captured: Captured, shown: list[int], crop: int, rows: int, columns: int
@@ -244,53 +236,27 @@ class VisionTap(Tap):
         """Features of one crop's picture at a smaller grid."""
         number, own = captured.crop_source[shown[crop]]
         capture = captured.captures[number]
-        features = self._untapped(self._family.encode, self._base, capture, own, (rows, columns))
+        features = self._captures.untapped(
+            self._family.encode, self._base, capture, own, (rows, columns)
+        )
         assert isinstance(features, Tensor)
         return features
 
-    def _waiting(self) -> list[VisionCapture]:
-        """The captures of this thread that no prefill has taken yet."""
-        if not hasattr(self._local, "waiting"):  # the first call in this thread
-            self._local.waiting = []
-            self._local.current = VisionCapture()
-            self._local.muted = False
-            self._local.latest = []
-        waiting: list[VisionCapture] = self._local.waiting
-        return waiting
 
-    def _untapped(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Run `call`, which calls tapped modules itself, without capturing what they compute."""
-        self._local.muted = True
-        try:
-            return call(*args)
-        finally:
-            self._local.muted = False
-
-    def _capture_inputs(
-        self, name: str, module: nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> None:
-        self._waiting()
-        if not self._local.muted:
-            self._local.current.inputs[name] = (args, dict(kwargs))
-
-    def _capture_output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
-        self._waiting()
-        if not self._local.muted:
-            self._local.current.outputs[name] = output[0] if isinstance(output, tuple) else output
-
-    def _capture_rows(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        """The projector is the last to run: its output completes a capture."""
-        waiting = self._waiting()
-        if self._local.muted:
-            return
-
-        capture = self._local.current
-        self._local.current = VisionCapture()
-        # [C, n, D] or [n, D] -> [R, D]
-        capture.rows = output.flatten(0, -2)
-        waiting.append(capture)
-        # features that are encoded and never used must not pile up
-        del waiting[:-MAX_WAITING]
+def _check_found(found: Flags) -> None:
+    """Raise MissingSignal if so few visual tokens have a row of the projector that something is off."""
+    if not found.any():
+        raise MissingSignal(
+            "none of this prompt's visual tokens came from the last call of the vision tower"
+        )
+    # newlines are few; more tokens without a patch were made of patches behind the projector
+    if 2 * found.sum() < len(found):
+        raise MissingSignal(
+            f"{len(found) - int(found.sum())} of {len(found)} visual tokens are no row of the "
+            "projector: the model scaled them down behind it, so what its tower saw of them is "
+            "not known. Use a method that reads the projected features only, such as DivPrune, "
+            "or a smaller picture"
+        )
 
 
 def _looks(captured: Captured, shown: Numbers) -> NDArray[Any] | None:

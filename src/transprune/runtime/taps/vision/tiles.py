@@ -47,6 +47,7 @@ def find_tiles(
             tiles += _tiles_in_a_row(count, len(tiles), looks)
         else:
             tiles += _tiles_of_one(own, how, len(tiles))
+
     return tuple(tiles)
 
 
@@ -77,6 +78,7 @@ def shape_by_looks(looks: NDArray[Any]) -> tuple[int, int] | None:
         columns, rest = divmod(len(tiles), rows)
         if rest:
             continue
+
         # [rows, columns, c, n, n] -> [c, rows * n, columns * n] -> [c, n, n]
         stitched = np.stack(tiles).reshape(rows, columns, channels, size, size)
         stitched = stitched.transpose(2, 0, 3, 1, 4)
@@ -136,5 +138,7 @@ def _places(crop: Numbers, before: int) -> list[tuple[int, int]]:
                 "the lines of a picture in this prompt do not run through its tiles from left to "
                 f"right and from top to bottom, so where its tiles lie is not known. {OTHER}"
             )
+
         places |= {number: (row, column) for column, number in enumerate(numbers)}
+
     return [places[number] for number in sorted(places)]
