@@ -99,8 +99,10 @@ def run_command(
     check_overlay(overlay)
     check_one_picture(tiles, tile_rounds, pictures, videos)
 
+    from transprune.models.source import is_local
+
     # a download shows progress bars of its own, which a spinner would overwrite
-    downloads = model != "nano" and not Path(model).exists()
+    downloads = not is_local(model)
     with status(as_json or downloads) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries

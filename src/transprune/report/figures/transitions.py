@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_LAYERS = 16  # layers shown
+MAX_LAYERS = 32  # layers shown: all of a 7B model, in four blocks of eight
 GAP = 0.06  # inches between two maps
 
 # heading, quantity, index of the module (0 attention, 1 FFN)
@@ -72,7 +72,7 @@ NARROW_PLAN = Plan(NARROW, columns=4, left=0.46, picture=1.3, head=1.45, label=0
 def draw_transitions(
     picture: Image.Image, shape: tuple[int, int], magnitude: Floats, cosine: Floats, name: str
 ) -> Picture:
-    """Four maps per decoder layer of one image (at most 16 layers, evenly spaced).
+    """Four maps per decoder layer of one image (at most 32 layers, evenly spaced).
 
     Args:
         picture: the part of the image that the tokens cover.
@@ -81,9 +81,7 @@ def draw_transitions(
         name: of the image, for the caption.
     """
     quantities = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
-    count = min(MAX_LAYERS, len(magnitude))
-    spaced = np.linspace(0, len(magnitude) - 1, count).round()
-    layers = np.unique(spaced.astype(int))  # from 0 on; readers see them from 1 on
+    layers = shown_layers(len(magnitude))
 
     return render(
         "transitions",
@@ -100,6 +98,13 @@ def draw_transitions(
         _numbers(name, shape, quantities),
         lambda theme: _figure(picture, shape, quantities, layers, theme),
     )
+
+
+def shown_layers(total: int) -> NDArray[np.int64]:
+    """The layers that are shown, from 0 on; readers see them from 1 on."""
+    count = min(MAX_LAYERS, total)
+    spaced = np.linspace(0, total - 1, count).round()
+    return np.unique(spaced.astype(np.int64))
 
 
 def _numbers(name: str, shape: tuple[int, int], quantities: Quantities) -> dict[str, Any]:
