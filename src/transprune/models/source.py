@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 from transprune import nano, smol
 from transprune.core.shown import shorten
-from transprune.errors import CheckpointError
+from transprune.errors import CheckpointError, PruneWarning
 from transprune.nano import NANO
-from transprune.smol import HOME_VARIABLE, SMOL
+from transprune.smol import HOME_VARIABLE, SMOL, UNMEASURED
 
 # models that have a name here, and the folder that each is loaded from
 _NAMED = {NANO: nano.path, SMOL: smol.path}
@@ -77,6 +78,13 @@ def _named(name: str) -> Path:
         raise CheckpointError(
             f"no model in {folder}: put it together with `make smol` or `transprune smol`, or say "
             f"where it is with the environment variable {HOME_VARIABLE}"
+        )
+    if (folder / UNMEASURED).is_file():
+        warnings.warn(
+            f"{folder} has the hub's language model, with which nothing was measured; no figure of "
+            "the second test bed is one of it",
+            PruneWarning,
+            stacklevel=3,
         )
     return folder
 

@@ -23,8 +23,12 @@ SMOL = "smol"  # the name of the model and of its questions, wherever a source i
 HOME = Path("out/smol")
 HOME_VARIABLE = "TRANSPRUNE_SMOL"
 
+LANGUAGE_FOLDER = "language"
 WORLD_FOLDER = "world"
+ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"
+
+UNMEASURED = "UNMEASURED"  # a file in a model that was put together of other parts than measured
 
 
 def home() -> Path:
