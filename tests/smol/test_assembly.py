@@ -31,6 +31,8 @@ def home(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "WEIGHTS_SHA256", checksum)
     monkeypatch.setattr(assembly, "CHECKOUT", tmp_path / "checkout" / "adapters")
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    # what it says is tested with the language model
+    monkeypatch.setattr(language, "answer_all", lambda *asked: {})
 
     folder = tmp_path / "home"
     language.write_language(half, spoken(), folder / "language", "card", checksum)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from transprune.bench.data.tasks import find_bed, load_tasks
 from transprune.bench.launch import Plan, launch
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.prepared import PreparedQuestions
+from transprune.cli import app, bench
 from transprune.cli.guard import quiet_libraries
 from transprune.errors import BenchError, CheckpointError
 from transprune.models.checkpoint import LoadOptions, load
@@ -50,6 +52,29 @@ def test_a_run_knows_its_bed(run) -> None:
     assert run.manifest.prompt["visual_tokens"] == 576
     asked = sum(task.items for task in run.manifest.tasks)
     assert len(run.records) == asked * 4 and asked > 3
+
+
+@pytest.mark.parametrize(
+    ("words", "tasks", "n"),
+    [
+        (["--model", "smol"], "smol", None),
+        (["--model", "smol", "--quick"], "smol", 12),
+        (["--model", "smol", "--tasks", "smol-unseen", "--n", "7"], "smol-unseen", 7),
+        (["--model", "some/model", "--quick"], "nano", 60),
+        (["--model", "smol", "--quick", "--tasks", "questions.jsonl"], "questions.jsonl", None),
+    ],
+)
+def test_a_model_is_asked_its_own_scenes(words, tasks, n, monkeypatch, tmp_path) -> None:
+    plans = []
+
+    def stop(plan, messages, as_json):
+        plans.append(plan)
+        raise BenchError("planned")
+
+    monkeypatch.setattr(bench, "_launch", stop)
+    done = CliRunner().invoke(app, ["bench", "--out", str(tmp_path / "run"), *words])
+    assert "planned" in done.output
+    assert [(plan.tasks, plan.n) for plan in plans] == [(tasks, n)]
 
 
 def test_the_oracle_keeps_what_is_asked_about(run) -> None:

@@ -64,16 +64,30 @@ def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False)
     chosen = adapter or find_adapter(home)
     checksum = check_adapter(chosen)
 
+    try:
+        return _write(home, language, chosen, checksum, measured)
+    except OSError as error:
+        # transformers has no number in its word for a folder without weights
+        if error.errno is None:
+            raise CheckpointError(f"{language} is incomplete: {first_line(error)}") from error
+        raise CheckpointError(
+            f"cannot write {error.filename or home}: {error.strerror or error}; make room, or choose "
+            "another --home"
+        ) from error
+
+
+def _write(home: Path, language: Path, adapter: Path, checksum: str, measured: bool) -> Assembled:
+    """Write model and card beside the model that is there, then put them in its place."""
     # a stopped call leaves the model that was there
     part = home / f"{MODEL_FOLDER}.part"
     shutil.rmtree(part, ignore_errors=True)
     language_sha256 = WEIGHTS_SHA256
     if measured:
-        write_model(language, chosen, part, WEIGHTS_SHA256)
+        write_model(language, adapter, part, WEIGHTS_SHA256)
     else:
-        language_sha256 = _write_unmeasured(language, chosen, part)
+        language_sha256 = _write_unmeasured(language, adapter, part)
 
-    done = Assembled(home / MODEL_FOLDER, chosen, checksum, language_sha256, measured)
+    done = Assembled(home / MODEL_FOLDER, adapter, checksum, language_sha256, measured)
     (part / "README.md").write_text(_card(done), encoding="utf-8")
     shutil.rmtree(done.folder, ignore_errors=True)
     part.rename(done.folder)

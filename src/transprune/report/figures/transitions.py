@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_LAYERS = 32  # layers shown: all of a 7B model, in four blocks of eight
+FEW_BLOCKS = 2  # up to so many, each has the image beside it: a photograph is large in a page
 GAP = 0.06  # inches between two maps
 
 # heading, quantity, index of the module (0 attention, 1 FFN)
@@ -144,8 +145,8 @@ def _figure(
 
     top = plan.head
     for number, block in enumerate(blocks):
-        # on a phone the image stands above the first block only
-        if number == 0 or not plan.head:
+        # on a phone, and where there are many blocks, the image stands at the first one only
+        if number == 0 or (not plan.head and len(blocks) <= FEW_BLOCKS):
             _draw_picture(figure, picture, plan, top)
         for row, (heading, quantity, module) in enumerate(MAP_ROWS):
             edge = top + plan.title + row * (plan.side + plan.label)
