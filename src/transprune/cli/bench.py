@@ -80,7 +80,7 @@ Count = Annotated[
         "--n",
         min=1,
         metavar="N",
-        help="Number of scenes (nano; default 200; smol: 100) or questions (file; default all).",
+        help="Number of scenes (nano, smol; default 200, 100) or questions (file; default all).",
     ),
 ]
 Split = Annotated[
