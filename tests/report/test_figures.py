@@ -10,6 +10,7 @@ import pytest
 from transprune.report.figures.accuracy import accuracy_figure, draw_accuracy
 from transprune.report.figures.lines import REFERENCES, choose_lines, line_style
 from transprune.report.figures.panels import best_columns
+from transprune.report.figures.transitions import shown_layers
 from transprune.report.results import read_results
 from transprune.report.theme import DARK, HUES, LIGHT, MARKERS
 
@@ -152,3 +153,10 @@ def test_names_are_shown_as_they_are(series) -> None:
     named = replace(series[1], method="a$b$<c>&d")
     picture = draw_accuracy((series[0], named), None)
     assert "a$b$&lt;c&gt;&amp;d" in picture.wide
+
+
+def test_every_layer_has_its_maps_and_of_very_many_the_ends_are_shown() -> None:
+    assert shown_layers(1).tolist() == [0]
+    assert shown_layers(30).tolist() == list(range(30))
+    deep = shown_layers(80).tolist()
+    assert (len(deep), deep[0], deep[-1]) == (32, 0, 79)

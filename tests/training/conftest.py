@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from transprune.bench.data.tasks.scenes import training_scenes
+from transprune.bench.data.tasks import find_bed
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.models.checkpoint import load
 
@@ -12,7 +12,7 @@ from transprune.models.checkpoint import load
 @pytest.fixture(scope="session")
 def items():
     """Two questions about each of three pictures."""
-    asked = training_scenes(3)
+    asked = find_bed("nano").ask_to_learn(3)
     chosen = []
     for image in sorted({item.image for item in asked}):
         chosen += [item for item in asked if item.image == image][:2]

@@ -24,6 +24,7 @@ from transprune.bench.data.provenance import fingerprint, machine, versions
 from transprune.bench.data.work_folder import WorkFolder
 from transprune.errors import BatchError
 from transprune.methods.common.recipe import METHODS, preset_names
+from transprune.models.source import is_named, locate
 from transprune.nano import NANO
 
 OnProgress = Callable[[str, int, int, str], None]  # step, done, total, note
@@ -172,7 +173,10 @@ def _completed(plan: Plan) -> Plan:
 
 def _placed(name: str) -> str:
     """A path of this machine as an absolute one; names stay, as those of the library win."""
-    if name in (NANO, *METHODS, *preset_names()) or not os.path.exists(name):
+    if is_named(name):
+        # a worker may run in another folder, where the home of smol would not be found
+        return name if name == NANO else os.path.abspath(locate(name))
+    if name in (*METHODS, *preset_names()) or not os.path.exists(name):
         return name
     return os.path.abspath(name)
 

@@ -16,11 +16,10 @@ from transprune.bench.data.manifest import (
     read_manifest,
 )
 from transprune.bench.data.provenance import commit, fingerprint, machine, versions
-from transprune.bench.data.tasks import SCENES, Questions
-from transprune.bench.plan import MAX_NEW_TOKENS, NANO_NEW_TOKENS, Plan
+from transprune.bench.data.tasks import Questions, find_bed
+from transprune.bench.plan import MAX_NEW_TOKENS, Plan
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.trials import Trial
-from transprune.nano import NANO
 
 
 def build_manifest(
@@ -67,16 +66,16 @@ def _settings(plan: Plan, questions: Questions, model: Any) -> Settings:
 
 def _requested(plan: Plan, questions: Questions) -> dict[str, Any]:
     """The settings that are known without a model."""
-    # the bundled scenes may be answered by another model, and the bundled model other questions
-    bundled = plan.tasks == NANO
-    longest = NANO_NEW_TOKENS if bundled else MAX_NEW_TOKENS
+    # any model may answer the questions of a test bed
+    bed = find_bed(plan.tasks)
+    longest = bed.answer_tokens if bed else MAX_NEW_TOKENS
 
     return {
         "model": plan.model,
         "tasks": plan.tasks,
         "items": questions.fingerprint,
         "split": questions.split,
-        "n": SCENES if bundled and plan.n is None else plan.n,
+        "n": bed.scenes if bed and plan.n is None else plan.n,
         "seed": plan.seed,
         "max_new_tokens": plan.max_new_tokens or longest,
     }

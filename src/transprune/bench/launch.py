@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from transprune.bench.data.records import Run, read_run
-from transprune.bench.data.tasks import Questions, load_tasks
+from transprune.bench.data.tasks import Questions, find_bed, load_tasks
 from transprune.bench.describe import build_manifest, check_known
 from transprune.bench.measure.costs import measure_costs
 from transprune.bench.plan import BUDGETS as BUDGETS
@@ -40,7 +40,8 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
 
     Raises:
         TaskError: no usable questions.
-        BenchError: a method that cannot run on this model.
+        BenchError: a method that cannot run on this model, or an oracle without targets.
+        SceneError: what the scenes of a test bed are drawn from is missing.
         RecordError: the folder holds another run or cannot be written.
     """
     check_folder(plan.out)
@@ -55,6 +56,7 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     # the model is loaded after the questions, which are cheaper to refuse
     prepared = PreparedQuestions(load(plan.model, plan.loading), questions.items)
     on_progress(Progress("planning what to run", 0, 0))
+    questions = _place_targets(questions, prepared, on_note)
     trials = _plan_trials(plan, questions, prepared, on_note)
 
     # everything that can be refused has been: from here on the folder changes
@@ -84,10 +86,34 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     return read_run(plan.out)
 
 
+def _place_targets(questions: Questions, prepared: PreparedQuestions, on_note: OnNote) -> Questions:
+    """The questions, with target tokens only where the model has the tokens of the test bed."""
+    bed = find_bed(questions.source)
+    tokens = prepared.nominal().visual_tokens
+    if bed is None or tokens == bed.tokens:
+        return questions
+
+    on_note(
+        f"no oracle: {bed.name} knows what each of {bed.tokens} tokens of a picture shows, and "
+        f"{prepared.checkpoint.source} makes {tokens} of it"
+    )
+    return questions.without_relevant()
+
+
 def _plan_trials(
     plan: Plan, questions: Questions, prepared: PreparedQuestions, on_note: OnNote
 ) -> list[Trial]:
-    """The trials of a plan that can run on this model."""
+    """The trials of a plan that can run on this model.
+
+    Raises:
+        BenchError: a requested method cannot run on it, or an oracle knows no targets.
+    """
+    blind = [name for name in plan.methods if name in ORACLES and not questions.knows_relevant]
+    if blind:
+        raise BenchError(
+            f"{blind[0]} is given the target tokens of every question, and those of {plan.tasks} "
+            "are not known for this model: leave it out, or ask the scenes of a test bed"
+        )
 
     def measure(method: Method) -> float:
         return measure_share(prepared, questions.items, method)

@@ -16,9 +16,7 @@ QUICK_BUDGETS = (0.41, 0.20)
 QUICK_SCENES = 60
 QUICK_ROUNDS = 2
 
-# longest answer, new tokens
-NANO_NEW_TOKENS = 2  # its questions have one-word answers
-MAX_NEW_TOKENS = 32
+MAX_NEW_TOKENS = 32  # of an answer to a question of a file
 
 
 @dataclass(frozen=True)
@@ -27,12 +25,12 @@ class Plan:
 
     Attributes:
         out: folder of the run.
-        model: `"nano"`, a folder or a hub id.
-        tasks: `"nano"`, or a folder or file of questions.
+        model: `"nano"`, `"smol"`, a folder or a hub id.
+        tasks: name of a test bed, as `"nano"`, or a folder or file of questions.
         methods: names, presets or recipes; empty for all that are registered.
         budgets: shares of the unpruned `exact` prefill; None runs methods with their own settings.
-        n: scenes (bundled tasks, default 200) or questions (default all).
-        split: split of the bundled scenes.
+        n: scenes (test beds; default 200, smol 100) or questions (default all).
+        split: split of a test bed's scenes.
         seed: seed of questions and of methods that draw at random.
         ablations: whether to add the ablations of the TransPrune paper.
         bill: whether to measure time and memory too.
@@ -40,7 +38,7 @@ class Plan:
         strict: whether a bad line of a task file is an error.
         loading: dtype, device, attention implementation and text tower of the model.
         batch_size: prompts per batch.
-        max_new_tokens: longest answer; None takes 2 for the bundled scenes and 32 for files.
+        max_new_tokens: longest answer; None takes that of the test bed, and 32 for files.
         command: the command line, for the manifest.
     """
 

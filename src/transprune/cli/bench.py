@@ -50,11 +50,12 @@ Out = Annotated[
 ]
 # the questions
 Tasks = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--tasks",
         metavar="TASKS",
-        help="'nano' for the bundled scenes, or a folder or file of questions.",
+        help="'nano' for the bundled scenes; 'smol', 'smol-unseen' or 'smol-phrasings' for those of "
+        "the second test bed; a folder or file of questions. Default: the model's own, else nano.",
     ),
 ]
 # the conditions; `--methods` in the plural, because here it replaces a list
@@ -79,7 +80,7 @@ Count = Annotated[
         "--n",
         min=1,
         metavar="N",
-        help="Number of scenes (nano; default 200) or questions (file; default all).",
+        help="Number of scenes (nano, smol; default 200, 100) or questions (file; default all).",
     ),
 ]
 Split = Annotated[
@@ -87,11 +88,11 @@ Split = Annotated[
     typer.Option(
         "--split",
         metavar="SPLIT",
-        help="Which bundled scenes: 'test' for figures to report, 'validation' to choose settings.",
+        help="Which scenes: 'test' for figures to report, 'validation' to choose settings.",
     ),
 ]
 Quick = Annotated[
-    bool, typer.Option("--quick", help="A few methods, two budgets, 60 scenes: minutes.")
+    bool, typer.Option("--quick", help="A few methods, two budgets, 60 scenes (smol: 12): minutes.")
 ]
 Ablations = Annotated[
     bool, typer.Option("--ablations", help="Add the ablations of the TransPrune paper.")
@@ -104,7 +105,7 @@ MaxNewTokens = Annotated[
         "--max-new-tokens",
         min=1,
         metavar="N",
-        help=f"{MAX_NEW_TOKENS_HELP}; default: 2 for the bundled scenes, else 32.",
+        help=f"{MAX_NEW_TOKENS_HELP}; default: 2 for nano, 24 for smol, else 32.",
     ),
 ]
 PerTask = Annotated[bool, typer.Option("--per-task", help="Show the score of each task, too.")]
@@ -113,7 +114,7 @@ PerTask = Annotated[bool, typer.Option("--per-task", help="Show the score of eac
 def bench_command(
     out: Out = Path("out/bench"),
     model: Model = "nano",
-    tasks: Tasks = "nano",
+    tasks: Tasks = None,
     methods: MethodList = None,
     budgets: Budgets = None,
     n: Count = None,
@@ -140,13 +141,16 @@ def bench_command(
     """
     need_folder(out, "--out")
     use_threads(threads)
+    from transprune.bench.data.tasks import find_bed, own_tasks
     from transprune.bench.launch import Plan, quick_plan
     from transprune.bench.run.budgets import parse_budgets
 
-    # the preset counts bundled scenes; a task file is read whole unless --n limits it
+    tasks = tasks or own_tasks(model)
     preset = quick_plan(out) if quick else Plan(out)
-    if n is None and tasks == "nano":
-        n = preset.n
+    # a task file is read whole unless --n limits it
+    bed = find_bed(tasks)
+    if n is None and bed is not None and quick:
+        n = bed.quick
 
     plan = Plan(
         out=out,

@@ -120,38 +120,41 @@ def _refuse_counts(visual_tokens: int | None, text_tokens: int | None) -> None:
 
 
 def find_geometry(model: str) -> Geometry:
-    """The sizes of a model, from `nano`, a known name, a folder, a config.json or a hub id.
+    """The sizes of a model, from `nano`, `smol`, a known name, a folder, a config.json or a hub id.
 
     Raises:
         UnknownFamily: no such model.
+        CheckpointError: `smol`, which was not made yet.
     """
     from transprune.cost.geometry import Geometry, known_geometry
-    from transprune.errors import UnknownFamily
+    from transprune.errors import CheckpointError, UnknownFamily
+    from transprune.models.source import is_named
 
-    # a folder or file called like a known model wins, but nothing replaces the bundled one
-    if model != "nano" and Path(model).exists():
+    if is_named(model):
+        return _read_geometry(model)
+    # a folder or file called like a known model wins
+    if Path(model).exists():
         return Geometry.from_config(model, name=model)
     try:
         return known_geometry(model)
     except UnknownFamily as unknown:
-        is_hub_id = model.count("/") == 1
-        if model != "nano" and not is_hub_id:
+        # anything else with one slash may be a hub id
+        if model.count("/") != 1:
             raise
-        return _read_geometry(model, unknown)
+        try:
+            return _read_geometry(model)
+        except CheckpointError as error:
+            raise UnknownFamily(f"{unknown} As a hub id: {error}") from error
 
 
-def _read_geometry(model: str, unknown: Exception) -> Geometry:
-    """The sizes in the configuration of the bundled model or of a hub id."""
+def _read_geometry(model: str) -> Geometry:
+    """The sizes in the configuration of a model with a name here, or of a hub id."""
     from transprune.cli.guard import quiet_libraries
     from transprune.cost.geometry import Geometry
-    from transprune.errors import CheckpointError, UnknownFamily
     from transprune.models.source import read_config
 
     with quiet_libraries(bars=False):
-        try:
-            return Geometry.from_config(read_config(model), name=model)
-        except CheckpointError as error:
-            raise UnknownFamily(f"{unknown} As a hub id: {error}") from error
+        return Geometry.from_config(read_config(model), name=model)
 
 
 def _is_bound(geometry: Geometry, name: str, visual: int) -> bool:

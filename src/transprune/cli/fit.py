@@ -47,11 +47,12 @@ Out = Annotated[
     typer.Option("--out", metavar="FOLDER", help=f"{OUT_HELP}; it becomes the recipe."),
 ]
 Questions = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--questions",
         metavar="QUESTIONS",
-        help="Folder or file of questions, answers not needed; 'nano': bundled training scenes.",
+        help="Folder or file of questions, answers not needed; 'nano' or 'smol': training scenes "
+        "of a test bed. Default: the model's own, else nano.",
     ),
 ]
 Count = Annotated[
@@ -60,7 +61,7 @@ Count = Annotated[
         "--n",
         min=1,
         metavar="N",
-        help="Number of scenes (nano; default 8) or questions (file; default all).",
+        help="Number of scenes (nano, smol; default 8) or questions (file; default all).",
     ),
 ]
 
@@ -69,7 +70,7 @@ def fit_command(
     saving: Saving,
     out: Out,
     model: Model = "nano",
-    questions: Questions = "nano",
+    questions: Questions = None,
     n: Count = None,
     strict: Strict = False,
     seed: Seed = 0,
@@ -86,13 +87,14 @@ def fit_command(
     """
     need_folder(out, "--out")
     use_threads(threads)
+    from transprune.bench.data.tasks import own_tasks
     from transprune.tune.fit import FitPlan
 
     plan = FitPlan(
         out=out,
         saving=saving,
         model=model,
-        questions=questions,
+        questions=questions or own_tasks(model),
         n=n,
         seed=seed,
         strict=strict,

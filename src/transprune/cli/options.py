@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from transprune.models.checkpoint import LoadOptions
 
-MODEL_HELP = "Model: 'nano' (the bundled one), a folder or a hub id"
+MODEL_HELP = "Model: 'nano' (the bundled one), 'smol' (transprune smol), a folder or a hub id"
 METHOD_HELP = "Method: a name, preset, recipe or recipe file"
 QUESTION_HELP = "Question about the pictures"
 OUT_HELP = "Folder to write to"

@@ -96,8 +96,10 @@ def run_command(
     check_one_picture(tiles, tile_rounds, pictures, videos)
     names = [UNPRUNED, method, *compare] if compare else [method]
 
+    from transprune.models.source import is_local
+
     # a download shows progress bars of its own, which a spinner would overwrite
-    downloads = model != "nano" and not Path(model).exists()
+    downloads = not is_local(model)
     with status(as_json or downloads) as progress:
         progress("loading torch and transformers")
         from transprune.cli.guard import quiet_libraries

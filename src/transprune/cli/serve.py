@@ -219,10 +219,11 @@ def _serve_here(spec: Spec) -> None:
     """Load the model in this process, and answer until a signal."""
     from transprune.cli.guard import quiet_libraries
     from transprune.models.checkpoint import load
+    from transprune.models.source import is_local
     from transprune.serve.recipes import Recipes
     from transprune.serve.server import run_server
 
-    downloads = spec.model != "nano" and not Path(spec.model).exists()
+    downloads = not is_local(spec.model)
     with quiet_libraries(bars=downloads and sys.stderr.isatty()):
         checkpoint = load(spec.model, spec.loading)
         recipes = Recipes(checkpoint, spec.name, spec.method, spec.offered)

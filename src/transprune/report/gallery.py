@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from transprune.bench.data.provenance import fingerprint
-from transprune.bench.data.tasks import Item, Questions, load_tasks
+from transprune.bench.data.tasks import Item, Questions, find_bed, load_tasks
 from transprune.errors import PruneError
 from transprune.models.checkpoint import Checkpoint, LoadOptions, load
-from transprune.nano import NANO
 from transprune.report.examples import Example, choose_examples, draw_example
 from transprune.report.overlay import Grid, find_grid
 from transprune.report.picture import Picture
@@ -48,7 +47,7 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
     Args:
         results: the run.
         examples: how many examples to show.
-        model: folder, hub id or `"nano"` in place of the run's own model; `"none"` for no model.
+        model: folder, hub id or a name, as `"nano"`, in place of the run's own model; `"none"` for no model.
         progress: called with the name of each step.
     """
     gallery = Gallery()
@@ -58,7 +57,8 @@ def collect(results: Results, examples: int, model: str | None, progress: Progre
         return gallery
 
     checkpoint = _load_model(results, model, gallery, progress)
-    grids = GridFinder(results.manifest.settings.tasks, checkpoint)
+    manifest = results.manifest
+    grids = GridFinder(manifest.settings.tasks, checkpoint, manifest.prompt["visual_tokens"])
     gallery.examples = _draw_examples(results, questions, examples, grids, gallery, progress)
     if checkpoint is None:
         return gallery
@@ -83,20 +83,21 @@ class GridFinder:
 
     Attributes:
         source: where the questions come from, as the run was given it.
-        checkpoint: the model, or None; the grid of the bundled scenes is known without it.
+        checkpoint: the model, or None; the grid of a test bed is known without it.
+        tokens: visual tokens of a prompt of the run, which tell whether it has the bed's grid.
     """
 
-    def __init__(self, source: str, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, source: str, checkpoint: Checkpoint | None, tokens: int = 0) -> None:
         self.source = source
+        self.tokens = tokens
         self.checkpoint = checkpoint
 
     def find(self, item: Item) -> Grid | None:
         """The grid of a question with one image, or None where it is not known."""
-        if self.source == NANO:
+        bed = find_bed(self.source)
+        if bed and bed.tokens == self.tokens:
             # one token per cell of the scene, whatever the question
-            from transprune.nano.scenes import GRID
-
-            return Grid(GRID, GRID, total=GRID * GRID)
+            return Grid(*bed.grid, total=bed.tokens)
 
         if self.checkpoint is None or len(item.pictures) != 1:
             return None
@@ -112,7 +113,7 @@ class GridFinder:
 def _read_questions(results: Results, gallery: Gallery) -> Questions | None:
     """The questions of the run, or None if they cannot be read any more or have changed."""
     settings = results.manifest.settings
-    split = settings.split or "test"  # only the bundled scenes have one
+    split = settings.split or "test"  # only test beds have one
     try:
         questions = load_tasks(settings.tasks, n=settings.n, split=split, seed=settings.seed)
     except PruneError as error:

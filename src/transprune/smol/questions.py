@@ -39,6 +39,7 @@ def asker_of(
     *,
     unseen: bool = False,
     held_out: bool = False,
+    seed: int = 0,
 ) -> Asker:
     """What questions about scene number `index` of a split are drawn with.
 
@@ -47,10 +48,11 @@ def asker_of(
         scene: the scene.
         split, index, unseen: as it was drawn.
         held_out: word the questions as no training question is.
+        seed: of the questions; another one asks other questions about the same scene.
     """
     kinds = world.kinds.by_split[split if unseen else "train"]
     pool = [world.kinds.names[kind] for kind in kinds]
-    return Asker(scene, pool, question_rng(split, index, unseen), held_out)
+    return Asker(scene, pool, question_rng(split, index, unseen, seed), held_out)
 
 
 def ask(asker: Asker, category: str) -> Question | None:

@@ -84,9 +84,12 @@ def draw(
     return Scene(tuple(things), finished, owners(top), letters_on(things, top, inked))
 
 
-def question_rng(split: Split, index: int, unseen: bool = False) -> np.random.Generator:
-    """The random generator for questions about a scene, a stream of its own."""
-    return np.random.default_rng((_SEED, len(SPLITS) + SPLITS.index(split), index, unseen))
+def question_rng(
+    split: Split, index: int, unseen: bool = False, seed: int = 0
+) -> np.random.Generator:
+    """The random generator for questions about a scene, a stream of its own for every seed."""
+    stream = (_SEED, len(SPLITS) + SPLITS.index(split), index, unseen)
+    return np.random.default_rng((*stream, seed) if seed else stream)
 
 
 def _check(split: Split, index: int, canvas: Canvas, unseen: bool) -> None:

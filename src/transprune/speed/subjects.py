@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from transprune.cost.geometry import Geometry
 from transprune.errors import BenchError, UnknownFamily
 from transprune.models.checkpoint import Checkpoint, LoadOptions, choose_device, choose_dtype, load
 from transprune.models.prompt import prepare
-from transprune.nano import NANO
+from transprune.models.source import is_local
 from transprune.speed.clocks import clock_of
 from transprune.speed.model import build_inputs, build_model, weight_bytes
 from transprune.speed.shapes import Shape, find_shape, shape_names
@@ -67,7 +66,7 @@ def find_subject(
         UnknownFamily: a bare name that is no shape.
         CheckpointError: a folder or hub id without a usable checkpoint.
     """
-    is_checkpoint = source == NANO or os.path.exists(source) or source.count("/") == 1
+    is_checkpoint = is_local(source) or source.count("/") == 1
     if is_checkpoint:
         return _of_checkpoint(load(source, options))
 

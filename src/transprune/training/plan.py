@@ -13,7 +13,7 @@ STEPS = 600
 BATCH = 24
 RATE = 1e-3
 HELD_OUT = 0.05  # of the pictures
-SCENES = 1500  # of the bundled model's training split, nine questions each
+SCENES = 1500  # of a test bed's training split, up to nine questions each
 JUDGED = 256  # held-out questions that are answered at the end, at most
 
 
@@ -24,8 +24,8 @@ class TrainPlan:
     Attributes:
         out: folder of the weights, and of the checkpoints on the way.
         method: recipe text of a trained method; its ratios are the targets.
-        model: `"nano"`, a folder or a hub id.
-        questions: `"nano"` for training scenes of the bundled model, or a folder or file.
+        model: `"nano"`, `"smol"`, a folder or a hub id.
+        questions: name of a test bed, as `"nano"`, for its training scenes, or a folder or file.
         n: scenes (default 1500) or questions of a file (default all).
         steps: updates.
         batch_size: questions per update.

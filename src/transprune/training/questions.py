@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transprune.bench.data.tasks.base import Item
+from transprune.bench.data.tasks.beds import find_bed
 from transprune.bench.data.tasks.files import read_questions
 from transprune.bench.data.tasks.held_out import hold_out_pictures
-from transprune.bench.data.tasks.scenes import training_scenes
 from transprune.errors import TaskError, TrainingError
-from transprune.nano import NANO
 from transprune.training.plan import SCENES
 
 
@@ -53,18 +52,18 @@ def load_lessons(
     """The questions of `source`, those of some pictures held out.
 
     Args:
-        source: `"nano"` for training scenes of the bundled model, or a folder or file of questions
-            with answers, as `transprune bench` takes them.
+        source: name of a test bed, as `"nano"`, for its training scenes, or a folder or file of
+            questions with answers, as `transprune bench` takes them.
         n: scenes (default 1500) or questions of the file (default all).
         held_out: share of the pictures, in (0, 1).
-        seed: of the choice, and of the bundled questions.
+        seed: of the choice, and of a test bed's questions.
         strict: raise at a bad line instead of leaving it out.
 
     Raises:
         TrainingError: nothing to learn from, or a single picture, so that none can be held out.
     """
-    if source == NANO:
-        items = training_scenes(SCENES if n is None else n, seed)
+    if bed := find_bed(source):
+        items = bed.ask_to_learn(SCENES if n is None else n, seed)
         return _split(items, held_out, seed, ())
     try:
         questions = read_questions(Path(source), n=n, strict=strict)

@@ -11,6 +11,7 @@ from typing import Any
 from transprune.bench.data.manifest import write_json
 from transprune.bench.data.provenance import commit, machine, versions
 from transprune.bench.data.tasks.base import Item
+from transprune.bench.data.tasks.beds import find_bed
 from transprune.bench.data.work_folder import WorkFolder
 from transprune.bench.run.answers import to_device
 from transprune.bench.run.prepared import PreparedQuestions
@@ -23,7 +24,7 @@ from transprune.nano import NANO
 from transprune.tune.questions import load_items
 
 FIT_FILE = "fit.json"
-SCENES = 8  # of the bundled model's training split, nine questions each
+SCENES = 8  # of a test bed's training split, up to nine questions each
 
 OnProgress = Callable[[str, int, int], None]  # step, done, total
 OnNote = Callable[[str], None]
@@ -36,10 +37,10 @@ class FitPlan:
     Attributes:
         out: folder of the recipe.
         saving: text of the share of the prefill to save, as `0.4` or `40%`.
-        model: `"nano"`, a folder or a hub id.
-        questions: `"nano"` for bundled training scenes, or a folder or file of questions.
-        n: scenes of the bundled questions (default 8), or questions of a file (default all).
-        seed: of the bundled questions.
+        model: `"nano"`, `"smol"`, a folder or a hub id.
+        questions: name of a test bed, as `"nano"`, for its training scenes, or a folder or file.
+        n: scenes of a test bed (default 8), or questions of a file (default all).
+        seed: of a test bed's questions.
         strict: raise at a bad line of a file instead of leaving it out.
         loading: how the model is loaded.
         command: what started it, for the record.
@@ -90,7 +91,7 @@ def run_fit(plan: FitPlan, on_progress: OnProgress, on_note: OnNote) -> Fitted:
     """
     saving = parse_saving(plan.saving)
     WorkFolder(plan.out, FIT_FILE, "fit", TuneError).check()
-    n = SCENES if plan.questions == NANO and plan.n is None else plan.n
+    n = SCENES if find_bed(plan.questions) and plan.n is None else plan.n
     items, skipped = load_items(
         plan.questions, n=n, split="train", seed=plan.seed, strict=plan.strict
     )

@@ -15,7 +15,7 @@ LossKind = Literal["kl", "last-token"]
 
 TRIALS = 80
 HELD_OUT = 0.3  # of the pictures
-SCENES = 40  # of the bundled model's validation split
+SCENES = 40  # of a test bed's validation split
 ANSWER_TOKENS = 4
 BATCH = 32
 
@@ -27,8 +27,8 @@ class Plan:
     Attributes:
         out: folder of the search and of the recipe it finds.
         budget: text of the budget, as `0.35`, `35%` or `0.2:0.6` (see `budget.parse_budget`).
-        model: `"nano"`, a folder or a hub id.
-        questions: `"nano"` for the bundled validation scenes, or a folder or file of questions.
+        model: `"nano"`, `"smol"`, a folder or a hub id.
+        questions: name of a test bed, as `"nano"`, for its validation scenes, or a folder or file.
         methods: recipe texts; each is a starting point, and settings written in it are not
             searched.
         cost: what the budget counts: `"flops"` and `"kv"` as shares of the unpruned model (exact
@@ -37,10 +37,10 @@ class Plan:
             `"last-token"`, one minus the cosine between the last hidden states of the last prompt
             token (the measure of VFlowOpt, Yang et al., ICCV 2025).
         trials: how many settings are tried, those of earlier calls counted.
-        n: scenes of the bundled questions (default 40), or questions of a file (default all).
+        n: scenes of a test bed (default 40), or questions of a file (default all).
         held_out: share of the pictures whose questions the search never sees.
         answer_tokens: how many answer tokens are compared.
-        seed: seed of the search, of the held-out part, and of the bundled questions.
+        seed: seed of the search, of the held-out part, and of a test bed's questions.
         strict: whether a bad line of a questions file is an error.
         loading: dtype, device, attention implementation and text tower of the model.
         batch_size: prompts per batch; after each batch a bad trial may be stopped.

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from transprune.bench.data.tasks.base import Item
+from transprune.bench.data.tasks.beds import find_bed
 from transprune.bench.data.tasks.entry import build_entry
 from transprune.bench.data.tasks.files import NAMES
 from transprune.bench.data.tasks.held_out import hold_out_pictures
-from transprune.bench.data.tasks.scenes import ask_scenes, ask_training_scenes
 from transprune.core import strict_json
 from transprune.core.shown import shown
 from transprune.errors import ImageError, TaskError, TuneError
-from transprune.nano import NANO
 from transprune.tune.plan import SCENES
 
 Choosable = Literal["train", "validation"]
@@ -54,10 +53,10 @@ def load_questions(
     """The questions of `source`, the pictures of some of them held out.
 
     Args:
-        source: `"nano"` for the bundled validation scenes, or a folder or file.
+        source: name of a test bed, whose validation scenes are asked about, or a folder or file.
         n: scenes (default 40) or questions of the file (default all).
         held_out: share of the pictures, in (0, 1).
-        seed: seed of the choice, and of the bundled questions.
+        seed: seed of the choice, and of a test bed's questions.
         strict: raise at a bad line instead of leaving it out.
 
     Raises:
@@ -74,20 +73,21 @@ def load_items(
     """All questions of `source` in their order, and the lines left out, each with its reason.
 
     Args:
-        source: `"nano"` for bundled scenes, or a folder or file.
+        source: name of a test bed, or a folder or file.
         n: scenes (default 40) or questions of the file (default all).
-        split: of the bundled scenes. The test split is for reporting and is never offered.
-        seed: of the bundled questions.
+        split: of a test bed. The test split is for reporting and is never offered.
+        seed: of a test bed's questions.
         strict: raise at a bad line instead of leaving it out.
 
     Raises:
         TaskError: nothing there, nothing usable, or with `strict` the first bad line.
+        SceneError: what the scenes of a test bed are drawn from is missing.
     """
-    if source == NANO:
+    if bed := find_bed(source):
         count = n or SCENES
         if split == "train":
-            return ask_training_scenes(count, seed), ()
-        return tuple(ask_scenes(split, count, seed).items), ()
+            return bed.ask_to_fit(count, seed), ()
+        return tuple(bed.ask(split, count, seed).items), ()
 
     skipped: list[str] = []
     items = tuple(_read(_find(Path(source)), n, strict, skipped))
@@ -118,7 +118,7 @@ def _find(source: Path) -> Path:
             return file
 
     raise TaskError(
-        f"no questions at {source}: give 'nano', a questions file, or a folder with "
+        f"no questions at {source}: give 'nano', 'smol', a questions file, or a folder with "
         f"{' or '.join(NAMES)}"
     )
 

@@ -26,12 +26,12 @@ class Settings:
     """The settings that must be equal for a run to be continued.
 
     Attributes:
-        model: source of the model as given, `"nano"` or a folder or a hub id.
+        model: source of the model as given, `"nano"`, `"smol"`, a folder or a hub id.
         weights: fingerprint of its weights; empty for a model that is not in a local folder.
-        tasks: source of the questions as given, `"nano"` or a path.
+        tasks: source of the questions as given, name of a test bed or a path.
         items: fingerprint of the questions, their answers and their order.
-        split: split of the bundled scenes; empty for other tasks.
-        n: scenes (bundled tasks) or questions (other tasks); None for all questions of a file.
+        split: split of a test bed's scenes; empty for other tasks.
+        n: scenes (test beds) or questions (other tasks); None for all questions of a file.
         seed: seed of the questions, and of every method that draws at random.
         dtype, attention, device: as the model was loaded.
         max_new_tokens: longest answer.

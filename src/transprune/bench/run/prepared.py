@@ -76,7 +76,9 @@ class PreparedQuestions:
         self._bytes_kept = 0
         self._takes_videos = takes_videos(checkpoint)
 
-        self.counts = {_key(item): self._tokenise(item) for item in items}
+        # picture by picture: a scene is drawn when it is needed, and soon forgotten
+        by_picture = sorted(items, key=lambda item: item.image)
+        self.counts = {_key(item): self._tokenise(item) for item in by_picture}
 
     def nominal(self) -> NominalPrompt:
         """The prompt that budgets are counted for: low medians over the questions."""

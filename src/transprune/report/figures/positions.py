@@ -40,7 +40,7 @@ def draw_positions(
         "and ↓ are the means of the upper and the lower half."
     )
     if objects is not None:
-        caption += " Objects are placed uniformly, so an unbiased criterion gives a uniform map."
+        caption += " A criterion without such a bias follows the map of where objects are."
 
     return render(
         "positions",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_LAYERS = 16  # layers shown
+MAX_LAYERS = 32  # layers shown: all of a 7B model, in four blocks of eight
+FEW_BLOCKS = 2  # up to so many, each has the image beside it: a photograph is large in a page
 GAP = 0.06  # inches between two maps
 
 # heading, quantity, index of the module (0 attention, 1 FFN)
@@ -72,7 +73,7 @@ NARROW_PLAN = Plan(NARROW, columns=4, left=0.46, picture=1.3, head=1.45, label=0
 def draw_transitions(
     picture: Image.Image, shape: tuple[int, int], magnitude: Floats, cosine: Floats, name: str
 ) -> Picture:
-    """Four maps per decoder layer of one image (at most 16 layers, evenly spaced).
+    """Four maps per decoder layer of one image (at most 32 layers, evenly spaced).
 
     Args:
         picture: the part of the image that the tokens cover.
@@ -81,9 +82,7 @@ def draw_transitions(
         name: of the image, for the caption.
     """
     quantities = {"magnitude": magnitude, "direction": 1 - np.abs(cosine)}
-    count = min(MAX_LAYERS, len(magnitude))
-    spaced = np.linspace(0, len(magnitude) - 1, count).round()
-    layers = np.unique(spaced.astype(int))  # from 0 on; readers see them from 1 on
+    layers = shown_layers(len(magnitude))
 
     return render(
         "transitions",
@@ -100,6 +99,13 @@ def draw_transitions(
         _numbers(name, shape, quantities),
         lambda theme: _figure(picture, shape, quantities, layers, theme),
     )
+
+
+def shown_layers(total: int) -> NDArray[np.int64]:
+    """The layers that are shown, from 0 on; readers see them from 1 on."""
+    count = min(MAX_LAYERS, total)
+    spaced = np.linspace(0, total - 1, count).round()
+    return np.unique(spaced.astype(np.int64))
 
 
 def _numbers(name: str, shape: tuple[int, int], quantities: Quantities) -> dict[str, Any]:
@@ -139,8 +145,8 @@ def _figure(
 
     top = plan.head
     for number, block in enumerate(blocks):
-        # on a phone the image stands above the first block only
-        if number == 0 or not plan.head:
+        # on a phone, and where there are many blocks, the image stands at the first one only
+        if number == 0 or (not plan.head and len(blocks) <= FEW_BLOCKS):
             _draw_picture(figure, picture, plan, top)
         for row, (heading, quantity, module) in enumerate(MAP_ROWS):
             edge = top + plan.title + row * (plan.side + plan.label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -66,13 +66,15 @@ class Questions:
         source: where they come from, as given.
         tasks: in a fixed order.
         skipped: lines that were left out, each with its reason.
-        split: split of the bundled scenes, else empty.
+        split: split of a test bed's scenes, else empty.
+        origin: checksum of what the pictures are drawn from, where that is no code.
     """
 
     source: str
     tasks: tuple[Task, ...]
     skipped: tuple[str, ...] = ()
     split: str = ""
+    origin: str = ""
 
     @property
     def items(self) -> list[Item]:
@@ -86,7 +88,7 @@ class Questions:
     def fingerprint(self) -> str:
         """16 hex digits, equal for the same questions, answers and order."""
         # a picture counts by its name; its pixels are not hashed
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self.origin.encode())
         for task in self.tasks:
             digest.update(repr((task.name, task.metric.name)).encode())
             for item in task.items:
@@ -97,3 +99,11 @@ class Questions:
     def knows_relevant(self) -> bool:
         """Whether the relevant tokens of every item are known, which the oracle needs."""
         return all(item.relevant is not None for item in self.items)
+
+    def without_relevant(self) -> Questions:
+        """The same questions, of which no relevant tokens are known."""
+        tasks = []
+        for task in self.tasks:
+            items = tuple(replace(item, relevant=None) for item in task.items)
+            tasks.append(replace(task, items=items))
+        return replace(self, tasks=tuple(tasks))

