@@ -43,6 +43,8 @@ _SMALLEST, _LARGEST = 44, 160  # pixels
 # shares of a token, against 1 for the name
 _COLOR, _CHARACTERS, _PLACE, _SIZE = 0.5, 0.7, 0.6, 0.5
 
+_SHARPNESS = 24.0  # of the choice among names
+
 
 @dataclass(frozen=True)
 class WordsSettings:
@@ -58,7 +60,7 @@ class WordsSettings:
     """
 
     name: str = "reader1_words"
-    steps: int = 600
+    steps: int = 1000
     batch: int = 8
     first_scene: int = 10_000_000
     adam_lr: float = 2e-3
@@ -174,6 +176,12 @@ class WordsStage:
         self._numbers = {name: number for number, name in enumerate(names)}
         self._words = vocabulary(model.model.language_model, tokenizer, names)
 
+        # only names of training can be chosen in training
+        known = torch.tensor([*world.kinds.by_split["train"], len(names) - 1])
+        self._choices = self._words.names[known].to(device)
+        self._places = torch.full((len(names),), NOTHING)
+        self._places[known] = torch.arange(len(known))
+
     def rate(self, step: int) -> float:
         """Warm-up, then cosine."""
         return cosine(step, self.steps, self.settings.warmup, self.settings.lr_floor)
@@ -186,25 +194,29 @@ class WordsStage:
         return labels, spoken(self._words, labels)
 
     def loss(self, batch: tuple[Labels, Tensor], step: int) -> tuple[Tensor, Metrics]:
-        """The squared error, as a share of the words' variance, things and ground alike."""
+        """The squared error, as a share of a word's length, and the choice among names."""
         labels, wanted = batch
         device = self._model.device
         with torch.no_grad():
             patches = look(self._model.model.vision_tower, labels.pixels).patches
-        said = self._model.model.multi_modal_projector(patches).float()
+        said = self._model.model.multi_modal_projector(patches).float() / self._words.scale
 
-        wanted = wanted.to(device)
-        error = (said - wanted).pow(2).sum(dim=-1) / self._words.scale**2  # [B, N]
-        on_thing = (labels.name != NOTHING).to(device)
+        error = (said - wanted.to(device) / self._words.scale).pow(2).sum(dim=-1)  # [B, N]
+        on_thing = labels.name != NOTHING
+        names = self._places[labels.name[on_thing]].to(device)
+        on_thing = on_thing.to(device)
         things, ground = error[on_thing].mean(), error[~on_thing].mean()
 
-        # the name that a patch is nearest to
-        directions = self._words.names.to(device)
-        best = (said[on_thing] @ directions.T).argmax(dim=-1)
-        right = best == labels.name.to(device)[on_thing]
+        logits = _SHARPNESS * said[on_thing] @ self._choices.T
+        chosen = F.cross_entropy(logits, names)
         metrics = {
             "things": things.item(),
             "ground": ground.item(),
-            "name": right.float().mean().item(),
+            "name": self._right(logits, names),
         }
-        return things + ground, metrics
+        return things + ground + chosen, metrics
+
+    def _right(self, logits: Tensor, names: Tensor) -> float:
+        """The share of right names; signs, which all have the same one, aside."""
+        others = names != len(self._choices) - 1
+        return (logits.argmax(dim=-1) == names)[others].float().mean().item()
