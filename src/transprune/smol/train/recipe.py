@@ -121,7 +121,7 @@ MINIATURE = TowerRecipe(
 
 LITTLE_READER = ReaderRecipe(
     "miniature",
-    WordsSettings(steps=2, batch=1, warmup=1),
+    WordsSettings(scenes=2, steps=2, batch=50, warmup=1),
     (
         ReaderSettings("reader2_few", steps=2, batch=1, tokens=96, slots=((9, 200),)),
         ReaderSettings("reader4_scenes", steps=2, batch=1, slots=((9, 200),)),
