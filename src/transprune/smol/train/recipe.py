@@ -94,7 +94,15 @@ READER = ReaderRecipe(
     "reader",
     WordsSettings(),
     (
-        ReaderSettings("reader2_few", steps=800, canvas=_FEW, tokens=96, lr_floor=0.5),
+        ReaderSettings(
+            "reader2_few",
+            steps=800,
+            canvas=_FEW,
+            tokens=96,
+            slots=((12, 20), (4, 28), (4, 40)),
+            adam_lr=1.5e-3,
+            lr_floor=0.5,
+        ),
         ReaderSettings(
             "reader3_things",
             steps=1600,
