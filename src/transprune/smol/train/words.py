@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,14 +192,12 @@ class WordsStage:
         self.module = nn.ModuleDict({"projector": projector})
         self.optimizer = Optimizer(self.module, 0.0, settings.adam_lr)
 
-        names = all_names(world.kinds.names)
-        words = vocabulary(model.model.language_model, tokenizer, names)
-        self._scale = words.scale
+        self._names = all_names(world.kinds.names)
+        self._words = vocabulary(model.model.language_model, tokenizer, self._names)
 
         # only names of training can be chosen in training; the last one is that of all signs
-        known = [*world.kinds.by_split["train"], len(names) - 1]
-        self._choices = words.names[known].to(device)
-        self._pool = self._look(words, names, {number: place for place, number in enumerate(known)})
+        self._known = [*world.kinds.by_split["train"], len(self._names) - 1]
+        self._choices = self._words.names[self._known].to(device)
 
     def rate(self, step: int) -> float:
         """Warm-up, then cosine."""
@@ -213,7 +212,7 @@ class WordsStage:
     def loss(self, batch: Patches, step: int) -> tuple[Tensor, Metrics]:
         """The squared error, as a share of a word's length, and the choice among names."""
         features, wanted, names = (part.to(self._model.device) for part in batch)
-        said = self._model.model.multi_modal_projector(features.float()).float() / self._scale
+        said = self._model.model.multi_modal_projector(features.float()).float() / self._words.scale
 
         error = (said - wanted.float()).pow(2).sum(dim=-1)  # [n]
         on_thing = names != NOTHING
@@ -232,11 +231,13 @@ class WordsStage:
         }
         return things + ground + chosen, metrics
 
+    @cached_property
     @torch.no_grad()
-    def _look(self, words: Vocabulary, names: tuple[str, ...], places: dict[int, int]) -> Patches:
-        """Look at all pictures once."""
+    def _pool(self) -> Patches:
+        """Patches of all pictures; a finished stage never looks at them."""
         settings = self.settings
-        numbers = {name: number for number, name in enumerate(names)}
+        numbers = {name: number for number, name in enumerate(self._names)}
+        places = {number: place for place, number in enumerate(self._known)}
         rng = np.random.default_rng(settings.seed)
         device = self._model.device
         found = []
@@ -252,6 +253,6 @@ class WordsStage:
             taken = torch.cat([(name != NOTHING).nonzero()[:, 0], torch.from_numpy(some)])
 
             chosen = [places.get(value, NOTHING) for value in name[taken].tolist()]
-            said = spoken(words, labels)[0, taken]
+            said = spoken(self._words, labels)[0, taken]
             found.append((patches[taken].half(), said.half(), torch.tensor(chosen)))
         return Patches(*(torch.cat(parts) for parts in zip(*found, strict=True)))
