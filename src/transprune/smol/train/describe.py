@@ -20,7 +20,7 @@ _SIZES = ((70, "small"), (105, "middle-sized"))  # up to how many pixels; else l
 
 def descriptions(scene: Scene, rng: np.random.Generator, things: int) -> list[Question]:
     """Questions about up to `things` single things, and one about all of them."""
-    asked = []
+    asked: list[Question] = []
     for number in rng.permutation(len(scene.things)).tolist():
         name = unique_name(scene, number)
         if name is not None and len(asked) < things:
