@@ -303,7 +303,7 @@ def test_patches_say_what_they_show(language, tokenizer) -> None:
         torch.zeros(1, 576, 37),
         far,
     )
-    token = spoken(words, one)[0, 0] / words.scale
+    token = spoken(words, one)[0, 0]
     plain = words.names[4] + 0.6 * (
         (2 * (7 + 112) / 336 - 1) * words.across + (2 * 7 / 336 - 1) * words.down
     )
@@ -312,7 +312,7 @@ def test_patches_say_what_they_show(language, tokenizer) -> None:
 
 def test_the_words_stage_trains_the_projector_alone(model, tokenizer, tmp_path) -> None:
     before = copy.deepcopy(model.state_dict())
-    settings = WordsSettings(steps=8, batch=1, warmup=1)
+    settings = WordsSettings(scenes=3, steps=8, batch=60, warmup=1)
     stage = WordsStage(model, tokenizer, WORLD, settings, CPU)
     log = []
     assert run_stage(stage, tmp_path, lambda name, step, of, found: log.append(found))

@@ -1,6 +1,6 @@
 """The language model learns to read visual tokens: the projector and a low-rank update together.
 
-One picture serves some twenty-five questions, packed behind it (`packing`). In the cheaper stage the
+One picture serves some twenty-five questions and descriptions, packed behind it (`packing`). In the cheaper stages the
 language model is given the tokens of the things and a random part of the ground, each in its own
 position; the last stage has all 576, as the finished model has.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,8 @@ from transprune.smol.low_rank import LowRank
 from transprune.smol.packing import Packed, answer_logits, pack, right_answers
 from transprune.smol.questions import ask_all, asker_of
 from transprune.smol.scenes import Scene, draw
+from transprune.smol.things import Canvas
+from transprune.smol.train.describe import descriptions
 from transprune.smol.world import World
 
 
@@ -40,9 +42,11 @@ class ReaderSettings:
     Attributes:
         name: of the stage, and of its files.
         steps, batch: number of steps, and pictures per step.
+        canvas: contents of the pictures.
         tokens: visual tokens that the language model is given; None: all.
         first_scene: number of the first picture; stages share none.
         per_category: questions of each category about a picture, where it has so many.
+        described: single things that are described, besides the whole picture.
         slots: branches for them, see `packing.pack`.
         adam_lr, warmup, lr_floor: peak learning rate, steps to reach it, and the share of the peak
             left at the end.
@@ -55,10 +59,12 @@ class ReaderSettings:
     name: str
     steps: int
     batch: int = 2
+    canvas: Canvas = field(default_factory=Canvas)
     tokens: int | None = None
     first_scene: int = 20_000_000
-    per_category: int = 4
-    slots: tuple[tuple[int, int], ...] = ((16, 20), (7, 28), (4, 44))
+    per_category: int = 3
+    described: int = 4
+    slots: tuple[tuple[int, int], ...] = ((12, 20), (8, 28), (4, 52))
     adam_lr: float = 1e-3
     warmup: int = 100
     lr_floor: float = 0.02
@@ -126,10 +132,11 @@ class ReaderStage:
         scenes = []
         asked = []
         for number in range(first, first + settings.batch):
-            scene = draw(self._world, "train", number)
+            scene = draw(self._world, "train", number, settings.canvas)
             asker = asker_of(self._world, scene, "train", number)
+            told = descriptions(scene, asker.rng, settings.described)
             scenes.append(scene)
-            asked.append(ask_all(asker, settings.per_category))
+            asked.append(told + ask_all(asker, settings.per_category))
 
         pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
         packed = pack(pixels, asked, self._tokenizer, settings.slots)

@@ -59,6 +59,7 @@ class ReaderRecipe:
 
 _PARTS = Canvas(side=112, things=(1, 2))
 _QUARTERS = Canvas(side=168, things=(1, 4))
+_FEW = Canvas(things=(1, 3))
 
 TOWER = TowerRecipe(
     "tower",
@@ -93,9 +94,26 @@ READER = ReaderRecipe(
     "reader",
     WordsSettings(),
     (
-        ReaderSettings("reader2_things", steps=1800, tokens=160, lr_floor=0.3),
         ReaderSettings(
-            "reader3_scenes", steps=1000, first_scene=30_000_000, adam_lr=4e-4, warmup=20
+            "reader2_few",
+            steps=800,
+            canvas=_FEW,
+            tokens=96,
+            slots=((12, 20), (4, 28), (4, 40)),
+            adam_lr=1.5e-3,
+            lr_floor=0.5,
+        ),
+        ReaderSettings(
+            "reader3_things",
+            steps=1600,
+            tokens=160,
+            first_scene=30_000_000,
+            adam_lr=8e-4,
+            warmup=20,
+            lr_floor=0.3,
+        ),
+        ReaderSettings(
+            "reader4_scenes", steps=1000, first_scene=40_000_000, adam_lr=3e-4, warmup=20
         ),
     ),
 )
@@ -111,10 +129,10 @@ MINIATURE = TowerRecipe(
 
 LITTLE_READER = ReaderRecipe(
     "miniature",
-    WordsSettings(steps=2, batch=1, warmup=1),
+    WordsSettings(scenes=2, steps=2, batch=50, warmup=1),
     (
-        ReaderSettings("reader2_things", steps=2, batch=1, tokens=96, slots=((9, 200),)),
-        ReaderSettings("reader3_scenes", steps=2, batch=1, slots=((9, 200),)),
+        ReaderSettings("reader2_few", steps=2, batch=1, tokens=96, slots=((9, 200),)),
+        ReaderSettings("reader4_scenes", steps=2, batch=1, slots=((9, 200),)),
     ),
     rank=2,
 )

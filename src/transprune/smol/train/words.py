@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,6 +45,8 @@ _SMALLEST, _LARGEST = 44, 160  # pixels
 # shares of a token, against 1 for the name
 _COLOR, _CHARACTERS, _PLACE, _SIZE = 0.5, 0.7, 0.6, 0.5
 
+_SHARPNESS = 24.0  # of the choice among names
+
 
 @dataclass(frozen=True)
 class WordsSettings:
@@ -50,21 +54,39 @@ class WordsSettings:
 
     Attributes:
         name: of the stage, and of its files.
-        steps, batch: number of steps, and pictures per step.
+        scenes: pictures that are looked at.
+        ground: patches of the ground that are taken from each; of things, all are.
+        steps, batch: number of steps, and patches per step.
         first_scene: number of the first picture.
         adam_lr, warmup, lr_floor: peak learning rate, steps to reach it, and the share of the peak
             left at the end.
-        seed: of the first weights.
+        seed: of the first weights, and of the draws.
     """
 
     name: str = "reader1_words"
-    steps: int = 600
-    batch: int = 8
+    scenes: int = 3200
+    ground: int = 12
+    steps: int = 500
+    batch: int = 1500
     first_scene: int = 10_000_000
-    adam_lr: float = 2e-3
-    warmup: int = 50
+    adam_lr: float = 3e-3
+    warmup: int = 20
     lr_floor: float = 0.02
     seed: int = 0
+
+
+class Patches(NamedTuple):
+    """Patches that were looked at.
+
+    Attributes:
+        features: of the tower, float16 [n, D].
+        wanted: what to say, in units of an ordinary embedding, float16 [n, E].
+        names: long [n], places among the names of training; -100 on the ground.
+    """
+
+    features: Tensor
+    wanted: Tensor
+    names: Tensor
 
 
 class Vocabulary(NamedTuple):
@@ -118,7 +140,7 @@ def vocabulary(language: Any, tokenizer: Any, names: tuple[str, ...]) -> Vocabul
 
 
 def spoken(words: Vocabulary, labels: Labels) -> Tensor:
-    """What every patch says. -> float [B, N, D]."""
+    """What every patch says, in units of an ordinary embedding. -> float [B, N, E]."""
     on_thing = (labels.name != NOTHING)[..., None]
     name = torch.where(on_thing, words.names[labels.name.clamp(min=0)], words.ground)
 
@@ -137,7 +159,7 @@ def spoken(words: Vocabulary, labels: Labels) -> Tensor:
     size = torch.where(on_thing, (2 * share - 1) * words.extent, 0.0)
 
     mixture = name + _COLOR * color + _CHARACTERS * characters + _PLACE * place + _SIZE * size
-    return words.scale * mixture
+    return mixture
 
 
 class WordsStage:
@@ -170,41 +192,67 @@ class WordsStage:
         self.module = nn.ModuleDict({"projector": projector})
         self.optimizer = Optimizer(self.module, 0.0, settings.adam_lr)
 
-        names = all_names(world.kinds.names)
-        self._numbers = {name: number for number, name in enumerate(names)}
-        self._words = vocabulary(model.model.language_model, tokenizer, names)
+        self._names = all_names(world.kinds.names)
+        self._words = vocabulary(model.model.language_model, tokenizer, self._names)
+
+        # only names of training can be chosen in training; the last one is that of all signs
+        self._known = [*world.kinds.by_split["train"], len(self._names) - 1]
+        self._choices = self._words.names[self._known].to(device)
 
     def rate(self, step: int) -> float:
         """Warm-up, then cosine."""
         return cosine(step, self.steps, self.settings.warmup, self.settings.lr_floor)
 
-    def prepare(self, step: int) -> tuple[Labels, Tensor]:
-        """Draw the pictures of a step, and say what they show."""
-        first = self.settings.first_scene + step * self.settings.batch
-        scenes = [draw(self._world, "train", first + row) for row in range(self.settings.batch)]
-        labels = batch_labels(scenes, self._numbers)
-        return labels, spoken(self._words, labels)
+    def prepare(self, step: int) -> Patches:
+        """Draw the patches of a step."""
+        rng = np.random.default_rng((self.settings.seed, step))
+        drawn = rng.integers(len(self._pool.names), size=self.settings.batch)
+        return Patches(*(part[torch.from_numpy(drawn)] for part in self._pool))
 
-    def loss(self, batch: tuple[Labels, Tensor], step: int) -> tuple[Tensor, Metrics]:
-        """The squared error, as a share of the words' variance, things and ground alike."""
-        labels, wanted = batch
-        device = self._model.device
-        with torch.no_grad():
-            patches = look(self._model.model.vision_tower, labels.pixels).patches
-        said = self._model.model.multi_modal_projector(patches).float()
+    def loss(self, batch: Patches, step: int) -> tuple[Tensor, Metrics]:
+        """The squared error, as a share of a word's length, and the choice among names."""
+        features, wanted, names = (part.to(self._model.device) for part in batch)
+        said = self._model.model.multi_modal_projector(features.float()).float() / self._words.scale
 
-        wanted = wanted.to(device)
-        error = (said - wanted).pow(2).sum(dim=-1) / self._words.scale**2  # [B, N]
-        on_thing = (labels.name != NOTHING).to(device)
+        error = (said - wanted.float()).pow(2).sum(dim=-1)  # [n]
+        on_thing = names != NOTHING
         things, ground = error[on_thing].mean(), error[~on_thing].mean()
 
-        # the name that a patch is nearest to
-        directions = self._words.names.to(device)
-        best = (said[on_thing] @ directions.T).argmax(dim=-1)
-        right = best == labels.name.to(device)[on_thing]
+        logits = _SHARPNESS * said[on_thing] @ self._choices.T
+        chosen = F.cross_entropy(logits, names[on_thing])
+
+        # the share of right names; signs, which all have the same one, aside
+        right = logits.argmax(dim=-1) == names[on_thing]
+        others = names[on_thing] != len(self._choices) - 1
         metrics = {
             "things": things.item(),
             "ground": ground.item(),
-            "name": right.float().mean().item(),
+            "name": right[others].float().mean().item(),
         }
-        return things + ground, metrics
+        return things + ground + chosen, metrics
+
+    @cached_property
+    @torch.no_grad()
+    def _pool(self) -> Patches:
+        """Patches of all pictures; a finished stage never looks at them."""
+        settings = self.settings
+        numbers = {name: number for number, name in enumerate(self._names)}
+        places = {number: place for place, number in enumerate(self._known)}
+        rng = np.random.default_rng(settings.seed)
+        device = self._model.device
+        found = []
+
+        for number in range(settings.first_scene, settings.first_scene + settings.scenes):
+            labels = batch_labels([draw(self._world, "train", number)], numbers)
+            with torch.autocast(device.type, torch.bfloat16):
+                patches = look(self._model.model.vision_tower, labels.pixels).patches[0].cpu()
+
+            name = labels.name[0]
+            ground = (name == NOTHING).nonzero()[:, 0].numpy()
+            some = rng.permutation(ground)[: settings.ground]
+            taken = torch.cat([(name != NOTHING).nonzero()[:, 0], torch.from_numpy(some)])
+
+            chosen = [places.get(value, NOTHING) for value in name[taken].tolist()]
+            said = spoken(self._words, labels)[0, taken]
+            found.append((patches[taken].half(), said.half(), torch.tensor(chosen)))
+        return Patches(*(torch.cat(parts) for parts in zip(*found, strict=True)))
