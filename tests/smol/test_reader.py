@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -17,7 +16,7 @@ from transformers import (
 )
 
 import transprune
-from smol.little import little_world
+from smol.little import little_tokenizer, little_world
 from transprune.errors import CheckpointError
 from transprune.nano.packed import layer_forward
 from transprune.nano.train.loop import run_stage
@@ -51,8 +50,6 @@ CPU = torch.device("cpu")
 WORLD = little_world()
 POOL = list(WORLD.kinds.names)
 
-# as SmolLM2's tokenizer is built: bytes, special tokens first; every character is a token
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", RESERVED]
 OWN_TEMPLATE = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
     "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
@@ -63,19 +60,9 @@ OWN_TEMPLATE = (
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *letters])}
-    inner = Tokenizer(models.BPE(vocabulary, []))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        bos_token=SPECIAL[1],
-        eos_token=SPECIAL[2],
-        pad_token=SPECIAL[2],
-        unk_token=SPECIAL[0],
-        chat_template=OWN_TEMPLATE,
-    )
+    tokenizer = little_tokenizer()
+    tokenizer.chat_template = OWN_TEMPLATE
+    return tokenizer
 
 
 @pytest.fixture(autouse=True)

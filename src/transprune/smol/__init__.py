@@ -7,7 +7,7 @@ home, which is `out/smol` unless TRANSPRUNE_SMOL names another:
 
     language/   the language model, as transformers loads it, and what it answers to text alone
     world/      pictures of some 1,300 kinds of things with their names, and photographs
-    tower/, projector/   the trainings: checkpoints and logs
+    tower/, reader/   the trainings: checkpoints and logs
     adapter/    what was trained
     model/      the finished model, an ordinary checkpoint
 

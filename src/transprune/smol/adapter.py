@@ -26,6 +26,7 @@ from transprune.smol.low_rank import LowRank
 from transprune.smol.vision import TowerSizes, new_tower
 
 SCHEMA = 2
+ABOUT = "adapter.json"
 WEIGHTS = "adapter.safetensors"
 
 
@@ -62,7 +63,7 @@ def save_adapter(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "language_sha256": language_sha256,
     }
-    (folder / "adapter.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: str) -> Any:
@@ -80,14 +81,15 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
     Raises:
         CheckpointError: no adapter there, one of another architecture, or for another language model.
     """
-    about, weights = _read(folder)
-    if about["language_sha256"] != language_sha256:
+    about = check_adapter(folder)
+    wanted = about.get("language_sha256")
+    if wanted != language_sha256:
         raise CheckpointError(
-            f"{folder} is an adapter for a language model with the checksum "
-            f"{about['language_sha256']}; got {language_sha256}. Make the right one: transprune "
-            "smol language"
+            f"{folder} is an adapter for a language model with the checksum {wanted}; got "
+            f"{language_sha256}. Make the right one: transprune smol language"
         )
 
+    weights = load_file(folder / WEIGHTS)
     try:
         tower = new_tower(TowerSizes(**about["sizes"]))
         model: Any = assemble(language, tower, tokenizer)
@@ -103,29 +105,33 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
     return model
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What adapter.json says, and the weights, whose checksum it says.
+def check_adapter(folder: Path) -> dict[str, Any]:
+    """What `adapter.json` says, after its checksum was compared with that of the weights beside it.
 
     Raises:
-        CheckpointError: one of both is missing, damaged or not the other's.
+        CheckpointError: a file is missing or damaged, or the weights are others.
     """
-    file = folder / WEIGHTS
     try:
-        about = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
-        found = hashlib.sha256(file.read_bytes()).hexdigest()
-        written = about["sha256"]
-    # a missing or damaged file fails in json or where its content is used
-    except Exception as error:
+        about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        expected = about.get("sha256")
+        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    # a missing file, text that is no JSON, JSON that is no object
+    except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"no adapter in {folder} ({first_line(error)}); train it: transprune smol train"
+            f"no adapter in {folder} ({first_line(error)}): it needs {ABOUT} and {WEIGHTS}"
         ) from error
 
-    if found != written:
+    if expected is None:
         raise CheckpointError(
-            f"{file} has the checksum {found}; adapter.json says {written}. Copy both files again "
-            "from where they came from"
+            f"{folder / ABOUT} has no checksum (sha256) of {WEIGHTS}, so the weights cannot be "
+            "checked: an older release wrote it. `transprune smol train` writes it again"
         )
-    return about, load_file(file)
+    if expected != found:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has the checksum {found}; {ABOUT} says {expected}. One of the two "
+            "is damaged or of another adapter: take both from one place"
+        )
+    return about
 
 
 def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256: str) -> None:

@@ -6,8 +6,6 @@ repository, which lies in `adapters/smol`, outside the package: a wheel has none
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +15,12 @@ import torch
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
 from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, MODEL_FOLDER, UNMEASURED
-from transprune.smol.adapter import with_adapter, write_model
+from transprune.smol.adapter import ABOUT, check_adapter, with_adapter, write_model
 from transprune.smol.architecture import image_tokenizer, new_processor
 from transprune.smol.hub_language import HUB, load_fetched
 from transprune.smol.language import WEIGHTS_SHA256, is_marked
 
 CHECKOUT = Path(__file__).parents[3] / "adapters" / "smol"  # beside src/, where there is a src/
-ABOUT = "adapter.json"
-WEIGHTS = "adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False)
         raise CheckpointError(f"no language model in {language}; make it: transprune smol language")
     measured = not (hub and is_marked(language))
     chosen = adapter or find_adapter(home)
-    checksum = check_adapter(chosen)
+    checksum = check_adapter(chosen)["sha256"]
 
     try:
         return _write(home, language, chosen, checksum, measured)
@@ -110,35 +106,6 @@ def find_adapter(home: Path) -> Path:
         "wheel has none). Run `make smol` in a clone of the source repository, give the folder with "
         "--adapter, or train one: transprune smol train"
     )
-
-
-def check_adapter(folder: Path) -> str:
-    """Compare an adapter's weights with the checksum beside them. -> the checksum, hexadecimal.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or the weights are others.
-    """
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        expected = about.get("sha256")
-        found = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    # a missing file, text that is no JSON, JSON that is no object
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"no adapter in {folder} ({first_line(error)}): it needs {ABOUT} and {WEIGHTS}"
-        ) from error
-
-    if expected is None:
-        raise CheckpointError(
-            f"{folder / ABOUT} has no checksum (sha256) of {WEIGHTS}, so the weights cannot be "
-            "checked: an older release wrote it. `transprune smol train` writes it again"
-        )
-    if expected != found:
-        raise CheckpointError(
-            f"{folder / WEIGHTS} has the checksum {found}; {ABOUT} says {expected}. One of the two "
-            "is damaged or of another adapter: take both from one place"
-        )
-    return found
 
 
 def _write_unmeasured(language_folder: Path, adapter: Path, out: Path) -> str:
