@@ -1,8 +1,9 @@
 """The language model learns to read visual tokens: the projector and a low-rank update together.
 
-One picture serves some twenty-five questions and descriptions, packed behind it (`packing`). In the cheaper stages the
-language model is given the tokens of the things and a random part of the ground, each in its own
-position; the last stage has all 576, as the finished model has.
+One picture serves several questions and descriptions, packed behind it (`packing`). At first the
+language model is given the tokens of a single thing with a little ground, each in its own position,
+and is asked about this thing: many pictures fit into a step, and nothing has to be found. Then it is
+given more things and more ground. The last stage has all 576 tokens, as the finished model has.
 
 The update is held to what the language model said without pictures: now and then the divergence from
 its own predictions on a dialogue (`dialogues`) is added to the loss.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +31,6 @@ from transprune.smol.low_rank import LowRank
 from transprune.smol.packing import Packed, answer_logits, pack, right_answers
 from transprune.smol.questions import ask_all, asker_of
 from transprune.smol.scenes import Scene, draw
-from transprune.smol.things import Canvas
 from transprune.smol.train.describe import descriptions
 from transprune.smol.world import World
 
@@ -42,8 +42,9 @@ class ReaderSettings:
     Attributes:
         name: of the stage, and of its files.
         steps, batch: number of steps, and pictures per step.
-        canvas: contents of the pictures.
-        tokens: visual tokens that the language model is given; None: all.
+        shown: things of a picture whose tokens the language model is given, and which it is asked
+            about; None: all.
+        tokens: visual tokens that it is given, those of the ground included; None: all.
         first_scene: number of the first picture; stages share none.
         per_category: questions of each category about a picture, where it has so many.
         described: single things that are described, besides the whole picture.
@@ -59,7 +60,7 @@ class ReaderSettings:
     name: str
     steps: int
     batch: int = 2
-    canvas: Canvas = field(default_factory=Canvas)
+    shown: int | None = None
     tokens: int | None = None
     first_scene: int = 20_000_000
     per_category: int = 3
@@ -79,7 +80,7 @@ class ReaderBatch(NamedTuple):
 
     packed: Packed
     asked: list[list[Question]]
-    kept: Tensor | None
+    kept: Tensor
 
 
 class ReaderStage:
@@ -128,19 +129,20 @@ class ReaderStage:
     def prepare(self, step: int) -> ReaderBatch:
         """Draw the pictures and questions of a step; no picture comes twice."""
         settings = self.settings
+        rng = np.random.default_rng((settings.seed, step))
         first = settings.first_scene + step * settings.batch
-        scenes = []
+        pictures = []
         asked = []
+        kept = []
         for number in range(first, first + settings.batch):
-            scene = draw(self._world, "train", number, settings.canvas)
-            asker = asker_of(self._world, scene, "train", number)
-            told = descriptions(scene, asker.rng, settings.described)
-            scenes.append(scene)
-            asked.append(told + ask_all(asker, settings.per_category))
+            scene = draw(self._world, "train", number)
+            shown = rng.permutation(len(scene.things))[: settings.shown].tolist()
+            pictures.append(torch.from_numpy(scene.pixels))
+            asked.append(self._ask(scene, number, set(shown)))
+            kept.append(self._kept(scene, shown, rng))
 
-        pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
-        packed = pack(pixels, asked, self._tokenizer, settings.slots)
-        return ReaderBatch(packed, asked, self._kept(scenes, step))
+        packed = pack(torch.stack(pictures), asked, self._tokenizer, settings.slots)
+        return ReaderBatch(packed, asked, torch.stack(kept))
 
     def loss(self, batch: ReaderBatch, step: int) -> tuple[Tensor, Metrics]:
         """Cross-entropy of the answers, and the share of right ones per category."""
@@ -163,17 +165,22 @@ class ReaderStage:
             loss = loss + self.settings.talk_weight * talk
         return loss, metrics
 
-    def _kept(self, scenes: list[Scene], step: int) -> Tensor | None:
-        """The tokens of the things, and as many of the ground as there is room for."""
-        if self.settings.tokens is None:
-            return None
+    def _ask(self, scene: Scene, number: int, shown: set[int]) -> list[Question]:
+        """Descriptions and questions about things that are shown, or about such as are not there."""
+        settings = self.settings
+        asker = asker_of(self._world, scene, "train", number)
+        told = descriptions(scene, asker.rng, settings.described)
+        asked = told + ask_all(asker, settings.per_category)
+        return [question for question in asked if set(question.things) <= shown]
 
-        rng = np.random.default_rng((self.settings.seed, step))
-        rows = []
-        for scene in scenes:
-            order = rng.random(len(scene.owner)) + (scene.owner >= 0)
-            rows.append(np.sort(np.argsort(-order)[: self.settings.tokens]))
-        return torch.from_numpy(np.stack(rows))
+    def _kept(self, scene: Scene, shown: list[int], rng: np.random.Generator) -> Tensor:
+        """Tokens of shown things first, then of the ground, none of other things. -> long [N]."""
+        if self.settings.tokens is None:
+            return torch.arange(len(scene.owner))
+
+        ground = scene.owner < 0
+        order = rng.random(len(scene.owner)) - ground - 2 * ~(ground | np.isin(scene.owner, shown))
+        return torch.from_numpy(np.sort(np.argsort(-order)[: self.settings.tokens]))
 
     def _talk(self, number: int) -> Tensor:
         """Divergence from the language model's own predictions on a dialogue, in nats a token."""

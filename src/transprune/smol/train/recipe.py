@@ -59,7 +59,6 @@ class ReaderRecipe:
 
 _PARTS = Canvas(side=112, things=(1, 2))
 _QUARTERS = Canvas(side=168, things=(1, 4))
-_FEW = Canvas(things=(1, 3))
 
 TOWER = TowerRecipe(
     "tower",
@@ -95,25 +94,42 @@ READER = ReaderRecipe(
     WordsSettings(),
     (
         ReaderSettings(
-            "reader2_few",
-            steps=800,
-            canvas=_FEW,
-            tokens=96,
-            slots=((12, 20), (4, 28), (4, 40)),
-            adam_lr=1.5e-3,
+            "reader2_one",
+            steps=400,
+            batch=12,
+            shown=1,
+            tokens=24,
+            per_category=1,
+            described=8,
+            slots=((3, 20), (2, 28), (1, 44)),
+            warmup=30,
             lr_floor=0.5,
         ),
         ReaderSettings(
-            "reader3_things",
-            steps=1600,
-            tokens=160,
+            "reader3_few",
+            steps=600,
+            batch=5,
+            shown=3,
+            tokens=80,
+            per_category=2,
+            described=8,
+            slots=((8, 20), (4, 28), (2, 40)),
             first_scene=30_000_000,
             adam_lr=8e-4,
+            warmup=20,
+            lr_floor=0.5,
+        ),
+        ReaderSettings(
+            "reader4_things",
+            steps=1200,
+            tokens=160,
+            first_scene=35_000_000,
+            adam_lr=6e-4,
             warmup=20,
             lr_floor=0.3,
         ),
         ReaderSettings(
-            "reader4_scenes", steps=1000, first_scene=40_000_000, adam_lr=3e-4, warmup=20
+            "reader5_scenes", steps=1000, first_scene=40_000_000, adam_lr=3e-4, warmup=20
         ),
     ),
 )
@@ -131,8 +147,8 @@ LITTLE_READER = ReaderRecipe(
     "miniature",
     WordsSettings(scenes=2, steps=2, batch=50, warmup=1),
     (
-        ReaderSettings("reader2_few", steps=2, batch=1, tokens=96, slots=((9, 200),)),
-        ReaderSettings("reader4_scenes", steps=2, batch=1, slots=((9, 200),)),
+        ReaderSettings("reader2_one", steps=2, batch=1, shown=1, tokens=96, slots=((9, 200),)),
+        ReaderSettings("reader5_scenes", steps=2, batch=1, slots=((9, 200),)),
     ),
     rank=2,
 )
