@@ -72,7 +72,8 @@ def test_one_command_from_parts_to_a_checkpoint(home) -> None:
 
     code, said = smol()
     assert code == 0, said
-    assert "made before" in said and f"model: {home / 'model'}" in said
+    assert "made before" in said
+    assert f"model:{home / 'model'}" in said.replace(" ", "")  # long paths are wrapped
     assert "note: nothing to draw scenes from" in said or "kinds:" in said
 
     loaded = AutoModelForImageTextToText.from_pretrained(locate("smol"))
