@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 import transprune
 from batch.conftest import (
     QUESTION,
@@ -193,6 +195,7 @@ def wait_for_parts(out, count, process, seconds=120):
     return found
 
 
+@pytest.mark.slow
 def test_a_job_that_was_killed_goes_on_without_a_row_lost_or_done_twice(run, tmp_path):
     folder = write_pictures(tmp_path / "in", 60)
     out = tmp_path / "out"

@@ -105,6 +105,7 @@ train(MINIATURE, Path(sys.argv[1]), slow_progress, torch.device("cpu"), compiled
 """
 
 
+@pytest.mark.slow
 def test_killed_for_real_and_resumed_ends_the_same(whole, tmp_path) -> None:
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
     process = subprocess.Popen(

@@ -155,6 +155,7 @@ def test_the_main_figure_names_every_method_on_a_phone(visit) -> None:
     assert {"transprune", "fastv", "transprune-iga", "pdrop", "random", "oracle"} <= set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_in_both_schemes(visit, scheme) -> None:
     page = visit(scheme=scheme)

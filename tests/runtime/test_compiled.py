@@ -97,6 +97,7 @@ def pruned(model, inputs):
     return logits, session.trace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_compiled_before(zoo, name, inputs, place):
     expected, _ = pruned(zoo(name, "sdpa"), inputs)

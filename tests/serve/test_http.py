@@ -266,6 +266,7 @@ def endless_serve(serve):
         server.stop()
 
 
+@pytest.mark.slow
 def test_a_full_queue_answers_429_and_says_when_to_come_back(endless_serve):
     server = endless_serve(waiting=1)
     with ThreadPoolExecutor(6) as pool:
@@ -302,6 +303,7 @@ def test_an_answer_that_takes_too_long_is_given_up(endless_serve):
     wait_for(lambda: server.post(slow(1)).status_code == 200)
 
 
+@pytest.mark.slow
 def test_a_stream_that_takes_too_long_ends_with_an_error(endless_serve):
     server = endless_serve(seconds=4.0)
     text = server.post(slow(340, stream=True)).text

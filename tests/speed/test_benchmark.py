@@ -104,6 +104,7 @@ def test_a_second_run_measures_only_what_is_missing(miniature, file):
     assert len(file.path.read_text().splitlines()) == 2 * len(variants(ONE.shape))
 
 
+@pytest.mark.slow
 def test_an_incomplete_last_line_is_dropped_and_its_cell_measured_again(miniature, file):
     run_benchmark([ONE], miniature, file)
     whole = file.path.read_bytes()
@@ -116,6 +117,7 @@ def test_an_incomplete_last_line_is_dropped_and_its_cell_measured_again(miniatur
     assert seen == [ONE]
 
 
+@pytest.mark.slow
 def test_other_settings_are_not_mixed_in(miniature, file):
     run_benchmark([ONE], miniature, file)
     records = run_benchmark([ONE], replace(miniature, seed=7), file)
@@ -215,6 +217,7 @@ def test_a_bug_in_one_method_is_a_record(miniature, file, monkeypatch):
     assert found["fastv"].status == "measured"
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_run_is_a_failure_of_all(miniature, file, monkeypatch):
     def broken(*_):
         raise ValueError("shapes do not fit")
