@@ -1,6 +1,6 @@
 """Test beds: a model, and pictures of which it is known which tokens show an object.
 
-Another bed is a function that makes an `AskedBed`, and a line in `BEDS`.
+Another bed is one of the benchmark's, and a line in `TYPES`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transprune.bench.data.tasks import Item, load_tasks
+from transprune.bench.data.tasks import Item
+from transprune.bench.data.tasks.beds import BEDS
 from transprune.models.checkpoint import Checkpoint, LoadOptions, load
 from transprune.nano import NANO
-from transprune.nano.scenes import Split, draw
+from transprune.smol import SMOL
 
 from .bed import Bools, Seen, TestBed
+
+# name of a model -> the number type that its benchmark has run in
+TYPES = {NANO: "float32", SMOL: "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -49,17 +53,13 @@ class AskedBed:
         return found
 
 
-def nano_bed(pictures: int) -> TestBed:
-    """The bundled model on the first test scenes, on which no choice was made."""
-    checkpoint = load(NANO, LoadOptions(dtype="float32", device="cpu"))
-    return AskedBed(checkpoint, load_tasks(NANO, n=pictures).items, _nano_objects)
+def asked_bed(name: str, pictures: int) -> TestBed:
+    """A model on its own first test scenes, on which no choice was made.
 
-
-def _nano_objects(image: str) -> Bools:
-    """From the scene that the name stands for, as `test/17`."""
-    split: Split = "test"
-    scene = draw(split, int(image.removeprefix(f"{split}/")))
-    return scene.owner >= 0  # -1 is the background
-
-
-BEDS: dict[str, Callable[[int], TestBed]] = {NANO: nano_bed}
+    Args:
+        name: of the model and of its scenes, a key of `BEDS`.
+        pictures: how many scenes.
+    """
+    bed = BEDS[name]
+    checkpoint = load(name, LoadOptions(dtype=TYPES[name], device="cpu"))
+    return AskedBed(checkpoint, bed.ask("test", pictures).items, bed.objects)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import places
 from .answers import Answers, cost_rows, differences
-from .beds import BEDS
+from .beds import TYPES, asked_bed
 from .checks import check_runs, check_signal
 from .chosen import MethodAt, read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair
@@ -63,9 +63,9 @@ def measure_ladder(
     found = differences(runs, pairs)
     rows = cost_rows(runs, METHODS, COSTS)
     signal, by_layer = old.signal, _of_signal(old)
-    if pictures and name in BEDS:
+    if pictures and name in TYPES:
         tell(f"ranking the tokens of {pictures} pictures in every layer")
-        signal, by_layer = measure_signal(BEDS[name](pictures))
+        signal, by_layer = measure_signal(asked_bed(name, pictures))
     found |= by_layer
 
     tell("counting kept tokens by row")

@@ -250,7 +250,7 @@ def test_curves_are_those_of_the_report(part, checkpoint, questions) -> None:
     """Of one picture the mean over pictures is the report's mean over questions."""
     items = [item for item in questions.items if item.image == "test/0"]
     beds = part("beds")
-    bed = beds.AskedBed(checkpoint, items, beds._nano_objects)
+    bed = beds.AskedBed(checkpoint, items, beds.BEDS[beds.NANO].objects)
     seen = bed.seen()
     assert all(one.asked.sum() <= one.objects.sum() for one in seen)
     assert any(one.asked.any() for one in seen)
