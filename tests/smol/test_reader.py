@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -30,7 +31,7 @@ from transprune.smol.architecture import (
     image_tokenizer,
     new_processor,
 )
-from transprune.smol.asker import Asker
+from transprune.smol.asker import PLACES, Asker
 from transprune.smol.evaluate import evaluate
 from transprune.smol.low_rank import LowRank
 from transprune.smol.packing import answer_logits, pack, right_answers
@@ -38,6 +39,7 @@ from transprune.smol.questions import ask_all
 from transprune.smol.scenes import draw, question_rng
 from transprune.smol.talk import answer_all
 from transprune.smol.train import fitted, home, reader, run
+from transprune.smol.train.describe import descriptions
 from transprune.smol.train.dialogues import make_dialogues
 from transprune.smol.train.fitted import fit
 from transprune.smol.train.labels import Labels, all_names, batch_labels
@@ -339,6 +341,45 @@ def test_projector_and_update_learn_and_nothing_else(language, tokenizer, tmp_pa
     ups = [value for name, value in stage.module.state_dict().items() if name.endswith("_up")]
     assert all(up.abs().sum() > 0 for up in ups)
     assert {"loss", "answers", "talk", "exist", "where"} <= set(log[-1])
+
+
+def draw_train(number: int):
+    return draw(WORLD, "train", number)
+
+
+def test_descriptions_tell_what_is_shown_and_nothing_else() -> None:
+    scene = next(found for found in map(draw_train, range(9)) if len(found.things) > 3)
+    rng = np.random.default_rng(0)
+    shown = [2, 0]
+    *single, picture = descriptions(scene, rng, 4, shown)
+
+    places = {place for row in PLACES for place in row}
+    for question in single:
+        (number,) = question.things
+        thing = scene.things[number]
+        place, size, *more = question.answer.split(", ")
+        assert number in shown and thing.name in question.text
+        assert place in places and size in ("small", "middle-sized", "large")
+        assert more == [thing.color] * (thing.color is not None) + [f"says {thing.word}"] * (
+            thing.word is not None
+        )
+
+    left, right = sorted(shown, key=lambda number: scene.things[number].middle[0])
+    first, second = picture.answer.split(", ")
+    assert first.startswith(scene.things[left].name)
+    assert second.startswith(scene.things[right].name)
+    assert picture.things == (left, right)
+    assert descriptions(scene, rng, 4, []) == []
+
+
+def test_only_one_thing_is_shown_and_asked_about(language, tokenizer) -> None:
+    stage = new_stage(language, tokenizer, steps=1, shown=1, tokens=24)
+    batch = stage.prepare(0)
+    scene = draw(WORLD, "train", stage.settings.first_scene)
+    seen = set(scene.owner[batch.kept[0].numpy()].tolist())
+    assert len(seen - {-1}) == 1  # a large thing leaves no room for the ground
+    about = {number for question in batch.asked[0] for number in question.things}
+    assert about == seen - {-1}
 
 
 def test_what_is_kept_are_things_first(language, tokenizer) -> None:

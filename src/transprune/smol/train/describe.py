@@ -18,17 +18,29 @@ _PICTURE = ("What is there, from left to right?", "Describe the picture from lef
 _SIZES = ((70, "small"), (105, "middle-sized"))  # up to how many pixels; else large
 
 
-def descriptions(scene: Scene, rng: np.random.Generator, things: int) -> list[Question]:
-    """Questions about up to `things` single things, and one about all of them."""
+def descriptions(
+    scene: Scene, rng: np.random.Generator, times: int, shown: list[int]
+) -> list[Question]:
+    """Questions about up to `times` single things, and one about all that are shown.
+
+    Args:
+        scene: the scene.
+        rng: of their order and words.
+        times: how many single things.
+        shown: numbers of the things that can be seen.
+    """
+    if not shown:
+        return []
+
     asked: list[Question] = []
-    for number in rng.permutation(len(scene.things)).tolist():
+    for number in rng.permutation(shown).tolist():
         name = unique_name(scene, number)
-        if name is not None and len(asked) < things:
+        if name is not None and len(asked) < times:
             text = _THING[rng.integers(len(_THING))].format(name=name)
             answer = ", ".join(_facts(scene, scene.things[number]))
             asked.append(Question(DESCRIBE, "thing", text, answer, (number,)))
 
-    order = sorted(range(len(scene.things)), key=lambda number: scene.things[number].middle[0])
+    order = sorted(shown, key=lambda number: scene.things[number].middle[0])
     told = [
         f"{scene.things[number].name} {_facts(scene, scene.things[number])[0]}" for number in order
     ]

@@ -138,7 +138,7 @@ class ReaderStage:
             scene = draw(self._world, "train", number)
             shown = rng.permutation(len(scene.things))[: settings.shown].tolist()
             pictures.append(torch.from_numpy(scene.pixels))
-            asked.append(self._ask(scene, number, set(shown)))
+            asked.append(self._ask(scene, number, shown))
             kept.append(self._kept(scene, shown, rng))
 
         packed = pack(torch.stack(pictures), asked, self._tokenizer, settings.slots)
@@ -165,13 +165,16 @@ class ReaderStage:
             loss = loss + self.settings.talk_weight * talk
         return loss, metrics
 
-    def _ask(self, scene: Scene, number: int, shown: set[int]) -> list[Question]:
-        """Descriptions and questions about things that are shown, or about such as are not there."""
+    def _ask(self, scene: Scene, number: int, shown: list[int]) -> list[Question]:
+        """Descriptions of things that are shown, then questions about them or what is not there."""
         settings = self.settings
         asker = asker_of(self._world, scene, "train", number)
-        told = descriptions(scene, asker.rng, settings.described)
-        asked = told + ask_all(asker, settings.per_category)
-        return [question for question in asked if set(question.things) <= shown]
+        told = descriptions(scene, asker.rng, settings.described, shown)
+
+        # in any order: where slots are short, every category is left out as often
+        asked = ask_all(asker, settings.per_category)
+        fitting = [question for question in asked if set(question.things) <= set(shown)]
+        return told + [fitting[place] for place in asker.rng.permutation(len(fitting))]
 
     def _kept(self, scene: Scene, shown: list[int], rng: np.random.Generator) -> Tensor:
         """Tokens of shown things first, then of the ground, none of other things. -> long [N]."""
