@@ -18,7 +18,7 @@ from transformers import (
 
 import transprune
 from smol.little import little_tokenizer, little_world
-from transprune.errors import CheckpointError
+from transprune.errors import CheckpointError, TrainingError
 from transprune.nano.packed import layer_forward
 from transprune.nano.train.loop import run_stage
 from transprune.smol import adapter
@@ -38,7 +38,7 @@ from transprune.smol.packing import answer_logits, pack, right_answers
 from transprune.smol.questions import ask_all
 from transprune.smol.scenes import draw, question_rng
 from transprune.smol.talk import answer_all
-from transprune.smol.train import fitted, home, reader, run
+from transprune.smol.train import dialogues, fitted, home, reader, run
 from transprune.smol.train.describe import descriptions
 from transprune.smol.train.dialogues import make_dialogues
 from transprune.smol.train.fitted import fit
@@ -416,6 +416,13 @@ def test_dialogues_begin_like_the_template(language) -> None:
     assert torch.equal(made, make_dialogues(language, byte_tokenizer(), 3, 400, seed=1))
 
 
+def test_a_model_that_never_ends_its_turn_makes_no_dialogues(language, monkeypatch) -> None:
+    monkeypatch.setattr(dialogues, "_ROUNDS", 2)
+    monkeypatch.setattr(dialogues, "_continue", lambda model, tokenizer, rows, most: rows)
+    with pytest.raises(TrainingError, match="0 of 64"):
+        make_dialogues(language, byte_tokenizer(), count=3, length=40)
+
+
 def test_stopped_and_resumed_ends_the_same(language, tokenizer, tmp_path) -> None:
     ends = []
     for cuts in ((), (2,)):
@@ -544,7 +551,6 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
         return copy.deepcopy(language), byte_tokenizer()
 
     monkeypatch.setattr(home, "load_language", fresh)
-    monkeypatch.setattr(adapter, "load_language", fresh)
 
     steps = []
 
@@ -556,6 +562,7 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
         return None
 
     assert not home.train_all(tmp_path, quiet, CPU, stop)
+    assert not (tmp_path / "adapter").exists()
     assert home.train_all(tmp_path, quiet, CPU, lambda: False)
     # finished stages are not trained again
     last = tmp_path / "reader" / f"{LITTLE_READER.stages[-1].name}.pt"
@@ -563,7 +570,8 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     assert home.train_all(tmp_path, quiet, CPU, lambda: False)
     assert last.read_bytes() == before
 
-    adapter.write_model(tmp_path, tmp_path / "adapter", tmp_path / "model", home.WEIGHTS_SHA256)
+    folder = tmp_path / "adapter"
+    adapter.write_model(*fresh(tmp_path), folder, tmp_path / "model", home.WEIGHTS_SHA256)
     loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     assert loaded.dtype == torch.bfloat16
     again, words = adapter.load_model(tmp_path / "model")

@@ -12,10 +12,19 @@ BOTH_WAYS = (
 
 
 def _against(
-    other: str, name: str, own: str, printed: tuple[Printed, ...]
+    other: str, name: str, own: str, row: str, tables: tuple[str, ...] = ("table1", "table2")
 ) -> tuple[Comparison, Comparison]:
-    """TransPrune over another method, at equal exact cost and at equal cost of the paper's count."""
-    exact, paper = (HIGH_EXACT, HIGH) if own == "transprune" else (LOW_EXACT, LOW)
+    """TransPrune over another method, at equal exact cost and at equal cost of the paper's count.
+
+    Args:
+        other, name: the other method, here and in words.
+        own: preset of TransPrune.
+        row, tables: of the other method, in the paper.
+    """
+    high = own == "transprune"
+    exact, paper = (HIGH_EXACT, HIGH) if high else (LOW_EXACT, LOW)
+    ours = "TransPrune-High" if high else "TransPrune-Low"
+    printed = [Printed(table, ours, row) for table in tables]
     return (
         Comparison.of(f"over {name}, exact", Pair(own, other, exact), *printed),
         Comparison.of(
@@ -30,30 +39,9 @@ HIGH_CLAIM = Claim(
     "At about 41 % of the work TransPrune-High has better answers than FastV, PDrop and SparseVLM.",
     "Tables 1 (LLaVA-1.5-7B) and 2 (LLaVA-NeXT-7B)",
     (
-        *_against(
-            "fastv",
-            "FastV",
-            "transprune",
-            (
-                Printed("table1", "TransPrune-High", "FastV K=2 R=0.5"),
-                Printed("table2", "TransPrune-High", "FastV K=2 R=0.5"),
-            ),
-        ),
-        *_against(
-            "pdrop",
-            "PDrop",
-            "transprune",
-            (
-                Printed("table1", "TransPrune-High", "PDrop"),
-                Printed("table2", "TransPrune-High", "PDrop"),
-            ),
-        ),
-        *_against(
-            "sparsevlm",
-            "SparseVLM",
-            "transprune",
-            (Printed("table1", "TransPrune-High", "SparseVLM"),),
-        ),
+        *_against("fastv", "FastV", "transprune", "FastV K=2 R=0.5"),
+        *_against("pdrop", "PDrop", "transprune", "PDrop"),
+        *_against("sparsevlm", "SparseVLM", "transprune", "SparseVLM", ("table1",)),
     ),
     further=(
         Comparison.of("over VisionZip, exact", Pair("transprune", "visionzip")),
@@ -71,29 +59,10 @@ LOW_CLAIM = Claim(
     "At about 31 % of the work TransPrune-Low has better answers than FastV, PDrop and SparseVLM.",
     "Tables 1 (LLaVA-1.5-7B) and 2 (LLaVA-NeXT-7B)",
     (
+        *_against("fastv", "FastV", "transprune-low", "FastV K=2 R=0.75"),
+        *_against("pdrop", "PDrop", "transprune-low", "PDrop (smaller budget)"),
         *_against(
-            "fastv",
-            "FastV",
-            "transprune-low",
-            (
-                Printed("table1", "TransPrune-Low", "FastV K=2 R=0.75"),
-                Printed("table2", "TransPrune-Low", "FastV K=2 R=0.75"),
-            ),
-        ),
-        *_against(
-            "pdrop",
-            "PDrop",
-            "transprune-low",
-            (
-                Printed("table1", "TransPrune-Low", "PDrop (smaller budget)"),
-                Printed("table2", "TransPrune-Low", "PDrop (smaller budget)"),
-            ),
-        ),
-        *_against(
-            "sparsevlm",
-            "SparseVLM",
-            "transprune-low",
-            (Printed("table1", "TransPrune-Low", "SparseVLM (smaller budget)"),),
+            "sparsevlm", "SparseVLM", "transprune-low", "SparseVLM (smaller budget)", ("table1",)
         ),
     ),
     further=(

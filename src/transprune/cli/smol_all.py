@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from transprune.cli.console import show
-from transprune.cli.smol_making import gather, make_or_fetch, put_together
+from transprune.cli.smol_making import gather, make_or_fetch, put_together, refuse_both
 from transprune.cli.smol_options import HOME, Adapter, Font, Gguf, Home, Hub
 from transprune.cli.targets import need_folder
 from transprune.smol import LANGUAGE_FOLDER, WORLD_FOLDER
@@ -31,10 +31,7 @@ def smol_command(
         return
 
     need_folder(home, "--home")
-    if hub and gguf:
-        raise typer.BadParameter(
-            "a file and the hub's model exclude each other", param_hint="--hub"
-        )
+    refuse_both(gguf, hub)
 
     _make_language(home, gguf, hub)
     _gather_world(home, font)

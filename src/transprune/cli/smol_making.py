@@ -20,11 +20,20 @@ def language_command(
 ) -> None:
     """Make the language model of a quantised file, or fetch the hub's; record what it says."""
     need_folder(home, "--home")
+    refuse_both(gguf, hub)
+    make_or_fetch(home, gguf, hub)
+
+
+def refuse_both(gguf: Path | None, hub: bool) -> None:
+    """Refuse two sources of one language model.
+
+    Raises:
+        BadParameter: both are given.
+    """
     if hub and gguf:
         raise typer.BadParameter(
             "a file and the hub's model exclude each other", param_hint="--hub"
         )
-    make_or_fetch(home, gguf, hub)
 
 
 def make_or_fetch(home: Path, gguf: Path | None, hub: bool) -> None:

@@ -21,7 +21,6 @@ from transformers import LlavaForConditionalGeneration
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
 from transprune.smol.architecture import assemble, image_tokenizer, new_processor
-from transprune.smol.language import load_language
 from transprune.smol.low_rank import LowRank
 from transprune.smol.vision import TowerSizes, new_tower
 
@@ -134,19 +133,20 @@ def check_adapter(folder: Path) -> dict[str, Any]:
     return about
 
 
-def write_model(language_folder: Path, adapter: Path, out: Path, language_sha256: str) -> None:
+def write_model(
+    language: Any, own_tokenizer: Any, adapter: Path, out: Path, language_sha256: str
+) -> None:
     """Assemble the model and write it in bfloat16, as transformers loads it.
 
     Args:
-        language_folder: of the language model that `language.make_language` wrote.
+        language, own_tokenizer: the language model with its tokenizer, as they were loaded.
         adapter: folder of the adapter.
         out: folder to write to.
-        language_sha256: checksum of the language model; it was checked when it was loaded.
+        language_sha256: checksum of the language model that the adapter belongs to.
 
     Raises:
-        CheckpointError: as of `load_language` and `with_adapter`.
+        CheckpointError: as of `with_adapter`.
     """
-    language, own_tokenizer = load_language(language_folder)
     tokenizer = image_tokenizer(own_tokenizer)
     model = with_adapter(language, tokenizer, adapter, language_sha256)
 

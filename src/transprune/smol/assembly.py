@@ -10,15 +10,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
 from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, MODEL_FOLDER, UNMEASURED
-from transprune.smol.adapter import ABOUT, check_adapter, with_adapter, write_model
-from transprune.smol.architecture import image_tokenizer, new_processor
+from transprune.smol.adapter import ABOUT, check_adapter, write_model
 from transprune.smol.hub_language import HUB, load_fetched
-from transprune.smol.language import WEIGHTS_SHA256, is_marked
+from transprune.smol.language import WEIGHTS_SHA256, is_marked, load_language
 
 CHECKOUT = Path(__file__).parents[3] / "adapters" / "smol"  # beside src/, where there is a src/
 
@@ -79,7 +76,7 @@ def _write(home: Path, language: Path, adapter: Path, checksum: str, measured: b
     shutil.rmtree(part, ignore_errors=True)
     language_sha256 = WEIGHTS_SHA256
     if measured:
-        write_model(language, adapter, part, WEIGHTS_SHA256)
+        write_model(*load_language(language), adapter, part, WEIGHTS_SHA256)
     else:
         language_sha256 = _write_unmeasured(language, adapter, part)
 
@@ -110,13 +107,10 @@ def find_adapter(home: Path) -> Path:
 
 def _write_unmeasured(language_folder: Path, adapter: Path, out: Path) -> str:
     """As `adapter.write_model`, with the hub's language model. -> checksum of its weights."""
-    language, own_tokenizer, checksum = load_fetched(language_folder)
-    tokenizer = image_tokenizer(own_tokenizer)
+    language, tokenizer, checksum = load_fetched(language_folder)
     # the adapter belongs to other weights, which whoever asks for this has accepted
-    model = with_adapter(language, tokenizer, adapter, WEIGHTS_SHA256)
+    write_model(language, tokenizer, adapter, out, WEIGHTS_SHA256)
 
-    model.to(torch.bfloat16).save_pretrained(out)
-    new_processor(tokenizer).save_pretrained(out)
     text = f"The language model is {HUB}, with which nothing was measured.\n"
     (out / UNMEASURED).write_text(text, encoding="utf-8")
     return checksum

@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transprune.errors import TrainingError
+
 DIALOGUES = 192
 LENGTH = 96  # tokens of a dialogue
 _BATCH = 32
+_ROUNDS = 60  # batches at most; SmolLM2 needs six
 _TEXT = "A text of the user."  # takes the user's place in the template
 
 
@@ -33,6 +36,9 @@ def make_dialogues(
 
     Returns:
         long [count, length]; what is behind the end of the answer is padding.
+
+    Raises:
+        TrainingError: the model does not end its turns.
     """
     template = tokenizer.apply_chat_template(
         [{"role": "user", "content": _TEXT}], add_generation_prompt=True, tokenize=False
@@ -43,12 +49,20 @@ def make_dialogues(
 
     torch.manual_seed(seed)
     rows: list[list[int]] = []
-    while len(rows) < count:
+    for _ in range(_ROUNDS):
+        if len(rows) >= count:
+            break
         asked = _continue(model, tokenizer, [start] * _BATCH, length // 2)
         # a question that did not end has no place for an answer
         whole = [row for row in asked if row[-1] == tokenizer.eos_token_id]
         prompts = [row[:-1] + turn for row in whole]
         rows += _continue(model, tokenizer, prompts, length)
+
+    if len(rows) < count:
+        raise TrainingError(
+            f"the language model ended its turn in {len(rows)} of {_ROUNDS * _BATCH} dialogues; "
+            f"expected {count}: it is not one that was trained to talk"
+        )
 
     padded = torch.full((count, length), tokenizer.pad_token_id)
     for number, row in enumerate(rows[:count]):

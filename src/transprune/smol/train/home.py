@@ -1,7 +1,7 @@
 """The whole training in the folder of the second test bed: tower, reader, adapter.
 
 <home>/tower/, <home>/reader/   the runs, see `run`
-<home>/adapter/                 the adapter as far as it is trained, see `adapter`
+<home>/adapter/                 the finished adapter, see `adapter`
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def train_all(
         progress, device, stop: as of `run.train_tower`.
 
     Returns:
-        Whether the training is finished. The adapter is written in either case, once the reader
-        has begun.
+        Whether the training is finished, and the adapter written.
 
     Raises:
         CheckpointError, SceneError: no language model or no world in the folder.
@@ -53,7 +52,9 @@ def train_all(
         READER, model, tokenizer, world, home / "reader", progress, device, stop
     )
 
-    save_adapter(model, low_rank, TOWER.sizes, WEIGHTS_SHA256, home / "adapter")
+    # half an adapter would be taken for a whole one, and before the checkout's
+    if finished:
+        save_adapter(model, low_rank, TOWER.sizes, WEIGHTS_SHA256, home / "adapter")
     return finished
 
 
