@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,15 @@ def train_command(
         float | None,
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=0,
+            metavar="N",
+            help="Processes that draw pictures. Default: beside a GPU all cores but one, else none.",
+        ),
+    ] = None,
 ) -> None:
     """Train tower, then reader; run again to continue. Ctrl-C and SIGTERM stop it after a step."""
     need_folder(home, "--home")
@@ -47,8 +57,10 @@ def train_command(
         from transprune.smol.train.home import train_all
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if workers is None:
+        workers = (os.cpu_count() or 1) - 1 if device.type == "cuda" else 0
     with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
-        finished = train_all(home, progress, device, stop)
+        finished = train_all(home, progress, device, stop, workers)
 
     if finished:
         show(f"adapter: {home / 'adapter'}; to put the model together: transprune smol assemble")

@@ -150,9 +150,12 @@ def right_answers(logits: Tensor, packed: Packed) -> list[dict[int, bool]]:
         right[supervised] = hits[done : done + count]
         done += count
 
-        verdicts = right.all(dim=-1)
-        for row, place in (part.questions >= 0).nonzero().tolist():
-            found[row][int(part.questions[row, place])] = bool(verdicts[row, place])
+        asked = part.questions >= 0
+        rows = asked.nonzero()[:, 0].tolist()
+        questions = part.questions[asked].tolist()
+        verdicts = right.all(dim=-1)[asked].tolist()
+        for row, question, verdict in zip(rows, questions, verdicts, strict=True):
+            found[row][question] = verdict
     return found
 
 

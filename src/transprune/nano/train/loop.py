@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +18,12 @@ from torch import Tensor, nn
 
 from transprune.errors import TrainingError
 from transprune.nano.messages import first_line
+from transprune.nano.train.ahead import made_ahead
 from transprune.nano.train.log import Log, Metrics
 from transprune.nano.train.optimizer import Optimizer
 
 SAVE_SECONDS = 45.0
 LOG_STEPS = 20
-AHEAD = 4  # batches prepared in advance
 
 Progress = Callable[[str, int, int, Metrics], None]  # stage, step, steps, metrics
 
@@ -45,7 +44,7 @@ class TrainingStage(Protocol):
     optimizer: Optimizer
 
     def prepare(self, step: int) -> Any:
-        """Make the batch of a step on the CPU; it runs in another thread."""
+        """Make the batch of a step on the CPU; it runs in another thread or process."""
 
     def loss(self, batch: Any, step: int) -> tuple[Tensor, Metrics]:
         """Compute the loss to minimise, and the metrics to log."""
@@ -66,6 +65,7 @@ def run_stage(
     progress: Progress,
     stop_after: int | None = None,
     stop: Callable[[], bool] = lambda: False,
+    workers: int = 0,
 ) -> bool:
     """Train a stage to its end, from its checkpoint if there is one.
 
@@ -75,6 +75,7 @@ def run_stage(
         progress: called every few steps.
         stop_after: stop after that many steps of this call, with a checkpoint.
         stop: called after every step; stop there if it returns True, with a checkpoint.
+        workers: processes that prepare batches; with 0 one thread does.
 
     Returns:
         Whether the stage is finished.
@@ -88,7 +89,8 @@ def run_stage(
     saved = time.monotonic()
     done = first
 
-    for step, batch in _batches(stage, first, last):
+    steps = range(first, last)
+    for step, batch in zip(steps, made_ahead(stage.prepare, steps, workers), strict=True):
         metrics = _train_step(stage, batch, step)
         done = step + 1  # logs and checkpoints count finished steps
         log.add(done, metrics)
@@ -117,20 +119,6 @@ def _train_step(stage: TrainingStage, batch: Any, step: int) -> Metrics:
     loss.backward()
     stage.optimizer.step(stage.rate(step))
     return {"loss": loss.item(), **metrics}
-
-
-def _batches(stage: TrainingStage, first: int, last: int) -> Iterator[tuple[int, Any]]:
-    """The batches of steps `first` to `last` - 1; one thread prepares the next four."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        ahead = []
-        for step in range(first, min(first + AHEAD, last)):
-            ahead.append(pool.submit(stage.prepare, step))
-
-        for step in range(first, last):
-            batch = ahead.pop(0).result()
-            if step + AHEAD < last:
-                ahead.append(pool.submit(stage.prepare, step + AHEAD))
-            yield step, batch
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:

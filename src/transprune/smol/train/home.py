@@ -24,13 +24,17 @@ from transprune.smol.world import World, load_world
 
 
 def train_all(
-    home: Path, progress: Progress, device: torch.device, stop: Callable[[], bool]
+    home: Path,
+    progress: Progress,
+    device: torch.device,
+    stop: Callable[[], bool],
+    workers: int = 0,
 ) -> bool:
     """Train tower and reader, or continue with whichever is unfinished.
 
     Args:
         home: with `language/` and `world/`.
-        progress, device, stop: as of `run.train_tower`.
+        progress, device, stop, workers: as of `run.train_tower`.
 
     Returns:
         Whether the training is finished, and the adapter written.
@@ -41,7 +45,7 @@ def train_all(
     """
     world = load_world(home / "world")
     vectors = vectors_at(home, world)
-    if not train_tower(TOWER, world, vectors, home / "tower", progress, device, stop):
+    if not train_tower(TOWER, world, vectors, home / "tower", progress, device, stop, workers):
         return False
 
     module, _ = load_tower(TOWER, vectors, home / "tower")
@@ -49,7 +53,7 @@ def train_all(
     tokenizer = image_tokenizer(own_tokenizer)
     model: Any = assemble(language, module["tower"], tokenizer)
     low_rank, finished = train_reader(
-        READER, model, tokenizer, world, home / "reader", progress, device, stop
+        READER, model, tokenizer, world, home / "reader", progress, device, stop, workers
     )
 
     # half an adapter would be taken for a whole one, and before the checkout's

@@ -3,7 +3,7 @@
 One picture serves several questions and descriptions, packed behind it (`packing`). At first the
 language model is given the tokens of a single thing with a little ground, each in its own position,
 and is asked about this thing: many pictures fit into a step, and nothing has to be found. Then it is
-given more things and more ground. The last stage has all 576 tokens, as the finished model has.
+given a few things and more ground. The last stage has all 576 tokens, as the finished model has.
 
 The update is held to what the language model said without pictures: now and then the divergence from
 its own predictions on a dialogue (`dialogues`) is added to the loss.
@@ -52,8 +52,8 @@ class ReaderSettings:
         adam_lr, warmup, lr_floor: peak learning rate, steps to reach it, and the share of the peak
             left at the end.
         end_weight: of the end of an answer in the loss, against 1 for its words.
-        talk_every, talk_weight: steps from one dialogue to the next, and the weight of its
-            divergence.
+        talk_every, talks, talk_weight: steps from one look at dialogues to the next, how many
+            dialogues, and the weight of their divergence.
         seed: of the ground tokens that are left out.
     """
 
@@ -70,7 +70,8 @@ class ReaderSettings:
     warmup: int = 100
     lr_floor: float = 0.02
     end_weight: float = 0.2
-    talk_every: int = 3
+    talk_every: int = 4
+    talks: int = 8
     talk_weight: float = 1.0
     seed: int = 0
 
@@ -186,8 +187,10 @@ class ReaderStage:
         return torch.from_numpy(np.sort(np.argsort(-order)[: self.settings.tokens]))
 
     def _talk(self, number: int) -> Tensor:
-        """Divergence from the language model's own predictions on a dialogue, in nats a token."""
-        ids = self._dialogues[number % len(self._dialogues)][None]  # [1, T]
+        """Divergence from the language model's own predictions on dialogues, in nats a token."""
+        talks = self.settings.talks
+        places = (number * talks + torch.arange(talks)) % len(self._dialogues)
+        ids = self._dialogues[places]  # [R, T]
         # padding is the token that ends a turn, which counts once
         padding = ids == self._tokenizer.pad_token_id
         real = ~(padding[:, 1:] & padding[:, :-1])
@@ -199,7 +202,7 @@ class ReaderStage:
         return each[real].mean()
 
     def _predict(self, ids: Tensor, weights: Callable[..., Any] | None) -> Tensor:
-        """Logarithms of the next tokens' probabilities. [1, T] -> [1, T - 1, V]."""
+        """Logarithms of the next tokens' probabilities. [R, T] -> [R, T - 1, V]."""
         language = self._model.model.language_model
         prefix = language.embed_tokens(ids[:, :1]).float()
         (states,) = run_packed(

@@ -86,6 +86,16 @@ TOWER = TowerRecipe(
             lr_floor=0.02,
             character_weight=3.0,
         ),
+        TowerSettings(
+            "tower4_more",
+            steps=1200,
+            batch=64,
+            first_scene=3_000_000,
+            muon_lr=0.01,
+            adam_lr=1e-3,
+            warmup=50,
+            character_weight=3.0,
+        ),
     ),
 )
 
@@ -95,21 +105,20 @@ READER = ReaderRecipe(
     (
         ReaderSettings(
             "reader2_one",
-            steps=400,
-            batch=12,
+            steps=700,
+            batch=96,
             shown=1,
             tokens=24,
             per_category=1,
             slots=((4, 20), (2, 28), (1, 44)),
-            warmup=30,
             lr_floor=0.5,
         ),
         ReaderSettings(
             "reader3_few",
-            steps=600,
-            batch=5,
+            steps=400,
+            batch=32,
             shown=3,
-            tokens=80,
+            tokens=96,
             per_category=2,
             slots=((8, 20), (4, 28), (2, 40)),
             first_scene=30_000_000,
@@ -118,16 +127,14 @@ READER = ReaderRecipe(
             lr_floor=0.5,
         ),
         ReaderSettings(
-            "reader4_things",
-            steps=1200,
-            tokens=160,
-            first_scene=35_000_000,
+            "reader4_scenes",
+            steps=2500,
+            batch=16,
+            per_category=4,
+            slots=((16, 20), (12, 28), (6, 52)),
+            first_scene=40_000_000,
             adam_lr=6e-4,
-            warmup=20,
-            lr_floor=0.3,
-        ),
-        ReaderSettings(
-            "reader5_scenes", steps=1000, first_scene=40_000_000, adam_lr=3e-4, warmup=20
+            warmup=50,
         ),
     ),
 )

@@ -47,6 +47,7 @@ def train_tower(
     progress: Progress,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
+    workers: int = 0,
 ) -> bool:
     """Train the tower, or continue an interrupted run.
 
@@ -58,6 +59,7 @@ def train_tower(
         progress: called every few steps with stage, step, steps and metrics.
         device: where to train.
         stop: called after every step; if it returns True, the run stops with a checkpoint.
+        workers: processes that draw pictures; with 0 one thread does.
 
     Returns:
         Whether the training is finished.
@@ -73,7 +75,7 @@ def train_tower(
         module = new_module(recipe.sizes, vectors, recipe.seed)
         for stage_settings in recipe.stages:
             stage = TowerStage(stage_settings, world, module, vectors, device)
-            if not run_stage(stage, folder, progress, stop=stop):
+            if not run_stage(stage, folder, progress, stop=stop, workers=workers):
                 return False
     return True
 
@@ -87,6 +89,7 @@ def train_reader(
     progress: Progress,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
+    workers: int = 0,
 ) -> tuple[LowRank, bool]:
     """Train what reads the tower's features, or continue an interrupted run.
 
@@ -95,7 +98,7 @@ def train_reader(
         model: of `architecture.assemble`, with a trained tower; its projector is trained in place,
             and its language model turned into bfloat16.
         tokenizer: its tokenizer.
-        world, folder, progress, device, stop: as of `train_tower`.
+        world, folder, progress, device, stop, workers: as of `train_tower`.
 
     Returns:
         The update of the language model, and whether the training is finished.
@@ -112,7 +115,7 @@ def train_reader(
     low_rank = LowRank(model.model.language_model, recipe.rank, recipe.seed)
     with writing(folder):
         check_settings(recipe.to_dict() | frozen, folder)
-        words = WordsStage(model, tokenizer, world, recipe.words, device)
+        words = WordsStage(model, tokenizer, world, recipe.words, device, workers)
         if not run_stage(words, folder, progress, stop=stop):
             return low_rank, False
 
@@ -122,7 +125,7 @@ def train_reader(
         dialogues = _known_dialogues(model, tokenizer, folder)
         for settings in recipe.stages:
             stage = ReaderStage(model, low_rank, tokenizer, dialogues, world, settings, device)
-            if not run_stage(stage, folder, progress, stop=stop):
+            if not run_stage(stage, folder, progress, stop=stop, workers=workers):
                 return low_rank, False
     return low_rank, True
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transprune.nano.train.ahead import made_ahead
 from transprune.nano.train.log import Metrics
 from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
@@ -112,8 +113,11 @@ class Vocabulary(NamedTuple):
 
 @torch.no_grad()
 def vocabulary(language: Any, tokenizer: Any, names: tuple[str, ...]) -> Vocabulary:
-    """Look the words up in the embeddings of a LlamaModel; the mean of all is taken off."""
-    table = language.embed_tokens.weight.float()
+    """Look the words up in the embeddings of a LlamaModel; the mean of all is taken off.
+
+    They lie on the CPU, where pictures are labelled.
+    """
+    table = language.embed_tokens.weight.float().cpu()
     mean = table.mean(dim=0)
 
     def directions(texts: tuple[str, ...] | str, space: str = " ") -> Tensor:
@@ -171,6 +175,7 @@ class WordsStage:
         world: what pictures are drawn from.
         settings: of the stage.
         device: where to train.
+        workers: processes that draw pictures; with 0 one thread does.
     """
 
     def __init__(
@@ -180,11 +185,13 @@ class WordsStage:
         world: World,
         settings: WordsSettings,
         device: torch.device,
+        workers: int = 0,
     ) -> None:
         self.settings = settings
         self.name = settings.name
         self.steps = settings.steps
         self._world = world
+        self._workers = workers
         self._model = model.to(device).requires_grad_(False)
         fit(model, world, settings.seed)
 
@@ -242,8 +249,11 @@ class WordsStage:
         device = self._model.device
         found = []
 
-        for number in range(settings.first_scene, settings.first_scene + settings.scenes):
-            labels = batch_labels([draw(self._world, "train", number)], numbers)
+        def labels_of(number: int) -> Labels:
+            return batch_labels([draw(self._world, "train", number)], numbers)
+
+        pictures = range(settings.first_scene, settings.first_scene + settings.scenes)
+        for labels in made_ahead(labels_of, pictures, self._workers):
             with torch.autocast(device.type, torch.bfloat16):
                 patches = look(self._model.model.vision_tower, labels.pixels).patches[0].cpu()
 
