@@ -70,8 +70,8 @@ class ReaderSettings:
     warmup: int = 100
     lr_floor: float = 0.02
     end_weight: float = 0.2
-    talk_every: int = 4
-    talks: int = 8
+    talk_every: int = 3
+    talks: int = 1
     talk_weight: float = 1.0
     seed: int = 0
 
