@@ -44,6 +44,7 @@ class ReaderSettings:
         steps, batch: number of steps, and pictures per step.
         shown: things of a picture whose tokens the language model is given, and which it is asked
             about; None: all.
+        signs: whether signs are shown before other things.
         tokens: visual tokens that it is given, those of the ground included; None: all.
         first_scene: number of the first picture; stages share none.
         per_category: questions of each category about a picture, where it has so many.
@@ -61,6 +62,7 @@ class ReaderSettings:
     steps: int
     batch: int = 2
     shown: int | None = None
+    signs: bool = False
     tokens: int | None = None
     first_scene: int = 20_000_000
     per_category: int = 3
@@ -137,7 +139,7 @@ class ReaderStage:
         kept = []
         for number in range(first, first + settings.batch):
             scene = draw(self._world, "train", number)
-            shown = rng.permutation(len(scene.things))[: settings.shown].tolist()
+            shown = self._shown(scene, rng)
             pictures.append(torch.from_numpy(scene.pixels))
             asked.append(self._ask(scene, number, shown))
             kept.append(self._kept(scene, shown, rng))
@@ -165,6 +167,13 @@ class ReaderStage:
             metrics["talk"] = talk.item()
             loss = loss + self.settings.talk_weight * talk
         return loss, metrics
+
+    def _shown(self, scene: Scene, rng: np.random.Generator) -> list[int]:
+        """Numbers of the things that are shown."""
+        order = rng.permutation(len(scene.things)).tolist()
+        if self.settings.signs:
+            order.sort(key=lambda number: scene.things[number].word is None)
+        return order[: self.settings.shown]
 
     def _ask(self, scene: Scene, number: int, shown: list[int]) -> list[Question]:
         """Descriptions of things that are shown, then questions about them or what is not there."""

@@ -131,8 +131,24 @@ READER = ReaderRecipe(
             warmup=20,
             lr_floor=0.5,
         ),
+        # a word is read from all its letters, and is rare among the questions about a picture
         ReaderSettings(
-            "reader5_scenes", steps=1000, first_scene=40_000_000, adam_lr=5e-4, warmup=20
+            "reader5_signs",
+            steps=250,
+            batch=22,
+            shown=1,
+            signs=True,
+            tokens=48,
+            per_category=1,
+            described=1,
+            slots=((2, 20), (1, 28)),
+            first_scene=32_000_000,
+            adam_lr=8e-4,
+            warmup=10,
+            lr_floor=0.5,
+        ),
+        ReaderSettings(
+            "reader6_scenes", steps=1000, first_scene=40_000_000, adam_lr=5e-4, warmup=20
         ),
     ),
 )
@@ -151,7 +167,7 @@ LITTLE_READER = ReaderRecipe(
     WordsSettings(scenes=2, steps=2, batch=50, warmup=1),
     (
         ReaderSettings("reader2_one", steps=2, batch=1, shown=1, tokens=96, slots=((9, 200),)),
-        ReaderSettings("reader5_scenes", steps=2, batch=1, slots=((9, 200),)),
+        ReaderSettings("reader6_scenes", steps=2, batch=1, slots=((9, 200),)),
     ),
     rank=2,
 )
