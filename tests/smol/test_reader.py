@@ -383,7 +383,7 @@ def test_only_one_thing_is_shown_and_asked_about(language, tokenizer) -> None:
 
 
 def test_signs_are_shown_first(language, tokenizer) -> None:
-    stage = new_stage(language, tokenizer, shown=2, signs=True)
+    stage = new_stage(language, tokenizer, steps=1, shown=2, signs=True)
     some = 0
     for number in range(12):
         scene = draw_train(number)
