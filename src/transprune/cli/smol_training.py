@@ -35,10 +35,10 @@ def train_command(
         float | None,
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
     ] = None,
-    workers: Annotated[
+    drawers: Annotated[
         int | None,
         typer.Option(
-            "--workers",
+            "--drawers",
             min=0,
             metavar="N",
             help="Processes that draw pictures. Default: beside a GPU all cores but one, else none.",
@@ -57,10 +57,10 @@ def train_command(
         from transprune.smol.train.home import train_all
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if workers is None:
-        workers = (os.cpu_count() or 1) - 1 if device.type == "cuda" else 0
+    if drawers is None:
+        drawers = (os.cpu_count() or 1) - 1 if device.type == "cuda" else 0
     with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
-        finished = train_all(home, progress, device, stop, workers)
+        finished = train_all(home, progress, device, stop, drawers)
 
     if finished:
         show(f"adapter: {home / 'adapter'}; to put the model together: transprune smol assemble")
