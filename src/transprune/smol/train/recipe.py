@@ -147,8 +147,14 @@ READER = ReaderRecipe(
             warmup=10,
             lr_floor=0.5,
         ),
+        # with two scenes a step and a rate of 5e-4, names were lost again
         ReaderSettings(
-            "reader6_scenes", steps=1000, first_scene=40_000_000, adam_lr=5e-4, warmup=20
+            "reader6_scenes",
+            steps=600,
+            batch=4,
+            first_scene=40_000_000,
+            adam_lr=2e-4,
+            warmup=20,
         ),
     ),
 )
