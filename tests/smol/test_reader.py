@@ -574,7 +574,8 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     def quiet(*step) -> None:
         return None
 
-    assert not home.train_all(tmp_path, quiet, CPU, stop)
+    # stopped while processes draw pictures, continued with a thread
+    assert not home.train_all(tmp_path, quiet, CPU, stop, workers=2)
     assert not (tmp_path / "adapter").exists()
     assert home.train_all(tmp_path, quiet, CPU, lambda: False)
     # finished stages are not trained again

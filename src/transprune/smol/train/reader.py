@@ -3,7 +3,8 @@
 One picture serves several questions and descriptions, packed behind it (`packing`). At first the
 language model is given the tokens of a single thing with a little ground, each in its own position,
 and is asked about this thing: many pictures fit into a step, and nothing has to be found. Then it is
-given a few things and more ground. The last stage has all 576 tokens, as the finished model has.
+given few tokens of many single things, a few things with more ground, and signs. The last stage has all
+576 tokens, as the finished model has.
 
 The update is held to what the language model said without pictures: now and then the divergence from
 its own predictions on a dialogue (`dialogues`) is added to the loss.
