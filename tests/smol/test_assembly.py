@@ -84,6 +84,15 @@ def test_one_command_from_parts_to_a_checkpoint(home) -> None:
     assert not (home / "model.part").exists()
 
 
+def test_an_unfinished_adapter_is_said_to_be_one(home) -> None:
+    write_adapter(home / "adapter")
+    about = json.loads((home / "adapter" / "adapter.json").read_text())
+    (home / "adapter" / "adapter.json").write_text(json.dumps(about | {"finished": False}))
+    code, said = smol("assemble")
+    assert code == 0 and "the training of this adapter is not over" in said
+    assert "not over" in (home / "model" / "README.md").read_text()
+
+
 def test_the_trained_adapter_comes_before_the_checkouts(home) -> None:
     with pytest.raises(CheckpointError, match=r"make smol.*--adapter.*transprune smol train"):
         assembly.find_adapter(home)

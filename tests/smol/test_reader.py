@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -596,3 +597,42 @@ def test_all_of_it_from_two_folders_to_a_checkpoint(
     trained = torch.load(last, weights_only=True)["module"]
     found = loaded.model.multi_modal_projector.linear_2.weight
     assert torch.equal(found, trained["projector.linear_2.weight"].bfloat16())
+
+
+def test_a_training_goes_on_from_an_adapter(language, tokenizer, tmp_path, monkeypatch) -> None:
+    """Elsewhere, without checkpoints: the same tower, and only the stages that were left."""
+    monkeypatch.setattr(home, "TOWER", MINIATURE)
+    monkeypatch.setattr(home, "READER", LITTLE_READER)
+    monkeypatch.setattr(home, "load_world", lambda folder: WORLD)
+    monkeypatch.setattr(
+        home, "load_language", lambda folder: (copy.deepcopy(language), byte_tokenizer())
+    )
+    here, there, begun = tmp_path / "here", tmp_path / "there", tmp_path / "begun"
+    words, one, last = LITTLE_READER.names
+    stages = []
+
+    def note(stage, *step) -> None:
+        stages.append(stage)
+
+    with pytest.raises(TrainingError, match="no checkpoint of a tower"):
+        home.write_adapter(here, begun)
+    assert not home.train_all(here, note, CPU, lambda: one in stages)
+    assert home.write_adapter(here, begun) == (words, one)
+    about = json.loads((begun / "adapter.json").read_text())
+    assert (about["stages"], about["finished"]) == ([words, one], False)
+
+    stages.clear()
+    assert home.train_all(there, note, CPU, lambda: False, start=begun)
+    assert set(stages) == {last}
+    assert not (there / "tower").exists()
+    about = json.loads((there / "adapter" / "adapter.json").read_text())
+    assert (about["stages"], about["finished"]) == ([words, one, last], True)
+    before, after = (
+        load_file(folder / "adapter.safetensors") for folder in (begun, there / "adapter")
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"projector", "low_rank"}
+
+    # another beginning is another run
+    with pytest.raises(TrainingError, match="other settings"):
+        home.train_all(there, note, CPU, lambda: False, start=there / "adapter")

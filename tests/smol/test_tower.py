@@ -13,10 +13,19 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from smol.little import little_world
 from transprune.errors import TrainingError
 from transprune.nano.batches import normalise
+from transprune.smol.kinds import split_of
 from transprune.smol.scenes import draw
 from transprune.smol.things import SIGN, Canvas
 from transprune.smol.train.heads import new_module
-from transprune.smol.train.labels import BOX_UNIT, CHARACTERS, NOTHING, all_names, batch_labels
+from transprune.smol.train.labels import (
+    BOX_UNIT,
+    CHARACTERS,
+    NOTHING,
+    all_names,
+    batch_labels,
+    known_names,
+    told_name,
+)
 from transprune.smol.train.measure import measure_tower
 from transprune.smol.train.names import name_vectors
 from transprune.smol.train.recipe import MINIATURE, TOWER
@@ -144,7 +153,7 @@ def test_labels_say_what_the_scene_says() -> None:
             continue
 
         thing = scene.things[owner]
-        assert NAMES[labels.name[0, patch]] == thing.name
+        assert NAMES[labels.name[0, patch]] == told_name(thing)
         # undo the units: the middle and the size of the box come back
         row, column = divmod(patch, 24)
         x, y, width, height = labels.box[0, patch].tolist()
@@ -162,7 +171,9 @@ def test_only_names_of_training_are_trained(vectors) -> None:
     stage = TowerStage(
         MINIATURE.stages[0], WORLD, new_module(MINIATURE.sizes, vectors), vectors, CPU
     )
-    assert len(stage._vectors) == len(WORLD.kinds.by_split["train"]) + 1
+    names = [NAMES[number] for number in known_names(WORLD.kinds)]
+    assert len(stage._vectors) == len(names)
+    assert {split_of(name.removeprefix("sign ")) for name in names if name != SIGN} == {"train"}
     batch = stage.prepare(0)
     assert batch.labels.name.max() < len(stage._vectors)
     torch.testing.assert_close(batch.present.sum(dim=1), torch.ones(4))
@@ -236,7 +247,7 @@ def test_vectors_are_made_once_and_checked(vectors, tmp_path) -> None:
     assert asked == [NAMES]
 
     fewer = replace(WORLD, kinds=replace(WORLD.kinds, names=WORLD.kinds.names[:-1]))
-    with pytest.raises(TrainingError, match="not the 40 of this world"):
+    with pytest.raises(TrainingError, match=f"not the {len(NAMES) - 1} of this world"):
         known_vectors(fewer, tmp_path, make)
     (tmp_path / "names.pt").write_bytes(b"nothing")
     with pytest.raises(TrainingError, match="damaged"):
@@ -279,7 +290,7 @@ def test_a_perfect_tower_measures_a_hundred(vectors, monkeypatch) -> None:
         return type("Seen", (), {"patches": torch.zeros(1, 576, 1)})
 
     def names(patches, chosen):
-        known = WORLD.kinds.by_split["train"]
+        known = known_names(WORLD.kinds)
         return torch.stack([now["labels"].name[0] == number for number in known], dim=1).float()
 
     def heads(patches):
@@ -294,3 +305,4 @@ def test_a_perfect_tower_measures_a_hundred(vectors, monkeypatch) -> None:
     module["patch_names"].forward = names
     scores = measure_tower(module, WORLD, vectors, "validation", 4)
     assert set(scores.percent.values()) == {100.0}
+    assert scores.asked["word"]

@@ -116,10 +116,11 @@ def test_kinds_words_photographs_and_fonts_of_the_splits_are_apart() -> None:
 
     seen = {thing.name for number in range(60) for thing in draw(WORLD, "train", number).things}
     assert {split_of(name) for name in seen - {SIGN}} == {"train"}
-    words = {thing.word for number in range(60) for thing in draw(WORLD, "test", number).things} - {
-        None
-    }
-    assert {split_of(word) for word in words if not word.isdigit()} == {"test"}
+    # words are as kinds: those of training, or unseen ones
+    for unseen, split in ((False, "train"), (True, "test")):
+        scenes = [draw(WORLD, "test", number, unseen=unseen) for number in range(60)]
+        words = {thing.word or "1" for scene in scenes for thing in scene.things}
+        assert {split_of(word) for word in words if not word.isdigit()} == {split}
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

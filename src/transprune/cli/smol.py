@@ -14,6 +14,7 @@ from transprune.cli.smol_making import (
     world_command,
 )
 from transprune.cli.smol_training import (
+    adapter_command,
     evaluate_command,
     measure_command,
     talk_command,
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "world": world_command,
     "scenes": scenes_command,
     "train": train_command,
+    "adapter": adapter_command,
     "measure": measure_command,
     "assemble": assemble_command,
     "evaluate": evaluate_command,

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,8 +29,17 @@ CONDITIONS: dict[str, dict[str, bool]] = {
 }
 
 
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from", metavar="FOLDER", help="Adapter to go on from, with the tower that it has."
+    ),
+]
+
+
 def train_command(
     home: Home = HOME,
+    start: Start = None,
     threads: Threads = 1,
     minutes: Annotated[
         float | None,
@@ -60,12 +70,34 @@ def train_command(
     if drawers is None:
         drawers = (os.cpu_count() or 1) - 1 if device.type == "cuda" else 0
     with quiet_libraries(bars=False), stages() as progress, stopped_kindly(minutes) as stop:
-        finished = train_all(home, progress, device, stop, drawers)
+        finished = train_all(home, progress, device, stop, drawers, start)
 
     if finished:
         show(f"adapter: {home / 'adapter'}; to put the model together: transprune smol assemble")
     else:
-        show(f"stopped; to continue: transprune smol train --home {home}")
+        option = "" if start is None else f" --from {start}"
+        show(f"stopped; to continue: transprune smol train --home {home}{option}")
+
+
+def adapter_command(
+    home: Home = HOME,
+    start: Start = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Folder to write to; default: HOME/adapter."),
+    ] = None,
+) -> None:
+    """Write the adapter as far as it is trained, to look at or to go on from elsewhere."""
+    use_threads(1)
+    from transprune.cli.guard import quiet_libraries
+
+    with training_code():
+        from transprune.smol.train.home import write_adapter
+
+    folder = out or home / "adapter"
+    with quiet_libraries(bars=False):
+        over = write_adapter(home, folder, start)
+    show(f"adapter: {folder}; stages of the reader that are over: {', '.join(over) or 'none'}")
 
 
 def measure_command(

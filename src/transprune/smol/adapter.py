@@ -1,14 +1,15 @@
 """The adapter: what turns the language model into a vision-language model, in one small folder.
 
 <folder>/adapter.safetensors   tower, projector and low-rank update, in bfloat16
-<folder>/adapter.json          sizes, and the checksums of these weights and of the language model
-                               that they belong to
+<folder>/adapter.json          sizes, how far the training is, and the checksums of these weights and
+                               of the language model that they belong to
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,13 @@ WEIGHTS = "adapter.safetensors"
 
 
 def save_adapter(
-    model: Any, low_rank: LowRank, sizes: TowerSizes, language_sha256: str, folder: Path
+    model: Any,
+    low_rank: LowRank,
+    sizes: TowerSizes,
+    language_sha256: str,
+    folder: Path,
+    stages: Sequence[str] = (),
+    finished: bool = True,
 ) -> None:
     """Write an adapter.
 
@@ -40,6 +47,9 @@ def save_adapter(
         sizes: of the tower.
         language_sha256: checksum of the language model it was trained with.
         folder: made if missing.
+        stages: of the reader's training that are over; a training that goes on from this adapter
+            leaves them out.
+        finished: whether these are all.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts: dict[str, nn.Module] = {
@@ -59,6 +69,8 @@ def save_adapter(
         "schema": SCHEMA,
         "sizes": asdict(sizes),
         "rank": low_rank.rank,
+        "stages": list(stages),
+        "finished": finished,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "language_sha256": language_sha256,
     }
@@ -80,6 +92,15 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
     Raises:
         CheckpointError: no adapter there, one of another architecture, or for another language model.
     """
+    model, low_rank = load_adapter(language, tokenizer, folder, language_sha256)
+    low_rank.add_to(model.model.language_model)
+    return model
+
+
+def load_adapter(
+    language: Any, tokenizer: Any, folder: Path, language_sha256: str
+) -> tuple[Any, LowRank]:
+    """As `with_adapter`, but the update is not added yet. -> model, update."""
     about = check_adapter(folder)
     wanted = about.get("language_sha256")
     if wanted != language_sha256:
@@ -100,8 +121,7 @@ def with_adapter(language: Any, tokenizer: Any, folder: Path, language_sha256: s
         raise CheckpointError(
             f"{folder} is an adapter of another architecture: {first_line(error)}"
         ) from error
-    low_rank.add_to(model.model.language_model)
-    return model
+    return model, low_rank
 
 
 def check_adapter(folder: Path) -> dict[str, Any]:

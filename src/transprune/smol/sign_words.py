@@ -43,10 +43,10 @@ WORDS = tuple(_TEXT.split())
 _NUMBERS = 0.2  # share of signs with a number of two or three digits
 
 
-def draw_word(rng: np.random.Generator, split: Split) -> str:
-    """A word of a split, in lower case, or a number; validation and test have words of their own."""
+def draw_word(rng: np.random.Generator, split: Split, unseen: bool = False) -> str:
+    """A word of the training, or an unseen one of the split, in lower case; or a number."""
     # both are drawn each time, so that what follows does not depend on which one it is
-    words = numbers_of(WORDS, split)
+    words = numbers_of(WORDS, split if unseen else "train")
     word = WORDS[words[rng.integers(len(words))]]
     number = str(rng.integers(10, 1000))
     return number if rng.random() < _NUMBERS else word

@@ -58,7 +58,7 @@ def make_stamps(
         is_sign = rng.random() < _SIGNS and signs < 2
         signs += is_sign
         if is_sign:
-            stamps.append(_sign_stamp(world, split, rng, canvas.side))
+            stamps.append(_sign_stamp(world, split, rng, canvas.side, unseen))
         else:
             stamps.append(_kind_stamp(world, kind, rng, largest, canvas.side))
     return [stamps[number] for number in rng.permutation(len(stamps))]
@@ -86,10 +86,12 @@ def _kind_stamp(
     return Stamp(name, kind, None, world.kinds.colors[kind], size, picture, letters)
 
 
-def _sign_stamp(world: World, split: Split, rng: np.random.Generator, side: int) -> Stamp:
-    """A sign with a word of the split, a little tilted."""
+def _sign_stamp(
+    world: World, split: Split, rng: np.random.Generator, side: int, unseen: bool
+) -> Stamp:
+    """A sign in a font of the split, a little tilted."""
     fonts = world.fonts[split]
-    word = draw_word(rng, split)
+    word = draw_word(rng, split, unseen)
     color = list(BOARDS)[rng.integers(len(BOARDS))]
     board, ends = draw_sign(rng, word, color, fonts[rng.integers(len(fonts))])
 

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transprune.smol.kinds import Kinds, numbers_of
 from transprune.smol.palette import COLORS
 from transprune.smol.scenes import Scene
-from transprune.smol.things import PATCH, SIGN
+from transprune.smol.sign_words import WORDS
+from transprune.smol.things import PATCH, SIGN, Thing
 
 CHARACTERS = string.ascii_lowercase + string.digits
 NOTHING = -100  # of a label that a patch does not have
@@ -55,18 +57,31 @@ def batch_labels(scenes: list[Scene], numbers: dict[str, int]) -> Labels:
 
 def names_in(scene: Scene, numbers: dict[str, int]) -> list[int]:
     """Numbers of the names of the things in a scene, each once."""
-    return sorted({numbers[thing.name] for thing in scene.things})
+    return sorted({numbers[told_name(thing)] for thing in scene.things})
+
+
+def told_name(thing: Thing) -> str:
+    """Of a sign with a word, `sign stop`: so its patches can tell the word, as one kind among many."""
+    written = thing.word is not None and not thing.word.isdigit()
+    return f"{SIGN} {thing.word}" if written else thing.name
 
 
 def all_names(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that the tower knows, in order: every kind, then the sign."""
-    return (*kinds, SIGN)
+    """The names that the tower knows, in order: every kind, the sign, then each word on one."""
+    return (*kinds, SIGN, *(f"{SIGN} {word}" for word in WORDS))
+
+
+def known_names(kinds: Kinds) -> list[int]:
+    """Numbers of those that occur in training, ascending."""
+    first = len(kinds.names)
+    words = [first + 1 + number for number in numbers_of(WORDS, "train")]
+    return [*kinds.by_split["train"], first, *words]
 
 
 def _scene_labels(scene: Scene, numbers: dict[str, int]) -> tuple[np.ndarray, ...]:
     """As in `Labels`, of one scene."""
     # of each thing, and of the ground in the last row, which an owner of -1 selects
-    names = [numbers[thing.name] for thing in scene.things]
+    names = [numbers[told_name(thing)] for thing in scene.things]
     colors = [_color_number(thing.color) for thing in scene.things]
 
     name = np.array([*names, NOTHING])[scene.owner]

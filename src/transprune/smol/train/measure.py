@@ -14,7 +14,7 @@ from transprune.smol.palette import COLORS
 from transprune.smol.scenes import Scene, draw
 from transprune.smol.things import SIGN, Thing
 from transprune.smol.train.heads import HEADS
-from transprune.smol.train.labels import CHARACTERS, all_names
+from transprune.smol.train.labels import CHARACTERS, all_names, known_names, told_name
 from transprune.smol.vision import look
 from transprune.smol.world import World
 
@@ -26,7 +26,8 @@ class TowerScores:
     """What a tower got right, in percent, and of how many.
 
     Attributes:
-        percent: by what was to be known: `name`, `name in 5`, `color`, `character`, `ground`.
+        percent: by what was to be known: `name`, `name in 5`, `word` (of a sign), `color`,
+            `character`, `ground`.
         asked: how many of each.
     """
 
@@ -52,9 +53,9 @@ def measure_tower(
 ) -> TowerScores:
     """Look at the first scenes of a split.
 
-    A thing's name and colour are what its patches predict on average; signs, whose name is always
-    the same, do not count. Names are chosen among those of training, and with `unseen` among all
-    names; the tower was trained on most of these, and they are wrong.
+    A thing's name and colour are what its patches predict on average, and a sign's word likewise;
+    a sign with a number counts for its characters only. Names are chosen among those of training,
+    and with `unseen` among all names; the tower was trained on most of these, and they are wrong.
 
     Args:
         module: of `heads.new_module`, trained.
@@ -66,7 +67,7 @@ def measure_tower(
     """
     device = next(module.parameters()).device
     names = all_names(world.kinds.names)
-    known = range(len(names)) if unseen else world.kinds.by_split["train"]
+    known = range(len(names)) if unseen else known_names(world.kinds)
     choices = [names[number] for number in known]
     verdicts: dict[str, list[bool]] = defaultdict(list)
 
@@ -79,7 +80,7 @@ def measure_tower(
         _judge_patches(verdicts, scene, parts[0][:, 0], parts[2])
         for place, thing in enumerate(scene.things):
             mine = torch.from_numpy(scene.owner == place)
-            if thing.name != SIGN and mine.any():
+            if told_name(thing) != SIGN and mine.any():
                 _judge_thing(verdicts, thing, choices, logits[mine], parts[1][mine])
 
     percent = {name: 100 * sum(found) / len(found) for name, found in verdicts.items()}
@@ -109,8 +110,12 @@ def _judge_thing(
 ) -> None:
     """Name and colour of a thing, from its patches: [n, K] and [n, 11]."""
     best = logits.log_softmax(dim=-1).mean(dim=0).topk(min(TOP, len(choices))).indices.tolist()
-    verdicts["name"].append(choices[best[0]] == thing.name)
-    verdicts[f"name in {TOP}"].append(thing.name in [choices[number] for number in best])
+    name, first = told_name(thing), [choices[number] for number in best]
+    if thing.word is not None:
+        verdicts["word"].append(first[0] == name)
+        return
+    verdicts["name"].append(first[0] == name)
+    verdicts[f"name in {TOP}"].append(name in first)
 
     if thing.color is not None:
         color = colors.log_softmax(dim=-1).mean(dim=0).argmax().item()

@@ -52,6 +52,11 @@ class ReaderRecipe:
     rank: int = 32
     seed: int = 0
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all stages, the first included."""
+        return (self.words.name, *(stage.name for stage in self.stages))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)

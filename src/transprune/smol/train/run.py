@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,24 @@ from transprune.smol.train.recipe import ReaderRecipe, TowerRecipe
 from transprune.smol.train.tower import TowerStage
 from transprune.smol.train.words import WordsStage
 from transprune.smol.world import World
+
+
+class Beginning(NamedTuple):
+    """What the reader's training begins with.
+
+    Attributes:
+        model: of `architecture.assemble`, with a trained tower.
+        tokenizer: its tokenizer.
+        low_rank: the update of its language model, not added to it.
+        over: names of stages that projector and update have learnt: they are left out.
+        adapter_sha256: checksum of the adapter that has learnt them; "" if there is none.
+    """
+
+    model: Any
+    tokenizer: Any
+    low_rank: LowRank
+    over: tuple[str, ...] = ()
+    adapter_sha256: str = ""
 
 
 def train_tower(
@@ -82,52 +100,55 @@ def train_tower(
 
 def train_reader(
     recipe: ReaderRecipe,
-    model: Any,
-    tokenizer: Any,
+    begun: Beginning,
     world: World,
     folder: Path,
     progress: Progress,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
     workers: int = 0,
-) -> tuple[LowRank, bool]:
+) -> bool:
     """Train what reads the tower's features, or continue an interrupted run.
 
     Args:
         recipe: what to train.
-        model: of `architecture.assemble`, with a trained tower; its projector is trained in place,
-            and its language model turned into bfloat16.
-        tokenizer: its tokenizer.
+        begun: what it begins with. Projector and update are trained in place, and the language
+            model is turned into bfloat16.
         world, folder, progress, device, stop, workers: as of `train_tower`.
 
     Returns:
-        The update of the language model, and whether the training is finished.
+        Whether the training is finished.
 
     Raises:
         TrainingError: the folder has a run with other settings, another world, tower or language
             model, or cannot be written.
     """
+    model, tokenizer, low_rank, over, adapter_sha256 = begun
     frozen = {
         "world": world.checksum,
         "tower": weights_sha256(model.model.vision_tower),
         "language": weights_sha256(model.model.language_model),
+        "over": list(over),
+        "adapter": adapter_sha256,
     }
-    low_rank = LowRank(model.model.language_model, recipe.rank, recipe.seed)
     with writing(folder):
         check_settings(recipe.to_dict() | frozen, folder)
-        words = WordsStage(model, tokenizer, world, recipe.words, device, workers)
-        if not run_stage(words, folder, progress, stop=stop):
-            return low_rank, False
+        if recipe.words.name not in over:
+            words = WordsStage(model, tokenizer, world, recipe.words, device, workers)
+            if not run_stage(words, folder, progress, stop=stop):
+                return False
 
         # frozen weights, which autocast would otherwise round again in every step
         model.model.language_model.to(torch.bfloat16)
         model.lm_head.to(torch.bfloat16)
         dialogues = _known_dialogues(model, tokenizer, folder)
         for settings in recipe.stages:
+            if settings.name in over:
+                continue
             stage = ReaderStage(model, low_rank, tokenizer, dialogues, world, settings, device)
             if not run_stage(stage, folder, progress, stop=stop, workers=workers):
-                return low_rank, False
-    return low_rank, True
+                return False
+    return True
 
 
 @contextmanager
@@ -163,6 +184,36 @@ def load_tower(recipe: TowerRecipe, vectors: Tensor, folder: Path) -> tuple[nn.M
             return module.eval(), f"{stage.name}, step {state['step']}"
 
     raise TrainingError(f"{folder} has no checkpoint of a tower; train it: transprune smol train")
+
+
+def load_reader(recipe: ReaderRecipe, begun: Beginning, folder: Path) -> tuple[str, ...]:
+    """Give projector and update the weights of the last checkpoint of a run.
+
+    Args:
+        recipe: of the run.
+        begun: what it began with.
+        folder: of the run.
+
+    Returns:
+        The stages that are over.
+
+    Raises:
+        TrainingError: the folder has no checkpoint of this recipe.
+    """
+    projector = {"projector": begun.model.model.multi_modal_projector}
+    both = nn.ModuleDict({**projector, "low_rank": begun.low_rank})
+    words = recipe.words
+    stages = [(words.name, words.steps, nn.ModuleDict(projector))]
+    stages += [(stage.name, stage.steps, both) for stage in recipe.stages]
+
+    for place, (name, steps, module) in reversed(list(enumerate(stages))):
+        file = folder / f"{name}.pt"
+        if file.exists():
+            state = load_checkpoint(file)
+            load_weights(module, state, file)
+            return recipe.names[: place + (state["step"] == steps)]
+
+    raise TrainingError(f"{folder} has no checkpoint of a reader; train it: transprune smol train")
 
 
 def known_vectors(world: World, folder: Path, make: Callable[[tuple[str, ...]], Tensor]) -> Tensor:

@@ -31,6 +31,7 @@ from transprune.smol.train.labels import (
     Labels,
     all_names,
     batch_labels,
+    known_names,
     names_in,
 )
 from transprune.smol.vision import GRID, look
@@ -113,7 +114,7 @@ class TowerStage:
         # only names of training can be answered in training
         self._world = world
         names = all_names(world.kinds.names)
-        known = [*world.kinds.by_split["train"], len(names) - 1]
+        known = known_names(world.kinds)
         self._vectors = vectors[known].to(device)
         self._numbers = {names[number]: place for place, number in enumerate(known)}
 

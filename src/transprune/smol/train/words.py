@@ -33,6 +33,7 @@ from transprune.smol.train.labels import (
     Labels,
     all_names,
     batch_labels,
+    known_names,
 )
 from transprune.smol.vision import GRID, look
 from transprune.smol.world import World
@@ -202,8 +203,8 @@ class WordsStage:
         self._names = all_names(world.kinds.names)
         self._words = vocabulary(model.model.language_model, tokenizer, self._names)
 
-        # only names of training can be chosen in training; the last one is that of all signs
-        self._known = [*world.kinds.by_split["train"], len(self._names) - 1]
+        # only names of training can be chosen in training
+        self._known = known_names(world.kinds)
         self._choices = self._words.names[self._known].to(device)
 
     def rate(self, step: int) -> float:
@@ -228,13 +229,11 @@ class WordsStage:
         logits = _SHARPNESS * said[on_thing] @ self._choices.T
         chosen = F.cross_entropy(logits, names[on_thing])
 
-        # the share of right names; signs, which all have the same one, aside
         right = logits.argmax(dim=-1) == names[on_thing]
-        others = names[on_thing] != len(self._choices) - 1
         metrics = {
             "things": things.item(),
             "ground": ground.item(),
-            "name": right[others].float().mean().item(),
+            "name": right.float().mean().item(),
         }
         return things + ground + chosen, metrics
 
