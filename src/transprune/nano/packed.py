@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transprune.nano.products import Matrix, product
+
 Segment = tuple[int, int]  # number of branches, and tokens of each
 
 # what a layer sees of the prefix when the picture is masked: `<s> USER:`
@@ -26,17 +28,17 @@ TEXT_PREFIX = 2
 
 
 class LayerWeights(NamedTuple):
-    """The weights of one decoder layer, as its modules store them."""
+    """The weights of one decoder layer, as its modules store them, or with an update."""
 
     norm_in: Tensor
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    out: Tensor
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    out: Matrix
     norm_mlp: Tensor
-    gate: Tensor
-    up: Tensor
-    down: Tensor
+    gate: Matrix
+    up: Matrix
+    down: Matrix
 
     @classmethod
     def of(cls, layer: Any) -> LayerWeights:
@@ -132,14 +134,14 @@ def _rotary(
 def layer_forward(
     rows: Tensor,
     norm_in: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
+    query: Matrix,
+    key: Matrix,
+    value: Matrix,
+    out: Matrix,
     norm_mlp: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    gate: Matrix,
+    up: Matrix,
+    down: Matrix,
     cos: Tensor,
     sin: Tensor,
     prefix: int,
@@ -155,7 +157,7 @@ def layer_forward(
     visible = TEXT_PREFIX if masked else prefix
 
     # one product for all three projections; [B, S, all heads * d] -> three [B, S, H, d]
-    projected = F.linear(_rms(rows, norm_in), torch.cat([query, key, value]))
+    projected = product(_rms(rows, norm_in), query, key, value)
     sizes = (query.shape[0], key.shape[0], value.shape[0])
     q, k, v = (part.unflatten(-1, (-1, width)) for part in projected.split(sizes, dim=-1))
     q = _rotate(q, cos, sin).to(v.dtype)
@@ -163,10 +165,10 @@ def layer_forward(
     if (group := q.shape[2] // k.shape[2]) > 1:
         k, v = (part.repeat_interleave(group, dim=2) for part in (k, v))
 
-    rows = rows + F.linear(_attend(q, k, v, prefix, segments, visible), out)
+    rows = rows + product(_attend(q, k, v, prefix, segments, visible), out)
 
-    gated, linear = F.linear(_rms(rows, norm_mlp), torch.cat([gate, up])).chunk(2, dim=-1)
-    return rows + F.linear(F.silu(gated) * linear, down)
+    gated, linear = product(_rms(rows, norm_mlp), gate, up).chunk(2, dim=-1)
+    return rows + product(F.silu(gated) * linear, down)
 
 
 def _attend(

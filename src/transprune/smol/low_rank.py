@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transprune.nano.packed import LayerWeights
+from transprune.nano.products import Updated
 
 # of a decoder layer: name in `LayerWeights` -> name of the module
 MATRICES = {
@@ -52,7 +53,7 @@ class LowRank(nn.Module):
         """The weights of a layer with its update, for `nano.packed.run_packed`."""
         own = LayerWeights.of(layer)
         updated = {
-            name: torch.addmm(getattr(own, name), *self._pair(number, name)) for name in MATRICES
+            name: Updated(getattr(own, name), *self._pair(number, name)) for name in MATRICES
         }
         return own._replace(**updated)
 
