@@ -383,19 +383,6 @@ def test_only_one_thing_is_shown_and_asked_about(language, tokenizer) -> None:
     assert about == seen - {-1}
 
 
-def test_signs_are_shown_first(language, tokenizer) -> None:
-    stage = new_stage(language, tokenizer, steps=1, shown=2, signs=True)
-    some = 0
-    for number in range(12):
-        scene = draw_train(number)
-        shown = stage._shown(scene, np.random.default_rng(number))
-        words = [scene.things[place].word is not None for place in shown]
-        assert words == sorted(words, reverse=True)
-        assert sum(words) == min(2, sum(thing.word is not None for thing in scene.things))
-        some += sum(words)
-    assert some
-
-
 def test_what_is_kept_are_things_first(language, tokenizer) -> None:
     stage = new_stage(language, tokenizer, steps=1, tokens=200)
     batch = stage.prepare(0)

@@ -52,7 +52,7 @@ class LowRank(nn.Module):
     def weights(self, number: int, layer: Any) -> LayerWeights:
         """The weights of a layer with its update, for `nano.packed.run_packed`."""
         own = LayerWeights.of(layer)
-        updated = {
+        updated: dict[str, Any] = {
             name: Updated(getattr(own, name), *self._pair(number, name)) for name in MATRICES
         }
         return own._replace(**updated)

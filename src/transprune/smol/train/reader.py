@@ -1,10 +1,9 @@
 """The language model learns to read visual tokens: the projector and a low-rank update together.
 
 One picture serves several questions and descriptions, packed behind it (`packing`). At first the
-language model is given the tokens of a single thing with a little ground, each in its own position,
-and is asked about this thing: many pictures fit into a step, and nothing has to be found. Then it is
-given few tokens of many single things, a few things with more ground, and signs. The last stage has all
-576 tokens, as the finished model has.
+language model is given a few tokens of a single thing, each in its own position, and is asked about
+this thing: many pictures fit into a step, and nothing has to be found. Then it is given a few things
+with some ground. The last stage has all 576 tokens, as the finished model has.
 
 The update is held to what the language model said without pictures: now and then the divergence from
 its own predictions on a dialogue (`dialogues`) is added to the loss.
@@ -45,7 +44,6 @@ class ReaderSettings:
         steps, batch: number of steps, and pictures per step.
         shown: things of a picture whose tokens the language model is given, and which it is asked
             about; None: all.
-        signs: whether signs are shown before other things.
         tokens: visual tokens that it is given, those of the ground included; None: all.
         first_scene: number of the first picture; stages share none.
         per_category: questions of each category about a picture, where it has so many.
@@ -63,7 +61,6 @@ class ReaderSettings:
     steps: int
     batch: int = 2
     shown: int | None = None
-    signs: bool = False
     tokens: int | None = None
     first_scene: int = 20_000_000
     per_category: int = 3
@@ -172,8 +169,6 @@ class ReaderStage:
     def _shown(self, scene: Scene, rng: np.random.Generator) -> list[int]:
         """Numbers of the things that are shown."""
         order = rng.permutation(len(scene.things)).tolist()
-        if self.settings.signs:
-            order.sort(key=lambda number: scene.things[number].word is None)
         return order[: self.settings.shown]
 
     def _ask(self, scene: Scene, number: int, shown: list[int]) -> list[Question]:

@@ -69,10 +69,10 @@ TOWER = TowerRecipe(
     "tower",
     TowerSizes(),
     (
-        TowerSettings("tower1_parts", steps=3000, batch=64, canvas=_PARTS),
+        TowerSettings("tower1_parts", steps=1700, batch=64, canvas=_PARTS),
         TowerSettings(
             "tower2_quarters",
-            steps=1200,
+            steps=450,
             batch=24,
             canvas=_QUARTERS,
             first_scene=1_000_000,
@@ -83,7 +83,7 @@ TOWER = TowerRecipe(
         ),
         TowerSettings(
             "tower3_scenes",
-            steps=1000,
+            steps=600,
             batch=10,
             first_scene=2_000_000,
             muon_lr=0.006,
@@ -98,20 +98,9 @@ READER = ReaderRecipe(
     "reader",
     WordsSettings(),
     (
-        ReaderSettings(
-            "reader2_one",
-            steps=400,
-            batch=12,
-            shown=1,
-            tokens=24,
-            per_category=1,
-            slots=((4, 20), (2, 28), (1, 44)),
-            warmup=30,
-            lr_floor=0.5,
-        ),
         # names are many: as many things as possible, each in a few tokens and questions
         ReaderSettings(
-            "reader3_names",
+            "reader2_names",
             steps=450,
             batch=40,
             shown=1,
@@ -119,14 +108,13 @@ READER = ReaderRecipe(
             per_category=1,
             described=0,
             slots=((1, 20), (1, 28)),
-            first_scene=25_000_000,
-            warmup=20,
+            warmup=30,
             lr_floor=0.5,
         ),
         ReaderSettings(
-            "reader4_few",
-            steps=500,
-            batch=7,
+            "reader3_few",
+            steps=400,
+            batch=8,
             shown=3,
             tokens=80,
             per_category=1,
@@ -136,25 +124,9 @@ READER = ReaderRecipe(
             warmup=20,
             lr_floor=0.5,
         ),
-        # a word is read from all its letters, and is rare among the questions about a picture
-        ReaderSettings(
-            "reader5_signs",
-            steps=250,
-            batch=22,
-            shown=1,
-            signs=True,
-            tokens=48,
-            per_category=1,
-            described=1,
-            slots=((2, 20), (1, 28)),
-            first_scene=32_000_000,
-            adam_lr=8e-4,
-            warmup=10,
-            lr_floor=0.5,
-        ),
         # with two scenes a step and a rate of 5e-4, names were lost again
         ReaderSettings(
-            "reader6_scenes",
+            "reader4_scenes",
             steps=600,
             batch=4,
             first_scene=40_000_000,
@@ -177,8 +149,8 @@ LITTLE_READER = ReaderRecipe(
     "miniature",
     WordsSettings(scenes=2, steps=2, batch=50, warmup=1),
     (
-        ReaderSettings("reader2_one", steps=2, batch=1, shown=1, tokens=96, slots=((9, 200),)),
-        ReaderSettings("reader6_scenes", steps=2, batch=1, slots=((9, 200),)),
+        ReaderSettings("reader2_names", steps=2, batch=1, shown=1, tokens=96, slots=((9, 200),)),
+        ReaderSettings("reader4_scenes", steps=2, batch=1, slots=((9, 200),)),
     ),
     rank=2,
 )
