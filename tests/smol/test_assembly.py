@@ -14,7 +14,7 @@ from smol.little import SIZES, little_language, little_tokenizer
 from transprune.cli import app
 from transprune.errors import CheckpointError, PruneWarning
 from transprune.models.source import locate
-from transprune.smol import HOME_VARIABLE, UNMEASURED, assembly, hub_language, language
+from transprune.smol import CAVEATS, HOME_VARIABLE, assembly, hub_language, language
 from transprune.smol.adapter import save_adapter
 from transprune.smol.architecture import assemble, image_tokenizer
 from transprune.smol.low_rank import LowRank
@@ -80,7 +80,7 @@ def test_one_command_from_parts_to_a_checkpoint(home) -> None:
     for name, value in loaded.state_dict().items():
         assert torch.equal(value, model.state_dict()[name].bfloat16()), name
     card = (home / "model" / "README.md").read_text()
-    assert language.WEIGHTS_SHA256 in card and "not measured" not in card
+    assert language.WEIGHTS_SHA256 in card and "measured" not in card
     assert not (home / "model.part").exists()
 
 
@@ -89,8 +89,10 @@ def test_an_unfinished_adapter_is_said_to_be_one(home) -> None:
     about = json.loads((home / "adapter" / "adapter.json").read_text())
     (home / "adapter" / "adapter.json").write_text(json.dumps(about | {"finished": False}))
     code, said = smol("assemble")
-    assert code == 0 and "the training of this adapter is not over" in said
+    assert code == 0 and "CAUTION: The training of its adapter is not over" in said
     assert "not over" in (home / "model" / "README.md").read_text()
+    with pytest.warns(PruneWarning, match="not over"):
+        locate("smol")
 
 
 def test_the_trained_adapter_comes_before_the_checkouts(home) -> None:
@@ -156,11 +158,11 @@ def test_the_hubs_model_is_never_taken_silently(home, hub) -> None:
     assert not (home / "model").exists()
 
     code, said = smol("--hub")
-    assert code == 0 and "NOTHING WAS MEASURED WITH THIS MODEL" in said
+    assert code == 0 and "CAUTION: Nothing was measured with this model" in said
     card = (home / "model" / "README.md").read_text()
-    assert "**Nothing was measured with this model.**" in card
+    assert "**Nothing was measured with this model." in card
     assert language.weights_sha256(hub) in card
-    with pytest.warns(PruneWarning, match="nothing was measured"):
+    with pytest.warns(PruneWarning, match="Nothing was measured"):
         locate("smol")
 
     loaded = AutoModelForImageTextToText.from_pretrained(home / "model")
@@ -171,12 +173,12 @@ def test_the_measured_model_replaces_the_hubs_and_never_the_reverse(home, hub) -
     write_adapter(home / "adapter")
     hub_language.fetch_language(home / "language")
     assembly.assemble_home(home, hub=True)
-    assert (home / "model" / UNMEASURED).exists()
+    assert (home / "model" / CAVEATS).exists()
 
     (home / "language").rename(home.parent / "fetched")
     (home.parent / "measured").rename(home / "language")
     assembly.assemble_home(home)
-    assert not (home / "model" / UNMEASURED).exists()
+    assert not (home / "model" / CAVEATS).exists()
     with pytest.raises(CheckpointError, match="choose another --home"):
         hub_language.fetch_language(home / "language")
 

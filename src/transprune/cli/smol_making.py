@@ -131,7 +131,5 @@ def put_together(home: Path, adapter: Path | None, hub: bool) -> None:
     with quiet_libraries(bars=False):
         done = assemble_home(home, adapter, hub=hub)
     show(f"adapter: {done.adapter}, weights {done.adapter_sha256}", f"model: {done.folder}")
-    if not done.measured:
-        show("NOTHING WAS MEASURED WITH THIS MODEL: its language model is the hub's. See its card.")
-    if not done.finished:
-        show("note: the training of this adapter is not over; it answers as far as it has learnt")
+    for caveat in done.caveats:
+        show(f"CAUTION: {caveat}")

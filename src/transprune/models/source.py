@@ -11,7 +11,7 @@ from transprune import nano, smol
 from transprune.core.shown import shorten
 from transprune.errors import CheckpointError, PruneWarning
 from transprune.nano import NANO
-from transprune.smol import HOME_VARIABLE, SMOL, UNMEASURED
+from transprune.smol import CAVEATS, HOME_VARIABLE, SMOL
 
 # models that have a name here, and the folder that each is loaded from
 _NAMED = {NANO: nano.path, SMOL: smol.path}
@@ -81,13 +81,9 @@ def _named(name: str) -> Path:
             f"no model in {folder}: put it together with `make smol` or `transprune smol`, or say "
             f"where it is with the environment variable {HOME_VARIABLE}"
         )
-    if (folder / UNMEASURED).is_file():
-        warnings.warn(
-            f"{folder} has the hub's language model, with which nothing was measured; no figure of "
-            "the second test bed is one of it",
-            PruneWarning,
-            stacklevel=3,
-        )
+    if (folder / CAVEATS).is_file():
+        for caveat in (folder / CAVEATS).read_text(encoding="utf-8").splitlines():
+            warnings.warn(f"{folder}: {caveat}", PruneWarning, stacklevel=3)
     return folder
 
 

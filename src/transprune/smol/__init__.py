@@ -28,7 +28,7 @@ WORLD_FOLDER = "world"
 ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"
 
-UNMEASURED = "UNMEASURED"  # a file in a model that was put together of other parts than measured
+CAVEATS = "CAVEATS"  # a file in a model that is not the one that figures are of; a line each
 
 
 def home() -> Path:

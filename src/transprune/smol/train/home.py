@@ -96,7 +96,9 @@ def _begin(home: Path, world: World, start: Path | None) -> Beginning:
     if start is not None:
         about = check_adapter(start)
         model, low_rank = load_adapter(language, tokenizer, start, WEIGHTS_SHA256)
-        return Beginning(model, tokenizer, low_rank, tuple(about["stages"]), about["sha256"])
+        return Beginning(
+            model, tokenizer, low_rank, tuple(about.get("stages", ())), about["sha256"]
+        )
 
     module, _ = load_tower(TOWER, vectors_at(home, world), home / "tower")
     model = assemble(language, module["tower"], tokenizer)

@@ -69,10 +69,10 @@ TOWER = TowerRecipe(
     "tower",
     TowerSizes(),
     (
-        TowerSettings("tower1_parts", steps=1700, batch=64, canvas=_PARTS),
+        TowerSettings("tower1_parts", steps=2200, batch=64, canvas=_PARTS),
         TowerSettings(
             "tower2_quarters",
-            steps=450,
+            steps=500,
             batch=24,
             canvas=_QUARTERS,
             first_scene=1_000_000,
@@ -83,7 +83,7 @@ TOWER = TowerRecipe(
         ),
         TowerSettings(
             "tower3_scenes",
-            steps=600,
+            steps=700,
             batch=10,
             first_scene=2_000_000,
             muon_lr=0.006,
