@@ -83,7 +83,7 @@ TOWER = TowerRecipe(
         ),
         TowerSettings(
             "tower3_scenes",
-            steps=700,
+            steps=500,
             batch=10,
             first_scene=2_000_000,
             muon_lr=0.006,
