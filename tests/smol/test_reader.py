@@ -383,6 +383,35 @@ def test_only_one_thing_is_shown_and_asked_about(language, tokenizer) -> None:
     assert about == seen - {-1}
 
 
+def test_several_views_of_a_picture_are_as_many_pictures(language, tokenizer) -> None:
+    """Things in turn, each view with questions of its own; predictions as of pictures apart."""
+    first = next(number for number in range(99) if len(draw_train(number).things) > 2)
+    settings = {"first_scene": first, "shown": 1, "tokens": 24, "slots": ((9, 200),)}
+    stage = new_stage(language, tokenizer, steps=1, views=3, **settings)
+    batch = stage.prepare(0)
+    assert len(batch.packed.pixels) == 1 and batch.pictures.tolist() == [0, 0, 0]
+
+    scene = draw_train(stage.settings.first_scene)
+    shown = [{scene.owner[token] for token in kept} - {-1} for kept in batch.kept.tolist()]
+    assert list(map(len, shown)) == [1, 1, 1] and len(set.union(*shown)) == 3
+    for (thing,), questions in zip(shown, batch.asked, strict=True):
+        assert {number for question in questions for number in question.things} == {thing}
+
+    apart = pack(batch.packed.pixels.expand(3, -1, -1, -1), batch.asked, tokenizer, ((9, 200),))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = [
+            answer_logits(stage._model, tokenizer, packed, kept=batch.kept, pictures=pictures)
+            for packed, pictures in ((batch.packed, batch.pictures), (apart, None))
+        ]
+    torch.testing.assert_close(*found)
+    assert len(right_answers(found[0], batch.packed)) == 3
+
+    two = next(scene for scene in map(draw_train, range(99)) if len(scene.things) == 2)
+    few = new_stage(language, tokenizer, steps=1, views=2, shown=3)
+    shown = few._shown(two, np.random.default_rng(0))
+    assert [sorted(view) for view in shown] == [[0, 1], [0, 1]]
+
+
 def test_what_is_kept_are_things_first(language, tokenizer) -> None:
     stage = new_stage(language, tokenizer, steps=1, tokens=200)
     batch = stage.prepare(0)

@@ -38,11 +38,12 @@ class Branches(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Questions about B pictures.
+    """Questions about pictures.
 
     Attributes:
-        pixels: uint8 [B, 336, 336, 3].
-        branches: one entry per length.
+        pixels: uint8 [P, 336, 336, 3].
+        branches: one entry per length; their B prompts are those of the pictures, one each, unless
+            `answer_logits` is told another picture for each.
     """
 
     pixels: Tensor
@@ -65,9 +66,9 @@ def pack(
 
     Args:
         pixels: uint8 [B, 336, 336, 3].
-        asked: questions about each picture, not necessarily as many for each.
+        asked: questions about each picture, or of each prompt; not necessarily as many for each.
         tokenizer: of the language model.
-        slots: branches to make of every picture, ascending by length; a question takes the first
+        slots: branches to make of every prompt, ascending by length; a question takes the first
             free one that it fits, and is left out if there is none. Default: one for every
             question, all as long as the longest.
     """
@@ -98,6 +99,7 @@ def answer_logits(
     layer: Callable[..., Tensor] | None = None,
     weights: Callable[[int, Any], LayerWeights] | None = None,
     kept: Tensor | None = None,
+    pictures: Tensor | None = None,
 ) -> Tensor:
     """Predictions at the supervised tokens, in the order of `Packed.targets`. -> float32 [n, V].
 
@@ -108,6 +110,7 @@ def answer_logits(
         layer, weights: the layer function and its weights, see `nano.packed.run_packed`.
         kept: long [B, N], ascending: the visual tokens that the language model is given, in their
             own positions. Default: all of them.
+        pictures: long [B], the picture of each prompt. Default: one prompt of each.
     """
     device = model.device
     language = model.model.language_model
@@ -116,6 +119,8 @@ def answer_logits(
     # only the tower runs without gradients: it is frozen
     with torch.no_grad():
         patches = look(model.model.vision_tower, packed.pixels).patches
+    if pictures is not None:
+        patches = patches[pictures.to(device)]
     length = len(start) + patches.shape[1]
     positions = torch.arange(length).expand(len(patches), -1)
     if kept is not None:
@@ -138,9 +143,9 @@ def answer_logits(
 
 
 def right_answers(logits: Tensor, packed: Packed) -> list[dict[int, bool]]:
-    """Whether every token of an answer and its end are the likeliest: per picture, by question."""
+    """Whether every token of an answer and its end are the likeliest: per prompt, by question."""
     hits = logits.argmax(dim=-1).cpu() == packed.targets
-    found: list[dict[int, bool]] = [{} for _ in packed.pixels]
+    found: list[dict[int, bool]] = [{} for _ in packed.branches[0].ids]
 
     done = 0
     for part in packed.branches:

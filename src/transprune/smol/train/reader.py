@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from transprune.nano.train.language import compiled_layer
 from transprune.nano.train.log import Metrics
 from transprune.nano.train.loop import cosine
 from transprune.nano.train.optimizer import Optimizer
-from transprune.smol.asker import Question
+from transprune.smol.asker import Asker, Question
 from transprune.smol.low_rank import LowRank
 from transprune.smol.packing import Packed, answer_logits, pack, right_answers
 from transprune.smol.questions import ask_all, asker_of
@@ -42,12 +43,13 @@ class ReaderSettings:
     Attributes:
         name: of the stage, and of its files.
         steps, batch: number of steps, and pictures per step.
-        shown: things of a picture whose tokens the language model is given, and which it is asked
-            about; None: all.
+        views: prompts made of a picture, each showing other things: the tower sees it once.
+        shown: things of a picture whose tokens the language model is given in a prompt, and which
+            it is asked about; None: all.
         tokens: visual tokens that it is given, those of the ground included; None: all.
         first_scene: number of the first picture; stages share none.
-        per_category: questions of each category about a picture, where it has so many.
-        described: single things that are described, besides the whole picture.
+        per_category: questions of each category in a prompt, where there are so many.
+        described: single things that are described, besides all that are shown.
         slots: branches for them, see `packing.pack`.
         adam_lr, warmup, lr_floor: peak learning rate, steps to reach it, and the share of the peak
             left at the end.
@@ -60,6 +62,7 @@ class ReaderSettings:
     name: str
     steps: int
     batch: int = 2
+    views: int = 1
     shown: int | None = None
     tokens: int | None = None
     first_scene: int = 20_000_000
@@ -77,10 +80,18 @@ class ReaderSettings:
 
 
 class ReaderBatch(NamedTuple):
-    """The pictures of a step with their questions, and the tokens that are kept, long [B, N]."""
+    """The prompts of a step.
+
+    Attributes:
+        packed: pictures and branches.
+        asked: the questions of each prompt.
+        pictures: long [R], the picture of each prompt.
+        kept: long [R, N], the visual tokens of each prompt.
+    """
 
     packed: Packed
     asked: list[list[Question]]
+    pictures: Tensor
     kept: Tensor
 
 
@@ -132,25 +143,33 @@ class ReaderStage:
         settings = self.settings
         rng = np.random.default_rng((settings.seed, step))
         first = settings.first_scene + step * settings.batch
-        pictures = []
+        pixels = []
         asked = []
         kept = []
         for number in range(first, first + settings.batch):
             scene = draw(self._world, "train", number)
-            shown = self._shown(scene, rng)
-            pictures.append(torch.from_numpy(scene.pixels))
-            asked.append(self._ask(scene, number, shown))
-            kept.append(self._kept(scene, shown, rng))
+            pixels.append(torch.from_numpy(scene.pixels))
+            asker = asker_of(self._world, scene, "train", number)
+            for shown in self._shown(scene, rng):
+                asked.append(self._ask(asker, shown))
+                kept.append(self._kept(scene, shown, rng))
 
-        packed = pack(torch.stack(pictures), asked, self._tokenizer, settings.slots)
-        return ReaderBatch(packed, asked, torch.stack(kept))
+        packed = pack(torch.stack(pixels), asked, self._tokenizer, settings.slots)
+        pictures = torch.arange(settings.batch).repeat_interleave(settings.views)
+        return ReaderBatch(packed, asked, pictures, torch.stack(kept))
 
     def loss(self, batch: ReaderBatch, step: int) -> tuple[Tensor, Metrics]:
         """Cross-entropy of the answers, and the share of right ones per category."""
         packed = batch.packed
         weights = self._low_rank.weights
         logits = answer_logits(
-            self._model, self._tokenizer, packed, self._layer, weights, batch.kept
+            self._model,
+            self._tokenizer,
+            packed,
+            self._layer,
+            weights,
+            kept=batch.kept,
+            pictures=batch.pictures,
         )
         targets = packed.targets.to(logits.device)
 
@@ -166,16 +185,17 @@ class ReaderStage:
             loss = loss + self.settings.talk_weight * talk
         return loss, metrics
 
-    def _shown(self, scene: Scene, rng: np.random.Generator) -> list[int]:
-        """Numbers of the things that are shown."""
+    def _shown(self, scene: Scene, rng: np.random.Generator) -> list[list[int]]:
+        """Numbers of the things that are shown, view by view; where they run out, from the first."""
         order = rng.permutation(len(scene.things)).tolist()
-        return order[: self.settings.shown]
+        count = len(order) if self.settings.shown is None else self.settings.shown
+        around = cycle(order)
+        return [list(islice(around, min(count, len(order)))) for _ in range(self.settings.views)]
 
-    def _ask(self, scene: Scene, number: int, shown: list[int]) -> list[Question]:
+    def _ask(self, asker: Asker, shown: list[int]) -> list[Question]:
         """Descriptions of things that are shown, then questions about them or what is not there."""
         settings = self.settings
-        asker = asker_of(self._world, scene, "train", number)
-        told = descriptions(scene, asker.rng, settings.described, shown)
+        told = descriptions(asker.scene, asker.rng, settings.described, shown)
 
         # in any order: where slots are short, every category is left out as often
         asked = ask_all(asker, settings.per_category)
