@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -32,3 +33,14 @@ def test_what_a_batch_fails_with_reaches_the_loop(workers) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_no_numbers_no_batches(workers) -> None:
     assert list(made_ahead(batch, range(2, 2), workers)) == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_of_the_whole_group_is_the_loops_to_answer(stop) -> None:
+    """A worker that is told to stop still makes the batches that the loop is waiting for."""
+    batches = made_ahead(batch, range(9), 1)
+    first = next(batches)
+    os.kill(first["process"], stop)
+    made = [first, *batches]
+    assert [part["number"] for part in made] == list(range(9))
+    assert {part["process"] for part in made} == {first["process"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -32,7 +33,17 @@ def made_ahead(make: Callable[[int], T], numbers: range, workers: int = 0) -> It
         num_workers=workers,
         collate_fn=_unchanged,
         multiprocessing_context="fork",
+        worker_init_fn=_outlive_stops,
     )
+
+
+def _outlive_stops(worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which may reach the whole group, to the process that trains.
+
+    It ends its workers when it is done; a worker whose parent is gone ends by itself.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _by_a_thread(make: Callable[[int], T], numbers: range) -> Iterator[T]:
