@@ -14,7 +14,7 @@ import typer
 
 from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
-from transprune.cli.options import Dtype, DtypeOption, Json, Threads
+from transprune.cli.options import Dtype, DtypeOption, Json, OptionalThreads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
 from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.targets import need_folder
@@ -40,7 +40,7 @@ Start = Annotated[
 def train_command(
     home: Home = HOME,
     start: Start = None,
-    threads: Threads = 1,
+    threads: OptionalThreads = None,
     minutes: Annotated[
         float | None,
         typer.Option("--minutes", min=0.0, metavar="N", help="Stop after that many minutes."),
@@ -104,7 +104,7 @@ def measure_command(
     home: Home = HOME,
     scenes: Scenes = 100,
     split: Split = SplitName.validation,
-    threads: Threads = 1,
+    threads: OptionalThreads = None,
     as_json: Json = False,
 ) -> None:
     """Measure the tower as far as it is trained, on known kinds and on kinds it never saw."""
@@ -137,7 +137,7 @@ def evaluate_command(
     scenes: Scenes = 200,
     split: Split = SplitName.validation,
     dtype: DtypeOption = Dtype.auto,
-    threads: Threads = 1,
+    threads: OptionalThreads = None,
     as_json: Json = False,
 ) -> None:
     """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
@@ -171,7 +171,7 @@ def evaluate_command(
         show(answers_table(found))
 
 
-def talk_command(home: Home = HOME, threads: Threads = 1, as_json: Json = False) -> None:
+def talk_command(home: Home = HOME, threads: OptionalThreads = None, as_json: Json = False) -> None:
     """Ask the assembled model a dozen texts without pictures, and show what was said before."""
     use_threads(threads)
     from transprune.cli.guard import quiet_libraries
