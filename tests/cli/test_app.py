@@ -17,7 +17,9 @@ from transprune.methods.common.recipe import METHODS
 COMMANDS = sorted(commands())
 # they write files, and print one line
 WITHOUT_JSON = [("serve",), ("nano", "plot"), ("nano", "scenes"), ("nano", "train")]
-WITHOUT_JSON += [("smol", name) for name in ("assemble", "language", "scenes", "train", "world")]
+WITHOUT_JSON += [
+    ("smol", name) for name in ("adapter", "assemble", "language", "scenes", "train", "world")
+]
 SOURCE = Path(demo.__file__).parents[2]
 
 
