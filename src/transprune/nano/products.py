@@ -56,6 +56,7 @@ class _UpdatedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, base: Tensor, *factors: Tensor) -> Tensor:
+        """Add the updates, then multiply once."""
         updates = [up @ down for up, down in zip(factors[::2], factors[1::2], strict=True)]
         whole = base + torch.cat(updates)
         ctx.save_for_backward(rows, whole, *factors)
@@ -63,6 +64,7 @@ class _UpdatedProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of rows and factors; through thin products, never a whole matrix."""
         rows, whole, *factors = ctx.saved_tensors
         flat, every = rows.flatten(0, -2), grad.flatten(0, -2)
 

@@ -188,9 +188,9 @@ class ReaderStage:
     def _shown(self, scene: Scene, rng: np.random.Generator) -> list[list[int]]:
         """Numbers of the things that are shown, view by view; where they run out, from the first."""
         order = rng.permutation(len(scene.things)).tolist()
-        count = len(order) if self.settings.shown is None else self.settings.shown
+        count = len(order[: self.settings.shown])
         around = cycle(order)
-        return [list(islice(around, min(count, len(order)))) for _ in range(self.settings.views)]
+        return [list(islice(around, count)) for _ in range(self.settings.views)]
 
     def _ask(self, asker: Asker, shown: list[int]) -> list[Question]:
         """Descriptions of things that are shown, then questions about them or what is not there."""
