@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -637,12 +638,15 @@ def test_a_training_goes_on_from_an_adapter(language, tokenizer, tmp_path, monke
     about = json.loads((begun / "adapter.json").read_text())
     assert (about["stages"], about["finished"]) == ([words, one], False)
 
+    # whatever the recipe says now, the tower stays the adapter's
+    monkeypatch.setattr(home, "TOWER", replace(MINIATURE, sizes=TowerSizes()))
     stages.clear()
     assert home.train_all(there, note, CPU, lambda: False, start=begun)
     assert set(stages) == {last}
     assert not (there / "tower").exists()
     about = json.loads((there / "adapter" / "adapter.json").read_text())
     assert (about["stages"], about["finished"]) == ([words, one, last], True)
+    assert TowerSizes(**about["sizes"]) == MINIATURE.sizes
     before, after = (
         load_file(folder / "adapter.safetensors") for folder in (begun, there / "adapter")
     )

@@ -60,6 +60,17 @@ def tower_config(sizes: TowerSizes) -> CLIPVisionConfig:
     )
 
 
+def sizes_of(tower: Any) -> TowerSizes:
+    """The sizes that a tower was made with."""
+    config = tower.config
+    return TowerSizes(
+        width=config.hidden_size,
+        mlp=config.intermediate_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+    )
+
+
 def new_tower(sizes: TowerSizes) -> Any:
     """Make an untrained tower in fp32."""
     return CLIPVisionModel._from_config(

@@ -30,6 +30,7 @@ from transprune.smol.train.run import (
     train_reader,
     train_tower,
 )
+from transprune.smol.vision import sizes_of
 from transprune.smol.world import World, load_world
 
 
@@ -109,7 +110,9 @@ def _begin(home: Path, world: World, start: Path | None) -> Beginning:
 
 def _save(begun: Beginning, over: tuple[str, ...], folder: Path) -> None:
     finished = over == READER.names
-    save_adapter(begun.model, begun.low_rank, TOWER.sizes, WEIGHTS_SHA256, folder, over, finished)
+    # of the tower that is there: an adapter to go on from may have another one than the recipe
+    sizes = sizes_of(begun.model.model.vision_tower)
+    save_adapter(begun.model, begun.low_rank, sizes, WEIGHTS_SHA256, folder, over, finished)
 
 
 def vectors_at(home: Path, world: World) -> Tensor:
