@@ -94,6 +94,7 @@ def runner(checkpoint):
 
 @pytest.fixture(scope="session")
 def checkpoint():
+    """The bundled model; no server has it, so that nothing else prunes it meanwhile."""
     return load_nano()
 
 
@@ -106,20 +107,21 @@ def endless():
 
 
 @pytest.fixture(scope="session")
-def live(checkpoint):
+def live():
     """The server most tests share."""
-    server = Live(checkpoint).start()
+    server = Live(load_nano()).start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def serve(checkpoint):
+def serve():
     """Servers of a test's own: `serve(limits, tokens=..., fetcher=...)`."""
     with contextlib.ExitStack() as stack:
 
         def start(limits=LIMITS, **options):
-            server = Live(checkpoint, limits, **options).start()
+            # `live` may still be busy with a client that left, and would hold a model of both
+            server = Live(load_nano(), limits, **options).start()
             stack.callback(server.stop)
             return server
 

@@ -207,6 +207,19 @@ def test_every_part_is_trained(whole, vectors) -> None:
     assert not same, same
 
 
+def test_heads_that_are_not_trained_stay_as_they_are(vectors, tmp_path) -> None:
+    first, second = MINIATURE.stages
+    stages = (first, replace(second, heads=False), replace(first, name="tower3"))
+    run(tmp_path, vectors, recipe=replace(MINIATURE, stages=stages))
+    before, after, again = (state(tmp_path, stage.name) for stage in stages)
+
+    def changed(one, other) -> set[str]:
+        return {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+
+    assert changed(before, after) == {"tower"}
+    assert changed(after, again) == {"tower", "heads", "places", "patch_names", "cls_names"}
+
+
 def test_it_learns(vectors, tmp_path) -> None:
     """Forty steps: things, names and above all colours are found more often than before."""
     settings = TowerSettings(

@@ -51,6 +51,8 @@ class TowerSettings:
             of the peak left at the end.
         thing_weight, color_weight, character_weight, place_weight, cls_weight: weights of these
             losses, against 1 for names and boxes.
+        heads: whether the heads are trained too. If not, features keep their meaning, and whatever
+            has learnt to read them can go on.
         seed: of the windows.
     """
 
@@ -68,6 +70,7 @@ class TowerSettings:
     character_weight: float = 1.0
     place_weight: float = 0.3
     cls_weight: float = 0.5
+    heads: bool = True
     seed: int = 0
 
 
@@ -108,7 +111,8 @@ class TowerStage:
         self.name = settings.name
         self.steps = settings.steps
         self.device = device
-        self.module = module.to(device).train()
+        self.module = module.to(device).train().requires_grad_(settings.heads)
+        self.module["tower"].requires_grad_(True)
         self.optimizer = Optimizer(self.module, settings.muon_lr, settings.adam_lr)
 
         # only names of training can be answered in training
