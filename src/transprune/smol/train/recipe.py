@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from transprune.smol.things import Canvas
@@ -120,25 +120,27 @@ TOWER = TowerRecipe(
     ),
 )
 
+# names are many: as many things as possible, each in a few tokens and questions
+_NAMES = ReaderSettings(
+    "reader2_names",
+    steps=450,
+    batch=10,
+    views=4,
+    shown=1,
+    tokens=10,
+    per_category=1,
+    described=0,
+    slots=((1, 20), (1, 28)),
+    first_scene=26_000_000,
+    warmup=30,
+    lr_floor=0.5,
+)
+
 READER = ReaderRecipe(
     "reader",
     WordsSettings(),
     (
-        # names are many: as many things as possible, each in a few tokens and questions
-        ReaderSettings(
-            "reader2_names",
-            steps=450,
-            batch=10,
-            views=4,
-            shown=1,
-            tokens=10,
-            per_category=1,
-            described=0,
-            slots=((1, 20), (1, 28)),
-            first_scene=26_000_000,
-            warmup=30,
-            lr_floor=0.5,
-        ),
+        _NAMES,
         ReaderSettings(
             "reader3_few",
             steps=400,
@@ -154,22 +156,16 @@ READER = ReaderRecipe(
             lr_floor=0.05,
         ),
         # the tower was trained on in between: names once more
-        ReaderSettings(
-            "reader4_names",
+        replace(
+            _NAMES,
+            name="reader4_names",
             steps=110,
-            batch=10,
-            views=4,
-            shown=1,
-            tokens=10,
-            per_category=1,
-            described=0,
-            slots=((1, 20), (1, 28)),
             first_scene=35_000_000,
             adam_lr=7e-4,
             warmup=10,
             lr_floor=0.2,
         ),
-        # all things, without most of the ground: a step takes two thirds of the time
+        # all things, without most of the ground: two thirds of the tokens of a step
         ReaderSettings(
             "reader5_things",
             steps=450,
