@@ -14,6 +14,8 @@ from transprune.bench.launch import QUICK_SCENES, Plan, quick_plan
 from transprune.bench.run.prepared import PreparedQuestions
 from transprune.bench.run.trials import QUICK
 from transprune.errors import BenchError, CheckpointError, MissingSignal, RecordError
+from transprune.report.gallery import Gallery, _read_questions
+from transprune.report.results import read_results
 
 
 def test_fingerprint_depends_on_the_weights_only(tmp_path) -> None:
@@ -119,6 +121,17 @@ def test_a_task_file_is_a_run_too(go, write_tasks, tmp_path) -> None:
     (skipped,) = run.manifest.skipped
     assert "missing.png" in skipped
     assert run.notes[0] == f"left out: {skipped}"
+
+
+def test_some_of_the_tasks_alone(go, tmp_path) -> None:
+    run = go(tmp_path / "run", only=("color", "exist"), methods=("fastv",), n=2)
+    assert [task.name for task in run.manifest.tasks] == ["exist", "color"]
+
+    # the report asks for the same questions again
+    gallery = Gallery()
+    questions = _read_questions(read_results(run.folder), gallery)
+    assert not gallery.missing
+    assert {record.item for record in run.records} == {item.id for item in questions.items}
 
 
 def test_quick_is_small(tmp_path) -> None:

@@ -32,6 +32,9 @@ def test_families_become_tasks_and_n_takes_the_first(write_tasks) -> None:
     sizes = {task.name: len(task.items) for task in load_tasks(str(folder)).tasks}
     assert sizes == {"one": 2, "two": 2}
     assert [item.id for item in _items(folder, n=3)] == ["one0", "one1", "two0"]
+    assert [item.id for item in _items(folder, only=["two"])] == ["two0", "two1"]
+    with pytest.raises(TaskError, match=r"no task 'tow' among .* Did you mean 'two'"):
+        _items(folder, only=["one", "tow"])
 
 
 @pytest.mark.parametrize(

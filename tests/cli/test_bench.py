@@ -87,6 +87,7 @@ def test_the_bill_is_quiet_and_written(cli, folder, finished, capfd) -> None:
         (("--budgets", "140"), 1, "budgets are percent"),
         (("--budgets", ""), 1, "at least one budget"),
         (("--tasks", "nowhere.jsonl"), 1, "no task at nowhere.jsonl"),
+        (("--only", "colour"), 1, "Did you mean 'color'"),
         (("--split", "train"), 1, "test and validation"),
         (("--model", "./nowhere"), 1, "nowhere"),
         (("--dtype", "float12"), 2, "float12"),

@@ -46,7 +46,12 @@ def launch(plan: Plan, on_progress: OnProgress = no_progress, on_note: OnNote = 
     """
     check_folder(plan.out)
     questions = load_tasks(
-        plan.tasks, n=plan.n, split=plan.split, seed=plan.seed, strict=plan.strict
+        plan.tasks,
+        n=plan.n,
+        split=plan.split,
+        seed=plan.seed,
+        strict=plan.strict,
+        only=plan.only,
     )
     for line in questions.skipped:
         on_note(f"left out: {line}")

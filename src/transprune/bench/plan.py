@@ -29,6 +29,7 @@ class Plan:
         tasks: name of a test bed, as `"nano"`, or a folder or file of questions.
         methods: names, presets or recipes; empty for all that are registered.
         budgets: shares of the unpruned `exact` prefill; None runs methods with their own settings.
+        only: tasks that are asked, categories of a test bed or families of a file; empty for all.
         n: scenes (test beds; default 200, smol 100) or questions (default all).
         split: split of a test bed's scenes.
         seed: seed of questions and of methods that draw at random.
@@ -47,6 +48,7 @@ class Plan:
 
     # the questions
     tasks: str = NANO
+    only: tuple[str, ...] = ()
     n: int | None = None
     split: str = "test"
     seed: int = 0

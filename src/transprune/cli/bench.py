@@ -58,6 +58,15 @@ Tasks = Annotated[
         "the second test bed; a folder or file of questions. Default: the model's own, else nano.",
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="TASK",
+        help="Ask the questions of one task alone, a category of a test bed or a family of a file; "
+        "repeat for several; default: all.",
+    ),
+]
 # the conditions; `--methods` in the plural, because here it replaces a list
 MethodList = Annotated[
     list[str] | None,
@@ -115,6 +124,7 @@ def bench_command(
     out: Out = Path("out/bench"),
     model: Model = "nano",
     tasks: Tasks = None,
+    only: Only = None,
     methods: MethodList = None,
     budgets: Budgets = None,
     n: Count = None,
@@ -156,6 +166,7 @@ def bench_command(
         out=out,
         model=model,
         tasks=tasks,
+        only=tuple(only or ()),
         methods=tuple(methods or preset.methods),
         budgets=preset.budgets if budgets is None else parse_budgets(budgets),
         n=n,

@@ -115,7 +115,13 @@ def _read_questions(results: Results, gallery: Gallery) -> Questions | None:
     settings = results.manifest.settings
     split = settings.split or "test"  # only test beds have one
     try:
-        questions = load_tasks(settings.tasks, n=settings.n, split=split, seed=settings.seed)
+        questions = load_tasks(
+            settings.tasks,
+            n=settings.n,
+            split=split,
+            seed=settings.seed,
+            only=[task.name for task in results.manifest.tasks],
+        )
     except PruneError as error:
         gallery.missing.append(
             f"No images: the questions of the run cannot be read any more ({error})."

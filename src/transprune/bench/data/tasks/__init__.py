@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from transprune.bench.data.tasks.base import Film, Item, Picture, Questions, Task
@@ -22,7 +23,13 @@ __all__ = [
 
 
 def load_tasks(
-    source: str, *, n: int | None = None, split: str = "test", seed: int = 0, strict: bool = False
+    source: str,
+    *,
+    n: int | None = None,
+    split: str = "test",
+    seed: int = 0,
+    strict: bool = False,
+    only: Collection[str] = (),
 ) -> Questions:
     """The questions of `source`.
 
@@ -33,11 +40,15 @@ def load_tasks(
         split: `"test"` (for reporting) or `"validation"` (for choosing); test beds only.
         seed: seed of the questions about the scenes.
         strict: raise at a bad line of a file instead of reporting it and leaving it out.
+        only: names of tasks, categories of a test bed or families of a file; empty for all.
 
     Raises:
-        TaskError: nothing there, nothing usable, or with `strict` the first bad line.
+        TaskError: nothing there, nothing usable, no task of a name in `only`, or with `strict` the
+            first bad line.
         SceneError: what the scenes of a test bed are drawn from is missing.
     """
     if bed := find_bed(source):
-        return bed.ask(split, bed.scenes if n is None else n, seed)
-    return read_questions(Path(source), n=n, strict=strict)
+        questions = bed.ask(split, bed.scenes if n is None else n, seed)
+    else:
+        questions = read_questions(Path(source), n=n, strict=strict)
+    return questions.only(only) if only else questions

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from transprune.bench.data.metrics import Metric
+from transprune.core.shown import shown
+from transprune.errors import TaskError
+from transprune.registry import did_you_mean
 from transprune.video.clip import Clip
 
 Picture = Callable[[], Image.Image]
@@ -99,6 +102,21 @@ class Questions:
     def knows_relevant(self) -> bool:
         """Whether the relevant tokens of every item are known, which the oracle needs."""
         return all(item.relevant is not None for item in self.items)
+
+    def only(self, names: Collection[str]) -> Questions:
+        """The questions of some tasks, in the order in which they are here.
+
+        Raises:
+            TaskError: no task has one of the names.
+        """
+        known = [task.name for task in self.tasks]
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                raise TaskError(
+                    f"no task {shown(name)} among the questions.{hint} There: {', '.join(known)}"
+                )
+        return replace(self, tasks=tuple(task for task in self.tasks if task.name in names))
 
     def without_relevant(self) -> Questions:
         """The same questions, of which no relevant tokens are known."""
