@@ -32,7 +32,7 @@ LADDERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A run that figures come from."""
+    """A run that figures come from; `tasks` is empty where it was not noted."""
 
     commit: str
     started: str
@@ -43,6 +43,7 @@ class Source:
     dtype: str
     weights: str
     versions: dict[str, str]
+    tasks: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, manifest: Manifest) -> Source:
@@ -58,6 +59,7 @@ class Source:
             dtype=settings.dtype,
             weights=settings.weights,
             versions=dict(manifest.versions),
+            tasks=tuple(task.name for task in manifest.tasks),
         )
 
 

@@ -157,6 +157,17 @@ def test_figures_of_another_model_or_of_chosen_scenes_are_refused(part, run) -> 
         part("checks").check_runs("nano", [])
 
 
+def test_the_page_names_the_tasks_of_a_run(part, run) -> None:
+    ladder = part("ladder")
+    source = ladder.Source.of(run.manifest)
+    assert source.tasks == tuple(task.name for task in run.manifest.tasks)
+
+    measured = ladder.Ladder("nano", (source,), {"a": None})
+    assert f"questions ({', '.join(source.tasks)}) about" in part("details").amount(measured)
+    unnamed = replace(measured, sources=(replace(source, tasks=()),))
+    assert f"{source.questions} questions about" in part("details").amount(unnamed)
+
+
 def test_layers_of_other_weights_are_refused(part, run) -> None:
     weights = part("checks").check_runs("nano", [run.folder, run.folder])
     check, ladder = part("checks").check_signal, part("ladder")

@@ -24,7 +24,8 @@ def amount(ladder: Ladder) -> str:
 
     runs = []
     for source in ladder.sources:
-        runs.append(f"{source.questions:,} questions about {source.pictures:,} pictures")
+        which = f" ({', '.join(source.tasks)})" if source.tasks else ""
+        runs.append(f"{source.questions:,} questions{which} about {source.pictures:,} pictures")
     return "; ".join(dict.fromkeys(runs))
 
 
