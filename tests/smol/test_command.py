@@ -82,6 +82,11 @@ def test_the_table_of_talk() -> None:
         line.split() for line in shown.splitlines()
     ]
 
+    # answers are of several lines, and none is cut
+    long = " ".join(f"word{number}" for number in range(60))
+    shown = render(talk_table({"Say much.": long}, {"Say much.": f"{long} more"}))
+    assert all(shown.count(word) == 2 for word in long.split()[10:]) and "more" in shown
+
 
 def test_the_conditions_are_arguments_of_the_library() -> None:
     names = set(inspect.signature(evaluate).parameters)

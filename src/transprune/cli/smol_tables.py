@@ -45,7 +45,8 @@ def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:
     """Texts with the answers of the language model alone, and of the model with eyes."""
     same = sum(after[text] == said for text, said in before.items())
     columns = ["text", "language model alone", "with eyes"]
-    table = new_table(f"{same} of {len(before)} in the same words", columns, left=columns)
+    table = new_table(f"{same} of {len(before)} in the same words", columns, wrap=columns)
+    table.show_lines = True  # answers are of several lines
     for text, said in before.items():
         table.add_row(text, said, "the same" if after[text] == said else after[text])
     return table
