@@ -1,9 +1,10 @@
-"""From a finished run to the figures that are printed: docs/accuracy.md, README.md, `suggest`.
+"""From a finished run to the figures that are printed: the page of its model.
 
     make bench ARGS=--no-bill
     python -m benchmarks.accuracy_page out/accuracy
 
-Rewrites the tables between the marks of the two pages, and the figures of `transprune suggest`.
+Rewrites the tables between the marks of docs/accuracy.md or docs/smol_accuracy.md. A run of the
+bundled model also makes the excerpt in README.md and the figures of `transprune suggest`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,14 @@ from transprune.bench.results.summary import Row, summarise
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.trials import ABLATION
 from transprune.cli.suggest_settings import candidates
+from transprune.nano import NANO
+from transprune.smol import SMOL
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/accuracy.md"
 README = ROOT / "README.md"
 FIGURES = ROOT / "src/transprune/cli/suggest_measured.json"
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
-ORDERED_BY = 0.20  # where methods differ most
-FEWEST = 3  # budgets of a row; a variant with fewer shares its other rows with another one
 MINUS = "\N{MINUS SIGN}"
 SIGNS = {"better": " +", "worse": f" {MINUS}", "unclear": ""}
 OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "level"}
@@ -47,6 +48,29 @@ EXCERPT = (
 Table = dict[str, dict[float, Row]]
 
 
+@dataclass(frozen=True)
+class Page:
+    """Where the tables of a model stand.
+
+    Attributes:
+        file: the page.
+        ordered_by: budget whose accuracies order the rows.
+        fewest: budgets that a row needs.
+    """
+
+    file: Path
+    ordered_by: float
+    fewest: int
+
+
+PAGES = {
+    # ordered where methods differ most; a variant at fewer budgets shares its other rows with another
+    NANO: Page(ROOT / "docs/accuracy.md", ordered_by=0.20, fewest=3),
+    # most methods ran at two budgets
+    SMOL: Page(ROOT / "docs/smol_accuracy.md", ordered_by=0.41, fewest=1),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="folder of `transprune bench`")
@@ -56,28 +80,31 @@ def main() -> None:
     if unfinished := [row.condition.name for row in rows if not row.complete]:
         raise SystemExit(f"not finished, so not printed: {', '.join(unfinished)}")
 
-    table = method_table(rows)
-    write_between(PAGE, "table", method_lines(table, table))
-    write_between(PAGE, "ablations", ablation_lines(rows, run.manifest.geometry["layers"]))
-    write_between(README, "accuracy", method_lines(table, EXCERPT))
-    FIGURES.write_text(json.dumps(figures(table), indent=1) + "\n", encoding="utf-8")
+    model = run.manifest.settings.model
+    page = PAGES[model]
+    table = method_table(rows, page)
+    write_between(page.file, "table", method_lines(table, table))
+    write_between(page.file, "ablations", ablation_lines(rows, run.manifest.geometry["layers"]))
+
+    if model == NANO:
+        write_between(README, "accuracy", method_lines(table, EXCERPT))
+        FIGURES.write_text(json.dumps(figures(table), indent=1) + "\n", encoding="utf-8")
 
 
-def method_table(rows: Iterable[Row]) -> Table:
+def method_table(rows: Iterable[Row], page: Page) -> Table:
     """Method -> budget -> row, the most accurate first."""
     table: Table = {}
     for row in rows:
         condition = row.condition
-        if condition.budget is not None and not condition.group.startswith(ABLATION):
+        if condition.budget in BUDGETS and not condition.group.startswith(ABLATION):
             table.setdefault(condition.method, {})[condition.budget] = row
 
-    entries = [entry for entry in table.items() if len(entry[1]) >= FEWEST]
-    return dict(sorted(entries, key=lambda entry: -_rank(entry[1])))
+    entries = [entry for entry in table.items() if len(entry[1]) >= page.fewest]
+    return dict(sorted(entries, key=lambda entry: -_rank(entry[1].get(page.ordered_by))))
 
 
-def _rank(cells: dict[float, Row]) -> float:
+def _rank(row: Row | None) -> float:
     """The accuracy at the budget that orders; behind all others where that was not reached."""
-    row = cells.get(ORDERED_BY)
     return row.relative.value if row is not None and row.condition.reached else 0.0
 
 

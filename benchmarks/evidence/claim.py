@@ -13,6 +13,11 @@ HIGH_EXACT = 0.41
 LOW_EXACT = 0.31
 
 
+def kept(method: str) -> str:
+    """A method that renumbers the tokens that stay, with their positions kept instead."""
+    return f"{method}:positions=keep"
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two methods of a benchmark run at the same cost.

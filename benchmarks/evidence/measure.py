@@ -10,7 +10,7 @@ from .answers import Answers, cost_rows, differences
 from .beds import TYPES, asked_bed
 from .checks import check_runs, check_signal
 from .chosen import MethodAt, read_chosen
-from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair
+from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair, kept
 from .claims import CLAIMS
 from .ladder import Ladder, Source
 from .ranking import measure_signal
@@ -21,6 +21,8 @@ from .verdict import Measured
 METHODS = (
     "transprune",
     "transprune-low",
+    kept("transprune"),
+    kept("transprune-low"),
     "fastv",
     "pdrop",
     "sparsevlm",

@@ -18,7 +18,15 @@ HEADINGS = {
         "troubleshooting",
     ),
     "Methods and models": ("methods", "models", "support"),
-    "Measure": ("benchmark", "report", "reproduce", "accuracy", "speed", "overhead"),
+    "Measure": (
+        "benchmark",
+        "report",
+        "reproduce",
+        "accuracy",
+        "smol_accuracy",
+        "speed",
+        "overhead",
+    ),
     "Understand": ("how_it_works", "evidence", "bundled_model", "words_first", "smol"),
     "Reference": ("reference/index", "public", "contributing", "changelog"),
 }

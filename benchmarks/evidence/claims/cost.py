@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Claim, Comparison, Pair, Printed
+from ..claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Claim, Comparison, Pair, Printed, kept
 
 BOTH_WAYS = (
     "The paper compares methods at unequal costs (they stand in the tables of costs below) and counts "
@@ -49,8 +49,18 @@ HIGH_CLAIM = Claim(
         Comparison.of("over DivPrune, exact", Pair("transprune", "divprune")),
         Comparison.of("over TopV, exact", Pair("transprune", "topv")),
         Comparison.of("over random tokens, exact", Pair("transprune", "random")),
+        Comparison.of("positions kept over renumbered", Pair(kept("transprune"), "transprune")),
+        Comparison.of("positions kept, over FastV", Pair(kept("transprune"), "fastv")),
+        Comparison.of(
+            "positions kept in both, over PDrop", Pair(kept("transprune"), kept("pdrop"))
+        ),
+        Comparison.of(
+            "positions kept in both, over SparseVLM", Pair(kept("transprune"), kept("sparsevlm"))
+        ),
+        Comparison.of("positions kept, over random tokens", Pair(kept("transprune"), "random")),
     ),
-    note=BOTH_WAYS,
+    note=BOTH_WAYS + " TransPrune, PDrop and SparseVLM renumber the tokens that stay, as their "
+    "released codes do; FastV and random tokens keep their positions.",
 )
 
 LOW_CLAIM = Claim(

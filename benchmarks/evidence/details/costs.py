@@ -75,7 +75,8 @@ def _heads(title: str) -> tuple[str, ...]:
 
 def _belongs(name: str, printed: dict[str, str]) -> bool:
     """TransPrune stands in each table in its own setting, other methods in both."""
-    return not name.startswith("transprune") or name in printed
+    own = name.split(":")[0]
+    return not name.startswith("transprune") or own in printed
 
 
 def _rows(costs: Sequence[CostRow], share: float, convention: str) -> dict[str, CostRow]:
