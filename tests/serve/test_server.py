@@ -21,7 +21,7 @@ from transprune.cli import app
 from transprune.errors import MissingExtra, ServeError
 from transprune.serve import check_installed, recipes
 from transprune.serve.limits import Limits
-from transprune.serve.recipes import OFFERED, OFFERED_BUNDLED, Recipes
+from transprune.serve.recipes import OFFERED, OFFERED_FOR, Recipes
 from transprune.serve.server import Settings, bind, read_tokens, run_server
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_method_fails_at_once(cli):  # noqa: F811
 
 def test_usual_methods_are_offered_where_they_fit(checkpoint, monkeypatch):
     names = [recipe.name for recipe in Recipes(checkpoint, "nano", "unpruned")]
-    assert names == ["unpruned", *OFFERED_BUNDLED, *OFFERED]
+    assert names == ["unpruned", *OFFERED_FOR["nano"], *OFFERED]
     monkeypatch.setattr(recipes, "OFFERED", ("transprune-low", "fastv:layer=99"))
     other = replace(checkpoint, source="elsewhere")
     names = [recipe.name for recipe in Recipes(other, "other", "unpruned")]

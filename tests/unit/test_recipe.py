@@ -73,6 +73,7 @@ def test_every_method_and_preset_is_there() -> None:
         "transprune-ttv",
         "transprune-iga",
         "transprune-combined",
+        "transprune-smol",
     }
     presets |= {"fastv-aggressive", "prumerge-plus"}
     presets |= {

@@ -19,6 +19,7 @@ from transprune.nano import NANO
 from transprune.registry import did_you_mean
 from transprune.serve.refusal import Refusal
 from transprune.session import Session, prune
+from transprune.smol import SMOL
 
 AT = "@"  # nano@transprune-low
 # without training, settings or further weights; left out where they do not fit the model
@@ -31,7 +32,8 @@ OFFERED = (
     "visionzip",
     "divprune",
 )
-OFFERED_BUNDLED = ("transprune-nano",)  # chosen for the bundled model, and for no other
+# chosen for one model, and for no other
+OFFERED_FOR = {NANO: ("transprune-nano",), SMOL: ("transprune-smol",)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,7 @@ class Recipes:
         return found
 
     def _offer_usual(self, checkpoint: Checkpoint) -> None:
-        for text in (*(OFFERED_BUNDLED if checkpoint.source == NANO else ()), *OFFERED):
+        for text in (*OFFERED_FOR.get(checkpoint.source, ()), *OFFERED):
             # a method may not fit the depth of this model; nobody asked for it
             try:
                 self._known[text] = self._known.get(text) or _make(checkpoint, text)
