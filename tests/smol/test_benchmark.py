@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ from transprune.bench.data.tasks import find_bed, load_tasks
 from transprune.bench.launch import Plan, launch
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.prepared import PreparedQuestions
+from transprune.bench.run.trials import ORACLES, default_methods
 from transprune.cli import app, bench
 from transprune.cli.guard import quiet_libraries
 from transprune.errors import BenchError, CheckpointError
+from transprune.methods.common.recipe import resolve
 from transprune.models.checkpoint import LoadOptions, load
 from transprune.models.source import is_local, locate
 from transprune.report import model_figures
@@ -23,6 +27,7 @@ from transprune.smol import HOME_VARIABLE
 from transprune.smol.packing import ASK, START
 from transprune.tune.questions import load_questions
 
+ROOT = Path(__file__).parents[2]
 METHODS = ("transprune", "divprune", "oracle")
 CPU = LoadOptions(dtype="float32", device="cpu")
 
@@ -159,6 +164,22 @@ def test_every_ablation_fits_the_depth() -> None:
         for method in variants.values():
             boundaries = [stage.boundary for stage in method.plan(30, 576)]
             assert boundaries == sorted(set(boundaries)) and boundaries[-1] < 30
+
+
+def test_the_whole_run_has_methods_and_tasks_that_exist(monkeypatch, tmp_path) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    smol_accuracy = importlib.import_module("benchmarks.smol_accuracy")
+    assert set(smol_accuracy.SEEN) <= set(find_bed("smol").categories)
+
+    plans = [smol_accuracy.plan(tmp_path, part) for part in smol_accuracy.parts()]
+    names = {name for plan in plans for name in plan.methods}
+    for name in names - set(ORACLES):
+        resolve(name)
+    assert set(default_methods()) <= names | {
+        name for name in default_methods() if name.startswith(smol_accuracy.NOT_HERE)
+    }
+    assert plans[0].ablations and plans[2].budgets == (None,)
+    assert all(0 < budget < 1 for plan in plans for budget in plan.budgets if budget)
 
 
 def test_a_model_that_was_not_made_is_named_with_its_cure(monkeypatch, tmp_path) -> None:
