@@ -81,6 +81,9 @@ def main() -> None:
         raise SystemExit(f"not finished, so not printed: {', '.join(unfinished)}")
 
     model = run.manifest.settings.model
+    if model not in PAGES:
+        raise SystemExit(f"a run of {model} has no page; {' and '.join(PAGES)} have")
+
     page = PAGES[model]
     table = method_table(rows, page)
     write_between(page.file, "table", method_lines(table, table))
