@@ -274,7 +274,10 @@ def test_presets() -> None:
     assert (TransPrune.ttv().alpha, TransPrune.iga().alpha) == (1.0, 0.0)
     assert TransPrune.ttv().keep == TransPrune.iga().keep == TransPrune.high().keep
     assert TransPrune.combined().keep == Schedule({7: 0.5, 9: 0.25, 12: 0.125}, depth=32)
-    assert TransPrune.presets == ("high", "low", "ttv", "iga", "combined")
+    smol = TransPrune.smol()
+    assert (smol.alpha, smol.policy, smol.observed(30)) == (0, "keep", ())
+    assert [stage.count for stage in smol.plan(30, 576)] == [384, 192, 182]
+    assert TransPrune.presets == ("high", "low", "ttv", "iga", "combined", "smol")
 
 
 def test_presets_take_changes() -> None:
