@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transprune.bench.launch import launch
 from transprune.bench.plan import Plan
-from transprune.bench.run.progress import Progress
 from transprune.bench.run.trials import default_methods
+from transprune.cli.bench import launch_shown
 from transprune.cli.guard import quiet_libraries
-from transprune.cli.progress import follow_quietly
 from transprune.errors import PruneError
 from transprune.models.checkpoint import LoadOptions
 from transprune.smol import SMOL
+
+from .evidence.claim import kept
 
 SCENES = 60
 # answered far better than with grey pictures on validation scenes (docs/smol.md)
@@ -35,11 +35,7 @@ CONTROLS = ("random", "oracle")
 BEHIND = ("visionzip-288-transprune", "visionzip-288-fastv", "visionzip-288-pdrop")
 
 # these renumber the tokens that stay, unless told otherwise
-KEPT = tuple(
-    f"{name}:positions=keep"
-    for name in ("transprune", "transprune-ttv", "transprune-iga", "pdrop", "sparsevlm")
-)
-LOW_KEPT = "transprune-low:positions=keep"
+RENUMBERING = ("transprune", "transprune-ttv", "transprune-iga", "pdrop", "sparsevlm")
 
 # they need a text tower or trained weights, save no work of the prefill, or belong to another model
 NOT_HERE = ("cdpruner", "gridprune", "atp", "asymvlm", "lvpruning", "plphp", "transprune-nano")
@@ -58,9 +54,9 @@ def parts() -> Iterator[Part]:
     """Everything, the most wanted first."""
     compared = (*OWN, *COMPARED, *CONTROLS)
     yield Part((*compared, "transprune-combined", "shortv"), (41,), ablations=True)
-    yield Part(KEPT, (41, 20))
+    yield Part(tuple(map(kept, RENUMBERING)), (41, 20))
     yield Part(("transprune-smol",))
-    yield Part((*compared, LOW_KEPT), (31,))
+    yield Part((*compared, kept("transprune-low")), (31,))
     yield Part((*compared, *BEHIND), (20,))
 
     # by the paper's count these are 40.8 and 31.2 %
@@ -76,14 +72,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the run")
     out = parser.parse_args().out
 
-    with quiet_libraries(bars=False), follow_quietly(False) as report:
-
-        def on_progress(progress: Progress) -> None:
-            report(progress.condition, progress.done, progress.total)
-
+    with quiet_libraries(bars=False):
         for part in parts():
             try:
-                launch(plan(out, part), on_progress, print)
+                launch_shown(plan(out, part), print)
             except PruneError as error:
                 raise SystemExit(f"error: {error}") from error
 

@@ -142,6 +142,9 @@ def test_a_wrong_method_fails_at_once(cli):  # noqa: F811
 def test_usual_methods_are_offered_where_they_fit(checkpoint, monkeypatch):
     names = [recipe.name for recipe in Recipes(checkpoint, "nano", "unpruned")]
     assert names == ["unpruned", *OFFERED_FOR["nano"], *OFFERED]
+    second = replace(checkpoint, source="smol")
+    names = [recipe.name for recipe in Recipes(second, "smol", "unpruned")]
+    assert names == ["unpruned", "transprune-smol", *OFFERED]
     monkeypatch.setattr(recipes, "OFFERED", ("transprune-low", "fastv:layer=99"))
     other = replace(checkpoint, source="elsewhere")
     names = [recipe.name for recipe in Recipes(other, "other", "unpruned")]

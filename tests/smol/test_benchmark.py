@@ -76,7 +76,7 @@ def test_a_model_is_asked_its_own_scenes(words, tasks, n, monkeypatch, tmp_path)
         plans.append(plan)
         raise BenchError("planned")
 
-    monkeypatch.setattr(bench, "_launch", stop)
+    monkeypatch.setattr(bench, "launch_shown", stop)
     done = CliRunner().invoke(app, ["bench", "--out", str(tmp_path / "run"), *words])
     assert "planned" in done.output
     assert [(plan.tasks, plan.n) for plan in plans] == [(tasks, n)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,12 +184,12 @@ def bench_command(
     )
 
     messages: list[str] = []
-    run = _launch(plan, messages, as_json)
+    run = launch_shown(plan, messages.append, as_json=as_json)
     _print(run, messages, per_task, as_json)
 
 
-def _launch(plan: Plan, messages: list[str], as_json: bool) -> Run:
-    """Run the plan with its progress shown, and collect its messages."""
+def launch_shown(plan: Plan, on_note: Callable[[str], None], *, as_json: bool = False) -> Run:
+    """Run the plan with its progress shown."""
     from transprune.bench.launch import launch
 
     with follow_quietly(as_json) as report:
@@ -196,7 +197,7 @@ def _launch(plan: Plan, messages: list[str], as_json: bool) -> Run:
         def on_progress(progress: Progress) -> None:
             report(progress.condition, progress.done, progress.total)
 
-        return launch(plan, on_progress, messages.append)
+        return launch(plan, on_progress, on_note)
 
 
 def _print(run: Run, messages: list[str], per_task: bool, as_json: bool) -> None:

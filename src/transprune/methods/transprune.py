@@ -52,8 +52,8 @@ class TransPrune(ScheduledPruner):
 
     Args:
         keep: boundary -> share of the original visual tokens kept from there on. Boundaries are the
-            paper's 1-based pruning layers. The presets are written for 32 layers and scale with
-            depth; a mapping of your own is used as it stands. Default: High (supplement, section
+            paper's 1-based pruning layers. The presets are written for 32 layers (`smol`: 30) and
+            scale with depth; a mapping of your own is used as it stands. Default: High (supplement, section
             B).
         accumulate: 1-based layers whose TTV is summed, numbered and scaled like `keep`. Default:
             from the first to the last boundary, the paper's 7..12.
