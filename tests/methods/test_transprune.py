@@ -277,6 +277,8 @@ def test_presets() -> None:
     smol = TransPrune.smol()
     assert (smol.alpha, smol.policy, smol.observed(30)) == (0, "keep", ())
     assert [stage.count for stage in smol.plan(30, 576)] == [384, 192, 182]
+    # the depths that share boundaries in the paper are those of its own schedules
+    assert [smol.schedule(layers).boundaries for layers in (28, 32)] == [(2, 7, 16), (3, 8, 19)]
     assert TransPrune.presets == ("high", "low", "ttv", "iga", "combined", "smol")
 
 

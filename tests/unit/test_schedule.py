@@ -175,8 +175,13 @@ def test_scaled_boundaries_never_meet(layers: int) -> None:
 
 
 def test_published_depths_keep_their_boundaries() -> None:
-    assert Schedule(HIGH, depth=32).scaled(28, published=(28,)).boundaries == (7, 9, 12)
-    assert Schedule(HIGH, depth=32).scaled(16, published=(28,)).boundaries == (4, 5, 6)
+    published = (28, 32)
+    assert Schedule(HIGH, depth=32).scaled(28, published).boundaries == (7, 9, 12)
+    assert Schedule(HIGH, depth=32).scaled(16, published).boundaries == (4, 5, 6)
+
+    # of another depth the paper says nothing
+    assert Schedule(HIGH, depth=40).scaled(28, published).boundaries == (5, 7, 9)
+    assert Schedule(HIGH, depth=16).scaled(32, published).boundaries == (14, 18, 24)
 
 
 @pytest.mark.parametrize("layers", [16, 28, 32, 40])

@@ -100,10 +100,11 @@ class Schedule:
         """This schedule for a model of `num_layers`.
 
         Boundaries x num_layers / depth, rounded up, never two the same. Nothing moves for an
-        explicit schedule, nor for the depths in `published`, for which the paper itself used these
-        very boundaries.
+        explicit schedule, nor between the depths in `published`, for which the paper itself used
+        the same boundaries.
         """
-        if self.depth is None or num_layers == self.depth or num_layers in published:
+        alike = (self.depth, *published) if self.depth in published else (self.depth,)
+        if self.depth is None or num_layers in alike:
             return Schedule(self.keep)
 
         # without a depth, so that it cannot scale twice

@@ -17,8 +17,8 @@ S = TypeVar("S", bound="ScheduledPruner")
 class ScheduledPruner(LayerPruner):
     """A pruner of several stages: `keep` gives the share that remains from each boundary on.
 
-    A schedule written for a depth scales to other depths, except those in `published_depths`, for
-    which the paper used the same boundaries.
+    A schedule written for a depth scales to other depths, but not from one of `published_depths` to
+    another: for these the paper used the same boundaries.
     """
 
     keep: ScheduleLike
@@ -63,7 +63,7 @@ class Control(ScheduledPruner):
     fidelity: ClassVar[Fidelity] = "control"
     presets: ClassVar[tuple[str, ...]] = ("high", "low")
     first_boundary: ClassVar[int] = 0
-    published_depths: ClassVar[tuple[int, ...]] = (28,)
+    published_depths: ClassVar[tuple[int, ...]] = (28, 32)
 
     @classmethod
     def high(cls: type[C], **changes: Any) -> C:
