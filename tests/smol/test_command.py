@@ -12,9 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from transprune.cli import app
-from transprune.cli.smol_tables import answers_table, talk_table, tower_table
+from transprune.cli.smol_intervals import over_blank, with_intervals
+from transprune.cli.smol_tables import answers_table, seen_line, talk_table, tower_table
 from transprune.cli.smol_training import CONDITIONS, stopped_kindly
-from transprune.smol.evaluate import evaluate
+from transprune.nano.evaluate import Tally
+from transprune.smol.evaluate import Scores, evaluate
 
 
 @pytest.mark.parametrize(
@@ -65,13 +67,65 @@ def test_the_table_of_the_tower() -> None:
 
 def test_the_table_of_answers() -> None:
     """A category that a condition has no question of stays empty; n is that of the first column."""
-    one = {"scenes": 3, "split": "test", "mean": 41.0, "categories": {}}
-    asked = {"exist": {"percent": 50.0, "asked": 4}, "read": {"percent": 32.0, "asked": 5}}
+    ends = {"low": 20.0, "high": 75.5}
+    one = {"scenes": 3, "split": "test", "mean": 41.0, "mean_interval": ends, "categories": {}}
+    asked = {
+        "exist": {"percent": 50.0, "asked": 4, **ends},
+        "read": {"percent": 32.0, "asked": 5, **ends},
+    }
     scores = {"as trained": {**one, "categories": asked}, "blank": {**one, "mean": 9.0}}
-    rows = [line.split() for line in render(answers_table(scores)).splitlines()]
-    assert ["exist", "4", "50.0"] in rows
-    assert ["read", "5", "32.0"] in rows
-    assert ["mean", "of", "categories", "41.0", "9.0"] in rows
+    gained = {
+        "exist": {"value": 30.0, "low": 10.0, "high": 41.0, "seen": True},
+        "read": {"value": 1.0, "low": -3.0, "high": 4.0, "seen": False},
+    }
+    rows = [line.split() for line in render(answers_table(scores, gained)).splitlines()]
+    assert ["exist", "4", "50.0", "20.0..75.5", "+10.0..+41.0"] in rows
+    assert ["read", "5", "32.0", "20.0..75.5", "-3.0..+4.0"] in rows
+    assert ["mean", "of", "categories", "41.0", "20.0..75.5", "9.0"] in rows
+    assert seen_line(gained).endswith("correction: exist")
+
+
+def scores_of(*scenes: dict[str, tuple[int, int]], blank: bool = False) -> Scores:
+    tallies = [{name: Tally(*counts) for name, counts in scene.items()} for scene in scenes]
+    return Scores("test", False, False, blank, tuple(tallies))
+
+
+def test_intervals_are_over_scenes_not_over_questions() -> None:
+    """Two answers about one scene are right or wrong together; alone each would say less."""
+    together = [{"exist": (2 * (scene % 2), 2)} for scene in range(40)]
+    apart = [{"exist": (1, 2)} for _ in range(40)]
+    wide = with_intervals(scores_of(*together))["categories"]["exist"]
+    narrow = with_intervals(scores_of(*apart))["categories"]["exist"]
+
+    assert wide["percent"] == narrow["percent"] == 50
+    assert narrow["low"] == narrow["high"] == 50
+    # a share of 40 scenes: 1.96 * sqrt(1/4/40) = 15.5 points
+    assert wide["low"] == pytest.approx(34.5, abs=2.6)
+    assert wide["high"] == pytest.approx(65.5, abs=2.6)
+
+
+def test_what_is_seen_is_better_than_blank_in_the_same_scenes() -> None:
+    """`read` is as good with grey pictures; `size` is missing in most scenes."""
+    scenes = [{"exist": (2, 2), "read": (scene % 2, 2)} for scene in range(20)]
+    scenes[0]["size"] = (1, 1)
+    empty = [
+        {name: (0 if name == "exist" else right, asked) for name, (right, asked) in scene.items()}
+        for scene in scenes
+    ]
+
+    gained = over_blank(scores_of(*scenes), scores_of(*empty, blank=True))
+    assert {name: row["seen"] for name, row in gained.items()} == {
+        "exist": True,
+        "read": False,
+        "size": False,
+    }
+    assert gained["exist"] == {"value": 100, "low": 100, "high": 100, "seen": True}
+
+    # three scenes can prove nothing, whatever they say
+    few = over_blank(scores_of(*scenes[:3]), scores_of(*empty[:3], blank=True))
+    assert not any(row["seen"] for row in few.values())
+    # in a third of the resamples of three scenes nobody asks for sizes
+    assert with_intervals(scores_of(*scenes[:3]))["categories"]["size"]["low"] == 100
 
 
 def test_the_table_of_talk() -> None:

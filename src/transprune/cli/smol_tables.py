@@ -24,21 +24,39 @@ def tower_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def answers_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Accuracy per category, one column per condition, and how many were asked as trained."""
-    first = next(iter(scores.values()))
+def answers_table(
+    scores: Mapping[str, Mapping[str, Any]], gained: Mapping[str, Mapping[str, Any]]
+) -> Table:
+    """Accuracy per category, one column per condition, and the intervals of the first one.
+
+    Args:
+        scores: of `smol_intervals.with_intervals`, by condition, the one as trained first.
+        gained: of `smol_intervals.over_blank`.
+    """
+    first, *others = scores.values()
     title = f"{first['scenes']} scenes of the {first['split']} split, right %"
-    table = new_table(title, ["questions", "n", *scores], left=("questions",))
+    trained, *names = scores
+    columns = ["questions", "n", trained, "95 %", "over blank", *names]
+    table = new_table(title, columns, left=("questions",))
 
     for name, tally in first["categories"].items():
-        values = [score["categories"].get(name) for score in scores.values()]
+        values = [score["categories"].get(name) for score in others]
         shown = [f"{value['percent']:.1f}" if value else "" for value in values]
-        table.add_row(name, str(tally["asked"]), *shown)
+        ends = [_ends(tally, ""), _ends(gained[name], "+")]
+        table.add_row(name, str(tally["asked"]), f"{tally['percent']:.1f}", *ends, *shown)
 
     table.add_section()
-    means = [f"{score['mean']:.1f}" for score in scores.values()]
-    table.add_row("mean of categories", "", *means)
+    means = [f"{score['mean']:.1f}" for score in others]
+    ends = [_ends(first["mean_interval"], ""), ""]
+    table.add_row("mean of categories", "", f"{first['mean']:.1f}", *ends, *means)
     return table
+
+
+def seen_line(gained: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which categories need the picture, as far as that is certain."""
+    seen = [category for category, difference in gained.items() if difference["seen"]]
+    names = ", ".join(seen) or "none"
+    return f"better than with grey pictures, also after Holm's correction: {names}"
 
 
 def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:
@@ -54,3 +72,7 @@ def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:
 
 def _cells(tally: Mapping[str, Any]) -> list[str]:
     return [f"{tally['percent']:.1f}", str(tally["asked"])]
+
+
+def _ends(interval: Mapping[str, float], sign: str) -> str:
+    return f"{interval['low']:{sign}.1f}..{interval['high']:{sign}.1f}"

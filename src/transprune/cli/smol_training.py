@@ -16,16 +16,17 @@ from transprune.cli.console import print_json, show
 from transprune.cli.nano import stages, training_code
 from transprune.cli.options import Dtype, DtypeOption, Json, OptionalThreads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
-from transprune.cli.smol_tables import answers_table, talk_table, tower_table
+from transprune.cli.smol_tables import answers_table, seen_line, talk_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
 # what `evaluate` asks, by the name of its column; the values are arguments of `smol.evaluate`
+AS_TRAINED, BLANK = "as trained", "blank"
 CONDITIONS: dict[str, dict[str, bool]] = {
-    "as trained": {},
+    AS_TRAINED: {},
     "unseen kinds": {"unseen": True},
     "new phrasings": {"held_out": True},
-    "blank": {"blank": True},
+    BLANK: {"blank": True},
 }
 
 
@@ -145,11 +146,12 @@ def evaluate_command(
     import torch
 
     from transprune.cli.guard import quiet_libraries
+    from transprune.cli.smol_intervals import over_blank, with_intervals
     from transprune.smol.adapter import load_model
-    from transprune.smol.evaluate import evaluate
+    from transprune.smol.evaluate import Scores, evaluate
     from transprune.smol.world import load_world
 
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Scores] = {}
     world = load_world(home / "world")
     with quiet_libraries(bars=False), stages() as progress:
         number_type = torch.float32 if dtype is Dtype.auto else getattr(torch, dtype.value)
@@ -160,15 +162,17 @@ def evaluate_command(
             def count(done: int, total: int, name: str = name) -> None:
                 progress(name, done, total, {})
 
-            scores = evaluate(
+            found[name] = evaluate(
                 model, tokenizer, world, split.value, scenes, progress=count, **wanted
             )
-            found[name] = scores.to_dict()
 
+    shown = {name: with_intervals(scores) for name, scores in found.items()}
+    gained = over_blank(found[AS_TRAINED], found[BLANK])
     if as_json:
-        print_json({"model": str(home / "model"), "scores": found})
+        print_json({"model": str(home / "model"), "scores": shown, "over_blank": gained})
     else:
-        show(answers_table(found))
+        show(answers_table(shown, gained))
+        show(seen_line(gained))
 
 
 def talk_command(home: Home = HOME, threads: OptionalThreads = None, as_json: Json = False) -> None:

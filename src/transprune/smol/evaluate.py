@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,18 +30,40 @@ class Scores:
     """The result of `evaluate`.
 
     Attributes:
-        split, scenes, unseen, held_out, blank: what was asked, see `evaluate`.
-        categories: per category of questions.
-        kinds: per `category/kind`.
+        split, unseen, held_out, blank: what was asked, see `evaluate`.
+        by_scene: of each scene, per category of questions and per `category/kind`.
     """
 
     split: str
-    scenes: int
     unseen: bool
     held_out: bool
     blank: bool
-    categories: dict[str, Tally]
-    kinds: dict[str, Tally]
+    by_scene: tuple[dict[str, Tally], ...]
+
+    @property
+    def scenes(self) -> int:
+        """The number of scenes."""
+        return len(self.by_scene)
+
+    @cached_property
+    def _tallies(self) -> dict[str, Tally]:
+        """Over all scenes."""
+        total: dict[str, Tally] = {}
+        for scene in self.by_scene:
+            for name, tally in scene.items():
+                before = total.get(name, Tally(0, 0))
+                total[name] = Tally(before.right + tally.right, before.asked + tally.asked)
+        return total
+
+    @property
+    def categories(self) -> dict[str, Tally]:
+        """Per category of questions."""
+        return {name: self._tallies[name] for name in CATEGORIES if name in self._tallies}
+
+    @property
+    def kinds(self) -> dict[str, Tally]:
+        """Per `category/kind`."""
+        return {name: tally for name, tally in self._tallies.items() if "/" in name}
 
     @property
     def mean(self) -> float:
@@ -87,7 +110,7 @@ def evaluate(
         blank: put one grey picture in place of every scene.
         progress: called with the number of finished scenes and of all scenes.
     """
-    verdicts: dict[str, list[bool]] = defaultdict(list)
+    by_scene = []
     half = model.dtype != torch.float32
 
     for number in range(scenes):
@@ -100,18 +123,18 @@ def evaluate(
         with torch.autocast(model.device.type, model.dtype, enabled=half):
             logits = answer_logits(model, tokenizer, packed)
         (right,) = right_answers(logits, packed)
-        _record(verdicts, questions, [right[place] for place in range(len(questions))])
+        by_scene.append(_count(questions, [right[place] for place in range(len(questions))]))
         progress(number + 1, scenes)
 
-    tallies = {name: Tally(sum(found), len(found)) for name, found in verdicts.items()}
-    categories = {name: tallies[name] for name in CATEGORIES if name in tallies}
-    kinds = {name: tally for name, tally in tallies.items() if "/" in name}
-    return Scores(split, scenes, unseen, held_out, blank, categories, kinds)
+    return Scores(split, unseen, held_out, blank, tuple(by_scene))
 
 
-def _record(verdicts: dict[str, list[bool]], questions: list[Question], right: list[bool]) -> None:
-    """Add the verdicts about one scene, under the category and, if it has kinds, under the kind."""
+def _count(questions: list[Question], right: list[bool]) -> dict[str, Tally]:
+    """The answers about one scene, by category and, if it has kinds, by kind."""
+    verdicts: dict[str, list[bool]] = defaultdict(list)
     for question, verdict in zip(questions, right, strict=True):
         verdicts[question.category].append(verdict)
         if question.kind:
             verdicts[f"{question.category}/{question.kind}"].append(verdict)
+
+    return {name: Tally(sum(found), len(found)) for name, found in verdicts.items()}
