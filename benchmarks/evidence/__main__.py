@@ -26,27 +26,35 @@ def main() -> None:
         default=PICTURES,
         help="for the signal of the layers; 0 keeps what was measured before",
     )
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep what was measured before, layers too, and add what these runs have besides",
+    )
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
     options = parser.parse_args()
-    if options.runs and not options.measure:
+    if (options.runs or options.add) and not options.measure:
         parser.error("runs are read with --measure MODEL only")
 
     try:
         if options.measure:
-            measure(options.measure, options.runs, options.pictures, options.docs)
+            measure(options.measure, options.runs, options.pictures, options.docs, options.add)
         write_page(options.docs)
     except PruneError as error:
         raise SystemExit(f"error: {error}") from error
 
 
-def measure(name: str, runs: list[Path], pictures: int, docs: Path) -> None:
-    """Measure one model and write its file."""
+def measure(name: str, runs: list[Path], pictures: int, docs: Path, add: bool) -> None:
+    """Measure one model, or more of it, and write its file."""
     # torch and a model: the page alone needs neither
-    from .measure import measure_ladder
+    from .measure import add_to_ladder, measure_ladder
 
     with quiet_libraries(bars=False):
         old = read_ladder(name, docs / "evidence")
-        ladder = measure_ladder(name, runs, pictures, old, print)
+        if add:
+            ladder = add_to_ladder(runs, old, print)
+        else:
+            ladder = measure_ladder(name, runs, pictures, old, print)
     print(f"wrote {write_ladder(ladder, docs / 'evidence')}")
 
 

@@ -80,3 +80,20 @@ def check_signal(name: str, weights: str, old: Ladder, pictures: int) -> None:
             f"the runs are of the weights {weights}, the layers of {', '.join(sorted(known))}; measure "
             "both with the same model"
         )
+
+
+def check_added(weights: str, old: Ladder) -> None:
+    """Refuse further runs where nothing was measured, or with other weights.
+
+    Raises:
+        BenchError: that is what they are.
+    """
+    if not old.measured:
+        raise BenchError(f"nothing was measured of {old.name} yet, so measure it without --add")
+
+    known = {source.weights for source in old.sources}
+    if known != {weights}:
+        raise BenchError(
+            f"the further runs are of the weights {weights}, what was measured before of "
+            f"{', '.join(sorted(known))}; measure all of it with the same model"
+        )

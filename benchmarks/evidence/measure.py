@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from . import places
 from .answers import Answers, cost_rows, differences
 from .beds import TYPES, asked_bed
-from .checks import check_runs, check_signal
+from .checks import check_added, check_runs, check_signal
 from .chosen import MethodAt, read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair, kept
 from .claims import CLAIMS
@@ -55,14 +56,9 @@ def measure_ladder(
     weights = check_runs(name, folders)
     check_signal(name, weights, old, pictures)
 
-    pairs = all_pairs()
-    runs = []
-    for folder in folders:
-        tell(f"reading {folder}")
-        runs.append(Answers(read_chosen(folder, _wanted(pairs))))
-
+    runs = _read(folders, tell)
     tell("comparing answers")
-    found = differences(runs, pairs)
+    found = differences(runs, all_pairs())
     rows = cost_rows(runs, METHODS, COSTS)
     signal, by_layer = old.signal, _of_signal(old)
     if pictures and name in TYPES:
@@ -74,8 +70,51 @@ def measure_ladder(
     kept, by_place = places.measure_places(runs[0], signal.objects if signal is not None else ())
     found |= by_place
 
-    sources = tuple(Source.of(answers.run.manifest) for answers in runs)
-    return Ladder(name, sources, found, tuple(rows), tuple(kept), signal)
+    return Ladder(name, _sources(runs), found, tuple(rows), tuple(kept), signal)
+
+
+def add_to_ladder(folders: Sequence[Path], old: Ladder, tell: Callable[[str], None]) -> Ladder:
+    """What was measured before, and what it lacks, from further runs of the same model.
+
+    Where methods keep tokens and what the layers rank stays as it was.
+
+    Args:
+        folders: runs of `transprune bench` of this model; the first that has a comparison counts.
+        old: what was measured before.
+        tell: called with each step.
+
+    Raises:
+        BenchError: nothing was measured before, or runs that do not belong to it, see `checks`.
+        RecordError: a run that is damaged or not finished.
+    """
+    check_added(check_runs(old.name, folders), old)
+
+    runs = _read(folders, tell)
+    tell("comparing answers")
+    found = {**differences(runs, all_pairs()), **old.differences}
+
+    known = {(row.method, row.share, row.convention) for row in old.costs}
+    rows = list(old.costs)
+    for row in cost_rows(runs, METHODS, COSTS):
+        if (row.method, row.share, row.convention) not in known:
+            rows.append(row)
+
+    sources = (*old.sources, *_sources(runs))
+    return replace(old, sources=sources, differences=found, costs=tuple(rows))
+
+
+def _read(folders: Sequence[Path], tell: Callable[[str], None]) -> list[Answers]:
+    """The answers of runs that some comparison or table needs."""
+    wanted = _wanted(all_pairs())
+    runs = []
+    for folder in folders:
+        tell(f"reading {folder}")
+        runs.append(Answers(read_chosen(folder, wanted)))
+    return runs
+
+
+def _sources(runs: Sequence[Answers]) -> tuple[Source, ...]:
+    return tuple(Source.of(answers.run.manifest) for answers in runs)
 
 
 def _of_signal(old: Ladder) -> dict[str, Measured]:

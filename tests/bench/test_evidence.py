@@ -182,6 +182,35 @@ def test_layers_of_other_weights_are_refused(part, run) -> None:
         check("nano", "other", old, pictures=0)
 
 
+def test_further_runs_fill_gaps_and_change_nothing(part, run) -> None:
+    """What was measured before stays, with its layers; the runs add what it lacks."""
+    ladder, pair = part("ladder"), part("claim").Pair
+    source = ladder.Source.of(run.manifest)
+    known, missing = pair("transprune", "fastv").key, pair("transprune", "random").key
+    verdict = part("verdict").Measured(1.0, 0.5, 1.5, 0.01, "holds", 9, 90)
+    old = ladder.Ladder("nano", (source,), {known: verdict}, signal="layers")
+
+    told: list[str] = []
+    new = part("measure").add_to_ladder([run.folder], old, told.append)
+    assert new.differences[known] == verdict
+    assert new.differences[missing] == part("answers").Answers(run).difference(
+        pair("transprune", "random")
+    )
+    assert (new.signal, new.places, len(new.sources)) == ("layers", (), 2)
+    assert {row.method for row in new.costs} == {"transprune", "fastv", "random"}
+    assert any(str(run.folder) in line for line in told)
+
+    # once more: the tables have every row once
+    again = part("measure").add_to_ladder([run.folder], new, told.append)
+    assert again.costs == new.costs
+
+    with pytest.raises(BenchError, match="nothing was measured of nano yet"):
+        part("measure").add_to_ladder([run.folder], ladder.Ladder("nano"), told.append)
+    other = replace(old, sources=(replace(source, weights="other"),))
+    with pytest.raises(BenchError, match="what was measured before of other"):
+        part("measure").add_to_ladder([run.folder], other, told.append)
+
+
 # ------------------------------------------------------------------------------------- the layers
 
 
