@@ -23,7 +23,8 @@ from transprune.errors import PruneError
 from transprune.models.checkpoint import LoadOptions
 from transprune.smol import SMOL
 
-from .evidence.claim import kept
+from .evidence.claim import behind_substitute, kept, substituted
+from .evidence.claims.cost import BEHIND
 
 SCENES = 60
 # answered far better than with grey pictures on validation scenes (docs/smol.md)
@@ -32,13 +33,19 @@ SEEN = ("exist", "what", "where", "count", "color")
 OWN = ("transprune", "transprune-low", "transprune-ttv", "transprune-iga")
 COMPARED = ("fastv", "pdrop", "sparsevlm", "visionzip", "divprune", "topv")
 CONTROLS = ("random", "oracle")
-BEHIND = ("visionzip-288-transprune", "visionzip-288-fastv", "visionzip-288-pdrop")
+BEHIND_VISIONZIP = ("visionzip-288-transprune", "visionzip-288-fastv", "visionzip-288-pdrop")
 
 # these renumber the tokens that stay, unless told otherwise
 RENUMBERING = ("transprune", "transprune-ttv", "transprune-iga", "pdrop", "sparsevlm")
 
-# they need a text tower or trained weights, save no work of the prefill, or belong to another model
-NOT_HERE = ("cdpruner", "gridprune", "atp", "asymvlm", "lvpruning", "plphp", "transprune-nano")
+# they read the question in CLIP's space, which needs its text tower; here their substitute reads it
+IN_CLIPS_SPACE = ("cdpruner", "gridprune", "atp")
+
+# it makes the cache smaller and not the prefill, so it has no budget
+ITS_OWN = ("plphp",)
+
+# they need trained weights, or belong to another model
+NOT_HERE = ("asymvlm", "lvpruning", "transprune-nano")
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,18 @@ def parts() -> Iterator[Part]:
     yield Part(tuple(map(kept, RENUMBERING)), (41, 20))
     yield Part(("transprune-smol",))
     yield Part((*compared, kept("transprune-low")), (31,))
-    yield Part((*compared, *BEHIND), (20,))
+    yield Part((*compared, *BEHIND_VISIONZIP), (20,))
 
     # by the paper's count these are 40.8 and 31.2 %
     yield Part(("transprune", "transprune-low", "fastv", "pdrop", "sparsevlm"), (42.3, 33))
     yield Part(("transprune", "transprune-ttv", "transprune-iga"), (60, 12))
 
-    others = [name for name in default_methods() if not name.startswith(NOT_HERE)]
+    yield Part(tuple(map(substituted, IN_CLIPS_SPACE)), (41, 31, 20))
+    yield Part(tuple(map(behind_substitute, BEHIND)), (20,))
+    yield Part(ITS_OWN)
+
+    left_out = (*IN_CLIPS_SPACE, *ITS_OWN, *NOT_HERE)
+    others = [name for name in default_methods() if not name.startswith(left_out)]
     yield Part(tuple(others), (41, 20))
 
 

@@ -18,6 +18,19 @@ def kept(method: str) -> str:
     return f"{method}:positions=keep"
 
 
+def substituted(method: str) -> str:
+    """A method that reads the question in CLIP's space, with its substitute for other models.
+
+    It compares the projected features of the picture with the embeddings of the question's words.
+    """
+    return f"{method}:relevance=embedding"
+
+
+def behind_substitute(second: str) -> str:
+    """A method behind CDPruner's substitute, as in the presets `cdpruner-288-...`."""
+    return f"{substituted('cdpruner')},keep=288+{second}"
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two methods of a benchmark run at the same cost.
