@@ -3,8 +3,9 @@
     make bench ARGS=--no-bill
     python -m benchmarks.accuracy_page out/accuracy
 
-Rewrites the tables between the marks of docs/accuracy.md or docs/smol_accuracy.md. A run of the
-bundled model also makes the excerpt in README.md and the figures of `transprune suggest`.
+Rewrites the tables between the marks of docs/accuracy.md or docs/smol_accuracy.md; the second has
+all costs, too. A run of the bundled model also makes the excerpt in README.md and the figures of
+`transprune suggest`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from transprune.bench.results.summary import Row, summarise
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.trials import ABLATION
 from transprune.cli.suggest_settings import candidates
+from transprune.core.plan import UNPRUNED
 from transprune.nano import NANO
 from transprune.smol import SMOL
 
@@ -32,7 +34,7 @@ FIGURES = ROOT / "src/transprune/cli/suggest_measured.json"
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 MINUS = "\N{MINUS SIGN}"
 SIGNS = {"better": " +", "worse": f" {MINUS}", "unclear": ""}
-OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "level"}
+OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "cannot tell"}
 
 # of the many rows, those that a first page has room for
 EXCERPT = (
@@ -54,20 +56,22 @@ class Page:
 
     Attributes:
         file: the page.
-        ordered_by: budget whose accuracies order the rows.
+        ordered_by: budget whose accuracies order the rows; a row without it takes its nearest one.
         fewest: budgets that a row needs.
+        costs_at: budget of the table with all costs; without one the page has no such table.
     """
 
     file: Path
     ordered_by: float
     fewest: int
+    costs_at: float | None = None
 
 
 PAGES = {
     # ordered where methods differ most; a variant at fewer budgets shares its other rows with another
     NANO: Page(ROOT / "docs/accuracy.md", ordered_by=0.20, fewest=3),
     # most methods ran at two budgets
-    SMOL: Page(ROOT / "docs/smol_accuracy.md", ordered_by=0.41, fewest=1),
+    SMOL: Page(ROOT / "docs/smol_accuracy.md", ordered_by=0.41, fewest=1, costs_at=0.41),
 }
 
 
@@ -89,6 +93,10 @@ def main() -> None:
     write_between(page.file, "table", method_lines(table, table))
     write_between(page.file, "ablations", ablation_lines(rows, run.manifest.geometry["layers"]))
 
+    if page.costs_at is not None:
+        write_between(page.file, "costs", cost_lines(rows, page.costs_at))
+        write_between(page.file, "own", cost_lines(rows, None))
+
     if model == NANO:
         write_between(README, "accuracy", method_lines(table, EXCERPT))
         FIGURES.write_text(json.dumps(figures(table), indent=1) + "\n", encoding="utf-8")
@@ -103,12 +111,14 @@ def method_table(rows: Iterable[Row], page: Page) -> Table:
             table.setdefault(condition.method, {})[condition.budget] = row
 
     entries = [entry for entry in table.items() if len(entry[1]) >= page.fewest]
-    return dict(sorted(entries, key=lambda entry: -_rank(entry[1].get(page.ordered_by))))
+    return dict(sorted(entries, key=lambda entry: -_rank(entry[1], page.ordered_by)))
 
 
-def _rank(row: Row | None) -> float:
-    """The accuracy at the budget that orders; behind all others where that was not reached."""
-    return row.relative.value if row is not None and row.condition.reached else 0.0
+def _rank(cells: Mapping[float, Row], ordered_by: float) -> float:
+    """The accuracy at the reached budget that is nearest; behind all others where none was."""
+    reached = [budget for budget, row in cells.items() if row.condition.reached]
+    nearest = min(reached, key=lambda budget: abs(budget - ordered_by), default=None)
+    return 0.0 if nearest is None else cells[nearest].relative.value
 
 
 def method_lines(table: Table, names: Iterable[str]) -> list[str]:
@@ -131,6 +141,24 @@ def _cell(row: Row | None) -> str:
     if row.against_transprune is None:
         return accuracy
     return accuracy + SIGNS[row.against_transprune.verdict]
+
+
+def cost_lines(rows: Iterable[Row], budget: float | None) -> list[str]:
+    """Methods at a budget, or with their own settings, with intervals and all costs, in Markdown."""
+    chosen = []
+    for row in rows:
+        condition = row.condition
+        if condition.budget == budget and not condition.group.startswith((UNPRUNED, ABLATION)):
+            chosen.append(row)
+
+    lines = _heading("method", "`Acc.`", "exact", "paper's count", "keys and values")
+    for row in sorted(chosen, key=lambda row: -row.relative.value):
+        found = row.relative
+        accuracy = f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+        shares = (row.exact_share, row.paper_share, row.kv_share)
+        percents = [f"{100 * share:.1f} %" for share in shares]
+        lines.append(_line(row.condition.method, accuracy, *percents))
+    return lines
 
 
 def ablation_lines(rows: Sequence[Row], layers: int) -> list[str]:

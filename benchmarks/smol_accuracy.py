@@ -2,7 +2,7 @@
 
     python -m benchmarks.smol_accuracy out/smol-bench
     python -m benchmarks.accuracy_page out/smol-bench
-    python -m benchmarks.evidence --measure smol out/smol-bench --pictures 30
+    python -m benchmarks.evidence --measure smol out/smol-bench --pictures 60
 
 Hours on two cores. Run it again to go on: no question is answered twice. What the pages need most
 comes first.

@@ -23,8 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--pictures",
         type=int,
-        default=PICTURES,
-        help="for the signal of the layers; 0 keeps what was measured before",
+        help=f"for the signal of the layers; 0 keeps what was measured before; default {PICTURES}",
     )
     parser.add_argument(
         "--add",
@@ -35,10 +34,13 @@ def main() -> None:
     options = parser.parse_args()
     if (options.runs or options.add) and not options.measure:
         parser.error("runs are read with --measure MODEL only")
+    if options.add and options.pictures is not None:
+        parser.error("--add keeps the layers as they are, so it takes no --pictures")
 
     try:
         if options.measure:
-            measure(options.measure, options.runs, options.pictures, options.docs, options.add)
+            pictures = PICTURES if options.pictures is None else options.pictures
+            measure(options.measure, options.runs, pictures, options.docs, options.add)
         write_page(options.docs)
     except PruneError as error:
         raise SystemExit(f"error: {error}") from error

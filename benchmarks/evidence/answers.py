@@ -58,6 +58,11 @@ class Answers:
         self._scores = Scores(run, resamples, seed=0)
         self._known: dict[str, Floats] = {}
 
+    @property
+    def images(self) -> list[str]:
+        """The picture of every question."""
+        return [record.image for record in self._scores.answers[UNPRUNED].values()]
+
     def find(self, method: str, share: float, convention: str) -> Condition | None:
         """The condition of a method that is nearest to a cost; None if none is near."""
         found = []

@@ -5,7 +5,8 @@ Another bed is one of the benchmark's, and a line in `TYPES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +54,27 @@ class AskedBed:
         return found
 
 
-def asked_bed(name: str, pictures: int) -> TestBed:
+def asked_bed(name: str, pictures: int, tasks: Sequence[str]) -> TestBed:
     """A model on its own first test scenes, on which no choice was made.
 
     Args:
         name: of the model and of its scenes, a key of `BEDS`.
         pictures: how many scenes.
+        tasks: categories of questions; others are not asked.
     """
     bed = BEDS[name]
     checkpoint = load(name, LoadOptions(dtype=TYPES[name], device="cpu"))
-    return AskedBed(checkpoint, bed.ask("test", pictures).items, bed.objects)
+    return AskedBed(checkpoint, bed.ask("test", pictures).only(tasks).items, bed.objects)
+
+
+def object_rate(name: str, images: Iterable[str]) -> tuple[float, ...]:
+    """How often each token shows an object, N numbers from 0 to 1.
+
+    Args:
+        name: of the scenes, a key of `BEDS`.
+        images: names of pictures, each as often as it counts.
+    """
+    # a scene is drawn once for all its questions
+    counts = Counter(images)
+    shown = sum(count * BEDS[name].objects(image).astype(float) for image, count in counts.items())
+    return tuple(np.round(shown / counts.total(), 4).tolist())

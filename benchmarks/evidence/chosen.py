@@ -13,7 +13,7 @@ from transprune.core import strict_json
 from transprune.core.plan import UNPRUNED
 from transprune.errors import RecordError
 
-NEAR = 0.011  # a method is at a cost if it is within a point of it; budgets are met to a point
+NEAR = 0.01  # a method is at a cost if it is within a point of it, as budgets are met
 
 # a method, the share of the unpruned prefill, and the convention by which it is counted
 MethodAt = tuple[str, float, str]

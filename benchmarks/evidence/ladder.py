@@ -20,7 +20,7 @@ from .places import Places
 from .signal import Curve, Signal
 from .verdict import Measured
 
-SCHEMA = 1
+SCHEMA = 2
 DIGITS = 6  # of every number in the file
 
 # the ladders of the page, beside the paper's own; one without a file was not measured yet
@@ -73,6 +73,7 @@ class Ladder:
         differences: comparisons by key.
         costs: methods at the costs of the paper.
         places: where methods kept tokens.
+        objects: how often each token of the same pictures shows an object; empty if not known.
         signal: what the layers rank; None where it was not measured.
     """
 
@@ -81,6 +82,7 @@ class Ladder:
     differences: Mapping[str, Measured] = field(default_factory=dict)
     costs: tuple[CostRow, ...] = ()
     places: tuple[Places, ...] = ()
+    objects: tuple[float, ...] = ()
     signal: Signal | None = None
 
     @property
@@ -128,6 +130,7 @@ def _from_json(data: dict[str, Any]) -> Ladder:
         differences=differences,
         costs=tuple(build(CostRow, one) for one in data["costs"]),
         places=tuple(build(Places, one) for one in data["places"]),
+        objects=tuple(data["objects"]),
         signal=None if data["signal"] is None else _signal(data["signal"]),
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import places
 from .answers import Answers, cost_rows, differences
-from .beds import TYPES, asked_bed
+from .beds import TYPES, asked_bed, object_rate
 from .checks import check_added, check_runs, check_signal
 from .chosen import MethodAt, read_chosen
 from .claim import HIGH, HIGH_EXACT, LOW, LOW_EXACT, Pair, kept
@@ -63,14 +63,16 @@ def measure_ladder(
     signal, by_layer = old.signal, _of_signal(old)
     if pictures and name in TYPES:
         tell(f"ranking the tokens of {pictures} pictures in every layer")
-        signal, by_layer = measure_signal(asked_bed(name, pictures))
+        tasks = [task.name for task in runs[0].run.manifest.tasks]
+        signal, by_layer = measure_signal(asked_bed(name, pictures, tasks))
     found |= by_layer
 
     tell("counting kept tokens by row")
-    kept, by_place = places.measure_places(runs[0], signal.objects if signal is not None else ())
+    objects = object_rate(name, runs[0].images)
+    placed, by_place = places.measure_places(runs[0], objects)
     found |= by_place
 
-    return Ladder(name, _sources(runs), found, tuple(rows), tuple(kept), signal)
+    return Ladder(name, _sources(runs), found, tuple(rows), tuple(placed), objects, signal)
 
 
 def add_to_ladder(folders: Sequence[Path], old: Ladder, tell: Callable[[str], None]) -> Ladder:

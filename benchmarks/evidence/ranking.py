@@ -43,8 +43,7 @@ def measure_signal(bed: TestBed, resamples: int = RESAMPLES) -> tuple[Signal, di
             per_question.append(rank(insight, row, one, observed))
 
     images = [one.item.image for one in seen]
-    objects = np.mean([one.objects for one in seen], axis=0)
-    return summarise(per_question, images, observed, objects, resamples)
+    return summarise(per_question, images, observed, len(seen[0].objects), resamples)
 
 
 def rank(insight: Insight, row: int, one: Seen, observed: Sequence[int]) -> Values:

@@ -53,7 +53,6 @@ class Signal:
         observed: layers over which TransPrune accumulates, from 1 on.
         thirds: name -> layers of that third.
         curves: name -> AUC per layer.
-        objects: how often each token shows an object.
     """
 
     layers: int
@@ -63,7 +62,6 @@ class Signal:
     observed: tuple[int, ...]
     thirds: dict[str, list[int]]
     curves: dict[str, Curve]
-    objects: tuple[float, ...]
 
 
 def over_chance(part: str) -> str:
@@ -83,7 +81,7 @@ def summarise(
     per_question: Sequence[Values],
     images: Sequence[str],
     observed: Sequence[int],
-    objects: Floats,
+    tokens: int,
     resamples: int = RESAMPLES,
 ) -> tuple[Signal, dict[str, Measured]]:
     """Curves with intervals over pictures, and the comparisons with chance.
@@ -92,7 +90,7 @@ def summarise(
         per_question: AUC of every layer, one mapping per question.
         images: name of each question's picture.
         observed: layers over which TransPrune accumulates, from 1 on.
-        objects: how often each token shows an object, [N].
+        tokens: of a picture.
         resamples: of the pictures.
     """
     pictures = len(set(images))
@@ -110,12 +108,11 @@ def summarise(
 
     found = {}
     for name, part in thirds.items():
-        middle = resampled[TTV][:, [layer - 1 for layer in part]].mean(axis=1)
-        found[over_chance(name)] = Measured.of(middle - CHANCE, *counts)
+        mean = resampled[TTV][:, [layer - 1 for layer in part]].mean(axis=1)
+        found[over_chance(name)] = Measured.of(mean - CHANCE, *counts)
     found[over_chance(ACCUMULATED)] = Measured.of(resampled[SUMMED][:, 0] - CHANCE, *counts)
 
-    rates = tuple(np.round(objects, 4).tolist())
-    signal = Signal(layers, len(rates), *counts, tuple(observed), thirds, curves, rates)
+    signal = Signal(layers, tokens, *counts, tuple(observed), thirds, curves)
     return signal, found
 
 

@@ -265,11 +265,11 @@ def test_the_mean_is_over_pictures_and_their_intervals(part) -> None:
             values[:2] + [_values([0.5] * 3, [nothing] * 2)] * 9,
             [*images[:2], *images[2:]],
             (1,),
-            np.zeros(4),
+            4,
             200,
         )
 
-    signal, found = summarise_(values, images, (1, 2), np.zeros(4), 2000)
+    signal, found = summarise_(values, images, (1, 2), 4, 2000)
     curve = signal.curves["TTV, objects"]
     assert curve.value == pytest.approx(((0.7 + 9 * 0.9) / 10, 0.8, (0.5 + 9 * 0.3) / 10))
     assert (curve.low[1], curve.high[1]) == pytest.approx((0.8, 0.8))
@@ -366,6 +366,16 @@ def test_places_by_hand(part, record) -> None:
     assert (gap.value, gap.word) == (pytest.approx(-50), "does not hold")
     assert found[lower.format("transprune-iga")].value == pytest.approx(-100)
     assert found[lower.format("fastv")].value == pytest.approx(100)
+
+
+def test_objects_are_those_of_the_pictures_that_were_asked_about(part) -> None:
+    """A picture counts as often as it was asked about."""
+    beds = part("beds")
+    first, second = (beds.BEDS[beds.NANO].objects(f"test/{number}") for number in (0, 1))
+    assert (first != second).any()
+
+    rate = beds.object_rate(beds.NANO, ["test/0", "test/1", "test/1", "test/1"])
+    assert rate == pytest.approx((0.25 * first + 0.75 * second).tolist())
 
 
 def test_tokens_without_rows_are_refused(part, record) -> None:

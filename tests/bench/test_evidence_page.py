@@ -46,7 +46,7 @@ def test_files_are_read_as_they_were_written(part, ladders, tmp_path) -> None:
 
 
 def test_a_damaged_file_is_named(part, tmp_path) -> None:
-    (tmp_path / "nano.json").write_text('{"schema": 1}')
+    (tmp_path / "nano.json").write_text('{"schema": 2}')
     with pytest.raises(RecordError, match=r"nano\.json is damaged.*measure this model again"):
         part("ladder").read_ladder("nano", tmp_path)
 

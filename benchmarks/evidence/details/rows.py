@@ -11,7 +11,8 @@ from ..places import Places, percent_by_row
 LEGEND = (
     "Percent of the kept tokens that would have to move to another row: for all rows to have as many "
     "(even), or as many as there are tokens of objects in them. The last line is the pictures' own: "
-    "how many tokens show an object, and where. An unbiased choice of objects would follow it."
+    "how many tokens show an object, and where. An unbiased choice of objects would follow it. "
+    "The intervals are those of the kept tokens; where the objects are is taken as it is."
 )
 HEADS = (
     "method",
@@ -30,8 +31,8 @@ def lines(ladders: Sequence[Ladder]) -> list[str]:
             continue
 
         rows = [_row(one) for one in ladder.places]
-        if ladder.signal is not None:
-            rows.append(_objects(ladder.signal.objects))
+        if ladder.objects:
+            rows.append(_objects(ladder.objects))
         title = f"**{ladder.title}** at 41 % of the exact cost:"
         found += ["", title, "", *table(HEADS, rows)]
 

@@ -45,8 +45,8 @@ def draw_rows(ladders: Sequence[Ladder]) -> Figure | None:
     for number, ladder in enumerate(measured):
         top = 2 * number
         known = {one.method: one for one in ladder.places}
-        objects = ladder.signal.objects if ladder.signal is not None else None
-        _draw_lines(figure.add_subplot(grid[top : top + 2, :2]), ladder.title, known, objects)
+        lines = figure.add_subplot(grid[top : top + 2, :2])
+        _draw_lines(lines, ladder.title, known, ladder.objects)
 
         shown = [known[name] for name in MAPS if name in known]
         for place, one in enumerate(shown):
@@ -55,9 +55,7 @@ def draw_rows(ladders: Sequence[Ladder]) -> Figure | None:
     return figure
 
 
-def _draw_lines(
-    axes: Axes, title: str, known: dict[str, Places], objects: Sequence[float] | None
-) -> None:
+def _draw_lines(axes: Axes, title: str, known: dict[str, Places], objects: Sequence[float]) -> None:
     """Percent of the kept tokens in each row of the picture."""
     style_axes(axes, LIGHT)
     side = next(iter(known.values())).side
@@ -76,7 +74,7 @@ def _draw_lines(
             label=f"{NAMES.get(name, name)}: {one.distance:.1f} %",
         )
 
-    if objects is not None:
+    if objects:
         axes.plot(
             range(1, side + 1),
             percent_by_row(objects),
