@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from transprune.cli import app
 from transprune.cli.smol_intervals import over_blank, with_intervals
-from transprune.cli.smol_tables import answers_table, seen_line, talk_table, tower_table
+from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.smol_training import CONDITIONS, stopped_kindly
 from transprune.nano.evaluate import Tally
 from transprune.smol.evaluate import Scores, evaluate
@@ -66,23 +66,31 @@ def test_the_table_of_the_tower() -> None:
 
 
 def test_the_table_of_answers() -> None:
-    """A category that a condition has no question of stays empty; n is that of the first column."""
     ends = {"low": 20.0, "high": 75.5}
-    one = {"scenes": 3, "split": "test", "mean": 41.0, "mean_interval": ends, "categories": {}}
-    asked = {
-        "exist": {"percent": 50.0, "asked": 4, **ends},
-        "read": {"percent": 32.0, "asked": 5, **ends},
+    scores = {
+        "scenes": 3,
+        "split": "test",
+        "mean": 41.0,
+        "mean_interval": ends,
+        "categories": {
+            "exist": {"percent": 50.0, "asked": 4, **ends},
+            "read": {"percent": 32.0, "asked": 5, **ends},
+        },
+        "blank": {
+            "mean": 9.0,
+            "categories": {"exist": {"percent": 18.0}, "read": {"percent": 31.0}},
+        },
+        "over_blank": {
+            "exist": {"value": 32.0, "low": 10.0, "high": 41.0, "seen": True},
+            "read": {"value": 1.0, "low": -3.0, "high": 4.0, "seen": False},
+        },
     }
-    scores = {"as trained": {**one, "categories": asked}, "blank": {**one, "mean": 9.0}}
-    gained = {
-        "exist": {"value": 30.0, "low": 10.0, "high": 41.0, "seen": True},
-        "read": {"value": 1.0, "low": -3.0, "high": 4.0, "seen": False},
-    }
-    rows = [line.split() for line in render(answers_table(scores, gained)).splitlines()]
-    assert ["exist", "4", "50.0", "20.0..75.5", "+10.0..+41.0"] in rows
-    assert ["read", "5", "32.0", "20.0..75.5", "-3.0..+4.0"] in rows
+    shown = render(answers_table("known kinds", scores))
+    rows = [line.split() for line in shown.splitlines()]
+    assert shown.startswith("known kinds: 3 scenes of the test split")
+    assert ["exist", "4", "50.0", "20.0..75.5", "18.0", "+10.0..+41.0", "yes"] in rows
+    assert ["read", "5", "32.0", "20.0..75.5", "31.0", "-3.0..+4.0", "no"] in rows
     assert ["mean", "of", "categories", "41.0", "20.0..75.5", "9.0"] in rows
-    assert seen_line(gained).endswith("correction: exist")
 
 
 def scores_of(*scenes: dict[str, tuple[int, int]], blank: bool = False) -> Scores:
@@ -94,8 +102,10 @@ def test_intervals_are_over_scenes_not_over_questions() -> None:
     """Two answers about one scene are right or wrong together; alone each would say less."""
     together = [{"exist": (2 * (scene % 2), 2)} for scene in range(40)]
     apart = [{"exist": (1, 2)} for _ in range(40)]
-    wide = with_intervals(scores_of(*together))["categories"]["exist"]
-    narrow = with_intervals(scores_of(*apart))["categories"]["exist"]
+    wide, narrow = (
+        with_intervals(scores_of(*scenes), scores_of(*scenes))["categories"]["exist"]
+        for scenes in (together, apart)
+    )
 
     assert wide["percent"] == narrow["percent"] == 50
     assert narrow["low"] == narrow["high"] == 50
@@ -125,7 +135,9 @@ def test_what_is_seen_is_better_than_blank_in_the_same_scenes() -> None:
     few = over_blank(scores_of(*scenes[:3]), scores_of(*empty[:3], blank=True))
     assert not any(row["seen"] for row in few.values())
     # in a third of the resamples of three scenes nobody asks for sizes
-    assert with_intervals(scores_of(*scenes[:3]))["categories"]["size"]["low"] == 100
+    found = with_intervals(scores_of(*scenes[:3]), scores_of(*empty[:3], blank=True))
+    assert found["categories"]["size"]["low"] == 100
+    assert found["blank"]["categories"]["exist"]["percent"] == 0
 
 
 def test_the_table_of_talk() -> None:

@@ -19,15 +19,25 @@ from transprune.nano.evaluate import Tally
 from transprune.smol.evaluate import Scores
 
 
-def with_intervals(scores: Scores) -> dict[str, Any]:
-    """What `Scores.to_dict` has, with the intervals of every category and of their mean."""
+def with_intervals(scores: Scores, blank: Scores) -> dict[str, Any]:
+    """What `Scores.to_dict` has, how sure it is, and how it compares with grey pictures.
+
+    Args:
+        scores: with the pictures.
+        blank: of the same questions about grey pictures.
+
+    Returns:
+        `scores.to_dict()` with `low` and `high` of every category and of the mean
+        (`mean_interval`), percent; `blank`, the other's; and `over_blank`, see there.
+    """
     found = scores.to_dict()
     resampled = {category: _percent(scores, category) for category in scores.categories}
     for category, values in resampled.items():
         found["categories"][category] |= _ends(interval_of(_asked(values)))
 
     mean = np.nanmean(np.stack([*resampled.values()]), axis=0)
-    return {**found, "mean_interval": _ends(interval_of(mean))}
+    found["mean_interval"] = _ends(interval_of(mean))
+    return {**found, "blank": blank.to_dict(), "over_blank": over_blank(scores, blank)}
 
 
 def over_blank(scores: Scores, blank: Scores) -> dict[str, dict[str, Any]]:

@@ -24,39 +24,35 @@ def tower_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def answers_table(
-    scores: Mapping[str, Mapping[str, Any]], gained: Mapping[str, Mapping[str, Any]]
-) -> Table:
-    """Accuracy per category, one column per condition, and the intervals of the first one.
+def answers_table(name: str, scores: Mapping[str, Any]) -> Table:
+    """Accuracy per category, with grey pictures too.
 
     Args:
-        scores: of `smol_intervals.with_intervals`, by condition, the one as trained first.
-        gained: of `smol_intervals.over_blank`.
+        name: what was asked.
+        scores: of `smol_intervals.with_intervals`.
     """
-    first, *others = scores.values()
-    title = f"{first['scenes']} scenes of the {first['split']} split, right %"
-    trained, *names = scores
-    columns = ["questions", "n", trained, "95 %", "over blank", *names]
+    title = f"{name}: {scores['scenes']} scenes of the {scores['split']} split"
+    columns = ["questions", "n", "right %", "95 %", "grey %", "more than grey, 95 %", "seen"]
     table = new_table(title, columns, left=("questions",))
 
-    for name, tally in first["categories"].items():
-        values = [score["categories"].get(name) for score in others]
-        shown = [f"{value['percent']:.1f}" if value else "" for value in values]
-        ends = [_ends(tally, ""), _ends(gained[name], "+")]
-        table.add_row(name, str(tally["asked"]), f"{tally['percent']:.1f}", *ends, *shown)
+    for category, tally in scores["categories"].items():
+        grey = scores["blank"]["categories"][category]["percent"]
+        more = scores["over_blank"][category]
+        table.add_row(
+            category,
+            str(tally["asked"]),
+            f"{tally['percent']:.1f}",
+            _ends(tally, ""),
+            f"{grey:.1f}",
+            _ends(more, "+"),
+            "yes" if more["seen"] else "no",
+        )
 
     table.add_section()
-    means = [f"{score['mean']:.1f}" for score in others]
-    ends = [_ends(first["mean_interval"], ""), ""]
-    table.add_row("mean of categories", "", f"{first['mean']:.1f}", *ends, *means)
+    ends = _ends(scores["mean_interval"], "")
+    mean, grey = scores["mean"], scores["blank"]["mean"]
+    table.add_row("mean of categories", "", f"{mean:.1f}", ends, f"{grey:.1f}", "", "")
     return table
-
-
-def seen_line(gained: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which categories need the picture, as far as that is certain."""
-    seen = [category for category, difference in gained.items() if difference["seen"]]
-    names = ", ".join(seen) or "none"
-    return f"better than with grey pictures, also after Holm's correction: {names}"
 
 
 def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:

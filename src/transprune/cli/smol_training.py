@@ -7,28 +7,26 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from transprune.cli.console import print_json, show
-from transprune.cli.nano import stages, training_code
+from transprune.cli.nano import StageProgress, stages, training_code
 from transprune.cli.options import Dtype, DtypeOption, Json, OptionalThreads
 from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
-from transprune.cli.smol_tables import answers_table, seen_line, talk_table, tower_table
+from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
 
-# what `evaluate` asks, by the name of its column; the values are arguments of `smol.evaluate`
-AS_TRAINED, BLANK = "as trained", "blank"
-CONDITIONS: dict[str, dict[str, bool]] = {
-    AS_TRAINED: {},
+# what `evaluate` asks, by the name of its table; the values are arguments of `smol.evaluate`
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "known kinds": {},
     "unseen kinds": {"unseen": True},
     "new phrasings": {"held_out": True},
-    BLANK: {"blank": True},
 }
-
 
 Start = Annotated[
     Path | None,
@@ -141,38 +139,38 @@ def evaluate_command(
     threads: OptionalThreads = None,
     as_json: Json = False,
 ) -> None:
-    """Score the assembled model: as trained, with unseen kinds, new phrasings, blank pictures."""
+    """Score the assembled model: known kinds, unseen kinds, new phrasings, each with grey pictures."""
     use_threads(threads)
     import torch
 
     from transprune.cli.guard import quiet_libraries
-    from transprune.cli.smol_intervals import over_blank, with_intervals
+    from transprune.cli.smol_intervals import with_intervals
     from transprune.smol.adapter import load_model
-    from transprune.smol.evaluate import Scores, evaluate
+    from transprune.smol.evaluate import evaluate
     from transprune.smol.world import load_world
 
-    found: dict[str, Scores] = {}
+    found: dict[str, dict[str, Any]] = {}
     world = load_world(home / "world")
     with quiet_libraries(bars=False), stages() as progress:
         number_type = torch.float32 if dtype is Dtype.auto else getattr(torch, dtype.value)
         model, tokenizer = load_model(home / "model", number_type)
 
         for name, wanted in CONDITIONS.items():
+            asked = partial(evaluate, model, tokenizer, world, split.value, scenes, **wanted)
+            scores = asked(progress=_scenes_of(name, progress))
+            # the same questions show what is guessed
+            blank = asked(blank=True, progress=_scenes_of(f"{name}, grey", progress))
+            found[name] = with_intervals(scores, blank)
 
-            def count(done: int, total: int, name: str = name) -> None:
-                progress(name, done, total, {})
-
-            found[name] = evaluate(
-                model, tokenizer, world, split.value, scenes, progress=count, **wanted
-            )
-
-    shown = {name: with_intervals(scores) for name, scores in found.items()}
-    gained = over_blank(found[AS_TRAINED], found[BLANK])
     if as_json:
-        print_json({"model": str(home / "model"), "scores": shown, "over_blank": gained})
+        print_json({"model": str(home / "model"), "scores": found})
     else:
-        show(answers_table(shown, gained))
-        show(seen_line(gained))
+        for name, scores_of_one in found.items():
+            show(answers_table(name, scores_of_one))
+
+
+def _scenes_of(name: str, progress: StageProgress) -> Callable[[int, int], None]:
+    return lambda done, total: progress(name, done, total, {})
 
 
 def talk_command(home: Home = HOME, threads: OptionalThreads = None, as_json: Json = False) -> None:
