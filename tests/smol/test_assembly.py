@@ -45,17 +45,15 @@ def spoken():
     return tokenizer
 
 
-def write_adapter(folder, checksum=True):
-    """Random weights for the little language model."""
+def write_adapter(folder, **changes):
+    """Random weights for the little language model; `changes` are made to adapter.json."""
     torch.manual_seed(3)
     model = assemble(little_language(), new_tower(SIZES), image_tokenizer(spoken()))
     low_rank = LowRank(model.model.language_model, 2)
     save_adapter(model, low_rank, SIZES, language.WEIGHTS_SHA256, folder)
 
-    if not checksum:
-        about = json.loads((folder / "adapter.json").read_text())
-        del about["sha256"]
-        (folder / "adapter.json").write_text(json.dumps(about))
+    about = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps({**about, **changes}))
     return model
 
 
@@ -115,7 +113,8 @@ def test_the_checkout_is_where_the_sources_are() -> None:
         (lambda folder: (folder / "adapter.json").unlink(), "no adapter in"),
         (lambda folder: (folder / "adapter.json").write_text("[]"), "no adapter in"),
         (lambda folder: (folder / "adapter.safetensors").unlink(), "it needs adapter.json and"),
-        (lambda folder: write_adapter(folder, checksum=False), "has no checksum"),
+        (lambda folder: write_adapter(folder, sha256=None), "has no checksum"),
+        (lambda folder: write_adapter(folder, schema=99), "schema 99; this release reads up to 2"),
         (
             lambda folder: (folder / "adapter.safetensors").write_bytes(b"others"),
             "is damaged or of another adapter",

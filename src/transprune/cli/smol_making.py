@@ -11,6 +11,7 @@ from transprune.cli.console import show
 from transprune.cli.options import OUT_HELP
 from transprune.cli.smol_options import HOME, Adapter, Font, Gguf, Home, Hub, Split, SplitName
 from transprune.cli.targets import need_folder
+from transprune.smol import LANGUAGE_FOLDER, WORLD_FOLDER
 
 
 def language_command(
@@ -43,7 +44,6 @@ def make_or_fetch(home: Path, gguf: Path | None, hub: bool) -> None:
         PruneError: the file, a package or the hub is missing; the message names the cures.
     """
     from transprune.cli.guard import quiet_libraries
-    from transprune.smol import LANGUAGE_FOLDER
     from transprune.smol.hub_language import fetch_language
     from transprune.smol.language import find_gguf, make_language
 
@@ -69,7 +69,6 @@ def gather(home: Path, font: Path | None) -> None:
     Raises:
         MissingExtra: the font or a package is missing.
     """
-    from transprune.smol import WORLD_FOLDER
     from transprune.smol.emoji_kinds import FONT, emoji_kinds
     from transprune.smol.world import make_world
 
@@ -103,7 +102,7 @@ def scenes_command(
     from transprune.smol.export import write_scenes
     from transprune.smol.world import load_world
 
-    world = load_world(home / "world")
+    world = load_world(home / WORLD_FOLDER)
     numbers = range(first, first + count)
     questions = write_scenes(world, out, split.value, numbers, unseen=unseen, held_out=held_out)
     show(f"{count} pictures and {questions} questions: {out}/")

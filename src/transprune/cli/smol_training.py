@@ -20,6 +20,7 @@ from transprune.cli.smol_options import HOME, Home, Scenes, Split, SplitName
 from transprune.cli.smol_tables import answers_table, talk_table, tower_table
 from transprune.cli.targets import need_folder
 from transprune.cli.threads import use_threads
+from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, MODEL_FOLDER, WORLD_FOLDER
 
 # what `evaluate` asks, by the name of its table; the values are arguments of `smol.evaluate`
 CONDITIONS: dict[str, dict[str, Any]] = {
@@ -93,7 +94,7 @@ def adapter_command(
     with training_code():
         from transprune.smol.train.home import write_adapter
 
-    folder = out or home / "adapter"
+    folder = out or home / ADAPTER_FOLDER
     with quiet_libraries(bars=False):
         over = write_adapter(home, folder, start)
     show(f"adapter: {folder}; stages of the reader that are over: {', '.join(over) or 'none'}")
@@ -116,7 +117,7 @@ def measure_command(
         from transprune.smol.train.recipe import TOWER
         from transprune.smol.train.run import load_tower
 
-    world = load_world(home / "world")
+    world = load_world(home / WORLD_FOLDER)
     vectors = vectors_at(home, world)
     module, reached = load_tower(TOWER, vectors, home / "tower")
 
@@ -150,10 +151,10 @@ def evaluate_command(
     from transprune.smol.world import load_world
 
     found: dict[str, dict[str, Any]] = {}
-    world = load_world(home / "world")
+    world = load_world(home / WORLD_FOLDER)
     with quiet_libraries(bars=False), stages() as progress:
         number_type = torch.float32 if dtype is Dtype.auto else getattr(torch, dtype.value)
-        model, tokenizer = load_model(home / "model", number_type)
+        model, tokenizer = load_model(home / MODEL_FOLDER, number_type)
 
         for name, wanted in CONDITIONS.items():
             asked = partial(evaluate, model, tokenizer, world, split.value, scenes, **wanted)
@@ -163,10 +164,11 @@ def evaluate_command(
             found[name] = with_intervals(scores, blank)
 
     if as_json:
-        print_json({"model": str(home / "model"), "scores": found})
+        print_json({"model": str(home / MODEL_FOLDER), "scores": found})
     else:
         for name, scores_of_one in found.items():
             show(answers_table(name, scores_of_one))
+            show("")
 
 
 def _scenes_of(name: str, progress: StageProgress) -> Callable[[int, int], None]:
@@ -180,9 +182,9 @@ def talk_command(home: Home = HOME, threads: OptionalThreads = None, as_json: Js
     from transprune.smol.adapter import load_model
     from transprune.smol.talk import answer_all, read_talk
 
-    before = read_talk(home / "language")
+    before = read_talk(home / LANGUAGE_FOLDER)
     with quiet_libraries(bars=False):
-        model, tokenizer = load_model(home / "model")
+        model, tokenizer = load_model(home / MODEL_FOLDER)
         after = answer_all(model, tokenizer, list(before))
 
     if as_json:

@@ -6,7 +6,7 @@ are drawn from, and `transprune smol train` trains an adapter. All of it lies in
 home, which is `out/smol` unless TRANSPRUNE_SMOL names another:
 
     language/   the language model, as transformers loads it, and what it answers to text alone
-    world/      pictures of some 1,300 kinds of things with their names, and photographs
+    world/      pictures of 1,376 kinds of things with their names, and photographs
     tower/, reader/   the trainings: checkpoints and logs
     adapter/    what was trained
     model/      the finished model, an ordinary checkpoint

@@ -145,6 +145,12 @@ def check_adapter(folder: Path) -> dict[str, Any]:
             f"{folder / ABOUT} has no checksum (sha256) of {WEIGHTS}, so the weights cannot be "
             "checked: an older release wrote it. `transprune smol train` writes it again"
         )
+    schema = about.get("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise CheckpointError(
+            f"{folder / ABOUT} has the schema {schema!r}; this release reads up to {SCHEMA}: install a "
+            "newer one"
+        )
     if expected != found:
         raise CheckpointError(
             f"{folder / WEIGHTS} has the checksum {found}; {ABOUT} says {expected}. One of the two "

@@ -20,7 +20,7 @@ GRID = SIDE // PATCH
 
 @dataclass(frozen=True)
 class TowerSizes:
-    """Width and depth of the tower. Defaults: 6.8 M weights.
+    """Width and depth of the tower. Defaults: 6.6 M weights.
 
     Attributes:
         width: of the residual stream.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from transprune.nano.train.loop import Progress
+from transprune.smol import ADAPTER_FOLDER, LANGUAGE_FOLDER, WORLD_FOLDER
 from transprune.smol.adapter import check_adapter, load_adapter, save_adapter
 from transprune.smol.architecture import assemble, image_tokenizer
 from transprune.smol.language import WEIGHTS_SHA256, load_language
@@ -56,7 +57,7 @@ def train_all(
         CheckpointError, SceneError: no language model, no world or no adapter in the folder.
         TrainingError: as of `run`.
     """
-    world = load_world(home / "world")
+    world = load_world(home / WORLD_FOLDER)
     if start is None:
         vectors = vectors_at(home, world)
         if not train_tower(TOWER, world, vectors, home / "tower", progress, device, stop, workers):
@@ -66,7 +67,7 @@ def train_all(
     finished = train_reader(READER, begun, world, home / "reader", progress, device, stop, workers)
     # half an adapter would be taken before the checkout's
     if finished:
-        _save(begun, READER.names, home / "adapter")
+        _save(begun, READER.names, home / ADAPTER_FOLDER)
     return finished
 
 
@@ -84,7 +85,7 @@ def write_adapter(home: Path, out: Path, start: Path | None = None) -> tuple[str
     Raises:
         CheckpointError, TrainingError: nothing is trained there.
     """
-    begun = _begin(home, load_world(home / "world"), start)
+    begun = _begin(home, load_world(home / WORLD_FOLDER), start)
     over = load_reader(READER, begun, home / "reader")
     _save(begun, over, out)
     return over
@@ -92,7 +93,7 @@ def write_adapter(home: Path, out: Path, start: Path | None = None) -> tuple[str
 
 def _begin(home: Path, world: World, start: Path | None) -> Beginning:
     """From an adapter, or from the trained tower and an untrained projector and update."""
-    language, own_tokenizer = load_language(home / "language")
+    language, own_tokenizer = load_language(home / LANGUAGE_FOLDER)
     tokenizer = image_tokenizer(own_tokenizer)
     if start is not None:
         about = check_adapter(start)
@@ -124,7 +125,7 @@ def vectors_at(home: Path, world: World) -> Tensor:
     """
 
     def make(names: tuple[str, ...]) -> Tensor:
-        model, tokenizer = load_language(home / "language")
+        model, tokenizer = load_language(home / LANGUAGE_FOLDER)
         return name_vectors(model, tokenizer, names)
 
     return known_vectors(world, home / "tower", make)
