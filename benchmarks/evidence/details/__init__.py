@@ -12,7 +12,7 @@ from . import costs, layers, rows
 WHAT = {
     "nano": "16 layers, 144 visual tokens, trained on coloured shapes from nothing; the depth at "
     "which it reads a picture was steered ([bundled_model.md](bundled_model.md))",
-    "smol": "SmolLM2-135M, a language model that learnt language first, with eyes: 30 layers, 576 "
+    "smol": "SmolLM2-135M, a language model that learnt language first, with a vision tower: 30 layers, 576 "
     "visual tokens ([smol.md](smol.md))",
 }
 

@@ -56,9 +56,9 @@ def answers_table(name: str, scores: Mapping[str, Any]) -> Table:
 
 
 def talk_table(before: Mapping[str, str], after: Mapping[str, str]) -> Table:
-    """Texts with the answers of the language model alone, and of the model with eyes."""
+    """Texts with the answers of the language model alone, and of the model with a vision tower."""
     same = sum(after[text] == said for text, said in before.items())
-    columns = ["text", "language model alone", "with eyes"]
+    columns = ["text", "language model alone", "with a vision tower"]
     table = new_table(f"{same} of {len(before)} in the same words", columns, wrap=columns)
     table.show_lines = True  # answers are of several lines
     for text, said in before.items():

@@ -126,7 +126,7 @@ def find_adapter(home: Path) -> Path:
 def _card(done: Assembled) -> str:
     """What the folder of the model says of itself."""
     warning = "".join(f"\n**{caveat}**\n" for caveat in done.caveats)
-    return f"""# SmolLM2-135M-Instruct with eyes
+    return f"""# SmolLM2-135M-Instruct with a vision tower
 {warning}
 A `LlavaForConditionalGeneration` of 336 x 336 pixels and 576 visual tokens, put together by
 `transprune smol`. It knows drawn things on textured grounds and nothing of photographs: a test bed.
