@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transprune.bench.data.manifest import Condition
 from transprune.bench.data.records import read_run
 from transprune.bench.results.summary import Row, summarise
 from transprune.bench.run.ablations import ablations
 from transprune.bench.run.trials import ABLATION
 from transprune.cli.suggest_settings import candidates
 from transprune.core.plan import UNPRUNED
+from transprune.methods.common.recipe_build import from_dict
 from transprune.nano import NANO
 from transprune.smol import SMOL
 
@@ -143,22 +145,33 @@ def _cell(row: Row | None) -> str:
     return accuracy + SIGNS[row.against_transprune.verdict]
 
 
-def cost_lines(rows: Iterable[Row], budget: float | None) -> list[str]:
-    """Methods at a budget, or with their own settings, with intervals and all costs, in Markdown."""
+def cost_lines(rows: Sequence[Row], budget: float | None) -> list[str]:
+    """Methods at a budget, or with their own settings: intervals, tasks and costs, in Markdown."""
     chosen = []
     for row in rows:
         condition = row.condition
         if condition.budget == budget and not condition.group.startswith((UNPRUNED, ABLATION)):
             chosen.append(row)
 
-    lines = _heading("method", "`Acc.`", "exact", "paper's count", "keys and values")
+    tasks = [score.task for score in rows[0].tasks]
+    costs = ("exact", "paper's count", "keys and values")
+    lines = _heading("method", "positions", "`Acc.`", *tasks, *costs)
     for row in sorted(chosen, key=lambda row: -row.relative.value):
         found = row.relative
         accuracy = f"{found.value:.1f} [{found.low:.1f}, {found.high:.1f}]"
+        scores = [f"{score.score.value:.0f}" for score in row.tasks]
         shares = (row.exact_share, row.paper_share, row.kv_share)
         percents = [f"{100 * share:.1f} %" for share in shares]
-        lines.append(_line(row.condition.method, accuracy, *percents))
+        positions = "anew" if renumbers(row.condition) else "kept"
+        lines.append(_line(row.condition.method, positions, accuracy, *scores, *percents))
     return lines
+
+
+def renumbers(condition: Condition) -> bool:
+    """Whether the tokens that stay are counted anew; the oracles keep their positions."""
+    if condition.recipe is None:
+        return False
+    return any(step.policy == "renumber" for step in from_dict(condition.recipe).steps)
 
 
 def ablation_lines(rows: Sequence[Row], layers: int) -> list[str]:

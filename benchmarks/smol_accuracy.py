@@ -20,6 +20,7 @@ from transprune.bench.run.trials import default_methods
 from transprune.cli.bench import launch_shown
 from transprune.cli.guard import quiet_libraries
 from transprune.errors import PruneError
+from transprune.methods.common.recipe import METHODS, resolve
 from transprune.models.checkpoint import LoadOptions
 from transprune.smol import SMOL
 
@@ -77,6 +78,11 @@ def parts() -> Iterator[Part]:
     left_out = (*IN_CLIPS_SPACE, *ITS_OWN, *NOT_HERE)
     others = [name for name in default_methods() if not name.startswith(left_out)]
     yield Part(tuple(others), (41, 20))
+
+    renumbering = [
+        name for name in METHODS if name in others and resolve(name).policy == "renumber"
+    ]
+    yield Part(tuple(map(kept, renumbering)), (41,))
 
 
 def main() -> None:

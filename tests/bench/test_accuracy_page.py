@@ -52,12 +52,17 @@ def test_the_table_of_costs_has_all_of_a_row(page, rows) -> None:
 
     fastv = next(row for row in rows if row.condition.method == "fastv")
     line = found[names.index("fastv")]
-    assert line[1].startswith(f"{fastv.relative.value:.1f} [{fastv.relative.low:.1f}, ")
-    assert line[2:] == [
+    assert line[1] == "kept"
+    assert line[2].startswith(f"{fastv.relative.value:.1f} [{fastv.relative.low:.1f}, ")
+    assert line[3:-3] == [f"{score.score.value:.0f}" for score in fastv.tasks]
+    assert line[-3:] == [
         f"{100 * fastv.exact_share:.1f} %",
         f"{100 * fastv.paper_share:.1f} %",
         f"{100 * fastv.kv_share:.1f} % |",
     ]
+    positions = dict(zip(names, (cells[1] for cells in found), strict=True))
+    assert positions["transprune"] == "anew" and positions["oracle"] == "kept"
+
     # the unpruned model is not a method with settings of its own
     assert page.cost_lines(rows, None)[2:] == []
 
