@@ -213,9 +213,10 @@ def figures(table: Table) -> dict[str, dict[str, float]]:
 def write_between(page: Path, mark: str, lines: Sequence[str]) -> None:
     """Replace what stands between the two comments of a mark."""
     text = page.read_text(encoding="utf-8")
-    pattern = re.compile(rf"(<!-- {mark}: .*?-->\n).*?(\n<!-- end of {mark} -->)", re.S)
+    pattern = re.compile(rf"(<!-- {mark}: .*?-->\n).*?(<!-- end of {mark} -->)", re.S)
 
-    new, count = pattern.subn(lambda found: found[1] + "\n".join(lines) + found[2], text)
+    table = "".join(f"{line}\n" for line in lines)
+    new, count = pattern.subn(lambda found: found[1] + table + found[2], text)
     if count != 1:
         raise SystemExit(f"{page} has {count} places for the {mark}, expected one")
     page.write_text(new, encoding="utf-8")
