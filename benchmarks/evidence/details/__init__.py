@@ -22,11 +22,13 @@ def amount(ladder: Ladder) -> str:
     if not ladder.measured:
         return MISSING
 
-    runs = []
+    # runs of as much are of the same scenes and questions, so one line says it
+    runs: dict[tuple[int, int], str] = {}
     for source in ladder.sources:
         which = f" ({', '.join(source.tasks)})" if source.tasks else ""
-        runs.append(f"{source.questions:,} questions{which} about {source.pictures:,} pictures")
-    return "; ".join(dict.fromkeys(runs))
+        words = f"{source.questions:,} questions{which} about {source.pictures:,} pictures"
+        runs.setdefault((source.questions, source.pictures), words)
+    return "; ".join(runs.values())
 
 
 def lines(claim: str, ladders: Sequence[Ladder]) -> list[str]:
