@@ -35,7 +35,8 @@ FIGURES = ROOT / "src/transprune/cli/suggest_measured.json"
 
 BUDGETS = (0.60, 0.41, 0.31, 0.20, 0.12)
 MINUS = "\N{MINUS SIGN}"
-SIGNS = {"better": " +", "worse": f" {MINUS}", "unclear": ""}
+JOINED = "\N{NO-BREAK SPACE}"  # a mark stays beside its number
+SIGNS = {"better": f"{JOINED}+", "worse": f"{JOINED}{MINUS}", "unclear": ""}
 OF_THE_PAPER = {"worse": "ahead", "better": "**behind**", "unclear": "cannot tell"}
 
 # of the many rows, those that a first page has room for
@@ -128,7 +129,8 @@ def method_lines(table: Table, names: Iterable[str]) -> list[str]:
     lines = _heading("method", *(f"{100 * budget:.0f} %" for budget in BUDGETS))
     for name in names:
         cells = [_cell(table[name].get(budget)) for budget in BUDGETS]
-        lines.append(_line(name, *cells))
+        # a long recipe may break behind a comma
+        lines.append(_line(name.replace(",", ", "), *cells))
     return lines
 
 
@@ -139,7 +141,7 @@ def _cell(row: Row | None) -> str:
     accuracy = f"{row.relative.value:.1f}"
     # at another cost than TransPrune's nothing is better or worse
     if not row.condition.reached:
-        return f"{accuracy} † {100 * row.exact_share:.0f} %"
+        return f"{accuracy}{JOINED}† {100 * row.exact_share:.0f}{JOINED}%"
     if row.against_transprune is None:
         return accuracy
     return accuracy + SIGNS[row.against_transprune.verdict]
