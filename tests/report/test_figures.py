@@ -9,7 +9,7 @@ import pytest
 
 from transprune.report.figures.accuracy import accuracy_figure, draw_accuracy
 from transprune.report.figures.lines import REFERENCES, choose_lines, line_style
-from transprune.report.figures.panels import best_columns
+from transprune.report.figures.panels import best_columns, in_lines
 from transprune.report.figures.transitions import shown_layers
 from transprune.report.results import read_results
 from transprune.report.theme import DARK, HUES, LIGHT, MARKERS
@@ -106,6 +106,13 @@ def test_controls_are_dashed(series) -> None:
 def test_no_panel_is_alone_in_its_row(count) -> None:
     columns = best_columns(count, (5, 4, 3))
     assert count <= columns or count % columns != 1
+
+
+def test_a_long_recipe_is_broken_behind_its_marks() -> None:
+    assert in_lines("visionzip-288-transprune") == "visionzip-288-transprune"
+    long = "cdpruner:relevance=embedding,keep=288+fastv"
+    assert in_lines(long).split("\n") == ["cdpruner:", "relevance=embedding,", "keep=288+fastv"]
+    assert in_lines("fastv:layer=2") == "fastv:layer=2"
 
 
 def test_panels_fill_few_rows() -> None:

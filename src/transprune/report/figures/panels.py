@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WIDE_COLUMNS = (5, 4, 3)
 NARROW_COLUMNS = (2, 3)
 SHORT_NAME = 14  # characters that fit above one of three panels on a phone
+LONGEST = 20  # characters of a line above a panel
 
 
 def draw_panels(series: Sequence[Series]) -> Picture:
@@ -46,6 +48,16 @@ def best_columns(count: int, choices: Sequence[int]) -> int:
         return alone, ceil(count / columns), -count % columns
 
     return min(choices, key=cost)
+
+
+def in_lines(name: str) -> str:
+    """A recipe too long for the width of a panel, broken behind its marks."""
+    lines = [""]
+    for piece in re.split("(?<=[:,+])", name):
+        if lines[-1] and len(lines[-1] + piece) > LONGEST:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
 
 
 def _figure(series: Sequence[Series], theme: Theme) -> Figure:
@@ -90,7 +102,7 @@ def _draw_panel(
 
     axes.axhline(100, color=theme.muted, linewidth=0.8)  # the unpruned model
     size = 8.5 if theme.narrow else 9.5
-    axes.set_title(own.method, fontsize=size, color=theme.text, loc="left")
+    axes.set_title(in_lines(own.method), fontsize=size, color=theme.text, loc="left")
 
 
 def _background(series: Sequence[Series]) -> np.ndarray:
