@@ -108,39 +108,36 @@ _FIFTH = 0.20
 BEHIND = ("transprune-combined", "fastv", "pdrop")  # as in the presets of Tables 4 and 5
 
 
-def _behind_substitute() -> tuple[Comparison, ...]:
-    """The same three behind CDPruner where it has no CLIP; the paper has no such rows."""
-    first = substituted("cdpruner")
-    own, fastv, pdrop = (behind_substitute(name) for name in BEHIND)
+def _behind(
+    name: str, alone: str, composed: tuple[str, str, str], table: str = ""
+) -> tuple[Comparison, ...]:
+    """TransPrune behind a projector-side method, over FastV, PDrop and nothing behind it.
+
+    Args:
+        name, alone: the projector-side method in words and as it ran by itself.
+        composed: TransPrune, FastV and PDrop behind it.
+        table: of the paper; empty where it prints none of them.
+    """
+    own, fastv, pdrop = composed
+
+    def compare(over: str, other: str, row: str) -> Comparison:
+        printed = (Printed(table, f"{name} 288 + TransPrune", row),) if table else ()
+        return Comparison.of(f"behind {name}: over {over}", Pair(own, other, _FIFTH), *printed)
+
     return (
-        Comparison.of("behind CDPruner's substitute: over FastV", Pair(own, fastv, _FIFTH)),
-        Comparison.of("behind CDPruner's substitute: over PDrop", Pair(own, pdrop, _FIFTH)),
-        Comparison.of("behind CDPruner's substitute: over it alone", Pair(own, first, _FIFTH)),
+        compare("FastV", fastv, f"{name} 288 + FastV"),
+        compare("PDrop", pdrop, f"{name} 288 + PDrop"),
+        compare(f"{name} alone", alone, f"{name} 192"),
     )
 
 
-def _behind(first: str, name: str, table: str) -> tuple[Comparison, ...]:
-    """TransPrune behind a projector-side method, over FastV, PDrop and nothing behind it."""
-    own = f"{first}-288-transprune"
-    ours = f"{name} 288 + TransPrune"
-    return (
-        Comparison.of(
-            f"behind {name}: over FastV",
-            Pair(own, f"{first}-288-fastv", _FIFTH),
-            Printed(table, ours, f"{name} 288 + FastV"),
-        ),
-        Comparison.of(
-            f"behind {name}: over PDrop",
-            Pair(own, f"{first}-288-pdrop", _FIFTH),
-            Printed(table, ours, f"{name} 288 + PDrop"),
-        ),
-        Comparison.of(
-            f"behind {name}: over {name} alone",
-            Pair(own, first, _FIFTH),
-            Printed(table, ours, f"{name} 192"),
-        ),
-    )
+def _presets(first: str) -> tuple[str, str, str]:
+    """TransPrune, FastV and PDrop behind 288 tokens of a method."""
+    return f"{first}-288-transprune", f"{first}-288-fastv", f"{first}-288-pdrop"
 
+
+_BEHIND_CDPRUNER = _behind("CDPruner", "cdpruner", _presets("cdpruner"), "table5")
+_OWN, _FASTV, _PDROP = map(behind_substitute, BEHIND)
 
 BEHIND_OTHERS = Claim(
     "behind",
@@ -149,8 +146,14 @@ BEHIND_OTHERS = Claim(
     "with it VisionZip is better than alone.",
     "Tables 4 and 5; TransPrune's rows cost 17.3 % there, FastV's 26.2, PDrop's 23.0, and 192 tokens "
     "of VisionZip or CDPruner alone 32.7",
-    (*_behind("visionzip", "VisionZip", "table4"), *_behind("cdpruner", "CDPruner", "table5")[:2]),
-    further=(*_behind("cdpruner", "CDPruner", "table5")[2:], *_behind_substitute()),
+    (
+        *_behind("VisionZip", "visionzip", _presets("visionzip"), "table4"),
+        *_BEHIND_CDPRUNER[:2],
+    ),
+    further=(
+        *_BEHIND_CDPRUNER[2:],
+        *_behind("CDPruner's substitute", substituted("cdpruner"), (_OWN, _FASTV, _PDROP)),
+    ),
     note="All compositions run at 20 % of the exact cost, the budget of the benchmark nearest to the "
     "paper's costs.",
 )
